@@ -1,0 +1,86 @@
+// Compiled with baseline flags: this file runs on any CPU, before anything is known about it.
+#include "dispatch.h"
+
+#include <string.h>
+
+#define FASTNN_ROW(name) \
+    namespace fastnn { namespace name { extern const Kernels kernels_f32, kernels_f64; } }
+FASTNN_ROW(avx512_bf16)
+FASTNN_ROW(x86_64_v4)
+FASTNN_ROW(x86_64_v3)
+FASTNN_ROW(arm64_neon)
+FASTNN_ROW(reference)
+
+namespace fastnn {
+
+static bool always() { return true; }
+
+#if defined(__x86_64__)
+// __builtin_cpu_supports asks CPUID and, for AVX and later, XGETBV: the OS must save the wide registers too.
+static bool has_v3() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+}
+static bool has_v4() {
+    return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+static bool has_bf16() {
+    return has_v4() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+#define ROW(name, runs) {#name, {&name::kernels_f32, &name::kernels_f64}, runs}
+const Isa ISAS[] = {
+#ifdef FASTNN_HAS_avx512_bf16
+    ROW(avx512_bf16, has_bf16),
+#endif
+#ifdef FASTNN_HAS_x86_64_v4
+    ROW(x86_64_v4, has_v4),
+#endif
+#ifdef FASTNN_HAS_x86_64_v3
+    ROW(x86_64_v3, has_v3),
+#endif
+#ifdef FASTNN_HAS_arm64_neon
+    ROW(arm64_neon, always),  // part of every 64-bit ARM
+#endif
+    ROW(reference, always),
+};
+const int ISA_COUNT = sizeof(ISAS) / sizeof(ISAS[0]);
+
+static const Isa* current = nullptr;
+
+const Isa* find_isa(const char* name) {
+    for (const Isa& isa : ISAS)
+        if (strcmp(isa.name, name) == 0) return &isa;
+    return nullptr;
+}
+
+const Isa* best_isa() {
+    for (const Isa& isa : ISAS)
+        if (isa.runs_here()) return &isa;
+    return &ISAS[ISA_COUNT - 1];
+}
+
+Runtime& runtime() {
+    static Runtime r = {{nullptr, nullptr}, launch, run_matmul, run_reduce, allocate, release};
+    if (current == nullptr) {
+        current = best_isa();
+        r.table[F32] = current->table[F32];
+        r.table[F64] = current->table[F64];
+    }
+    return r;
+}
+
+const Isa* current_isa() {
+    runtime();
+    return current;
+}
+
+void use_isa(const Isa& isa) {
+    Runtime& r = runtime();
+    current = &isa;
+    r.table[F32] = isa.table[F32];
+    r.table[F64] = isa.table[F64];
+}
+
+}  // namespace fastnn

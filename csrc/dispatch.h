@@ -1,0 +1,27 @@
+// Which instruction set's kernels run. The rows are listed best first in dispatch.cpp; the first that runs here is taken,
+// FASTNN_ISA=name or use_isa(name) overrides.
+#pragma once
+#include "runtime.h"
+
+namespace fastnn {
+
+struct Isa {
+    const char* name;
+    const Kernels* table[DTYPES];
+    bool (*runs_here)();
+};
+
+extern const Isa ISAS[];  // best first, the reference last
+extern const int ISA_COUNT;
+
+const Isa* find_isa(const char* name);  // null: no such row in this build
+const Isa* best_isa();                  // the first row that runs here
+const Isa* current_isa();
+void use_isa(const Isa& isa);  // it must run here
+
+Runtime& runtime();
+
+bool run_matmul(int dtype, Matmul& job);
+bool run_reduce(int dtype, int op, const Reduce& job);
+
+}  // namespace fastnn

@@ -1,0 +1,170 @@
+// The contract between the kernels and everything above them.
+//
+// A kernel is handed a job (what to compute) and a range (its share of the job's items): it computes items
+// [begin, end), knows no Python, starts no thread, allocates nothing and throws nothing. There is one table of
+// kernels per instruction set and element type; T below is that type, float or double.
+//
+// Letters, the same everywhere: B batch, T time, C channels in, F filters out, H W image, D features, N heads;
+// m k n for matmul: c (m, n) = a (m, k) b (k, n); rows x cols for row kernels. Strides count elements, not bytes.
+#pragma once
+#include <stdint.h>
+
+namespace fastnn {
+
+typedef int64_t i64;
+constexpr int MAX_DIMS = 8;  // after dimensions that walk together have been merged
+
+enum DType { F32, F64, DTYPES };
+
+// y = f(x). GELU_TANH is the tanh approximation. LEAKY_RELU, ELU: slope or scale in `alpha`.
+enum Unary {
+    COPY, NEG, ABS, SIGN, SQUARE, SQRT, RECIPROCAL, EXP, LOG, TANH, SIGMOID, ERF,
+    RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, GELU_TANH, SILU, UNARY_OPS
+};
+
+// out = f(a, b). A gradient is a binary function too: the *_GRAD take a = dy and b = what the comment says was
+// saved, the forward's input x or its output y.
+enum Binary {
+    ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM,
+    TANH_GRAD,        // y
+    SIGMOID_GRAD,     // y
+    ERF_GRAD,         // x
+    RELU_GRAD,        // x or y
+    LEAKY_RELU_GRAD,  // x
+    ELU_GRAD,         // x
+    SOFTPLUS_GRAD,    // x
+    GELU_GRAD,        // x
+    GELU_TANH_GRAD,   // x
+    SILU_GRAD,        // x
+    ABS_GRAD,         // x
+    BINARY_OPS
+};
+
+// out[i] = f(a[i]) or f(a[i], b[i]) over `shape`, outermost dimension first; a stride 0 broadcasts.
+// out is dense in this order (the planner, plan_elementwise, sorts the dimensions so). Items: flat elements.
+struct Elementwise {
+    void* out;
+    const void* a;
+    const void* b;  // null for Unary
+    double alpha;
+    int ndim;
+    i64 shape[MAX_DIMS];
+    i64 a_stride[MAX_DIMS];
+    i64 b_stride[MAX_DIMS];
+};
+
+// Reductions of x (outer, n, inner) over the middle to out (outer, inner), times `scale`. Items: elements of out.
+// n = 0 gives the neutral element (0, 1, -inf, inf). NaN in, NaN out. The order of summation is fixed by n alone.
+enum Reduction { SUM, SUM_SQUARES, MAX, MIN, PROD, REDUCTIONS };
+struct Reduce {
+    void* out;
+    const void* x;
+    i64 outer, n, inner;
+    double scale;
+};
+
+// Row kernels. y, x, dy, dx: (rows, cols), dense. Items: rows.
+//   softmax:              y = exp(x - max) / sum;  a row of -inf gives NaN, as in PyTorch
+//   softmax_backward:     dx = y * (dy - sum(dy * y))
+//   log_softmax:          y = x - max - log(sum(exp(x - max)))
+//   log_softmax_backward: dx = dy - exp(y) * sum(dy)
+struct Rows {
+    void* y;         // the output; in a backward it holds dx
+    const void* x;   // the input; in a backward the saved y
+    const void* dy;  // backward only
+    i64 cols;
+};
+
+// Softmax + cross-entropy against class indices, with label smoothing s and class weights w (null: ones).
+//   loss[r] = (1 - s) * w[t] * (lse - x[t]) + s / cols * sum_c w[c] * (lse - x[c]),  lse = log(sum(exp(x)))
+// and 0 where t = target[r] is ignore_index. Every other target is in [0, cols): the caller has checked.
+// Backward: dx[r] = dloss[r] * d loss[r] / d x[r]; dloss has stride dloss_stride (0: one value for all rows). Items: rows.
+struct CrossEntropy {
+    void* loss;         // (rows), forward only
+    void* lse;          // (rows), written by forward, read by backward
+    void* dx;           // (rows, cols), backward only
+    const void* dloss;  // (rows) or (1), backward only
+    i64 dloss_stride;
+    const void* x;      // (rows, cols)
+    const i64* target;  // (rows)
+    const void* weight; // (cols) or null
+    i64 cols;
+    i64 ignore_index;
+    double label_smoothing;
+};
+
+// c = act(a b + bias), or c += a b with `accumulate` (no bias, no activation then). Any strides in a and b (a transposed
+// matrix is one with its strides swapped); c has unit column stride. bias is (n) or null. `batch` products, whose
+// offsets come from `batch_shape` and the three stride lists (0 broadcasts). Use run_matmul (matmul.h): it plans, packs, runs.
+struct Matmul {
+    void* c;
+    const void* a;
+    const void* b;
+    const void* bias;
+    i64 m, n, k;
+    i64 c_row;
+    i64 a_row, a_col;
+    i64 b_row, b_col;
+    int batch_ndim;
+    i64 batch_shape[MAX_DIMS];
+    i64 c_batch[MAX_DIMS], a_batch[MAX_DIMS], b_batch[MAX_DIMS];
+    int activation;  // a Unary; COPY for none
+    double alpha;    // of the activation
+    bool accumulate;
+
+    // Filled by matmul_plan from the shapes alone. Two phases: pack b (items: `pack_items`), then compute (`items`).
+    i64 batch;
+    i64 m_block, n_block;  // an item is one such block of one product
+    i64 items, pack_items;
+    i64 packed_size;       // elements of scratch for b of all `batch_packed` matrices; 0: b is read in place
+    i64 batch_packed;      // 1 where one b serves all products
+    double item_flops;
+    void* packed;          // handed in by run_matmul
+};
+
+// One step for all parameters of an optimizer in one call. The tensors count as one array of n elements:
+// tensor t is elements [start[t], start[t+1]). Items: flat elements.
+//   g = grad_scale * grad (+ weight_decay * p unless decoupled), then, as PyTorch computes them:
+//   sgd:     m = momentum * m + (1 - dampening) * g (m = g when step is 1);  p -= lr * (nesterov ? g + momentum * m : m)
+//   adam:    m = lerp(g, m, beta1), v = lerp(g*g, v, beta2); p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
+//            with bias_i = 1 - beta_i^step; decoupled (AdamW): p *= 1 - lr * weight_decay first
+//   rmsprop: v = lerp(g*g, v, alpha); a = centered ? lerp(g, a, alpha) : 0; d = g / (sqrt(v - a*a) + eps);
+//            p -= lr * (momentum ? m = momentum * m + d : d)
+struct Optimize {
+    i64 tensors;
+    const i64* start;   // (tensors + 1)
+    void** p;
+    void** grad;
+    void** m;           // sgd, rmsprop: null without momentum
+    void** v;           // null for sgd
+    void** mean;        // rmsprop, centered: a; else null
+    i64 step;           // 1, 2, ...
+    double lr, momentum, dampening, beta1, beta2, eps, weight_decay, grad_scale;  // rmsprop: alpha is beta2
+    bool nesterov, decoupled, zero_grad;  // zero_grad: grad = 0 in the same pass
+};
+
+// y[i] = x[i] * keep(i) / (1 - p), keep(i) drawn by Philox-4x32-10 at counter (offset + i / 4) under `seed`: any part of the
+// mask can be made again, so none is stored, and it is the same for every thread count and instruction set.
+// x null: y = keep(i) / (1 - p), the mask itself. Items: flat elements.
+struct Dropout {
+    void* y;
+    const void* x;
+    double p;
+    uint64_t seed, offset;
+};
+
+template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
+
+struct Kernels {
+    KernelOf<Elementwise> unary[UNARY_OPS];
+    KernelOf<Elementwise> binary[BINARY_OPS];
+    KernelOf<Reduce> reduce[REDUCTIONS];
+    KernelOf<Rows> softmax, softmax_backward, log_softmax, log_softmax_backward;
+    KernelOf<CrossEntropy> cross_entropy, cross_entropy_backward;
+    void (*matmul_plan)(Matmul& job);
+    KernelOf<Matmul> matmul_pack, matmul;
+    KernelOf<Optimize> sgd, adam, rmsprop;
+    KernelOf<Dropout> dropout;
+};
+
+}  // namespace fastnn

@@ -1,0 +1,226 @@
+#include "parallel.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+namespace fastnn {
+
+constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: less work than this stays where it is
+constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
+constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
+constexpr auto SPIN = std::chrono::microseconds(30);
+constexpr int MOST_THREADS = 256;
+
+static inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Polls for SPIN, then gives up: true when the condition came true. The clock is read every 64 polls.
+template <class Condition> static bool spin_until(Condition ready) {
+    const auto end = std::chrono::steady_clock::now() + SPIN;
+    do {
+        for (int i = 0; i < 64; i++) {
+            if (ready()) return true;
+            pause();
+        }
+    } while (std::chrono::steady_clock::now() < end);
+    return false;
+}
+
+// One piece of work at a time. `claim` packs the work's number (high half) and the next chunk (low half), so that a worker
+// that wakes late cannot take a chunk of a work it has not seen: its compare-and-swap fails.
+struct Pool {
+    std::atomic<uint64_t> claim{0};
+    std::atomic<uint32_t> posted{0};  // number of the last work
+    std::atomic<i64> finished{0};
+    std::atomic<RangeFunction> function{nullptr};
+    std::atomic<const void*> job{nullptr};
+    std::atomic<i64> items{0}, chunk{1}, chunks{0};
+    std::atomic<int> wanted{0};  // workers that may help with this work
+    std::atomic<int> parked{0};
+    std::atomic_flag busy = ATOMIC_FLAG_INIT;
+    std::mutex mutex;
+    std::condition_variable wake;
+    int workers = 0;
+
+    void run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads);
+    void work(uint32_t number);
+    void hire(int count);
+    void worker(int index);
+};
+
+static std::atomic<Pool*> pool{nullptr};
+static std::atomic<int> threads_wanted{0};  // 0: not asked yet
+static thread_local bool inside = false;    // a chunk of this thread's is running
+
+void Pool::work(uint32_t number) {
+    for (;;) {
+        uint64_t seen = claim.load(std::memory_order_acquire);
+        const i64 i = seen & 0xffffffffu;
+        const RangeFunction f = function.load(std::memory_order_relaxed);
+        const void* const j = job.load(std::memory_order_relaxed);
+        const i64 n = items.load(std::memory_order_relaxed), size = chunk.load(std::memory_order_relaxed);
+        if (seen >> 32 != number || i >= chunks.load(std::memory_order_relaxed)) return;
+        if (!claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+        f(j, i * size, std::min(n, (i + 1) * size));
+        finished.fetch_add(1, std::memory_order_release);
+    }
+}
+
+void Pool::worker(int index) {
+    inside = true;
+    uint32_t seen = 0;
+    for (;;) {
+        const auto fresh = [&] { return posted.load(std::memory_order_acquire) != seen; };
+        if (!spin_until(fresh)) {
+            std::unique_lock<std::mutex> hold(mutex);
+            parked.fetch_add(1);
+            wake.wait(hold, fresh);
+            parked.fetch_sub(1);
+        }
+        seen = posted.load(std::memory_order_acquire);
+        if (index < wanted.load(std::memory_order_relaxed)) work(seen);
+    }
+}
+
+void Pool::hire(int count) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);  // signals belong to the caller's threads
+    try {
+        while (workers < count) {
+            std::thread(&Pool::worker, this, workers).detach();
+            workers++;
+        }
+    } catch (const std::system_error&) {
+        // no more threads to be had (RLIMIT_NPROC): those that are there do the work
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads) {
+    hire(threads - 1);
+    const i64 count = (n + chunk_items - 1) / chunk_items;
+    const uint32_t number = posted.load(std::memory_order_relaxed) + 1;
+    claim.store((uint64_t(number) << 32) | 0xffffffffu, std::memory_order_seq_cst);  // closed while the fields change
+    function.store(f, std::memory_order_relaxed);
+    job.store(j, std::memory_order_relaxed);
+    items.store(n, std::memory_order_relaxed);
+    chunk.store(chunk_items, std::memory_order_relaxed);
+    chunks.store(count, std::memory_order_relaxed);
+    wanted.store(threads - 1, std::memory_order_relaxed);
+    finished.store(0, std::memory_order_relaxed);
+    claim.store(uint64_t(number) << 32, std::memory_order_release);
+    posted.store(number, std::memory_order_seq_cst);
+    if (parked.load(std::memory_order_seq_cst) > 0) {
+        { std::lock_guard<std::mutex> hold(mutex); }
+        wake.notify_all();
+    }
+    inside = true;
+    work(number);
+    inside = false;
+    // A worker may still be in its last chunk; if it lost its core, ours is better given to it than spun on.
+    const auto done = [&] { return finished.load(std::memory_order_acquire) == count; };
+    while (!spin_until(done)) sched_yield();
+}
+
+// A child of fork has no workers: it gets a fresh pool when it needs one. The old one is left alone: its mutex may be held.
+__attribute__((constructor)) static void survive_fork() {
+    pthread_atfork(nullptr, nullptr, [] {
+        pool.store(nullptr);
+        inside = false;
+    });
+}
+
+static Pool* the_pool() {
+    Pool* p = pool.load(std::memory_order_acquire);
+    if (p) return p;
+    Pool* fresh = new Pool;  // never deleted: its workers live as long as the process
+    if (pool.compare_exchange_strong(p, fresh)) return fresh;
+    delete fresh;
+    return p;
+}
+
+void launch(RangeFunction f, const void* job, i64 items, double cost) {
+    if (items <= 0) return;
+    const double total = double(items) * cost;
+    const int threads = total < SERIAL_NS || items < 2 || inside ? 1 : num_threads();
+    if (threads == 1) return f(job, 0, items);
+
+    i64 chunk = std::max(i64(CHUNK_NS / cost), (items + MOST_CHUNKS - 1) / MOST_CHUNKS);
+    if (chunk >= 64) chunk = (chunk + 63) / 64 * 64;  // borders on cache lines, and full vectors inside
+    if (chunk < 1) chunk = 1;
+    Pool* p = the_pool();
+    if (chunk >= items || p->busy.test_and_set(std::memory_order_acquire)) return f(job, 0, items);
+    p->run(f, job, items, chunk, threads);
+    p->busy.clear(std::memory_order_release);
+}
+
+// The CPUs that a cgroup's quota pays for ("max 100000" or "150000 100000"), rounded up; MOST_THREADS without one.
+static int quota_of(const char* path) {
+    FILE* file = fopen(path, "r");
+    if (!file) return MOST_THREADS;
+    double quota = 0, period = 0;
+    const bool limited = fscanf(file, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0;
+    fclose(file);
+    return limited ? std::max(1, int((quota + period - 1) / period)) : MOST_THREADS;
+}
+
+static int cgroup_quota() {
+    int cpus = quota_of("/sys/fs/cgroup/cpu.max");
+    char line[512], path[640];
+    if (FILE* file = fopen("/proc/self/cgroup", "r")) {
+        while (fgets(line, sizeof line, file)) {
+            line[strcspn(line, "\n")] = 0;
+            if (strncmp(line, "0::", 3) != 0) continue;
+            // The limits of all groups on the way up hold.
+            for (char* end = line + strlen(line); end && end > line + 3; end = strrchr(line + 3, '/')) {
+                *end = 0;
+                snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", line + 3);
+                cpus = std::min(cpus, quota_of(path));
+            }
+        }
+        fclose(file);
+    }
+    return cpus;
+}
+
+int available_cpus() {
+    int cpus = int(std::max(1u, std::thread::hardware_concurrency()));
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = std::max(1, CPU_COUNT(&set));
+#endif
+    return std::min({cpus, cgroup_quota(), MOST_THREADS});
+}
+
+int num_threads() {
+    int n = threads_wanted.load(std::memory_order_relaxed);
+    if (n > 0) return n;
+    const char* text = getenv("FASTNN_NUM_THREADS");
+    n = text ? atoi(text) : 0;  // checked with an error message at import, in bind.cpp
+    if (n < 1) n = available_cpus();
+    set_num_threads(n);
+    return n;
+}
+
+void set_num_threads(int n) { threads_wanted.store(std::clamp(n, 1, MOST_THREADS), std::memory_order_relaxed); }
+
+}  // namespace fastnn

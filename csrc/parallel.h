@@ -1,0 +1,24 @@
+// The thread pool. n - 1 workers, made when first needed; work is cut into chunks that depend on its size alone and
+// threads claim chunks as they get free, so a late thread stalls nobody and results are the same bits for every thread
+// count. Workers spin briefly after work, then park: idle costs no CPU. A child of fork starts afresh.
+#pragma once
+#include "kernels.h"
+
+namespace fastnn {
+
+typedef void (*RangeFunction)(const void* job, i64 begin, i64 end);
+
+// Runs f(job, begin, end) over [0, items). `cost` is the estimated time of one item in nanoseconds: work below
+// ~20 us stays in the caller, larger work is cut into chunks of at least ~10 us. A call inside a chunk runs serially, and so
+// does one that finds the pool busy with another Python thread's work.
+void launch(RangeFunction f, const void* job, i64 items, double cost);
+
+template <class Job> inline void launch(void (*kernel)(const Job&, i64, i64), const Job& job, i64 items, double cost) {
+    launch(reinterpret_cast<RangeFunction>(kernel), &job, items, cost);
+}
+
+int num_threads();            // as set, else FASTNN_NUM_THREADS, else the CPUs of the affinity mask and the cgroup quota
+void set_num_threads(int n);  // n >= 1
+int available_cpus();         // the affinity mask, cut to the cgroup quota
+
+}  // namespace fastnn

@@ -1,0 +1,55 @@
+// What the Cython modules get from fastnn._kernels, once at import, in the capsule `_kernels._runtime`: the chosen table of
+// kernels and the few functions that need threads or memory.
+#pragma once
+#include "arena.h"
+#include "kernels.h"
+#include "parallel.h"
+
+namespace fastnn {
+
+struct Runtime {
+    const Kernels* table[DTYPES];  // the chosen instruction set's; use_isa() changes it in place
+    void (*launch)(RangeFunction kernel, const void* job, i64 items, double cost);  // parallel.h
+    bool (*matmul)(int dtype, Matmul& job);   // plans, packs, computes; false: no memory
+    bool (*reduce)(int dtype, int op, const Reduce& job);  // splits long sums in a fixed order; false: no memory
+    void* (*allocate)(size_t bytes);          // arena.h
+    void (*release)(void* block);
+};
+
+// Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that
+// walk together, and returns false where more than MAX_DIMS are left (then the caller uses NumPy). Strides are in elements;
+// b_stride is null for unary. out must be dense (any order of dimensions).
+inline bool plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride, const i64* a_stride,
+                             const i64* b_stride) {
+    constexpr int MOST = 64;  // NumPy's own limit
+    int order[MOST], dims = 0;
+    for (int d = 0; d < ndim; d++) {
+        if (shape[d] == 1) continue;
+        int at = dims++;
+        while (at > 0 && out_stride[order[at - 1]] < out_stride[d]) { order[at] = order[at - 1]; at--; }
+        order[at] = d;
+    }
+    job.ndim = 0;
+    for (int i = 0; i < dims; i++) {
+        const i64 n = shape[order[i]], a = a_stride[order[i]], b = b_stride ? b_stride[order[i]] : 0;
+        const int last = job.ndim - 1;
+        if (last >= 0 && job.a_stride[last] == a * n && job.b_stride[last] == b * n) {
+            job.shape[last] *= n;
+            job.a_stride[last] = a;
+            job.b_stride[last] = b;
+            continue;
+        }
+        if (job.ndim == MAX_DIMS) return false;
+        job.shape[job.ndim] = n;
+        job.a_stride[job.ndim] = a;
+        job.b_stride[job.ndim++] = b;
+    }
+    if (job.ndim == 0) {
+        job.ndim = 1;
+        job.shape[0] = 1;
+        job.a_stride[0] = job.b_stride[0] = 0;
+    }
+    return true;
+}
+
+}  // namespace fastnn
