@@ -1,0 +1,160 @@
+// exp, log, tanh, sigmoid, erf and what is built of them, on Vec<T>. Float: polynomials fitted by reweighted least squares to
+// equal ripple, 1-2 ulp (tests/test_kernels_accuracy.py holds them to it). Double: the C library, lane by lane: right, not fast.
+#pragma once
+#include "../vec.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+typedef Vec<float> F;
+
+template <class Function> INLINE Vec<double> lanewise(Vec<double> x, Function f) {
+    for (int i = 0; i < LANES<double>; i++) x[i] = f(x[i]);
+    return x;
+}
+
+// x = n ln2 + r, |r| <= ln2 / 2: gives n (as a whole float) and e^r - 1.
+struct Reduced {
+    F n, expm1_r;
+};
+INLINE Reduced reduce_exp(F x) {
+    const F magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+    const F n = fma<float>(x, splat(1.44269504f), magic) - magic;
+    const F r = fma<float>(n, splat(1.42860677e-6f), fma<float>(n, splat(-0.693148613f), x));  // ln2 in two parts
+    F q = fma<float>(splat(0.00139517023f), r, splat(0.00836959202f));
+    q = fma<float>(q, r, splat(0.0416661873f));
+    q = fma<float>(q, r, splat(0.166665137f));
+    q = fma<float>(q, r, splat(0.5f));
+    return {n, fma<float>(q * r, r, r)};
+}
+
+// 2^n for whole n in [-126, 127].
+INLINE F power_of_two(F n) {
+    return from_bits<float>((bits<float>(n + splat(12582912.0f)) + (127 - 0x4b400000)) << 23);
+}
+
+INLINE F exp(F x) {
+    // Beyond these e^x is inf or 0 anyway. The limit stands first in min and max: they give the second where it is NaN.
+    const F limited = max<float>(splat(-104.0f), min<float>(splat(89.0f), x));
+    const Reduced e = reduce_exp(limited);
+    const F half = (e.n * splat(0.5f) + splat(12582912.0f)) - splat(12582912.0f);  // two factors: 2^n may be denormal
+    const F a = power_of_two(half), b = power_of_two(e.n - half);
+    return fma<float>(e.expm1_r, a, a) * b;
+}
+INLINE Vec<double> exp(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
+
+INLINE F log(F x) {
+    const F tiny = splat(1.17549435e-38f);
+    const IVec<float> denormal = x < tiny;
+    const F scaled = select<float>(denormal, x * splat(16777216.0f), x);
+    // scaled = m 2^e with m in [sqrt(1/2), sqrt(2))
+    const IVec<float> shifted = bits<float>(scaled) - 0x3f3504f3;
+    const IVec<float> e = shifted >> 23;
+    const F f = from_bits<float>(bits<float>(scaled) - (e << 23)) - splat(1.0f);
+    F n = __builtin_convertvector(e, F) - select<float>(denormal, splat(24.0f), F{});
+    F p = fma<float>(splat(0.0691509694f), f, splat(-0.117895596f));
+    p = fma<float>(p, f, splat(0.118729629f));
+    p = fma<float>(p, f, splat(-0.123843916f));
+    p = fma<float>(p, f, splat(0.142186671f));
+    p = fma<float>(p, f, splat(-0.16669248f));
+    p = fma<float>(p, f, splat(0.200022265f));
+    p = fma<float>(p, f, splat(-0.249999866f));
+    p = fma<float>(p, f, splat(0.333333105f));
+    const F ff = f * f;
+    F y = fma<float>(p * f, ff, n * splat(-2.12194440e-4f));  // ln2 = 0.693359375 - 2.1219444e-4
+    y = fma<float>(ff, splat(-0.5f), y) + f;
+    y = fma<float>(n, splat(0.693359375f), y);
+    const F infinity = splat(__builtin_inff());
+    y = select<float>(x == F{}, -infinity, y);
+    y = select<float>(x == infinity, infinity, y);
+    return select<float>(x >= F{}, y, splat(__builtin_nanf("")));
+}
+INLINE Vec<double> log(Vec<double> x) { return lanewise(x, [](double v) { return ::log(v); }); }
+
+// tanh |x| = t / (t + 2), t = e^2|x| - 1: no cancellation near 0. From 9.02 on tanh is 1 in float.
+INLINE F tanh(F x) {
+    const F twice = abs<float>(x) + abs<float>(x);
+    const Reduced e = reduce_exp(min<float>(splat(20.0f), twice));
+    const F scale = power_of_two(e.n);
+    const F t = fma<float>(e.expm1_r, scale, scale - splat(1.0f));
+    return copysign<float>(t / (t + splat(2.0f)), x);
+}
+INLINE Vec<double> tanh(Vec<double> x) { return lanewise(x, [](double v) { return ::tanh(v); }); }
+
+// 1 / (1 + e^-x), from e^-|x| so that nothing overflows and small results keep their digits.
+template <class T> INLINE Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> e = exp(-abs<T>(x));
+    return select<T>(x < Vec<T>{}, e, splat<T>(1)) / (splat<T>(1) + e);
+}
+
+INLINE F erf(F x) {
+    const F t = abs<float>(x), s = x * x;
+    F p = fma<float>(splat(8.34522507e-05f), s, splat(-0.00081374374f));
+    p = fma<float>(p, s, splat(0.00520063424f));
+    p = fma<float>(p, s, splat(-0.0268592704f));
+    p = fma<float>(p, s, splat(0.112836942f));
+    p = fma<float>(p, s, splat(-0.376126349f));
+    p = fma<float>(p, s, splat(0.128379166f));
+    const F small = fma<float>(p, x, x);
+    // erfc t = e^(-t + t q(t)); from 4 on erf is 1 in float.
+    const F u = min<float>(splat(4.0f), t);
+    F q = fma<float>(splat(-5.2970031e-06f), u, splat(4.9940485e-05f));
+    q = fma<float>(q, u, splat(2.74351369e-05f));
+    q = fma<float>(q, u, splat(-0.00286912103f));
+    q = fma<float>(q, u, splat(0.022575615f));
+    q = fma<float>(q, u, splat(-0.105169497f));
+    q = fma<float>(q, u, splat(-0.635673165f));
+    q = fma<float>(q, u, splat(-0.12854144f));
+    const F large = copysign<float>(splat(1.0f) - exp(fma<float>(q, u, -u)), x);
+    return select<float>(t > splat(0.92f), large, small);
+}
+INLINE Vec<double> erf(Vec<double> x) { return lanewise(x, [](double v) { return ::erf(v); }); }
+
+// log(1 + e) for e in [0, 1].
+INLINE F log1p_of_unit(F e) {
+    const F one_more = splat(1.0f) + e;
+    return log(one_more) + (e - (one_more - splat(1.0f))) / one_more;  // what rounding 1 + e lost, to first order
+}
+INLINE Vec<double> log1p_of_unit(Vec<double> e) { return lanewise(e, [](double v) { return ::log1p(v); }); }
+
+template <class T> INLINE Vec<T> softplus(Vec<T> x) {  // the identity from 20 on, as in PyTorch
+    const Vec<T> y = max<T>(Vec<T>{}, x) + log1p_of_unit(exp(-abs<T>(x)));
+    return select<T>(x > splat<T>(20), x, y);
+}
+
+INLINE F expm1(F x) {
+    const Reduced e = reduce_exp(max<float>(splat(-30.0f), min<float>(splat(88.0f), x)));
+    const F scale = power_of_two(e.n);
+    return fma<float>(e.expm1_r, scale, scale - splat(1.0f));
+}
+INLINE Vec<double> expm1(Vec<double> x) { return lanewise(x, [](double v) { return ::expm1(v); }); }
+
+// x Phi(x), and its derivative Phi(x) + x phi(x) (Hendrycks and Gimpel, 2016).
+template <class T> INLINE Vec<T> normal_cdf(Vec<T> x) {
+    return fma<T>(erf(x * splat<T>(T(0.70710678118654752440))), splat<T>(T(0.5)), splat<T>(T(0.5)));
+}
+template <class T> INLINE Vec<T> gelu(Vec<T> x) { return x * normal_cdf<T>(x); }
+template <class T> INLINE Vec<T> gelu_slope(Vec<T> x) {
+    const Vec<T> density = exp(x * x * splat<T>(T(-0.5))) * splat<T>(T(0.39894228040143267794));
+    return fma<T>(x, density, normal_cdf<T>(x));
+}
+
+// The tanh approximation: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+template <class T> INLINE Vec<T> gelu_tanh_inner(Vec<T> x) {
+    return x * splat<T>(T(0.79788456080286535588)) * fma<T>(x * x, splat<T>(T(0.044715)), splat<T>(1));
+}
+template <class T> INLINE Vec<T> gelu_tanh(Vec<T> x) {
+    return x * splat<T>(T(0.5)) * (splat<T>(1) + tanh(gelu_tanh_inner<T>(x)));
+}
+template <class T> INLINE Vec<T> gelu_tanh_slope(Vec<T> x) {
+    const Vec<T> t = tanh(gelu_tanh_inner<T>(x));
+    const Vec<T> inner_slope = splat<T>(T(0.79788456080286535588)) * fma<T>(x * x, splat<T>(T(0.134145)), splat<T>(1));
+    return splat<T>(T(0.5)) * (splat<T>(1) + t) + splat<T>(T(0.5)) * x * (splat<T>(1) - t * t) * inner_slope;
+}
+template <class T> INLINE Vec<T> silu_slope(Vec<T> x) {
+    const Vec<T> s = sigmoid<T>(x);
+    return s * fma<T>(x, splat<T>(1) - s, splat<T>(1));
+}
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

@@ -1,0 +1,35 @@
+// What the files of this folder give to table.cpp: one template a kernel, instantiated for float and double in its own file.
+#pragma once
+#include "../kernels.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+extern const Kernels kernels_f32, kernels_f64;
+
+// elementwise.cpp
+template <class T, int OP> void unary(const Elementwise& job, i64 begin, i64 end);
+template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 end);
+// reduce.cpp
+template <class T, int OP> void reduce(const Reduce& job, i64 begin, i64 end);
+// rows.cpp
+template <class T> void softmax(const Rows& job, i64 begin, i64 end);
+template <class T> void softmax_backward(const Rows& job, i64 begin, i64 end);
+template <class T> void log_softmax(const Rows& job, i64 begin, i64 end);
+template <class T> void log_softmax_backward(const Rows& job, i64 begin, i64 end);
+// loss.cpp
+template <class T> void cross_entropy(const CrossEntropy& job, i64 begin, i64 end);
+template <class T> void cross_entropy_backward(const CrossEntropy& job, i64 begin, i64 end);
+// matmul.cpp
+template <class T> void matmul_plan(Matmul& job);
+template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end);
+template <class T> void matmul(const Matmul& job, i64 begin, i64 end);
+// optimizer.cpp
+template <class T> void sgd(const Optimize& job, i64 begin, i64 end);
+template <class T> void adam(const Optimize& job, i64 begin, i64 end);
+template <class T> void rmsprop(const Optimize& job, i64 begin, i64 end);
+// random.cpp
+template <class T> void dropout(const Dropout& job, i64 begin, i64 end);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

@@ -1,0 +1,350 @@
+// c = act(a b + bias). Three ways, by shape:
+//
+//   in place   small m or small b: the tile reads b's rows where they are
+//   packed     b is copied once into slivers, each TILE_VECS vectors wide and contiguous along k, so that the tile streams it:
+//
+//                  b (k, n)          packed: [sliver][k][width]
+//                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
+//
+//   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
+//
+// An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
+// (96 KB) and a block of a (256 KB) stay in L2 while the tiles run down the rows.
+#include "tile.h"
+#include "kernels.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr i64 K_BLOCK = 512;
+constexpr i64 M_BLOCK = 128 / TILE_ROWS;  // tiles of an item
+constexpr double ITEM_FLOPS = 2e6;        // an item is about 10 us
+
+enum Way { IN_PLACE, PACKED, DOT };
+constexpr i64 DOT_ROWS = 8, DOT_COLUMNS = 64;
+
+template <class T> static Way choose_way(const Matmul& job) {
+    if (job.b_row == 1 && job.b_col != 1 && job.m <= DOT_ROWS && job.a_col == 1) return DOT;
+    if (job.b_col == 1 || job.n == 1) {
+        const i64 kilobytes = job.k * job.n * i64(sizeof(T)) / 1024;
+        if (job.m <= 48 || kilobytes <= 64) return IN_PLACE;
+    }
+    return PACKED;
+}
+
+// Columns of a whose lines would fight for the same cache sets (a transposed a with rows of a multiple of 4 KiB), or that
+// are scattered both ways, are copied to panels [tile][k][rows].
+template <class T> static bool packs_a(const Matmul& job, Way way) {
+    if (way != PACKED || job.a_col == 1) return false;
+    return job.a_row != 1 || job.a_col * sizeof(T) % 2048 == 0;
+}
+
+template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
+
+template <class T> void matmul_plan(Matmul& job) {
+    job.batch = 1;
+    bool shared_b = true;
+    for (int d = 0; d < job.batch_ndim; d++) {
+        job.batch *= job.batch_shape[d];
+        if (job.batch_shape[d] > 1 && job.b_batch[d] != 0) shared_b = false;
+    }
+    const Way way = choose_way<T>(job);
+    i64 tiles = Split(job.m, TILE_ROWS).parts, slivers = sliver_count<T>(job.n);
+    job.packed_size = job.pack_items = 0;
+    job.batch_packed = shared_b ? 1 : job.batch;
+    if (way == DOT) {
+        job.m_block = 1;
+        job.n_block = 1;
+        tiles = 1;
+        slivers = (job.n + DOT_COLUMNS - 1) / DOT_COLUMNS;
+    } else {
+        job.m_block = tiles < M_BLOCK ? (tiles ? tiles : 1) : M_BLOCK;
+        const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
+        const double wanted = ITEM_FLOPS / sliver_flops;
+        job.n_block = wanted < 1 ? 1 : wanted > double(slivers) ? (slivers ? slivers : 1) : i64(wanted);
+        if (way == PACKED) {
+            const i64 b_size = (job.n + LANES<T> - 1) / LANES<T> * LANES<T> * job.k;
+            job.packed_size = job.batch_packed * b_size;
+            job.pack_items = job.batch_packed * slivers;
+            if (packs_a<T>(job, way)) {
+                job.packed_size += job.batch * job.m * job.k;
+                job.pack_items += job.batch * tiles;
+            }
+        }
+    }
+    const i64 m_blocks = (tiles + job.m_block - 1) / job.m_block, n_blocks = (slivers + job.n_block - 1) / job.n_block;
+    job.items = job.batch * m_blocks * n_blocks;
+    job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
+}
+
+struct Offsets {
+    i64 a, b, c;
+};
+static Offsets batch_offsets(const Matmul& job, i64 index) {
+    Offsets at = {0, 0, 0};
+    for (int d = job.batch_ndim - 1; d >= 0; d--) {
+        const i64 i = index % job.batch_shape[d];
+        index /= job.batch_shape[d];
+        at.a += i * job.a_batch[d];
+        at.b += i * job.b_batch[d];
+        at.c += i * job.c_batch[d];
+    }
+    return at;
+}
+
+// ---- packing ----------------------------------------------------------------------------------------------------
+
+// out (k, rows) = in^T where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond `rows` are 0.
+template <class T> static void pack_transposed(T* out, i64 width, const T* in, i64 stride, int rows, i64 k) {
+    constexpr int L = LANES<T>;
+    i64 p = 0;
+    for (; p < k; p += L) {
+        const int n = k - p < L ? int(k - p) : L;
+        Vec<T> v[L];
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++) v[i] = i < rows ? load_n(in + i * stride + p, n) : Vec<T>{};
+        transpose<T>(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++)
+            if (i < n) store(out + (p + i) * width, v[i]);
+    }
+}
+
+template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_col, i64 k, i64 columns, i64 width) {
+    constexpr int L = LANES<T>;
+    if (b_col == 1) {
+        for (i64 p = 0; p < k; p++)
+            for (i64 j = 0; j < width; j += L) {
+                const i64 left = columns - j;
+                store(out + p * width + j, left >= L ? load(b + p * b_row + j) : load_first(b + p * b_row + j, int(left)));
+            }
+    } else if (b_row == 1) {
+        for (i64 j = 0; j < width; j += L)
+            pack_transposed<T>(out + j, width, b + j * b_col, b_col, int(columns - j < L ? columns - j : L), k);
+    } else {
+        for (i64 p = 0; p < k; p++)
+            for (i64 j = 0; j < width; j++) out[p * width + j] = j < columns ? b[p * b_row + j * b_col] : T(0);
+    }
+}
+
+template <class T> static T* packed_a(const Matmul& job) {
+    return static_cast<T*>(job.packed) + job.batch_packed * job.k * ((job.n + LANES<T> - 1) / LANES<T> * LANES<T>);
+}
+
+template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
+    constexpr int L = LANES<T>;
+    const Split slivers((job.n + L - 1) / L, TILE_VECS), tiles(job.m, TILE_ROWS);
+    for (i64 item = begin; item < end; item++) {
+        if (item < job.batch_packed * slivers.parts) {
+            const i64 product = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L;
+            T* out = static_cast<T*>(job.packed) + (product * slivers.begin(slivers.parts) * L + column) * job.k;
+            const T* b = static_cast<const T*>(job.b) + batch_offsets(job, product).b + column * job.b_col;
+            pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
+        } else {
+            const i64 rest = item - job.batch_packed * slivers.parts, product = rest / tiles.parts, t = rest % tiles.parts;
+            const i64 row = tiles.begin(t), rows = tiles.width(t);
+            T* out = packed_a<T>(job) + (product * job.m + row) * job.k;
+            const T* a = static_cast<const T*>(job.a) + batch_offsets(job, product).a + row * job.a_row;
+            for (i64 p = 0; p < job.k; p++)
+                for (i64 i = 0; i < rows; i++) out[p * rows + i] = a[i * job.a_row + p * job.a_col];
+        }
+    }
+}
+
+// ---- tiles ------------------------------------------------------------------------------------------------------
+
+// What a tile does with its sums: += what c holds (`add`), + bias, relu; other activations follow on the finished rows.
+template <class T> struct Finish {
+    bool add, relu;
+    const T* bias;
+    INLINE Vec<T> operator()(Vec<T> v, const T* c, i64 column, int n) const {
+        if (add) v += load_n(c, n);
+        if (bias) v += load_n(bias + column, n);
+        return relu ? max<T>(Vec<T>{}, v) : v;
+    }
+};
+
+template <class T, int MR, int NV, bool MASKED>
+static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail, const Finish<T>& finish) {
+    constexpr int L = LANES<T>;
+    Vec<T> acc[MR][NV] = {};
+    rows_times_columns<T, MR, NV, MASKED>(acc, a, a_row, a_col, b, b_row, kc, tail);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) {
+            T* out = c + i * c_row + j * L;
+            const int n = MASKED && j == NV - 1 ? tail : L;
+            store_n(out, finish(acc[i][j], out, j * L, n), n);
+        }
+}
+
+template <class T> using Tile = decltype(&tile<T, 1, 1, false>);
+template <class T, int MR> struct TilesOf {
+    static constexpr Tile<T> by_width[3][2] = {{tile<T, MR, 1, false>, tile<T, MR, 1, true>},
+                                               {tile<T, MR, 2, false>, tile<T, MR, 2, true>},
+                                               {tile<T, MR, TILE_VECS, false>, tile<T, MR, TILE_VECS, true>}};
+};
+template <class T> static Tile<T> pick_tile(int rows, int vecs, bool masked) {
+    switch (rows) {
+        case 1: return TilesOf<T, 1>::by_width[vecs - 1][masked];
+        case 2: return TilesOf<T, 2>::by_width[vecs - 1][masked];
+        case 3: return TilesOf<T, 3>::by_width[vecs - 1][masked];
+        case 4: return TilesOf<T, 4>::by_width[vecs - 1][masked];
+        case 5: return TilesOf<T, 5>::by_width[vecs - 1][masked];
+        case 6: return TilesOf<T, 6>::by_width[vecs - 1][masked];
+        case 7: return TilesOf<T, TILE_ROWS < 7 ? TILE_ROWS : 7>::by_width[vecs - 1][masked];
+        default: return TilesOf<T, TILE_ROWS>::by_width[vecs - 1][masked];
+    }
+}
+
+// Activations other than relu run over the finished rows of a block, which are still in L1 or L2.
+template <class T> static void activate(const Matmul& job, T* c, i64 rows, i64 columns) {
+    if (job.activation == COPY || job.activation == RELU || job.accumulate) return;
+    const Kernels& table = sizeof(T) == 4 ? kernels_f32 : kernels_f64;
+    for (i64 i = 0; i < rows; i++) {
+        T* row = c + i * job.c_row;
+        Elementwise e = {row, row, nullptr, job.alpha, 1, {columns}, {1}, {0}};
+        table.unary[job.activation](e, 0, columns);
+    }
+}
+
+// One part of k of one sliver, for the tiles [t0, t1).
+template <class T> struct Strip {
+    const Split& tiles;
+    i64 t0, t1;
+    T* c;           // at the sliver's first column
+    i64 c_row;
+    const T* a;     // at this part of k
+    i64 a_row, a_col;
+    const T* b;
+    i64 b_row, kc;
+    int vecs, tail;
+    Finish<T> finish;
+
+    // Two heights of tile at the most, the higher ones first: one choice of kernel for each.
+    void run(i64 a_tile_k) const {
+        for (i64 t = t0; t < t1;) {
+            const int rows = tiles.width(t);
+            const i64 stop = t < tiles.larger && tiles.larger < t1 ? tiles.larger : t1;
+            const Tile<T> kernel = pick_tile<T>(rows, vecs, tail != LANES<T>);
+            for (; t < stop; t++) {
+                const i64 row = tiles.begin(t);
+                if (a_tile_k)  // panels [tile][k][rows]
+                    kernel(c + row * c_row, c_row, a + row * a_tile_k + (a_col - 1) * rows, 1, rows, b, b_row, kc, tail, finish);
+                else
+                    kernel(c + row * c_row, c_row, a + row * a_row, a_row, a_col, b, b_row, kc, tail, finish);
+            }
+        }
+    }
+};
+
+template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64 t1, i64 s0, i64 s1) {
+    constexpr int L = LANES<T>;
+    const Split tiles(job.m, TILE_ROWS), slivers((job.n + L - 1) / L, TILE_VECS), parts(job.k, K_BLOCK);
+    const Offsets at = batch_offsets(job, product);
+    T* c = static_cast<T*>(job.c) + at.c;
+    const T* a = static_cast<const T*>(job.a) + at.a;
+    const T* bias = static_cast<const T*>(job.bias);
+    const bool own_a = packs_a<T>(job, job.packed ? PACKED : IN_PLACE);
+    if (own_a) a = packed_a<T>(job) + product * job.m * job.k;
+    const i64 last = parts.parts ? parts.parts - 1 : 0;  // k = 0: one empty part writes the bias
+    for (i64 q = 0; q <= last; q++) {
+        const i64 p = parts.begin(q), kc = parts.parts ? parts.width(q) : 0;
+        for (i64 s = s0; s < s1; s++) {
+            const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
+            const i64 columns = job.n - column < width ? job.n - column : width;
+            const i64 b_product = job.batch_packed == 1 ? 0 : product;
+            const T* b = job.packed ? static_cast<const T*>(job.packed) + (b_product * slivers.begin(slivers.parts) * L + column) * job.k + p * width
+                                    : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
+            const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
+                                      q == last && bias && !job.accumulate ? bias + column : nullptr};
+            const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
+                                    own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
+                                    b, job.packed ? width : job.b_row, kc, slivers.width(s), int(columns - (width - L)), finish};
+            strip.run(own_a ? job.k : 0);
+        }
+    }
+    const i64 row = tiles.begin(t0), column = slivers.begin(s0) * L;
+    const i64 stop = slivers.begin(s1) * L < job.n ? slivers.begin(s1) * L : job.n;
+    activate(job, c + row * job.c_row + column, tiles.begin(t1) - row, stop - column);
+}
+
+// ---- few rows times a transposed b --------------------------------------------------------------------------------
+
+// Rows [row, row + MR) of c, columns [j, j + LANES / MR): LANES dot products at once.
+template <class T, int MR>
+static void dot_tile(const Matmul& job, T* c, const T* a, const T* b, i64 j, i64 stop) {
+    constexpr int NR = LANES<T> / MR;
+    const i64 columns = stop - j < NR ? stop - j : NR;
+    Vec<T> acc[MR][NR] = {};
+    if (columns == NR) {
+        rows_dot_rows<T, MR, NR>(acc, a, job.a_row, b + j * job.b_col, job.b_col, job.k);
+    } else {
+        for (int i = 0; i < MR; i++)
+            for (i64 jj = 0; jj < columns; jj++) {
+                Vec<T> one[1][1] = {};
+                rows_dot_rows<T, 1, 1>(one, a + i * job.a_row, 0, b + (j + jj) * job.b_col, 0, job.k);
+                acc[i][jj] = one[0][0];
+            }
+    }
+    const Vec<T> sums = sum_rows<T>(&acc[0][0]);
+    T sum[LANES<T>];
+    store(sum, sums);
+    const T* bias = static_cast<const T*>(job.bias);
+    for (int i = 0; i < MR; i++)
+        for (i64 jj = 0; jj < columns; jj++) {
+            T v = sum[i * NR + jj];
+            T* out = c + i * job.c_row + j + jj;
+            if (job.accumulate) v += *out;
+            else if (bias) v += bias[j + jj];
+            *out = job.activation == RELU && !job.accumulate && v < 0 ? T(0) : v;
+        }
+}
+
+template <class T, int MR>
+static i64 dot_rows(const Matmul& job, i64 row, T* c, const T* a, const T* b, i64 j0, i64 j1) {
+    if constexpr (MR <= LANES<T>) {
+        constexpr int NR = LANES<T> / MR;
+        for (; row + MR <= job.m; row += MR)
+            for (i64 j = j0; j < j1; j += NR) dot_tile<T, MR>(job, c + row * job.c_row, a + row * job.a_row, b, j, j1);
+    }
+    if constexpr (MR > 1) return dot_rows<T, MR / 2>(job, row, c, a, b, j0, j1);
+    return row;
+}
+
+template <class T> static void dot_block(const Matmul& job, i64 product, i64 columns) {
+    const Offsets at = batch_offsets(job, product);
+    T* c = static_cast<T*>(job.c) + at.c;
+    const i64 j0 = columns * DOT_COLUMNS, j1 = j0 + DOT_COLUMNS < job.n ? j0 + DOT_COLUMNS : job.n;
+    dot_rows<T, 8>(job, 0, c, static_cast<const T*>(job.a) + at.a, static_cast<const T*>(job.b) + at.b, j0, j1);
+    activate(job, c + j0, job.m, j1 - j0);
+}
+
+template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
+    const bool dot = !job.packed && choose_way<T>(job) == DOT;
+    const i64 tiles = dot ? 1 : Split(job.m, TILE_ROWS).parts;
+    const i64 slivers = dot ? (job.n + DOT_COLUMNS - 1) / DOT_COLUMNS : sliver_count<T>(job.n);
+    const i64 m_blocks = (tiles + job.m_block - 1) / job.m_block, n_blocks = (slivers + job.n_block - 1) / job.n_block;
+    for (i64 item = begin; item < end; item++) {
+        const i64 product = item / (m_blocks * n_blocks), rest = item % (m_blocks * n_blocks);
+        const i64 t0 = rest / n_blocks * job.m_block, s0 = rest % n_blocks * job.n_block;
+        if (dot) {
+            dot_block<T>(job, product, s0);
+        } else {
+            const i64 t1 = t0 + job.m_block < tiles ? t0 + job.m_block : tiles;
+            const i64 s1 = s0 + job.n_block < slivers ? s0 + job.n_block : slivers;
+            block<T>(job, product, t0, t1, s0, s1);
+        }
+    }
+}
+
+template void matmul_plan<float>(Matmul&);
+template void matmul_plan<double>(Matmul&);
+template void matmul_pack<float>(const Matmul&, i64, i64);
+template void matmul_pack<double>(const Matmul&, i64, i64);
+template void matmul<float>(const Matmul&, i64, i64);
+template void matmul<double>(const Matmul&, i64, i64);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

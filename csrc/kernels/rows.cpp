@@ -1,0 +1,64 @@
+// Softmax and log-softmax along rows. A row of up to ~8 K elements stays in L1 between its passes: max, exp and sum, scale.
+#include "rows.h"
+
+#include "kernels.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+template <class T> void softmax(const Rows& job, i64 begin, i64 end) {
+    for (i64 r = begin; r < end; r++) {
+        const T* x = static_cast<const T*>(job.x) + r * job.cols;
+        T* y = static_cast<T*>(job.y) + r * job.cols;
+        const Vec<T> top = splat<T>(row_max(x, job.cols));
+        const T sum = sum_over<T>(job.cols, [&](i64 i, int n) {
+            const Vec<T> e = exp(load_n(x + i, n) - top);
+            store_n(y + i, e, n);
+            return e;
+        });
+        const Vec<T> scale = splat<T>(1 / sum);
+        for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(y + i, load_n(y + i, n) * scale, n); });
+    }
+}
+
+template <class T> void softmax_backward(const Rows& job, i64 begin, i64 end) {
+    for (i64 r = begin; r < end; r++) {
+        const T* y = static_cast<const T*>(job.x) + r * job.cols;
+        const T* dy = static_cast<const T*>(job.dy) + r * job.cols;
+        T* dx = static_cast<T*>(job.y) + r * job.cols;
+        const Vec<T> dot = splat<T>(sum_over<T>(job.cols, [&](i64 i, int n) { return load_n(y + i, n) * load_n(dy + i, n); }));
+        for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(dx + i, load_n(y + i, n) * (load_n(dy + i, n) - dot), n); });
+    }
+}
+
+template <class T> void log_softmax(const Rows& job, i64 begin, i64 end) {
+    for (i64 r = begin; r < end; r++) {
+        const T* x = static_cast<const T*>(job.x) + r * job.cols;
+        T* y = static_cast<T*>(job.y) + r * job.cols;
+        const Vec<T> top = splat<T>(row_max(x, job.cols));
+        const T sum = sum_over<T>(job.cols, [&](i64 i, int n) { return exp(load_n(x + i, n) - top); });
+        const Vec<T> log_sum = log(splat<T>(sum));
+        for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(y + i, load_n(x + i, n) - top - log_sum, n); });
+    }
+}
+
+template <class T> void log_softmax_backward(const Rows& job, i64 begin, i64 end) {
+    for (i64 r = begin; r < end; r++) {
+        const T* y = static_cast<const T*>(job.x) + r * job.cols;
+        const T* dy = static_cast<const T*>(job.dy) + r * job.cols;
+        T* dx = static_cast<T*>(job.y) + r * job.cols;
+        const Vec<T> sum = splat<T>(sum_over<T>(job.cols, [&](i64 i, int n) { return load_n(dy + i, n); }));
+        for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(dx + i, load_n(dy + i, n) - exp(load_n(y + i, n)) * sum, n); });
+    }
+}
+
+#define INSTANTIATE(kernel)                              \
+    template void kernel<float>(const Rows&, i64, i64); \
+    template void kernel<double>(const Rows&, i64, i64);
+INSTANTIATE(softmax)
+INSTANTIATE(softmax_backward)
+INSTANTIATE(log_softmax)
+INSTANTIATE(log_softmax_backward)
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

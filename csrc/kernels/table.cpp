@@ -1,0 +1,35 @@
+// The two tables of this instruction set, filled at compile time: nothing runs when the library is loaded.
+#include "kernels.h"
+
+#include "../vec.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indices<U...>, Indices<B...>, Indices<R...>) {
+    return {
+        {unary<T, U>...},
+        {binary<T, B>...},
+        {reduce<T, R>...},
+        softmax<T>,
+        softmax_backward<T>,
+        log_softmax<T>,
+        log_softmax_backward<T>,
+        cross_entropy<T>,
+        cross_entropy_backward<T>,
+        matmul_plan<T>,
+        matmul_pack<T>,
+        matmul<T>,
+        sgd<T>,
+        adam<T>,
+        rmsprop<T>,
+        dropout<T>,
+    };
+}
+
+template <int N> using Count = typename MakeIndices<N>::type;
+extern constexpr Kernels kernels_f32 = table_of<float>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
+extern constexpr Kernels kernels_f64 = table_of<double>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

@@ -1,0 +1,173 @@
+// The only file that knows what a register is. Kernels are written on Vec<T>, LANES<T> elements of T, with the operators of
+// the GCC/Clang vector extensions (+ - * /, comparisons, ?:) and the functions here. Compiled once per instruction set.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels.h"
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define INLINE inline __attribute__((always_inline))
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+#if defined(__AVX512F__)
+constexpr int BYTES = 64, REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int BYTES = 32, REGISTERS = 16;
+#else
+constexpr int BYTES = 16, REGISTERS = 32;
+#endif
+
+template <class T> struct VecOf {
+    typedef T type __attribute__((vector_size(BYTES)));
+    typedef T loose __attribute__((vector_size(BYTES), aligned(alignof(T)), may_alias));
+};
+template <class T> using Vec = typename VecOf<T>::type;
+template <class T> constexpr int LANES = BYTES / int(sizeof(T));
+
+template <class T> struct IntOf;
+template <> struct IntOf<float> { typedef int32_t type; };
+template <> struct IntOf<double> { typedef int64_t type; };
+template <class T> using Int = typename IntOf<T>::type;
+template <class T> using IVec = Vec<Int<T>>;  // what a comparison of two Vec<T> gives: all ones or zero
+
+template <class T> INLINE Vec<T> load(const T* p) { return *reinterpret_cast<const typename VecOf<T>::loose*>(p); }
+template <class T> INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typename VecOf<T>::loose*>(p) = v; }
+template <class T> INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }  // x - 0 keeps the sign of -0
+template <class T> INLINE IVec<T> bits(Vec<T> v) { return reinterpret_cast<IVec<T>>(v); }
+template <class T> INLINE Vec<T> from_bits(IVec<T> v) { return reinterpret_cast<Vec<T>>(v); }
+template <class T> INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { return a * b + c; }  // -ffp-contract=fast makes it one
+template <class T> INLINE Vec<T> select(IVec<T> mask, Vec<T> yes, Vec<T> no) {
+    return from_bits<T>((bits<T>(yes) & mask) | (bits<T>(no) & ~mask));
+}
+
+// The first n lanes (0 < n <= LANES), zero beyond; memory beyond is not touched.
+template <class T> INLINE Vec<T> load_first(const T* p, int n);
+template <class T> INLINE void store_first(T* p, Vec<T> v, int n);
+// max(a, b), min(a, b) as x86 has them: b where either is NaN.
+template <class T> INLINE Vec<T> max(Vec<T> a, Vec<T> b);
+template <class T> INLINE Vec<T> min(Vec<T> a, Vec<T> b);
+template <class T> INLINE Vec<T> sqrt(Vec<T> a);
+
+#if defined(__AVX512F__)
+template <> INLINE Vec<float> load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(_bzhi_u32(~0u, n), p); }
+template <> INLINE Vec<double> load_first(const double* p, int n) { return _mm512_maskz_loadu_pd(_bzhi_u32(~0u, n), p); }
+template <> INLINE void store_first(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, _bzhi_u32(~0u, n), v); }
+template <> INLINE void store_first(double* p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, _bzhi_u32(~0u, n), v); }
+template <> INLINE Vec<float> max<float>(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
+template <> INLINE Vec<double> max<double>(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
+template <> INLINE Vec<float> min<float>(Vec<float> a, Vec<float> b) { return _mm512_min_ps(a, b); }
+template <> INLINE Vec<double> min<double>(Vec<double> a, Vec<double> b) { return _mm512_min_pd(a, b); }
+template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return _mm512_sqrt_ps(a); }
+template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return _mm512_sqrt_pd(a); }
+#elif defined(__AVX2__)
+INLINE __m256i first_lanes32(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+INLINE __m256i first_lanes64(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+template <> INLINE Vec<float> load_first(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes32(n)); }
+template <> INLINE Vec<double> load_first(const double* p, int n) { return _mm256_maskload_pd(p, first_lanes64(n)); }
+template <> INLINE void store_first(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first_lanes32(n), v); }
+template <> INLINE void store_first(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first_lanes64(n), v); }
+template <> INLINE Vec<float> max<float>(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
+template <> INLINE Vec<double> max<double>(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+template <> INLINE Vec<float> min<float>(Vec<float> a, Vec<float> b) { return _mm256_min_ps(a, b); }
+template <> INLINE Vec<double> min<double>(Vec<double> a, Vec<double> b) { return _mm256_min_pd(a, b); }
+template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return _mm256_sqrt_ps(a); }
+template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return _mm256_sqrt_pd(a); }
+#else
+template <class T> INLINE Vec<T> load_first(const T* p, int n) {
+    Vec<T> v = {};
+    for (int i = 0; i < n; i++) v[i] = p[i];
+    return v;
+}
+template <class T> INLINE void store_first(T* p, Vec<T> v, int n) {
+    for (int i = 0; i < n; i++) p[i] = v[i];
+}
+template <class T> INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return select<T>(a > b, a, b); }
+template <class T> INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select<T>(a < b, a, b); }
+#if defined(__ARM_NEON)
+template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return (Vec<float>)vsqrtq_f32((float32x4_t)a); }
+template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return (Vec<double>)vsqrtq_f64((float64x2_t)a); }
+#endif
+#endif
+
+template <class T> INLINE Vec<T> abs(Vec<T> v) { return from_bits<T>(bits<T>(v) & ~bits<T>(splat<T>(T(-0.0)))); }
+template <class T> INLINE Vec<T> copysign(Vec<T> size, Vec<T> sign) {
+    const IVec<T> top = bits<T>(splat<T>(T(-0.0)));
+    return from_bits<T>((bits<T>(size) & ~top) | (bits<T>(sign) & top));
+}
+
+// f(p, lanes) for each vector of n elements at p; the last may be short. `body` gets (offset, first) with first == LANES for
+// whole vectors: load_n and store_n choose by it, and the compiler drops the mask where it is whole.
+template <class T> INLINE Vec<T> load_n(const T* p, int n) { return n == LANES<T> ? load(p) : load_first(p, n); }
+template <class T> INLINE void store_n(T* p, Vec<T> v, int n) { n == LANES<T> ? store(p, v) : store_first(p, v, n); }
+template <class T, class Body> INLINE void for_vectors(i64 n, Body body) {
+    i64 i = 0;
+    for (; i + LANES<T> <= n; i += LANES<T>) body(i, LANES<T>);
+    if (i < n) body(i, int(n - i));
+}
+
+// Shuffles of two vectors by a constexpr rule: lane i of the result is lane Rule::at(i) of the 2 * LANES lanes of a, b.
+template <int... I> struct Indices {};
+template <int N, int... I> struct MakeIndices : MakeIndices<N - 1, N - 1, I...> {};
+template <int... I> struct MakeIndices<0, I...> { typedef Indices<I...> type; };
+template <class T, class Rule, int... I> INLINE Vec<T> shuffle_by(Vec<T> a, Vec<T> b, Indices<I...>) {
+    return __builtin_shufflevector(a, b, Rule::at(I)...);
+}
+template <class T, class Rule> INLINE Vec<T> shuffle(Vec<T> a, Vec<T> b) {
+    return shuffle_by<T, Rule>(a, b, typename MakeIndices<LANES<T>>::type{});
+}
+
+// Blocks of S lanes, taken alternately from a and b: Low takes the even blocks of both, High the odd ones.
+template <int S, int L> struct Low {
+    static constexpr int at(int i) { return (i / S % 2 == 0) ? i : i - S + L; }
+};
+template <int S, int L> struct High {
+    static constexpr int at(int i) { return (i / S % 2 == 0) ? i + S : i + L; }
+};
+
+// v[i] lane j  <->  v[j] lane i, in log2(LANES) rounds of exchanging off-diagonal blocks.
+template <class T, int S = LANES<T> / 2> INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
+    constexpr int L = LANES<T>;
+    for (int i = 0; i < L; i++) {
+        if (i & S) continue;
+        const Vec<T> a = v[i], b = v[i + S];
+        v[i] = shuffle<T, Low<S, L>>(a, b);
+        v[i + S] = shuffle<T, High<S, L>>(a, b);
+    }
+    if constexpr (S > 1) transpose<T, S / 2>(v);
+}
+
+// Sums over lanes, by halves: the order is the same on every machine of a lane count.
+template <class T, int S = LANES<T> / 2> INLINE T sum_lanes(Vec<T> v) {
+    v = v + shuffle<T, High<S, LANES<T>>>(v, v);
+    if constexpr (S > 1) return sum_lanes<T, S / 2>(v);
+    return v[0];
+}
+template <class T, int S = LANES<T> / 2> INLINE T max_lanes(Vec<T> v) {
+    v = max<T>(v, shuffle<T, High<S, LANES<T>>>(v, v));
+    if constexpr (S > 1) return max_lanes<T, S / 2>(v);
+    return v[0];
+}
+
+// LANES vectors to one: lane i of the result is the sum of the lanes of v[i]. 3 operations a lane instead of 2 log2(LANES).
+template <class T, int S = LANES<T> / 2> INLINE Vec<T> sum_rows(Vec<T>* v) {
+    constexpr int L = LANES<T>;
+    for (int i = 0; i < S; i++) v[i] = shuffle<T, Low<S, L>>(v[i], v[i + S]) + shuffle<T, High<S, L>>(v[i], v[i + S]);
+    if constexpr (S > 1) return sum_rows<T, S / 2>(v);
+    return v[0];
+}
+
+// The lanes 0, 1, 2, ...
+template <class T, int... I> INLINE Vec<T> count_by(Indices<I...>) { return Vec<T>{T(I)...}; }
+template <class T> INLINE Vec<T> lane_numbers() { return count_by<T>(typename MakeIndices<LANES<T>>::type{}); }
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn
