@@ -1,0 +1,265 @@
+"""`python -m bench.report RESULTS.json ...`: tables of ratios in Markdown, and a chart.
+
+A ratio is a peer's time over fastnn's time in the same run: above 1, fastnn is faster. Reads the files of
+bench.compare and of pytest-benchmark (--benchmark-json).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+OURS = "fastnn"
+NAMES = {
+    "fastnn:kernel": "raw kernel",
+    "numpy": "NumPy",
+    "torch": "PyTorch",
+    "torch:compile": "PyTorch compiled",
+    "jax": "JAX jit",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime:constant b": "ONNX Runtime, b constant",
+    "openvino": "OpenVINO",
+    "openvino:constant b": "OpenVINO, b constant",
+}
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+IN_README = (
+    ("matmul", "64^3"),
+    ("matmul", "256^3"),
+    ("matmul", "1024^3"),
+    ("linear", "8x1024 W 1024x1024"),
+    ("elementwise", "gelu 1e5"),
+    ("softmax", "softmax 128x1000"),
+    ("adam", "235 thousand parameters"),
+    ("overhead", "Linear(8, 8) on a row, taped"),
+    ("train", "MLP 8-64-64-1 batch 32"),
+    ("train", "MLP 784-256-128-10 batch 128"),
+)
+DRAM = 64e6  # a case that moves more bytes than this is held against the memory's bandwidth
+
+Record = Mapping[str, Any]
+
+
+class Results:
+    """One file: what was measured with one number of threads."""
+
+    def __init__(self, path: Path, statistic: str = "min") -> None:
+        data = json.loads(path.read_text())
+        self.statistic = statistic
+        if "benchmarks" in data:
+            data = _from_pytest(data)
+        self.machine: Mapping[str, Any] = data["machine"]
+        self.threads: int = data["threads"]
+        self.peak: Mapping[str, Any] = data["peak"]
+        self.special: Mapping[str, Any] = data.get("special", {})
+        self.skipped: Mapping[str, str] = data.get("skipped", {})
+        self.cases: dict[tuple[str, str], dict[str, Record]] = {}
+        for r in data["records"]:
+            self.cases.setdefault((r["group"], r["case"]), {})[r["label"]] = r
+
+    def groups(self) -> list[str]:
+        return list(dict.fromkeys(group for group, _ in self.cases))
+
+    def time(self, key: tuple[str, str], label: str = OURS) -> float:
+        return float(self.cases[key][label][self.statistic])
+
+    def ratios(self, key: tuple[str, str]) -> dict[str, float]:
+        """Peer's name -> ratio; of JAX's two ways to dispatch the faster one."""
+        found = self.cases[key]
+        made: dict[str, float] = {}
+        for label, r in found.items():
+            if label == OURS or OURS not in found:
+                continue
+            name = label.removesuffix(":async")
+            ratio = float(r.get(f"ratio_{self.statistic}") or r[self.statistic] / self.time(key))
+            made[name] = min(ratio, made.get(name, ratio))
+        return made
+
+    def best(self, key: tuple[str, str]) -> tuple[str, float] | None:
+        """The fastest peer doing the same work, and its ratio."""
+        peers = {k: v for k, v in self.ratios(key).items() if not k.startswith(OURS) and ":constant" not in k}
+        return min(peers.items(), key=lambda item: item[1]) if peers else None
+
+    def rate(self, key: tuple[str, str]) -> str:
+        """'210 GFLOP/s, 93 %' of the measured peak, or GB/s."""
+        r, seconds = self.cases[key][OURS], self.time(key)
+        if r["flops"]:
+            rate = r["flops"] / seconds / 1e9
+            return f"{rate:.3g} GFLOP/s, {100 * rate / self.peak['gflops']:.0f} %"
+        if r["bytes"]:
+            rate = r["bytes"] / seconds / 1e9
+            share = (
+                f", {100 * rate / self.peak['dram_gbs']:.0f} %" if r["bytes"] > DRAM and "dram_gbs" in self.peak else ""
+            )
+            return f"{rate:.3g} GB/s{share}"
+        return ""
+
+
+def _from_pytest(data: Mapping[str, Any]) -> dict[str, Any]:
+    ours = data["fastnn"]
+    records = [
+        {**b["extra_info"], "min": b["stats"]["min"], "median": b["stats"]["median"]} for b in data["benchmarks"]
+    ]
+    return {**ours, "records": [r for r in records if "label" in r]}
+
+
+def duration(seconds: float) -> str:
+    """Three digits with a unit."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; numbers to the right."""
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _ordered(labels: Iterable[str]) -> list[str]:
+    known = list(NAMES)
+    return sorted(set(labels), key=lambda x: known.index(x) if x in known else len(known))
+
+
+def machine_line(results: Results) -> str:
+    """What the numbers were measured on."""
+    versions = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in results.machine["versions"].items())
+    peak = ", ".join(
+        f"{results.peak[key]:.0f} {unit}"
+        for key, unit in (("gflops", "GFLOP/s float32"), ("dram_gbs", "GB/s memory read"))
+        if key in results.peak
+    )
+    return (
+        f"{results.machine['cpu']}, {_threads(results)}; measured peak {peak} ({results.peak['method']}). {versions}."
+    )
+
+
+def _threads(results: Results) -> str:
+    return "1 thread" if results.threads == 1 else f"{results.threads} threads"
+
+
+def group_table(results: Results, group: str) -> str:
+    """All cases of a group: our time and rate, then every peer's ratio; the best peer's in bold."""
+    keys = [k for k in results.cases if k[0] == group and OURS in results.cases[k]]
+    labels = _ordered(label for k in keys for label in results.ratios(k))
+    rows = []
+    for key in keys:
+        ratios, best = results.ratios(key), results.best(key)
+        cells = [f"{ratios[x]:.2f}" if x in ratios else "" for x in labels]
+        cells = [f"**{c}**" if best and x == best[0] else c for x, c in zip(labels, cells, strict=True)]
+        rows.append([key[1].replace("|", "\\|"), duration(results.time(key)), results.rate(key), *cells])
+    return table([group, "fastnn", "rate, of peak", *(NAMES.get(x, x) for x in labels)], rows)
+
+
+def losses(results: Results) -> str:
+    """Where the best peer is faster than fastnn."""
+    found = [(k, best) for k in results.cases if (best := results.best(k)) and best[1] < 1]
+    found.sort(key=lambda item: item[1][1])
+    return "\n".join(f"- {k[0]}: {k[1]}: {best[1]:.2f} ({NAMES.get(best[0], best[0])})" for k, best in found)
+
+
+def special_tables(special: Mapping[str, Any]) -> list[str]:
+    """Import, neighbour and allocations."""
+    parts = []
+    if rows := special.get("import"):
+        cells = [
+            [
+                NAMES.get(r["peer"], r["peer"]),
+                duration(r["seconds"]),
+                f"{r['rss_mib']:.1f}",
+                f"{r['installed_mib']:.1f}",
+            ]
+            for r in rows
+        ]
+        parts.append(table(["import, above NumPy's", "time", "memory, MiB", "installed, MiB"], cells))
+    if rows := special.get("neighbour"):
+        cells = [
+            [
+                f"{NAMES.get(r['peer'], r['peer'])}, {r['case']}",
+                f"{r['quiet']['speedup']:.2f}",
+                f"{r['busy']['speedup']:.2f}",
+                duration(r["busy"]["worst"]),
+            ]
+            for r in rows
+        ]
+        head = [f"1 thread's time / {rows[0]['threads']} threads' time", "quiet", "busy neighbour", "slowest call then"]
+        parts.append(table(head, cells))
+    if rows := special.get("allocations"):
+        cells = [
+            [
+                f"{r['case']}, {r['steps']} steps",
+                str(r["page_faults"]),
+                str(r["from_system"]),
+                str(sum(r["system_calls"].values())) if "system_calls" in r else "not measured",
+            ]
+            for r in rows
+        ]
+        parts.append(table(["steady training", "page faults", "arena blocks from the system", "system calls"], cells))
+    return parts
+
+
+def report(all_results: Sequence[Results]) -> str:
+    """Everything, in Markdown."""
+    parts = []
+    for results in all_results:
+        parts += [f"## {_threads(results)}", machine_line(results)]
+        parts += [group_table(results, g) for g in results.groups()]
+        if below := losses(results):
+            parts += ["The best peer is faster in:", below]
+        parts += special_tables(results.special)
+        if results.skipped:
+            parts.append("Not measured: " + "; ".join(f"{k} ({v})" for k, v in results.skipped.items()) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def readme_section(all_results: Sequence[Results]) -> str:
+    """A short table for the README: the cases most people ask for."""
+    labels = [x for x in ("numpy", "torch", "torch:compile", "jax", "onnxruntime", "openvino")]
+    rows = []
+    for results in all_results:
+        for key in (k for k in IN_README if OURS in results.cases.get(k, {})):
+            ratios = results.ratios(key)
+            name = f"{key[0]} {key[1]}, {_threads(results)}"
+            cells = [f"{ratios[x]:.1f}x" if x in ratios else "" for x in labels]
+            rows.append([name, duration(results.time(key)), *cells])
+    parts = [
+        "How many times longer each peer takes, measured side by side (`python -m bench.compare`):",
+        table(["", "fastnn", *(NAMES[x] for x in labels)], rows),
+        *(machine_line(r) for r in all_results),
+    ]
+    for results in all_results:
+        parts += special_tables({"import": results.special.get("import")})
+    return "\n\n".join(parts)
+
+
+def write_readme(path: Path, section: str) -> None:
+    """Replaces what stands between the two marks."""
+    text = path.read_text()
+    begin, end = text.find(BEGIN), text.find(END)
+    if not 0 <= begin < end:
+        raise SystemExit(f"{path}: expected the lines {BEGIN} and {END}")
+    path.write_text(text[: begin + len(BEGIN)] + "\n" + section + "\n" + text[end:])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the report; --chart and --readme write files."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
+    parser.add_argument("--statistic", choices=("min", "median"), default="min", help="of a turn (default: min)")
+    parser.add_argument("--chart", type=Path, metavar="PNG", help="write a picture of the ratios")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help=f"fill in {BEGIN} ... {END}")
+    options = parser.parse_args(argv)
+    all_results = [Results(path, options.statistic) for path in options.results]
+    sys.stdout.write(report(all_results))
+    if options.chart:
+        from bench import chart
+
+        chart.draw(all_results, options.chart)
+    if options.readme:
+        write_readme(options.readme, readme_section(all_results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""From a plain function to a Run, one builder per peer. Every builder returns variants: name -> setup.
+
+Inputs named in `constants` are weights: peers that can prepare them (prepack, fold, freeze) get them as constants.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.case import Inputs, Run, Variants
+
+# Operator, inputs (names; an array is a literal), attributes. A chain: outputs are y0, y1, ...
+Nodes = Sequence[tuple[str, Sequence[str | np.ndarray], dict[str, Any]]]
+
+
+def _listed(result: Any) -> list[np.ndarray]:
+    return [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+
+
+def numpy_op(f: Callable, out: bool = False) -> Variants:
+    """`f(*arrays)`, and `f(*arrays, out=buffer)` when f takes it: large fresh outputs cost page faults."""
+
+    def plain(inputs: Inputs) -> Run:
+        args = tuple(inputs.values())
+        return Run(lambda: f(*args), lambda: _listed(f(*args)))
+
+    def with_out(inputs: Inputs) -> Run:
+        args = tuple(inputs.values())
+        buffer = np.empty_like(f(*args))
+        return Run(lambda: f(*args, out=buffer), lambda: _listed(f(*args, out=buffer)))
+
+    return {"plain": plain, "out=": with_out} if out else {"plain": plain}
+
+
+def torch_op(f: Callable, out: bool = False) -> Variants:
+    """Eager PyTorch in inference mode."""
+
+    def tensors(inputs: Inputs) -> tuple:
+        import torch
+
+        return tuple(torch.from_numpy(v) for v in inputs.values())
+
+    def plain(inputs: Inputs) -> Run:
+        import torch
+
+        args = tensors(inputs)
+        return Run(lambda: f(*args), lambda: _listed(f(*args)), torch.inference_mode)
+
+    def with_out(inputs: Inputs) -> Run:
+        import torch
+
+        args = tensors(inputs)
+        buffer = torch.empty_like(f(*args))
+        return Run(lambda: f(*args, out=buffer), lambda: _listed(f(*args, out=buffer)), torch.inference_mode)
+
+    return {"plain": plain, "out=": with_out} if out else {"plain": plain}
+
+
+def torch_compiled(f: Callable, constants: Sequence[str] = ()) -> Variants:
+    """torch.compile in inference mode, weights frozen (prepacked) when there are any."""
+
+    def compiled(inputs: Inputs) -> Run:
+        import torch
+        import torch._inductor.config as inductor
+
+        class Module(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weights = torch.nn.ParameterList([torch.from_numpy(inputs[c]) for c in constants])
+
+            def forward(self, *args: Any) -> Any:
+                return f(*args, *self.weights)
+
+        torch._dynamo.reset()
+        args = tuple(torch.from_numpy(v) for k, v in inputs.items() if k not in constants)
+        module = torch.compile(Module().eval(), fullgraph=True, dynamic=False)
+
+        def call() -> Any:
+            return module(*args)
+
+        with inductor.patch(freezing=bool(constants)), torch.no_grad():
+            call()
+        # Compiled code is specialised to this grad mode: another one would compile again inside the timing.
+        return Run(call, lambda: _listed(call()), torch.no_grad)
+
+    return {"compile": compiled}
+
+
+def jax_op(f: Callable, constants: Sequence[str] = (), donate: bool = False) -> Variants:
+    """Jitted; `donate` also tries to give an old output back as the memory of the new one."""
+
+    def split(inputs: Inputs) -> tuple[Callable, tuple]:
+        import jax.numpy as jnp
+
+        weights = tuple(jnp.asarray(inputs[c]) for c in constants)
+        args = tuple(jnp.asarray(v) for k, v in inputs.items() if k not in constants)
+        return (lambda *a: f(*a, *weights)), args
+
+    def plain(inputs: Inputs) -> Run:
+        import jax
+
+        g, args = split(inputs)
+        g = jax.jit(g)
+        return Run(lambda: g(*args).block_until_ready(), lambda: _listed(g(*args)))
+
+    def weights_as_arguments(inputs: Inputs) -> Run:
+        import jax
+        import jax.numpy as jnp
+
+        g, args = jax.jit(f), tuple(jnp.asarray(v) for v in inputs.values())
+        return Run(lambda: g(*args).block_until_ready(), lambda: _listed(g(*args)))
+
+    def donated(inputs: Inputs) -> Run:
+        import jax
+
+        g, args = split(inputs)
+        g_into = jax.jit(lambda old, *a: g(*a), donate_argnums=0, keep_unused=True)
+        old = g(*args)
+
+        def call() -> Any:
+            nonlocal old
+            old = g_into(old, *args)
+            return old.block_until_ready()
+
+        return Run(call, lambda: [np.array(call())])
+
+    variants = {"jit": plain}
+    if constants:
+        variants["jit, weights as arguments"] = weights_as_arguments
+    if donate:
+        variants["jit, donated output"] = donated
+    return variants
+
+
+def fastnn_op(f: Callable) -> Variants:
+    """fastnn under no_grad, written as a user would."""
+
+    def plain(inputs: Inputs) -> Run:
+        import fastnn as fnn
+
+        args = tuple(fnn.tensor(v) for v in inputs.values())
+        return Run(lambda: f(*args), lambda: [f(*args).numpy()], fnn.no_grad)
+
+    return {"plain": plain}
+
+
+def kernel_op(f: Callable) -> Variants:
+    """A raw kernel of fastnn.kernels on NumPy arrays: `f(kernels, *arrays)`."""
+
+    def raw(inputs: Inputs) -> Run:
+        import fastnn.kernels as kernels
+
+        args = tuple(inputs.values())
+        return Run(lambda: f(kernels, *args), lambda: _listed(f(kernels, *args)))
+
+    return {"raw kernel": raw}
+
+
+def onnx_model(nodes: Nodes, inputs: Inputs, constants: Sequence[str]) -> bytes:
+    """A chain of operators as an ONNX model; the last node's output is the model's."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    made, literals = [], {}
+    for i, (op, args, attrs) in enumerate(nodes):
+        literals.update({f"literal{i}_{j}": arg for j, arg in enumerate(args) if isinstance(arg, np.ndarray)})
+        names = [f"literal{i}_{j}" if isinstance(arg, np.ndarray) else arg for j, arg in enumerate(args)]
+        made.append(helper.make_node(op, names, [f"y{i}"], **attrs))
+    free = [k for k in inputs if k not in constants]
+    values = {k: inputs[k] for k in constants} | literals
+    graph = helper.make_graph(
+        made,
+        "case",
+        [helper.make_tensor_value_info(k, TensorProto.FLOAT, inputs[k].shape) for k in free],
+        [helper.make_tensor_value_info(made[-1].output[0], TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, k) for k, value in values.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    return model.SerializeToString()
+
+
+def onnxruntime_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
+    """ONNX Runtime, all optimisations; a plain run or one with bound inputs and outputs."""
+
+    def session(inputs: Inputs) -> tuple[Any, dict[str, np.ndarray]]:
+        import os
+
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(os.environ["OMP_NUM_THREADS"])
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        model = onnx_model(nodes, inputs, constants)
+        made = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return made, {k: v for k, v in inputs.items() if k not in constants}
+
+    def plain(inputs: Inputs) -> Run:
+        made, feed = session(inputs)
+        return Run(lambda: made.run(None, feed), lambda: made.run(None, feed))
+
+    def bound(inputs: Inputs) -> Run:
+        import onnxruntime as ort
+
+        made, feed = session(inputs)
+        out = made.run(None, feed)[0]
+        binding = made.io_binding()
+        values = {k: ort.OrtValue.ortvalue_from_numpy(v) for k, v in feed.items()}
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_ortvalue_output(made.get_outputs()[0].name, ort.OrtValue.ortvalue_from_numpy(out))
+
+        def answer() -> list[np.ndarray]:
+            made.run_with_iobinding(binding)
+            return [binding.get_outputs()[0].numpy()]
+
+        return Run(lambda: made.run_with_iobinding(binding), answer)
+
+    return {"run": plain, "io binding": bound}
+
+
+def openvino_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
+    """OpenVINO with the latency hint in float32; tensors share the arrays' memory, the request is reused."""
+
+    def request(inputs: Inputs) -> Any:
+        import os
+
+        import openvino as ov
+
+        core = ov.Core()
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"]),
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        model = core.read_model(onnx_model(nodes, inputs, constants))
+        made = core.compile_model(model, "CPU", config).create_infer_request()
+        for name in (k for k in inputs if k not in constants):
+            made.set_tensor(name, ov.Tensor(inputs[name], shared_memory=True))
+        return made
+
+    def infer(inputs: Inputs) -> Run:
+        made = request(inputs)
+        return Run(lambda: made.infer(share_outputs=True), lambda: [made.infer()[0]])
+
+    def wait(inputs: Inputs) -> Run:
+        made = request(inputs)
+
+        def call() -> None:
+            made.start_async(share_inputs=True)
+            made.wait()
+
+        def answer() -> list[np.ndarray]:
+            call()
+            return [made.get_output_tensor(0).data.copy()]
+
+        return Run(call, answer)
+
+    return {"infer": infer, "start_async, wait": wait}
+
+
+def graph_ops(nodes: Nodes, constants: Sequence[str] = ()) -> dict[str, Variants]:
+    """The same ONNX model for ONNX Runtime and OpenVINO."""
+    return {"onnxruntime": onnxruntime_op(nodes, constants), "openvino": openvino_op(nodes, constants)}
