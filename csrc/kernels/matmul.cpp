@@ -1,4 +1,4 @@
-// c = act(a b + bias). Three ways, by shape:
+// c = act(a b + bias). Four ways, by shape:
 //
 //   in place   small m or small b: the tile reads b's rows where they are
 //   packed     b is copied once into slivers, each TILE_VECS vectors wide and contiguous along k, so that the tile streams it:
@@ -7,11 +7,13 @@
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
 //
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
+//   stream     one row times b: whole rows of b are read once, four at a time
 //
 // An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
 // (96 KB) and a block of a (256 KB) stay in L2 while the tiles run down the rows.
-#include "tile.h"
+#include "few_rows.h"
 #include "kernels.h"
+#include "tile.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -20,26 +22,38 @@ constexpr i64 K_BLOCK = 512;
 constexpr i64 M_BLOCK = 128 / TILE_ROWS;  // tiles of an item
 constexpr double ITEM_FLOPS = 2e6;        // an item is about 10 us
 
-enum Way { IN_PLACE, PACKED, DOT };
-constexpr i64 DOT_ROWS = 8, DOT_COLUMNS = 64;
+enum Way { IN_PLACE, PACKED, DOT, STREAM };
+constexpr i64 DOT_ROWS = 8;
 
 template <class T> static Way choose_way(const Matmul& job) {
     if (job.b_row == 1 && job.b_col != 1 && job.m <= DOT_ROWS && job.a_col == 1) return DOT;
+    if (job.m == 1 && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
     if (job.b_col == 1 || job.n == 1) {
-        const i64 kilobytes = job.k * job.n * i64(sizeof(T)) / 1024;
-        if (job.m <= 48 || kilobytes <= 64) return IN_PLACE;
+        // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
+        // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240.
+        if (job.m <= 2 * M_BLOCK * TILE_ROWS || job.k * job.n * i64(sizeof(T)) <= 3 << 19) return IN_PLACE;
     }
     return PACKED;
 }
 
-// Columns of a whose lines would fight for the same cache sets (a transposed a with rows of a multiple of 4 KiB), or that
-// are scattered both ways, are copied to panels [tile][k][rows].
+// An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even where its
+// rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
-    if (way != PACKED || job.a_col == 1) return false;
-    return job.a_row != 1 || job.a_col * sizeof(T) % 2048 == 0;
+    return way == PACKED && job.a_col != 1 && job.a_row != 1;
 }
 
 template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
+
+template <class T> static i64 padded(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
+
+// The grid of items: m_tiles by n_slivers, in blocks. A way for few rows takes all rows and a stretch of columns.
+struct Grid {
+    i64 tiles, slivers;
+};
+template <class T> static Grid grid_of(const Matmul& job, Way way) {
+    if (way == DOT || way == STREAM) return {1, (job.n + FEW_COLUMNS - 1) / FEW_COLUMNS};
+    return {Split(job.m, TILE_ROWS).parts, sliver_count<T>(job.n)};
+}
 
 template <class T> void matmul_plan(Matmul& job) {
     job.batch = 1;
@@ -49,30 +63,26 @@ template <class T> void matmul_plan(Matmul& job) {
         if (job.batch_shape[d] > 1 && job.b_batch[d] != 0) shared_b = false;
     }
     const Way way = choose_way<T>(job);
-    i64 tiles = Split(job.m, TILE_ROWS).parts, slivers = sliver_count<T>(job.n);
+    const Grid grid = grid_of<T>(job, way);
     job.packed_size = job.pack_items = 0;
     job.batch_packed = shared_b ? 1 : job.batch;
-    if (way == DOT) {
-        job.m_block = 1;
-        job.n_block = 1;
-        tiles = 1;
-        slivers = (job.n + DOT_COLUMNS - 1) / DOT_COLUMNS;
-    } else {
-        job.m_block = tiles < M_BLOCK ? (tiles ? tiles : 1) : M_BLOCK;
+    job.m_block = grid.tiles < M_BLOCK ? grid.tiles + (grid.tiles == 0) : M_BLOCK;
+    job.n_block = 1;
+    if (way == IN_PLACE || way == PACKED) {
         const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
-        const double wanted = ITEM_FLOPS / sliver_flops;
-        job.n_block = wanted < 1 ? 1 : wanted > double(slivers) ? (slivers ? slivers : 1) : i64(wanted);
-        if (way == PACKED) {
-            const i64 b_size = (job.n + LANES<T> - 1) / LANES<T> * LANES<T> * job.k;
-            job.packed_size = job.batch_packed * b_size;
-            job.pack_items = job.batch_packed * slivers;
-            if (packs_a<T>(job, way)) {
-                job.packed_size += job.batch * job.m * job.k;
-                job.pack_items += job.batch * tiles;
-            }
+        const i64 wanted = i64(ITEM_FLOPS / sliver_flops);
+        job.n_block = wanted < 1 ? 1 : wanted;
+    }
+    if (way == PACKED) {
+        job.packed_size = job.batch_packed * job.k * padded<T>(job.n);
+        job.pack_items = job.batch_packed * grid.slivers;
+        if (packs_a<T>(job, way)) {
+            job.packed_size += job.batch * job.m * job.k;
+            job.pack_items += job.batch * grid.tiles;
         }
     }
-    const i64 m_blocks = (tiles + job.m_block - 1) / job.m_block, n_blocks = (slivers + job.n_block - 1) / job.n_block;
+    const i64 m_blocks = (grid.tiles + job.m_block - 1) / job.m_block;
+    const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
     job.items = job.batch * m_blocks * n_blocks;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
 }
@@ -128,7 +138,7 @@ template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_
 }
 
 template <class T> static T* packed_a(const Matmul& job) {
-    return static_cast<T*>(job.packed) + job.batch_packed * job.k * ((job.n + LANES<T> - 1) / LANES<T> * LANES<T>);
+    return static_cast<T*>(job.packed) + job.batch_packed * job.k * padded<T>(job.n);
 }
 
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
@@ -137,7 +147,7 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         if (item < job.batch_packed * slivers.parts) {
             const i64 product = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L;
-            T* out = static_cast<T*>(job.packed) + (product * slivers.begin(slivers.parts) * L + column) * job.k;
+            T* out = static_cast<T*>(job.packed) + (product * padded<T>(job.n) + column) * job.k;
             const T* b = static_cast<const T*>(job.b) + batch_offsets(job, product).b + column * job.b_col;
             pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
         } else {
@@ -255,7 +265,7 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const i64 columns = job.n - column < width ? job.n - column : width;
             const i64 b_product = job.batch_packed == 1 ? 0 : product;
-            const T* b = job.packed ? static_cast<const T*>(job.packed) + (b_product * slivers.begin(slivers.parts) * L + column) * job.k + p * width
+            const T* b = job.packed ? static_cast<const T*>(job.packed) + (b_product * padded<T>(job.n) + column) * job.k + p * width
                                     : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
             const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
                                       q == last && bias && !job.accumulate ? bias + column : nullptr};
@@ -270,70 +280,29 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
     activate(job, c + row * job.c_row + column, tiles.begin(t1) - row, stop - column);
 }
 
-// ---- few rows times a transposed b --------------------------------------------------------------------------------
-
-// Rows [row, row + MR) of c, columns [j, j + LANES / MR): LANES dot products at once.
-template <class T, int MR>
-static void dot_tile(const Matmul& job, T* c, const T* a, const T* b, i64 j, i64 stop) {
-    constexpr int NR = LANES<T> / MR;
-    const i64 columns = stop - j < NR ? stop - j : NR;
-    Vec<T> acc[MR][NR] = {};
-    if (columns == NR) {
-        rows_dot_rows<T, MR, NR>(acc, a, job.a_row, b + j * job.b_col, job.b_col, job.k);
-    } else {
-        for (int i = 0; i < MR; i++)
-            for (i64 jj = 0; jj < columns; jj++) {
-                Vec<T> one[1][1] = {};
-                rows_dot_rows<T, 1, 1>(one, a + i * job.a_row, 0, b + (j + jj) * job.b_col, 0, job.k);
-                acc[i][jj] = one[0][0];
-            }
-    }
-    const Vec<T> sums = sum_rows<T>(&acc[0][0]);
-    T sum[LANES<T>];
-    store(sum, sums);
-    const T* bias = static_cast<const T*>(job.bias);
-    for (int i = 0; i < MR; i++)
-        for (i64 jj = 0; jj < columns; jj++) {
-            T v = sum[i * NR + jj];
-            T* out = c + i * job.c_row + j + jj;
-            if (job.accumulate) v += *out;
-            else if (bias) v += bias[j + jj];
-            *out = job.activation == RELU && !job.accumulate && v < 0 ? T(0) : v;
-        }
-}
-
-template <class T, int MR>
-static i64 dot_rows(const Matmul& job, i64 row, T* c, const T* a, const T* b, i64 j0, i64 j1) {
-    if constexpr (MR <= LANES<T>) {
-        constexpr int NR = LANES<T> / MR;
-        for (; row + MR <= job.m; row += MR)
-            for (i64 j = j0; j < j1; j += NR) dot_tile<T, MR>(job, c + row * job.c_row, a + row * job.a_row, b, j, j1);
-    }
-    if constexpr (MR > 1) return dot_rows<T, MR / 2>(job, row, c, a, b, j0, j1);
-    return row;
-}
-
-template <class T> static void dot_block(const Matmul& job, i64 product, i64 columns) {
+template <class T> static void few_rows_block(const Matmul& job, Way way, i64 product, i64 part) {
     const Offsets at = batch_offsets(job, product);
+    const i64 j0 = part * FEW_COLUMNS, j1 = j0 + FEW_COLUMNS < job.n ? j0 + FEW_COLUMNS : job.n;
     T* c = static_cast<T*>(job.c) + at.c;
-    const i64 j0 = columns * DOT_COLUMNS, j1 = j0 + DOT_COLUMNS < job.n ? j0 + DOT_COLUMNS : job.n;
-    dot_rows<T, 8>(job, 0, c, static_cast<const T*>(job.a) + at.a, static_cast<const T*>(job.b) + at.b, j0, j1);
+    const T* a = static_cast<const T*>(job.a) + at.a;
+    const T* b = static_cast<const T*>(job.b) + at.b;
+    way == DOT ? dot_rows<T, DOT_ROWS>(job, 0, c, a, b, j0, j1) : stream_row(job, c, a, b, j0, j1);
     activate(job, c + j0, job.m, j1 - j0);
 }
 
 template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
-    const bool dot = !job.packed && choose_way<T>(job) == DOT;
-    const i64 tiles = dot ? 1 : Split(job.m, TILE_ROWS).parts;
-    const i64 slivers = dot ? (job.n + DOT_COLUMNS - 1) / DOT_COLUMNS : sliver_count<T>(job.n);
-    const i64 m_blocks = (tiles + job.m_block - 1) / job.m_block, n_blocks = (slivers + job.n_block - 1) / job.n_block;
+    const Way way = choose_way<T>(job);
+    const Grid grid = grid_of<T>(job, way);
+    const i64 m_blocks = (grid.tiles + job.m_block - 1) / job.m_block;
+    const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
     for (i64 item = begin; item < end; item++) {
         const i64 product = item / (m_blocks * n_blocks), rest = item % (m_blocks * n_blocks);
         const i64 t0 = rest / n_blocks * job.m_block, s0 = rest % n_blocks * job.n_block;
-        if (dot) {
-            dot_block<T>(job, product, s0);
+        if (way == DOT || way == STREAM) {
+            few_rows_block<T>(job, way, product, s0);
         } else {
-            const i64 t1 = t0 + job.m_block < tiles ? t0 + job.m_block : tiles;
-            const i64 s1 = s0 + job.n_block < slivers ? s0 + job.n_block : slivers;
+            const i64 t1 = t0 + job.m_block < grid.tiles ? t0 + job.m_block : grid.tiles;
+            const i64 s1 = s0 + job.n_block < grid.slivers ? s0 + job.n_block : grid.slivers;
             block<T>(job, product, t0, t1, s0, s1);
         }
     }
