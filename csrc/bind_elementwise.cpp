@@ -88,8 +88,15 @@ static void broadcast_strides(const Array& x, int ndim, i64* stride) {
     for (int d = 0; d < ndim; d++) stride[d] = d < missing || x.shape(d - missing) == 1 ? 0 : x.stride(d - missing);
 }
 
+static Array new_like(const Array& x) {  // its shape and the order of its strides
+    PyObject* fresh = PyArray_NewLikeArray(x.get(), NPY_KEEPORDER, nullptr, 0);
+    if (!fresh) throw py::error_already_set();
+    return Array(fresh);
+}
+
+// With the shape and strides of out, so that all dimensions merge.
 static Array broadcast_copy(const Array& x, const Array& out) {
-    Array copy = empty(out.dtype(), out.ndim(), out.shape());
+    Array copy = new_like(out);
     if (PyArray_CopyInto(copy.get(), x.get()) < 0) throw py::error_already_set();
     return copy;
 }
@@ -119,12 +126,6 @@ static void compute(KernelOf<Elementwise> kernel, double cost, Array a, Array b,
     job.b = b ? b.data() : nullptr;
     job.alpha = alpha;
     run(kernel, job, size, cost);
-}
-
-static Array new_like(const Array& x) {  // its shape and the order of its strides
-    PyObject* fresh = PyArray_NewLikeArray(x.get(), NPY_KEEPORDER, nullptr, 0);
-    if (!fresh) throw py::error_already_set();
-    return Array(fresh);
 }
 
 static py::object unary(const UnaryName& row, py::handle x, double alpha, py::handle out) {

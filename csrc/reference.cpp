@@ -20,7 +20,7 @@ static const double GELU_CUBE = 0.044715;
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double normal_cdf(double x) { return 0.5 * erfc(-x * SQRT_HALF); }  // (1 + erf(x / sqrt(2))) / 2 without cancellation
-static double gelu_tanh_inner(double x) { return tanh(SQRT_2_OVER_PI * (x + GELU_CUBE * x * x * x)); }
+static double gelu_tanh_inner(double x) { return SQRT_2_OVER_PI * (x + GELU_CUBE * x * x * x); }
 
 static double unary_value(int op, double x, double alpha) {
     switch (op) {
@@ -41,15 +41,15 @@ static double unary_value(int op, double x, double alpha) {
         case ELU: return x > 0 ? x : alpha * expm1(x);
         case SOFTPLUS: return x > 20 ? x : log1p(exp(x));  // PyTorch's threshold
         case GELU: return x * normal_cdf(x);
-        case GELU_TANH: return 0.5 * x * (1 + gelu_tanh_inner(x));
+        case GELU_TANH: return 0.5 * x * (1 + tanh(gelu_tanh_inner(x)));
         case SILU: return x * sigmoid(x);
     }
     return NAN;
 }
 
 static double gelu_tanh_slope(double x) {
-    const double t = gelu_tanh_inner(x);
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * SQRT_2_OVER_PI * (1 + 3 * GELU_CUBE * x * x);
+    const double inner = gelu_tanh_inner(x), sech = 1 / cosh(inner);
+    return 0.5 * (1 + tanh(inner)) + 0.5 * x * sech * sech * SQRT_2_OVER_PI * (1 + 3 * GELU_CUBE * x * x);
 }
 
 // In a gradient a is dy, and b is the saved input x or output y, as kernels.h says.

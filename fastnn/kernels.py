@@ -283,7 +283,7 @@ def cross_entropy(
     """Softmax and cross-entropy against class indices in one pass.
 
     With label smoothing s, class weights w and ``t = target[r]``,
-    ``loss[r] = (1 - s) * w[t] * (lse - x[t]) + s / cols * sum_c(w[c] * (lse - x[c]))``, and 0 where t is `ignore_index`.
+    ``loss[r] = (1 - s) * w[t] * (lse - x[t]) + s / cols * sum_c(w[c] * (lse - x[c]))``, 0 where t is `ignore_index`.
 
     Parameters
     ----------
