@@ -14,7 +14,16 @@ typedef void (*RangeFunction)(const void* job, i64 begin, i64 end);
 void launch(RangeFunction f, const void* job, i64 items, double cost);
 
 template <class Job> inline void launch(void (*kernel)(const Job&, i64, i64), const Job& job, i64 items, double cost) {
-    launch(reinterpret_cast<RangeFunction>(kernel), &job, items, cost);
+    struct Call {
+        void (*kernel)(const Job&, i64, i64);
+        const Job& job;
+    };
+    const Call call = {kernel, job};
+    const auto run = [](const void* c, i64 begin, i64 end) {
+        const Call& call = *static_cast<const Call*>(c);
+        call.kernel(call.job, begin, end);
+    };
+    launch(RangeFunction(run), static_cast<const void*>(&call), items, cost);
 }
 
 int num_threads();            // as set, else FASTNN_NUM_THREADS, else the CPUs of the affinity mask and the cgroup quota
