@@ -20,7 +20,7 @@ struct Reduced {
 INLINE Reduced reduce_exp(F x) {
     const F magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
     const F n = fma<float>(x, splat(1.44269504f), magic) - magic;
-    const F r = fma<float>(n, splat(1.42860677e-6f), fma<float>(n, splat(-0.693148613f), x));  // ln2 in two parts
+    const F r = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), x));  // ln2 in two parts
     F q = fma<float>(splat(0.00139517023f), r, splat(0.00836959202f));
     q = fma<float>(q, r, splat(0.0416661873f));
     q = fma<float>(q, r, splat(0.166665137f));
