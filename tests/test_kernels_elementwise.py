@@ -9,7 +9,24 @@ from fastnn import kernels
 
 LONG = np.longdouble
 SIZES = [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 19, 31, 32, 33, 35, 64, 67, 1000]  # about the lanes of every row
-SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1e-40, 1e-38, 88.7, 89.5, -87.3, -103.9, -105.0]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e-45,
+    -1e-45,
+    1e-40,
+    1e-38,
+    88.7,
+    89.5,
+    -87.3,
+    -103.9,
+    -105.0,
+]
 SPECIAL += [20.0, 20.5, 3e38, -3e38, 0.5, -0.5, 700.0, -700.0, 1e-8, -1e-8]
 
 
@@ -82,7 +99,20 @@ BINARY = {
     "silu_grad": lambda dy, x: dy * sigmoid(x) * (1 + x * (1 - sigmoid(x))),
     "abs_grad": lambda dy, x: dy * np.sign(x),
 }
-EXACT = {"copy", "negative", "abs", "sign", "square", "sqrt", "reciprocal", "relu", "add", "subtract", "multiply", "divide"}
+EXACT = {
+    "copy",
+    "negative",
+    "abs",
+    "sign",
+    "square",
+    "sqrt",
+    "reciprocal",
+    "relu",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+}
 EXACT |= {"maximum", "minimum", "relu_grad", "abs_grad"}
 
 
@@ -159,7 +189,16 @@ def test_strides(isa, which, dtype):
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((), ()), ((3,), ()), ((), (2, 17)), ((5, 1), (1, 17)), ((4, 1, 17), (3, 1)), ((1,), (33,)), ((0, 1), (1, 5)), ((2, 1, 1), (1,))],
+    [
+        ((), ()),
+        ((3,), ()),
+        ((), (2, 17)),
+        ((5, 1), (1, 17)),
+        ((4, 1, 17), (3, 1)),
+        ((1,), (33,)),
+        ((0, 1), (1, 5)),
+        ((2, 1, 1), (1,)),
+    ],
 )
 def test_broadcasting(isa, a, b, dtype):
     rng = np.random.default_rng(2)
@@ -200,7 +239,9 @@ def test_special_pairs(isa, name, dtype):
         values = np.array([v for v in SPECIAL if not abs(v) > 1e30 or math.isinf(v)], dtype)
     a, b = (v.ravel() for v in np.meshgrid(values, values))
     want = oracle(name, a, b)
-    known = np.isfinite(a) & np.isfinite(b) | (name in EXACT)  # inf times what underflows to 0 here is no finite inf there
+    known = np.isfinite(a) & np.isfinite(b) | (
+        name in EXACT
+    )  # inf times what underflows to 0 here is no finite inf there
     got = getattr(kernels, name)(a, b)
     np.testing.assert_array_equal(np.isnan(got[known]), np.isnan(want[known]))
     with np.errstate(all="ignore"):
