@@ -16,14 +16,15 @@ struct Step {
     std::vector<std::vector<void*>> pointers;
     Optimize job = {};
 
-    void** add(const char* name, py::handle list, bool is_params = false);
+    void** add(const char* name, py::handle list);  // the first is the parameters
+    void** optional(const char* name, py::handle list) { return list.is_none() ? nullptr : add(name, list); }
     void refuse_overlap() const;
     void check(i64 step) const;
     void run(KernelOf<Optimize> Kernels::*kernel);
 };
 
-void** Step::add(const char* name, py::handle list, bool is_params) {
-    if (list.is_none()) return nullptr;
+void** Step::add(const char* name, py::handle list) {
+    const bool is_params = pointers.empty();
     if (!PyList_Check(list.ptr()) && !PyTuple_Check(list.ptr()))
         refuse(PyExc_TypeError, "%s: %s is %s; expected a list of arrays", who, name, Py_TYPE(list.ptr())->tp_name);
     const py::object items = py::reinterpret_steal<py::object>(PySequence_Fast(list.ptr(), ""));
@@ -69,9 +70,9 @@ void Step::run(KernelOf<Optimize> Kernels::*kernel) {
 static void sgd(py::handle params, py::handle grads, py::handle m, i64 step, double lr, double momentum, double dampening,
                 bool nesterov, double weight_decay, double grad_scale, bool zero_grad) {
     Step s("sgd");
-    s.job.p = s.add("params", params, true);
+    s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
-    s.job.m = s.add("m", m);
+    s.job.m = s.optional("m", m);
     s.check(step);
     if (momentum != 0 && !s.job.m) refuse(PyExc_ValueError, "sgd: momentum needs m");
     s.job.step = step;
@@ -88,12 +89,11 @@ static void sgd(py::handle params, py::handle grads, py::handle m, i64 step, dou
 static void adam(py::handle params, py::handle grads, py::handle m, py::handle v, i64 step, double lr, double beta1, double beta2,
                  double eps, double weight_decay, bool decoupled, double grad_scale, bool zero_grad) {
     Step s("adam");
-    s.job.p = s.add("params", params, true);
+    s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
     s.job.m = s.add("m", m);
     s.job.v = s.add("v", v);
     s.check(step);
-    if (!s.job.m || !s.job.v) refuse(PyExc_TypeError, "adam: m and v are lists of arrays");
     s.job.step = step;
     s.job.lr = lr;
     s.job.beta1 = beta1;
@@ -109,13 +109,12 @@ static void adam(py::handle params, py::handle grads, py::handle m, py::handle v
 static void rmsprop(py::handle params, py::handle grads, py::handle v, py::handle m, py::handle mean, i64 step, double lr,
                     double alpha, double eps, double momentum, double weight_decay, double grad_scale, bool zero_grad) {
     Step s("rmsprop");
-    s.job.p = s.add("params", params, true);
+    s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
     s.job.v = s.add("v", v);
-    s.job.m = s.add("m", m);
-    s.job.mean = s.add("mean", mean);
+    s.job.m = s.optional("m", m);
+    s.job.mean = s.optional("mean", mean);
     s.check(step);
-    if (!s.job.v) refuse(PyExc_TypeError, "rmsprop: v is a list of arrays");
     if (momentum != 0 && !s.job.m) refuse(PyExc_ValueError, "rmsprop: momentum needs m");
     s.job.step = step;
     s.job.lr = lr;
