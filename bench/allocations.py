@@ -19,7 +19,7 @@ from bench import ROOT
 
 STEPS, WARM_UP = 200, 50
 CALLS = ("mmap", "munmap", "mremap", "brk", "madvise")
-CASES = ("train-MLP_8-64-64-1_batch_32", "train-MLP_784-256-128-10_batch_128")
+CASES = ("train_MLP_8_64_64_1_batch_32", "train_MLP_784_256_128_10_batch_128")
 
 
 def count(step: Callable[[], Any], steps: int = STEPS, warm_up: int = WARM_UP) -> dict[str, int]:

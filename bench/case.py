@@ -5,6 +5,7 @@ the float64 answer, the fastest is measured: every peer at its best. A label is 
 "torch:compile".
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -53,7 +54,8 @@ class Case:
 
     @property
     def id(self) -> str:
-        return f"{self.group}-{self.name}".replace(" ", "_")
+        """Of letters, digits and _ only, so that pytest -k can name it."""
+        return re.sub(r"[^0-9A-Za-z.]+", "_", f"{self.group}_{self.name}").strip("_")
 
     def check(self, got: Answer, inputs: Inputs) -> None:
         """Raises WrongAnswer unless every array is within the bound of the float64 answer."""

@@ -43,6 +43,7 @@ def draw(all_results: Sequence[Results], path: Path) -> None:
         axis.set_xlabel("peer's time / fastnn's time (right of 1: fastnn is faster)", fontsize=9)
     marks = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=NAMES[p]) for p, c in COLOURS.items()]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=9, frameon=False)
+    figure.align_ylabels()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)

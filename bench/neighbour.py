@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import ROOT, settings
 
-CASES = ("matmul-1024^3", "train-MLP_784-256-128-10_batch_128")
+CASES = ("matmul_1024_3", "train_MLP_784_256_128_10_batch_128")
 PEERS = ("fastnn", "torch")
 
 

@@ -1,9 +1,11 @@
-// What the machine can do at most: float32 multiply-adds in registers, and reads from memory of a given size.
-// peak THREADS -> GFLOP/s of all threads together, then GB/s for 512 KiB, 4 MiB and 512 MiB shared by the threads.
+// What the machine can do at most: float32 multiply-adds in registers, and memory traffic.
+// peak THREADS -> GFLOP/s of all threads together, then GB/s read from 512 KiB, 4 MiB and 512 MiB a
+// thread, and GB/s of reads and writes together in place in 512 MiB.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <sys/mman.h>
 #include <thread>
 #include <vector>
 
@@ -50,11 +52,14 @@ static void multiply_add(int) {
     sink = sum[0];
 }
 
-static double read_rate(size_t bytes, int threads) {
-    size_t count = bytes / threads / BYTES / 8 * 8;
+// GB/s over `bytes` a thread: reads, or with `update` reads and writes of the same numbers, both counted.
+static double rate(size_t bytes, int threads, bool update) {
+    size_t count = bytes / BYTES / 8 * 8;
     std::vector<Vec*> data;
     for (int t = 0; t < threads; t++) {
-        data.push_back(static_cast<Vec*>(aligned_alloc(4096, (count * BYTES + 4095) / 4096 * 4096)));
+        void* block = aligned_alloc(2 << 20, (bytes + (2 << 20) - 1) >> 21 << 21);
+        madvise(block, bytes, MADV_HUGEPAGE);
+        data.push_back(static_cast<Vec*>(block));
         for (size_t i = 0; i < count; i++) data[t][i] = Vec{} + 1.0f;
     }
     long passes = 1 + long((size_t(1) << 29) / bytes);
@@ -62,19 +67,21 @@ static double read_rate(size_t bytes, int threads) {
         Vec s[8] = {};
         for (long p = 0; p < passes; p++)
             for (size_t i = 0; i < count; i += 8)
-                for (int j = 0; j < 8; j++) s[j] += data[t][i + j];
+                for (int j = 0; j < 8; j++)
+                    if (update) data[t][i + j] += 1.0f;
+                    else s[j] += data[t][i + j];
         for (int j = 1; j < 8; j++) s[0] += s[j];
         sink = s[0][0];
     };
     double took = seconds(work, threads);
     for (Vec* d : data) free(d);
-    return double(passes) * count * BYTES * threads / took / 1e9;
+    return (update ? 2.0 : 1.0) * double(passes) * count * BYTES * threads / took / 1e9;
 }
 
 int main(int, char** argv) {
     int threads = atoi(argv[1]);
     double took = seconds(multiply_add, threads);
     printf("%.1f", 12.0 * 2 * LANES * STEPS * threads / took / 1e9);
-    for (size_t bytes : {size_t(1) << 19, size_t(1) << 22, size_t(1) << 29}) printf(" %.1f", read_rate(bytes * threads, threads));
-    printf("\n");
+    for (size_t bytes : {size_t(1) << 19, size_t(1) << 22, size_t(1) << 29}) printf(" %.1f", rate(bytes, threads, false));
+    printf(" %.1f\n", rate(size_t(1) << 29, threads, true));
 }

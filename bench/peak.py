@@ -1,4 +1,4 @@
-"""The machine's measured float32 peak and read bandwidths: `python -m bench.peak [THREADS]`.
+"""The machine's measured float32 peak and memory bandwidths: `python -m bench.peak [THREADS]`.
 
 A loop compiled here by the system's C++ compiler (peak.cpp). Without a compiler the best of a few NumPy products
 stands in for the peak: a lower bound, and it is named so.
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 
-NAMES = ("gflops", "l2_gbs", "l3_gbs", "dram_gbs")  # per 512 KiB, 4 MiB and 512 MiB a thread
+NAMES = ("gflops", "l2_read_gbs", "l3_read_gbs", "dram_read_gbs", "dram_update_gbs")
 
 
 def measure(threads: int) -> Mapping[str, float | str]:

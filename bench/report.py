@@ -24,18 +24,18 @@ NAMES = {
     "openvino:constant b": "OpenVINO, b constant",
 }
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-IN_README = (
-    ("matmul", "64^3"),
-    ("matmul", "256^3"),
-    ("matmul", "1024^3"),
-    ("linear", "8x1024 W 1024x1024"),
-    ("elementwise", "gelu 1e5"),
-    ("softmax", "softmax 128x1000"),
-    ("adam", "235 thousand parameters"),
-    ("overhead", "Linear(8, 8) on a row, taped"),
-    ("train", "MLP 8-64-64-1 batch 32"),
-    ("train", "MLP 784-256-128-10 batch 128"),
-)
+IN_README = {
+    ("matmul", "64^3"): "matmul 64 x 64 x 64",
+    ("matmul", "256^3"): "matmul 256 x 256 x 256",
+    ("matmul", "1024^3"): "matmul 1024 x 1024 x 1024",
+    ("linear", "8x1024 W 1024x1024"): "Linear(1024, 1024) on 8 rows",
+    ("elementwise", "gelu 1e5"): "GELU of 100,000",
+    ("softmax", "softmax 128x1000"): "softmax 128 x 1000",
+    ("adam", "235 thousand parameters"): "Adam, 235 thousand parameters",
+    ("overhead", "Linear(8, 8) on a row, taped"): "Linear(8, 8) on a row, recorded",
+    ("train", "MLP 8-64-64-1 batch 32"): "training step, MLP 8-64-64-1, batch 32",
+    ("train", "MLP 784-256-128-10 batch 128"): "training step, MLP 784-256-128-10, batch 128",
+}
 DRAM = 64e6  # a case that moves more bytes than this is held against the memory's bandwidth
 
 Record = Mapping[str, Any]
@@ -89,9 +89,8 @@ class Results:
             return f"{rate:.3g} GFLOP/s, {100 * rate / self.peak['gflops']:.0f} %"
         if r["bytes"]:
             rate = r["bytes"] / seconds / 1e9
-            share = (
-                f", {100 * rate / self.peak['dram_gbs']:.0f} %" if r["bytes"] > DRAM and "dram_gbs" in self.peak else ""
-            )
+            memory = max(self.peak.get("dram_read_gbs", 0), self.peak.get("dram_update_gbs", 0))
+            share = f", {100 * rate / memory:.0f} %" if r["bytes"] > DRAM and memory else ""
             return f"{rate:.3g} GB/s{share}"
         return ""
 
@@ -128,7 +127,11 @@ def machine_line(results: Results) -> str:
     versions = ", ".join(f"{NAMES.get(k, k)} {v}" for k, v in results.machine["versions"].items())
     peak = ", ".join(
         f"{results.peak[key]:.0f} {unit}"
-        for key, unit in (("gflops", "GFLOP/s float32"), ("dram_gbs", "GB/s memory read"))
+        for key, unit in (
+            ("gflops", "GFLOP/s float32"),
+            ("dram_read_gbs", "GB/s memory read"),
+            ("dram_update_gbs", "GB/s memory read and written"),
+        )
         if key in results.peak
     )
     return (
@@ -216,12 +219,12 @@ def report(all_results: Sequence[Results]) -> str:
 
 def readme_section(all_results: Sequence[Results]) -> str:
     """A short table for the README: the cases most people ask for."""
-    labels = [x for x in ("numpy", "torch", "torch:compile", "jax", "onnxruntime", "openvino")]
+    labels = ["numpy", "torch", "torch:compile", "jax", "onnxruntime", "openvino"]
     rows = []
     for results in all_results:
         for key in (k for k in IN_README if OURS in results.cases.get(k, {})):
             ratios = results.ratios(key)
-            name = f"{key[0]} {key[1]}, {_threads(results)}"
+            name = f"{IN_README[key]}, {_threads(results)}"
             cells = [f"{ratios[x]:.1f}x" if x in ratios else "" for x in labels]
             rows.append([name, duration(results.time(key)), *cells])
     parts = [

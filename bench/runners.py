@@ -146,7 +146,7 @@ def fastnn_op(f: Callable) -> Variants:
 
 
 def kernel_op(f: Callable) -> Variants:
-    """A raw kernel of fastnn.kernels on NumPy arrays: `f(kernels, *arrays)`."""
+    """A raw kernel of fastnn.kernels on NumPy arrays: `f(kernels, *arrays, out=...)`."""
 
     def raw(inputs: Inputs) -> Run:
         import fastnn.kernels as kernels
@@ -154,7 +154,14 @@ def kernel_op(f: Callable) -> Variants:
         args = tuple(inputs.values())
         return Run(lambda: f(kernels, *args), lambda: _listed(f(kernels, *args)))
 
-    return {"raw kernel": raw}
+    def with_out(inputs: Inputs) -> Run:
+        import fastnn.kernels as kernels
+
+        args = tuple(inputs.values())
+        buffer = f(kernels, *args)
+        return Run(lambda: f(kernels, *args, out=buffer), lambda: _listed(f(kernels, *args, out=buffer)))
+
+    return {"plain": raw, "out=": with_out}
 
 
 def onnx_model(nodes: Nodes, inputs: Inputs, constants: Sequence[str]) -> bytes:

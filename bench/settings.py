@@ -44,7 +44,8 @@ def environment(threads: int) -> dict[str, str]:
     """What the peers read from the environment while they are imported."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "FASTNN_NUM_THREADS", "NPROC")
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "JAX_PLATFORMS": "cpu", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    return dict.fromkeys(names, str(threads)) | quiet
+    # OpenBLAS's threads spin for 0.1 s after their work: into the next peer's turn. 2**24 ticks are some 10 ms.
+    return dict.fromkeys(names, str(threads)) | quiet | {"OPENBLAS_THREAD_TIMEOUT": "24"}
 
 
 def bind(threads: int) -> None:

@@ -168,7 +168,6 @@ def reduction(axis: int | None, rows: int, cols: int) -> Case:
         },
         # pairwise or blocked sums stay far below this; a naive float32 loop over a million elements may not
         lambda i, want: [1e-6 * np.abs(i["x"]).astype(np.float64).sum(axis=axis)],
-        flops=float(rows * cols),
         bytes=4.0 * rows * cols,
     )
 

@@ -46,7 +46,7 @@ def product(m: int, n: int, k: int) -> Case:
         lambda i: [i["a"].astype(np.float64) @ i["b"]],
         {
             "fastnn": fastnn_op(lambda a, b: a @ b),
-            "fastnn:kernel": kernel_op(lambda kernels, a, b: kernels.matmul(a, b)),
+            "fastnn:kernel": kernel_op(_kernel),
             "numpy": numpy_op(np.matmul, out=True),
             "torch": torch_op(_torch_matmul, out=True),
             "jax": jax,
@@ -74,6 +74,9 @@ def transposed(size: int, which: str) -> Case:
     def torch_f(a: Any, b: Any, out: Any = None) -> Any:
         return _torch_matmul(a.T if first else a, b.T if second else b, out=out)
 
+    def kernel_f(kernels: Any, a: Any, b: Any, out: Any = None) -> Any:
+        return kernels.matmul(a.T if first else a, b.T if second else b, out=out)
+
     nodes = [("Gemm", ("a", "b"), {"transA": int(first), "transB": int(second)})]
     jax = jax_op(f, donate=size >= 512)
     return Case(
@@ -83,7 +86,7 @@ def transposed(size: int, which: str) -> Case:
         lambda i: [f(i["a"].astype(np.float64), i["b"].astype(np.float64))],
         {
             "fastnn": fastnn_op(f),
-            "fastnn:kernel": kernel_op(lambda kernels, a, b: kernels.matmul(a.T if first else a, b.T if second else b)),
+            "fastnn:kernel": kernel_op(kernel_f),
             "numpy": numpy_op(numpy_f, out=True),
             "torch": torch_op(torch_f, out=True),
             "jax": jax,
@@ -131,6 +134,10 @@ def _torch_matmul(a: Any, b: Any, out: Any = None) -> Any:
     import torch
 
     return torch.mm(a, b) if out is None else torch.mm(a, b, out=out)
+
+
+def _kernel(kernels: Any, a: Any, b: Any, out: Any = None) -> Any:
+    return kernels.matmul(a, b, out=out)
 
 
 def _fastnn_linear() -> Variants:

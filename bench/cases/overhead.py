@@ -25,7 +25,7 @@ def _taped_mul(module: str) -> Setup:
 
 
 def mul(taped: bool) -> Case:
-    """An element-wise product of 8 elements, recorded for a backward pass or not. NumPy and JAX record nothing."""
+    """An element-wise product of 8 elements, recorded for a backward pass or not. JAX records nothing."""
     return Case(
         "overhead",
         f"mul of {SIZE}, {'taped' if taped else 'no_grad'}",
@@ -33,7 +33,7 @@ def mul(taped: bool) -> Case:
         lambda i: [i["a"].astype(np.float64) * i["b"]],
         {
             "fastnn": {"taped": _taped_mul("fastnn")} if taped else fastnn_op(_mul),
-            "numpy": numpy_op(_mul),
+            **({} if taped else {"numpy": numpy_op(_mul)}),
             "torch": {"taped": _taped_mul("torch")} if taped else torch_op(_mul),
             "jax": jax_op(_mul),
         },
@@ -49,13 +49,13 @@ def _layer(module: str, taped: bool) -> Setup:
         if taped:
             return Run(lambda: layer(x), lambda: [layer(x).detach().numpy()])
         layer.eval()
-        context = fnn_or_torch_inference(lib)
+        context = _inference_mode(lib)
         return Run(lambda: layer(x), lambda: [layer(x).numpy()], context)
 
     return setup
 
 
-def fnn_or_torch_inference(lib: Any) -> Any:
+def _inference_mode(lib: Any) -> Any:
     """The library's cheapest mode for inference."""
     return getattr(lib, "inference_mode", None) or lib.no_grad
 
@@ -68,7 +68,7 @@ def linear(taped: bool) -> Case:
 
     weights = ("weight", "bias")
     nodes = [("Gemm", ("x", *weights), {"transB": 1})]
-    others = {} if taped else graph_ops(nodes, weights)
+    others = {} if taped else {"numpy": numpy_op(f), **graph_ops(nodes, weights)}
     return Case(
         "overhead",
         f"Linear({SIZE}, {SIZE}) on a row, {'taped' if taped else 'no_grad'}",
@@ -76,7 +76,6 @@ def linear(taped: bool) -> Case:
         lambda i: [f(*(v.astype(np.float64) for v in i.values()))],
         {
             "fastnn": {"nn.Linear": _layer("fastnn", taped)},
-            "numpy": numpy_op(f),
             "torch": {"nn.Linear": _layer("torch", taped)},
             "jax": jax_op(f, weights),
             **others,
