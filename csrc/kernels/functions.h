@@ -33,6 +33,14 @@ INLINE F power_of_two(F n) {
     return from_bits<float>((bits<float>(n + splat(12582912.0f)) + (127 - 0x4b400000)) << 23);
 }
 
+// For x in [-87, 88], where neither overflow nor denormals can come: half the work of exp.
+INLINE F exp_moderate(F x) {
+    const Reduced e = reduce_exp(x);
+    const F scale = power_of_two(e.n);
+    return fma<float>(e.expm1_r, scale, scale);
+}
+INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
+
 INLINE F exp(F x) {
     // Beyond these e^x is inf or 0 anyway. The limit stands first in min and max: they give the second where it is NaN.
     const F limited = max<float>(splat(-104.0f), min<float>(splat(89.0f), x));
@@ -105,7 +113,7 @@ INLINE F erf(F x) {
     q = fma<float>(q, u, splat(-0.105169497f));
     q = fma<float>(q, u, splat(-0.635673165f));
     q = fma<float>(q, u, splat(-0.12854144f));
-    const F large = copysign<float>(splat(1.0f) - exp(fma<float>(q, u, -u)), x);
+    const F large = copysign<float>(splat(1.0f) - exp_moderate(fma<float>(q, u, -u)), x);
     return select<float>(t > splat(0.92f), large, small);
 }
 INLINE Vec<double> erf(Vec<double> x) { return lanewise(x, [](double v) { return ::erf(v); }); }
@@ -129,14 +137,39 @@ INLINE F expm1(F x) {
 }
 INLINE Vec<double> expm1(Vec<double> x) { return lanewise(x, [](double v) { return ::expm1(v); }); }
 
-// x Phi(x), and its derivative Phi(x) + x phi(x) (Hendrycks and Gimpel, 2016).
-template <class T> INLINE Vec<T> normal_cdf(Vec<T> x) {
-    return fma<T>(erf(x * splat<T>(T(0.70710678118654752440))), splat<T>(T(0.5)), splat<T>(T(0.5)));
+// The normal distribution function Phi and its density, which share e^(-x^2 / 2). Float: Phi(-t) = e^(-t^2 / 2) u P(u) with
+// u = 1 / (1 + t / 4), fitted to 5e-8 relative, so that the far tail keeps its digits where 1 + erf would lose them.
+struct Normal {
+    F cdf, density;
+};
+struct NormalDouble {
+    Vec<double> cdf, density;
+};
+INLINE Normal normal(F x) {
+    const F t = min<float>(splat(13.0f), abs<float>(x));
+    const F e = select<float>(abs<float>(x) > splat(13.0f), F{}, exp_moderate(t * t * splat(-0.5f)));  // 1e-38: 0 for float
+    const F u = splat(1.0f) / fma<float>(t, splat(0.25f), splat(1.0f));
+    F p = fma<float>(splat(0.0268924944f), u, splat(-0.15860264f));
+    p = fma<float>(p, u, splat(0.30836004f));
+    p = fma<float>(p, u, splat(-0.220147744f));
+    p = fma<float>(p, u, splat(0.211983487f));
+    p = fma<float>(p, u, splat(0.0284167007f));
+    p = fma<float>(p, u, splat(0.104949109f));
+    p = fma<float>(p, u, splat(0.0983400792f));
+    p = fma<float>(p, u, splat(0.0998084396f));
+    const F tail = p * u * e;
+    return {select<float>(x < F{}, tail, splat(1.0f) - tail), e * splat(0.398942280f)};
 }
-template <class T> INLINE Vec<T> gelu(Vec<T> x) { return x * normal_cdf<T>(x); }
+INLINE NormalDouble normal(Vec<double> x) {
+    return {lanewise(x, [](double v) { return 0.5 * ::erfc(-0.70710678118654752440 * v); }),
+            lanewise(x, [](double v) { return 0.39894228040143267794 * ::exp(-0.5 * v * v); })};
+}
+
+// x Phi(x), and its derivative Phi(x) + x phi(x) (Hendrycks and Gimpel, 2016).
+template <class T> INLINE Vec<T> gelu(Vec<T> x) { return x * normal(x).cdf; }
 template <class T> INLINE Vec<T> gelu_slope(Vec<T> x) {
-    const Vec<T> density = exp(x * x * splat<T>(T(-0.5))) * splat<T>(T(0.39894228040143267794));
-    return fma<T>(x, density, normal_cdf<T>(x));
+    const auto n = normal(x);
+    return fma<T>(x, n.density, n.cdf);
 }
 
 // The tanh approximation: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).

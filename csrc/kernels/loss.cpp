@@ -10,30 +10,28 @@ template <class T> static T weight_at(const CrossEntropy& job, i64 c) {
     return job.weight ? static_cast<const T*>(job.weight)[c] : T(1);
 }
 
-template <class T> void cross_entropy(const CrossEntropy& job, i64 begin, i64 end) {
+template <class T> static T row_loss(const CrossEntropy& job, const T* x, i64 t, T lse) {
+    if (t == job.ignore_index) return 0;
     const T* weight = static_cast<const T*>(job.weight);
-    const T smooth = T(job.label_smoothing), per_class = smooth / T(job.cols);
-    for (i64 r = begin; r < end; r++) {
-        const T* x = static_cast<const T*>(job.x) + r * job.cols;
-        const T top = row_max(x, job.cols);
-        const Vec<T> shift = splat<T>(top);
-        const T sum = sum_over<T>(job.cols, [&](i64 i, int n) { return exp(load_n(x + i, n) - shift); });
-        const Vec<T> log_sum = log(splat<T>(sum));
-        const T lse = top + log_sum[0];
-        static_cast<T*>(job.lse)[r] = lse;
-        T* loss = static_cast<T*>(job.loss) + r;
-        const i64 t = job.target[r];
-        if (t == job.ignore_index) {
-            *loss = 0;
-            continue;
+    const T smooth = T(job.label_smoothing);
+    const T on_target = (1 - smooth) * weight_at<T>(job, t) * (lse - x[t]);
+    if (smooth == 0) return on_target;
+    return on_target + smooth / T(job.cols) * sum_over<T>(job.cols, [&](i64 i, int n) {
+        const Vec<T> far = splat<T>(lse) - load_n(x + i, n);
+        return weight ? far * load_n(weight + i, n) : far;
+    });
+}
+
+template <class T> void cross_entropy(const CrossEntropy& job, i64 begin, i64 end) {
+    for_row_blocks<T>(begin, end, job.cols, [&](i64 first, i64 rows) {
+        const T* x = static_cast<const T*>(job.x) + first * job.cols;
+        T lse[ROW_BLOCK<T>];
+        log_sum_exp<T>(lse, x, rows, job.cols);
+        for (i64 r = 0; r < rows; r++) {
+            static_cast<T*>(job.lse)[first + r] = lse[r];
+            static_cast<T*>(job.loss)[first + r] = row_loss(job, x + r * job.cols, job.target[first + r], lse[r]);
         }
-        *loss = (1 - smooth) * weight_at<T>(job, t) * (lse - x[t]);
-        if (smooth != 0)
-            *loss += per_class * sum_over<T>(job.cols, [&](i64 i, int n) {
-                const Vec<T> far = splat<T>(lse) - load_n(x + i, n);
-                return weight ? far * load_n(weight + i, n) : far;
-            });
-    }
+    });
 }
 
 // d loss / d x[c] = p[c] * ((1 - s) w[t] + s / cols * sum w) - (1 - s) w[t] [c = t] - s / cols * w[c]

@@ -22,6 +22,12 @@ template <class T, int OP> INLINE Vec<T> take(Vec<T> acc, Vec<T> x) {
 }
 template <class T, int OP> INLINE Vec<T> join(Vec<T> a, Vec<T> b) { return take<T, OP == SUM_SQUARES ? int(SUM) : OP>(a, b); }
 
+template <class T, int OP, int S = LANES<T> / 2> INLINE T join_lanes(Vec<T> v) {  // by halves
+    v = join<T, OP>(v, shuffle<T, High<S, LANES<T>>>(v, v));
+    if constexpr (S > 1) return join_lanes<T, OP, S / 2>(v);
+    return v[0];
+}
+
 template <class T, int OP> static inline T reduce_row(const T* x, i64 n) {
     constexpr int L = LANES<T>, WAYS = 4;
     Vec<T> acc[WAYS];
@@ -37,18 +43,11 @@ template <class T, int OP> static inline T reduce_row(const T* x, i64 n) {
         const Vec<T> rest = select<T>(inside, load_first(x + i, int(n - i)), neutral<T, OP>());
         acc[1] = take<T, OP>(acc[1], rest);
     }
-    T lanes[L];
-    store(lanes, join<T, OP>(join<T, OP>(acc[0], acc[1]), join<T, OP>(acc[2], acc[3])));
-    for (int half = L / 2; half; half /= 2)  // by halves: the order of sum_lanes
-        for (int l = 0; l < half; l++) {
-            const Vec<T> both = join<T, OP>(splat<T>(lanes[l]), splat<T>(lanes[l + half]));
-            lanes[l] = both[0];
-        }
-    return lanes[0];
+    return join_lanes<T, OP>(join<T, OP>(join<T, OP>(acc[0], acc[1]), join<T, OP>(acc[2], acc[3])));
 }
 
 // WAYS vectors of columns at x run down n rows, `inner` apart.
-template <class T, int OP, int WAYS> INLINE void reduce_columns(T* out, const T* x, i64 n, i64 inner, int first, Vec<T> scale) {
+template <class T, int OP, int WAYS> INLINE void reduce_columns(T* out, const T* x, i64 n, i64 inner, int first, T scale) {
     Vec<T> acc[WAYS];
 #pragma GCC unroll 8
     for (int w = 0; w < WAYS; w++) acc[w] = neutral<T, OP>();
@@ -56,11 +55,11 @@ template <class T, int OP, int WAYS> INLINE void reduce_columns(T* out, const T*
 #pragma GCC unroll 8
         for (int w = 0; w < WAYS; w++) acc[w] = take<T, OP>(acc[w], load_n(x + r * inner + w * LANES<T>, first));
 #pragma GCC unroll 8
-    for (int w = 0; w < WAYS; w++) store_n(out + w * LANES<T>, acc[w] * scale, first);
+    for (int w = 0; w < WAYS; w++) store_n(out + w * LANES<T>, acc[w] * splat<T>(scale), first);
 }
 
 template <class T, int OP> void reduce(const Reduce& job, i64 begin, i64 end) {
-    constexpr int L = LANES<T>, WAYS = 8;
+    constexpr int L = LANES<T>;
     T* out = static_cast<T*>(job.out);
     const T* x = static_cast<const T*>(job.x);
     const T scale = T(job.scale);
@@ -73,10 +72,12 @@ template <class T, int OP> void reduce(const Reduce& job, i64 begin, i64 end) {
         const i64 left = job.inner - c < end - begin ? job.inner - c : end - begin;
         const T* column = x + o * job.n * job.inner + c;
         i64 i = 0;
-        for (; i + WAYS * L <= left; i += WAYS * L)
-            reduce_columns<T, OP, WAYS>(out + begin + i, column + i, job.n, job.inner, L, splat<T>(scale));
-        for (; i + L <= left; i += L) reduce_columns<T, OP, 1>(out + begin + i, column + i, job.n, job.inner, L, splat<T>(scale));
-        if (i < left) reduce_columns<T, OP, 1>(out + begin + i, column + i, job.n, job.inner, int(left - i), splat<T>(scale));
+        for (; i + 8 * L <= left; i += 8 * L) reduce_columns<T, OP, 8>(out + begin + i, column + i, job.n, job.inner, L, scale);
+        for (; i + 4 * L <= left; i += 4 * L) reduce_columns<T, OP, 4>(out + begin + i, column + i, job.n, job.inner, L, scale);
+        for (; i < left; i += L) {
+            const int first = left - i < L ? int(left - i) : L;
+            reduce_columns<T, OP, 1>(out + begin + i, column + i, job.n, job.inner, first, scale);
+        }
         begin += left;
     }
 }

@@ -32,14 +32,16 @@ template <class T> void softmax_backward(const Rows& job, i64 begin, i64 end) {
 }
 
 template <class T> void log_softmax(const Rows& job, i64 begin, i64 end) {
-    for (i64 r = begin; r < end; r++) {
-        const T* x = static_cast<const T*>(job.x) + r * job.cols;
-        T* y = static_cast<T*>(job.y) + r * job.cols;
-        const Vec<T> top = splat<T>(row_max(x, job.cols));
-        const T sum = sum_over<T>(job.cols, [&](i64 i, int n) { return exp(load_n(x + i, n) - top); });
-        const Vec<T> log_sum = log(splat<T>(sum));
-        for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(y + i, load_n(x + i, n) - top - log_sum, n); });
-    }
+    for_row_blocks<T>(begin, end, job.cols, [&](i64 first, i64 rows) {
+        const T* x = static_cast<const T*>(job.x) + first * job.cols;
+        T* y = static_cast<T*>(job.y) + first * job.cols;
+        T lse[ROW_BLOCK<T>];
+        log_sum_exp<T>(lse, x, rows, job.cols);
+        for (i64 r = 0; r < rows; r++, x += job.cols, y += job.cols) {
+            const Vec<T> shift = splat<T>(lse[r]);
+            for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(y + i, load_n(x + i, n) - shift, n); });
+        }
+    });
 }
 
 template <class T> void log_softmax_backward(const Rows& job, i64 begin, i64 end) {
