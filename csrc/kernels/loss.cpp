@@ -10,14 +10,14 @@ template <class T> static T weight_at(const CrossEntropy& job, i64 c) {
     return job.weight ? static_cast<const T*>(job.weight)[c] : T(1);
 }
 
-template <class T> static T row_loss(const CrossEntropy& job, const T* x, i64 t, T lse) {
+template <class T> static T row_loss(const CrossEntropy& job, const T* x, i64 t, T top, T log_sum) {
     if (t == job.ignore_index) return 0;
     const T* weight = static_cast<const T*>(job.weight);
     const T smooth = T(job.label_smoothing);
-    const T on_target = (1 - smooth) * weight_at<T>(job, t) * (lse - x[t]);
+    const T on_target = (1 - smooth) * weight_at<T>(job, t) * ((top - x[t]) + log_sum);
     if (smooth == 0) return on_target;
     return on_target + smooth / T(job.cols) * sum_over<T>(job.cols, [&](i64 i, int n) {
-        const Vec<T> far = splat<T>(lse) - load_n(x + i, n);
+        const Vec<T> far = (splat<T>(top) - load_n(x + i, n)) + splat<T>(log_sum);
         return weight ? far * load_n(weight + i, n) : far;
     });
 }
@@ -25,11 +25,11 @@ template <class T> static T row_loss(const CrossEntropy& job, const T* x, i64 t,
 template <class T> void cross_entropy(const CrossEntropy& job, i64 begin, i64 end) {
     for_row_blocks<T>(begin, end, job.cols, [&](i64 first, i64 rows) {
         const T* x = static_cast<const T*>(job.x) + first * job.cols;
-        T lse[ROW_BLOCK<T>];
-        log_sum_exp<T>(lse, x, rows, job.cols);
+        const LogSums<T> sums = log_sums<T>(x, rows, job.cols);
         for (i64 r = 0; r < rows; r++) {
-            static_cast<T*>(job.lse)[first + r] = lse[r];
-            static_cast<T*>(job.loss)[first + r] = row_loss(job, x + r * job.cols, job.target[first + r], lse[r]);
+            const T top = sums.top[r], log_sum = sums.log_sum[r];
+            static_cast<T*>(job.lse)[first + r] = top + log_sum;
+            static_cast<T*>(job.loss)[first + r] = row_loss(job, x + r * job.cols, job.target[first + r], top, log_sum);
         }
     });
 }

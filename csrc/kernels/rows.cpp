@@ -35,11 +35,10 @@ template <class T> void log_softmax(const Rows& job, i64 begin, i64 end) {
     for_row_blocks<T>(begin, end, job.cols, [&](i64 first, i64 rows) {
         const T* x = static_cast<const T*>(job.x) + first * job.cols;
         T* y = static_cast<T*>(job.y) + first * job.cols;
-        T lse[ROW_BLOCK<T>];
-        log_sum_exp<T>(lse, x, rows, job.cols);
+        const LogSums<T> sums = log_sums<T>(x, rows, job.cols);
         for (i64 r = 0; r < rows; r++, x += job.cols, y += job.cols) {
-            const Vec<T> shift = splat<T>(lse[r]);
-            for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(y + i, load_n(x + i, n) - shift, n); });
+            const Vec<T> top = splat<T>(sums.top[r]), log_sum = splat<T>(sums.log_sum[r]);
+            for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(y + i, load_n(x + i, n) - top - log_sum, n); });
         }
     });
 }

@@ -29,17 +29,23 @@ template <class T, class Body> INLINE T sum_over(i64 cols, Body body) {
     return sum_lanes<T>(sum);
 }
 
-// log(sum(exp(x))) of a block of up to LANES rows: with one logarithm for all of them, which for rows of 16 halves the time.
+// The largest of each row and log(sum(exp(x - largest))), for up to LANES rows with one logarithm: for rows of 16 half the time.
+// Kept apart, because their sum would round away the digits of small differences between large x.
 template <class T> constexpr i64 ROW_BLOCK = LANES<T>;
-template <class T> INLINE void log_sum_exp(T (&lse)[ROW_BLOCK<T>], const T* x, i64 rows, i64 cols) {
-    T top[LANES<T>] = {}, sum[LANES<T>] = {};
+template <class T> struct LogSums {
+    T top[LANES<T>], log_sum[LANES<T>];
+};
+template <class T> INLINE LogSums<T> log_sums(const T* x, i64 rows, i64 cols) {
+    LogSums<T> out = {};
+    T(&top)[LANES<T>] = out.top, (&sum)[LANES<T>] = out.log_sum;
     for (i64 r = 0; r < rows; r++) {
         const T* row = x + r * cols;
         top[r] = row_max(row, cols);
         const Vec<T> shift = splat<T>(top[r]);
         sum[r] = sum_over<T>(cols, [&](i64 i, int n) { return exp(load_n(row + i, n) - shift); });
     }
-    store(lse, load(top) + log(load(sum)));
+    store(sum, log(load(sum)));
+    return out;
 }
 
 // body(first row, rows) over [begin, end) in blocks whose rows stay in L1 together (at most 4096 elements), or one by one.
