@@ -18,6 +18,7 @@ NAMES = {
     "torch": "PyTorch",
     "torch:compile": "PyTorch compiled",
     "jax": "JAX jit",
+    "jax:flat": "JAX jit, one array",
     "onnxruntime": "ONNX Runtime",
     "onnxruntime:constant b": "ONNX Runtime, b constant",
     "openvino": "OpenVINO",

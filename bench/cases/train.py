@@ -175,11 +175,12 @@ def _compiled(net: Network, inputs: Inputs, whole: bool) -> Run:
 # ------------------------------------------------------------------------------------------------ JAX: one jitted step
 
 
-def _jax_step(net: Network) -> Callable:
+def _jax_step(net: Network, unravel: Callable | None) -> Callable:
     import jax
     import jax.numpy as jnp
 
     def loss_of(params: Any, x: Any, y: Any) -> Any:
+        params = unravel(params) if unravel else params
         for i, (w, b) in enumerate(params):
             x = x @ w + b
             x = jax.nn.relu(x) if i < len(params) - 1 else x
@@ -194,16 +195,21 @@ def _jax_step(net: Network) -> Callable:
     return step
 
 
-def _jax(net: Network, inputs: Inputs) -> Run:
+def _jax(net: Network, inputs: Inputs, flat: bool = False) -> Run:
+    """`flat`: all parameters ravelled into one array, by hand; JAX spends less time on passing them in and out."""
     import jax
     import jax.numpy as jnp
+    from jax.flatten_util import ravel_pytree
 
     weights = list(weights_of(inputs).values())
     params = [(jnp.asarray(w.T.copy()), jnp.asarray(b)) for w, b in zip(weights[::2], weights[1::2], strict=True)]
+    unravel = None
+    if flat:
+        params, unravel = ravel_pytree(params)
     state = (params, jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params), jnp.int32(0))
     y = inputs["y"].astype(np.int32) if net.classify else inputs["y"]
     data = cycle([(jnp.asarray(a), jnp.asarray(b)) for a, b in zip(inputs["x"], y, strict=True)])
-    f = jax.jit(_jax_step(net), donate_argnums=0)
+    f = jax.jit(_jax_step(net, unravel), donate_argnums=0)
 
     def call() -> Any:
         nonlocal state
@@ -234,6 +240,7 @@ def train(net: Network) -> Case:
             },
             "jax": jax,
             "jax:async": jax,
+            "jax:flat": {"jit, donated, one array": lambda i: _jax(net, i, flat=True)},
         },
         bound=1e-4,
         flops=net.flops,
