@@ -1,0 +1,106 @@
+"""What every command shares: a parser whose complaints are one line, and the way out for each kind of failure."""
+
+import argparse
+import math
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from ._errors import FormatError
+from ._extras import MissingExtraError
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+BROKEN_PIPE = 141  # and for a reader that went away
+
+
+class CommandError(Exception):
+    """Something the person at the keyboard can mend; the message is the one line they see."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that complains in one line, takes no abbreviations and reads -1e-3 as a number."""
+
+    def __init__(self, **settings) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf$|nan$)")
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and leave with 2."""
+        self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
+
+
+def positive(text: str) -> int:
+    """Read an integer of at least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text}")
+    return value
+
+
+def seed(text: str) -> int:
+    """Read a seed: an integer that every generator takes."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**32 - 1, got {text}")
+    return value
+
+
+def finite(text: str) -> float:
+    """Read a number that is neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+    return value
+
+
+def amount(text: str) -> float:
+    """Read a number that is not negative."""
+    value = finite(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number that is not negative, got {text}")
+    return value
+
+
+def folder(path: str) -> Path:
+    """Make the folder and prove that it can be written to, before any work is done."""
+    out = Path(path)
+    probe = out / f".fastnn-{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CommandError(f"cannot write to folder {path}: {error.strerror}") from None
+    return out
+
+
+def run(prog: str, command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit status; what the user can mend becomes one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without m² and █ gets question marks, not a traceback
+    try:
+        status = command() or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (CommandError, MissingExtraError, FormatError) as error:
+        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        print(f"{prog}: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    return status
