@@ -1,0 +1,341 @@
+"""The thread pool, the arena and the environment: fork, idleness, affinity, limits, many Python threads."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastnn import kernels
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+
+
+def run(script, timeout=60, **environment):
+    """The completed process of a Python script in a fresh interpreter."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTNN_")}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    return subprocess.run(
+        command, env=clean | environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def ok(script, timeout=60, **environment):
+    """What a script prints; it must succeed."""
+    done = run(script, timeout, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def four_threads():
+    before = kernels.get_num_threads()
+    kernels.set_num_threads(4)
+    yield
+    kernels.set_num_threads(before)
+
+
+# ---- fork
+
+
+FORK = """
+import os, signal, sys, threading
+import numpy as np
+from fastnn import kernels
+kernels.set_num_threads(4)
+x = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
+want = kernels.matmul(x, x)
+
+def child():
+    signal.alarm(20)  # a deadlock ends here, with a status that is not 0
+    for _ in range(3):
+        if kernels.matmul(x, x).tobytes() != want.tobytes():
+            os._exit(3)
+    kernels.set_num_threads(2)
+    os._exit(0 if kernels.matmul(x, x).tobytes() == want.tobytes() else 4)
+
+def fork_and_wait():
+    pid = os.fork()
+    if pid == 0:
+        child()
+    return os.waitpid(pid, 0)[1]
+"""
+
+
+@linux
+def test_a_forked_child_computes():
+    script = FORK + "print([fork_and_wait() for _ in range(5)])"
+    assert ok(script) == "[0, 0, 0, 0, 0]"
+
+
+@linux
+def test_fork_while_other_threads_compute():
+    script = FORK + textwrap.dedent("""
+        stop = threading.Event()
+        def busy():
+            while not stop.is_set():
+                kernels.exp(kernels.matmul(x, x))
+        threads = [threading.Thread(target=busy) for _ in range(2)]
+        for t in threads: t.start()
+        states = [fork_and_wait() for _ in range(20)]
+        stop.set()
+        for t in threads: t.join()
+        assert kernels.matmul(x, x).tobytes() == want.tobytes()
+        print(set(states))
+    """)
+    assert ok(script) == "{0}"
+
+
+@linux
+def test_multiprocessing_by_fork():
+    script = """
+    import multiprocessing
+    import numpy as np
+    from fastnn import kernels
+    x = np.ones((300, 300), np.float32)
+    def job(i):
+        return float(kernels.sum(kernels.matmul(x, x)))
+    kernels.set_num_threads(2)
+    job(0)
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        print(set(pool.map(job, range(12), chunksize=1)))
+    """
+    assert ok(script) == "{27000000.0}"
+
+
+# ---- idleness and the number of threads
+
+
+def test_idle_costs_nothing(four_threads):
+    x = np.ones((500, 500), np.float32)
+    for _ in range(20):
+        kernels.matmul(x, x)
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.02
+
+
+@linux
+def test_importing_starts_no_thread():
+    script = """
+    import os
+    import numpy as np
+    before = len(os.listdir("/proc/self/task"))
+    from fastnn import kernels
+    kernels.matmul(np.ones((8, 8)), np.ones((8, 8)))
+    print(len(os.listdir("/proc/self/task")) - before)
+    """
+    assert ok(script) == "0"
+
+
+COUNT = """
+import os
+import numpy as np
+before = len(os.listdir("/proc/self/task"))
+from fastnn import kernels
+x = np.ones((600, 600), np.float32)
+for _ in range(5):
+    kernels.matmul(x, x)
+print(kernels.get_num_threads(), len(os.listdir("/proc/self/task")) - before + 1)
+"""
+
+
+@linux
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_environment_sets_the_number(n):
+    assert ok(COUNT, FASTNN_NUM_THREADS=str(n), OPENBLAS_NUM_THREADS="1") == f"{n} {n}"
+
+
+@linux
+def test_affinity_bounds_the_number():
+    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n" + COUNT
+    assert ok(script, OPENBLAS_NUM_THREADS="1") == "1 1"
+
+
+def test_default_is_what_is_available():
+    script = "from fastnn import kernels; print(kernels.get_num_threads() == kernels.available_cpus())"
+    assert ok(script) == "True"
+    assert ok(script, FASTNN_NUM_THREADS="") == "True"
+    assert 1 <= kernels.available_cpus() <= os.cpu_count()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "3x", " ", "99999999999999999999"])
+def test_a_wrong_number_in_the_environment_is_a_clear_error(value):
+    done = run("import fastnn.kernels", FASTNN_NUM_THREADS=value)
+    assert done.returncode == 1
+    assert "FASTNN_NUM_THREADS" in done.stderr
+    assert f"'{value}'" in done.stderr
+
+
+def test_a_wrong_number_of_threads_is_refused():
+    before = kernels.get_num_threads()
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=r"^set_num_threads: "):
+            kernels.set_num_threads(n)
+    for n in (1.5, "2", None, 2**100):
+        with pytest.raises(TypeError):
+            kernels.set_num_threads(n)
+    assert kernels.get_num_threads() == before
+
+
+# ---- the instruction set
+
+
+def test_rows():
+    assert kernels.isas()[-1] == kernels.all_isas()[-1] == "reference"
+    assert set(kernels.isas()) <= set(kernels.all_isas())
+    before = kernels.isa()
+    for row in kernels.isas():
+        kernels.use_isa(row)
+        assert kernels.isa() == row
+    for wrong in ("", "AVX", "x86_64_v5"):
+        with pytest.raises(ValueError, match=r"^use_isa: .*reference"):
+            kernels.use_isa(wrong)
+    kernels.use_isa(before)
+
+
+def test_environment_chooses_the_row():
+    script = "from fastnn import kernels; print(kernels.isa())"
+    for row in kernels.isas():
+        assert ok(script, FASTNN_ISA=row) == row
+    assert ok(script, FASTNN_ISA="") == ok(script) == kernels.isas()[0]
+
+
+def test_an_unknown_row_in_the_environment_is_a_clear_error():
+    done = run("import fastnn.kernels", FASTNN_ISA="pentium")
+    assert done.returncode == 1
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: ")
+    for part in ("FASTNN_ISA", "'pentium'", *kernels.isas()):
+        assert part in message
+
+
+# ---- many Python threads
+
+
+def test_threads_of_python_share_the_pool(four_threads):
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(size=(200 + 10 * i, 300)).astype(np.float32) for i in range(6)]
+    want = [kernels.matmul(x, x.T) for x in inputs]
+    wrong = []
+
+    def work(i):
+        for _ in range(40):
+            if kernels.matmul(inputs[i], inputs[i].T).tobytes() != want[i].tobytes():
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert not wrong
+
+
+def test_long_work_gives_up_the_lock(four_threads):
+    x = np.ones((800, 800))
+    ticks = []
+    stop = threading.Event()
+
+    def clock():
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=clock)
+    thread.start()
+    start = time.perf_counter()
+    before = kernels.isa()
+    kernels.use_isa("reference")  # slow
+    try:
+        kernels.matmul(x, x)
+    finally:
+        end = time.perf_counter()
+        kernels.use_isa(before)
+        stop.set()
+        thread.join()
+    assert sum(start < t < end for t in ticks) > 3
+
+
+# ---- limits
+
+
+@linux
+def test_no_more_threads_to_be_had_gives_the_right_answer():
+    script = """
+    import resource, os
+    import numpy as np
+    from fastnn import kernels
+    kernels.set_num_threads(8)
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    if os.getuid() == 0:
+        os.setuid(65534)  # the limit does not bind root
+    x = np.ones((600, 600), np.float32)
+    print(float(kernels.matmul(x, x).max()), len(os.listdir("/proc/self/task")))
+    """
+    assert ok(script, OPENBLAS_NUM_THREADS="1") == "600.0 1"
+
+
+@linux
+def test_no_memory_is_a_memory_error():
+    script = """
+    import resource
+    import numpy as np
+    from fastnn import kernels
+    kernels.set_num_threads(1)
+    a, b = np.ones((300, 4000), np.float32), np.ones((4000, 4000), np.float32)
+    out = np.empty((300, 4000), np.float32)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**23, used + 2**23))
+    for f in (lambda: kernels.exp(b), lambda: kernels.matmul(b, b), lambda: kernels.softmax(b)):
+        try:
+            f()
+            print("no error")
+        except MemoryError:
+            pass
+    try:
+        assert (kernels.matmul(a, b.T, out=out) == 4000).all()
+    except MemoryError as error:
+        assert str(error).startswith("matmul: ")
+    assert (kernels.exp(a[:1, :5] * 0) == 1).all()
+    print("alive")
+    """
+    assert ok(script) == "alive"
+
+
+# ---- the arena
+
+
+def test_a_steady_loop_asks_the_system_for_nothing():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(200, 1000)).astype(np.float32), rng.normal(size=(900, 1000)).astype(np.float32)
+    out = np.empty((200, 900), np.float32)
+
+    def step():
+        kernels.matmul(a, b.T, out=out)
+        kernels.sum(b)
+
+    step()
+    before = kernels.memory_stats()
+    for _ in range(20):
+        step()
+    after = kernels.memory_stats()
+    assert after["from_system"] == before["from_system"]
+    assert after["in_use"] == before["in_use"]
+    assert after["peak"] >= after["in_use"]
+
+
+def test_empty_cache_gives_blocks_back():
+    a = np.ones((200, 1000), np.float32)
+    kernels.matmul(a, np.ones((900, 1000), np.float32).T)
+    kernels.empty_cache()
+    stats = kernels.memory_stats()
+    assert stats["cached"] == 0
+    assert set(stats) == {"in_use", "cached", "peak", "allocations", "from_system"}
+    np.testing.assert_array_equal(kernels.matmul(a, a.T), 1000)
