@@ -22,6 +22,7 @@ void use_isa(const Isa& isa);  // it must run here
 Runtime& runtime();
 
 bool run_matmul(int dtype, Matmul& job);
+bool run_matmul_keeping(int dtype, Matmul& job, void*& packed);
 bool run_reduce(int dtype, int op, const Reduce& job);
 
 }  // namespace fastnn

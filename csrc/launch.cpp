@@ -6,17 +6,26 @@ namespace fastnn {
 constexpr double FLOPS_PER_NS = 150;  // about what a core does in a good kernel; only decides what is worth a thread
 
 bool run_matmul(int dtype, Matmul& job) {
+    void* packed = nullptr;
+    const bool done = run_matmul_keeping(dtype, job, packed);
+    release(packed);
+    return done;
+}
+
+bool run_matmul_keeping(int dtype, Matmul& job, void*& packed) {
     const Kernels& k = *runtime().table[dtype];
     k.matmul_plan(job);
     job.packed = nullptr;
     if (job.packed_size) {
+        job.packed = packed;
         const i64 bytes = job.packed_size * (dtype == F32 ? 4 : 8);
-        job.packed = allocate(size_t(bytes));
-        if (!job.packed) return false;
-        launch(k.matmul_pack, job, job.pack_items, double(bytes) / double(job.pack_items) / 16);  // ~16 bytes a ns
+        if (!packed) {
+            job.packed = packed = allocate(size_t(bytes));
+            if (!packed) return false;
+            launch(k.matmul_pack, job, job.pack_items, double(bytes) / double(job.pack_items) / 16);  // ~16 bytes a ns
+        }
     }
     launch(k.matmul, job, job.items, job.item_flops / FLOPS_PER_NS);
-    release(job.packed);
     return true;
 }
 

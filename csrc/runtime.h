@@ -14,6 +14,9 @@ struct Runtime {
     bool (*reduce)(int dtype, int op, const Reduce& job);  // splits long sums in a fixed order; false: no memory
     void* (*allocate)(size_t bytes);          // arena.h
     void (*release)(void* block);
+    // matmul that keeps b packed for the next time, where it needs it so: for one b, one n and k, dense or transposed a and one
+    // table of kernels. `packed` is null at first; afterwards it is null still, or a block for the caller to release.
+    bool (*matmul_keeping)(int dtype, Matmul& job, void*& packed);
 };
 
 // Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that
