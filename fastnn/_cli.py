@@ -80,6 +80,11 @@ def folder(path: str) -> Path:
     return out
 
 
+def _abandon_stdout() -> None:
+    """Give stdout somewhere to go: the interpreter flushes it once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run(prog: str, command: Callable[[], int | None]) -> int:
     """Run a command and return its exit status; what the user can mend becomes one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
@@ -93,8 +98,7 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout once more at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         return BROKEN_PIPE
     except (CommandError, MissingExtraError, FormatError) as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
@@ -102,5 +106,9 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         print(f"{prog}: {error.strerror or error}{where}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was stdout that failed
+            _abandon_stdout()
         return 1
     return status

