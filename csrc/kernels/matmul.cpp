@@ -22,6 +22,8 @@ constexpr i64 K_BLOCK = 512;
 constexpr i64 M_BLOCK = 128 / TILE_ROWS;  // tiles of an item
 constexpr double ITEM_FLOPS = 2e6;        // an item is about 10 us
 
+constexpr bool NARROW = BYTES < 64;  // a step of k reads less than whole cache lines of b
+
 enum Way { IN_PLACE, PACKED, DOT, STREAM };
 constexpr i64 DOT_ROWS = 8;
 
@@ -31,15 +33,15 @@ template <class T> static Way choose_way(const Matmul& job) {
     if (job.b_col == 1 || job.n == 1) {
         // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
         // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240.
-        if (job.m <= 2 * M_BLOCK * TILE_ROWS || job.k * job.n * i64(sizeof(T)) <= 3 << 19) return IN_PLACE;
+        if (job.m <= (NARROW ? 16 : 256) || job.k * job.n * i64(sizeof(T)) <= 3 << 19) return IN_PLACE;
     }
     return PACKED;
 }
 
 // An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even where its
-// rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219).
+// rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219); with narrow vectors they pay (AVX2: 70, 110).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
-    return way == PACKED && job.a_col != 1 && job.a_row != 1;
+    return way == PACKED && job.a_col != 1 && (job.a_row != 1 || (NARROW && job.a_col * sizeof(T) % 1024 == 0));
 }
 
 template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
