@@ -1,0 +1,92 @@
+"""The object files of the kernels, of a build directory that FASTNN_BUILD_DIR names.
+
+The linker keeps one copy of an inline function that several objects define: were it the one compiled for AVX-512, the
+whole process would crash on an older CPU. So an object compiled for an instruction set defines nothing outside its own
+namespace, and runs nothing when it is loaded.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+BUILD = os.environ.get("FASTNN_BUILD_DIR")
+pytestmark = [
+    pytest.mark.skipif(not BUILD, reason="FASTNN_BUILD_DIR names no build directory"),
+    pytest.mark.skipif(not (shutil.which("nm") and shutil.which("readelf")), reason="binutils are not installed"),
+]
+ROWS = ["avx512_bf16", "x86_64_v4", "x86_64_v3", "arm64_neon"]
+
+
+def objects():
+    """(row, file) of every object compiled for an instruction set."""
+    found = pathlib.Path(BUILD).rglob("*.o") if BUILD else []
+    return [(row, f) for f in sorted(found) for row in ROWS if f"kernels_{row}.dir" in f.parts]
+
+
+def output(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+CASES = [pytest.param(row, file, id=f"{row}-{file.stem}") for row, file in objects()]
+
+
+def test_there_are_objects():
+    assert {row for row, _ in objects()} in ({"avx512_bf16", "x86_64_v4", "x86_64_v3"}, {"arm64_neon"})
+
+
+@pytest.mark.parametrize(("row", "file"), CASES)
+def test_defines_nothing_outside_its_namespace(row, file):
+    for line in output("nm", "-C", "--defined-only", file).splitlines():
+        kind, name = re.match(r"[0-9a-f]+ (\S) (.+)", line).groups()
+        if kind in "tdbrn":  # local: no other object sees it
+            continue
+        assert f"fastnn::{row}::" in name, line
+        assert "std::" not in name, line
+
+
+@pytest.mark.parametrize(("row", "file"), CASES)
+def test_weak_symbols_are_its_own(row, file):
+    for line in output("nm", "-C", file).splitlines():
+        kind, name = re.match(r"[0-9a-f ]+ (\S) (.+)", line).groups()
+        if kind in "wWvVu":
+            assert f"fastnn::{row}::" in name, line
+
+
+@pytest.mark.parametrize(("row", "file"), CASES)
+def test_runs_nothing_when_loaded(row, file):
+    sections = output("readelf", "-SW", file)
+    assert ".init_array" not in sections
+    assert ".ctors" not in sections
+
+
+@pytest.mark.parametrize(("row", "file"), CASES)
+def test_calls_only_kernels_and_plain_mathematics(row, file):
+    """No allocation, no exceptions, no threads: only memory functions and the C library's functions of doubles."""
+    allowed = {
+        "memset",
+        "memcpy",
+        "memmove",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "tanh",
+        "erf",
+        "pow",
+        "sqrt",
+        "_GLOBAL_OFFSET_TABLE_",
+    }
+    for line in output("nm", "-C", "--undefined-only", file).splitlines():
+        name = line.split(maxsplit=1)[1]
+        assert name in allowed or f"fastnn::{row}::" in name, line
+
+
+def test_the_reference_is_compiled_for_any_cpu():
+    found = [f for f in pathlib.Path(BUILD).rglob("reference.cpp.o") if "fastnn_core.dir" in f.parts]
+    assert found
+    for file in found:
+        assert not re.search(r"%[yz]mm\d", output("objdump", "-d", file))
