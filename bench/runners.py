@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.case import Inputs, Run, Variants
+from bench.case import Inputs, Run, Variants, aligned
 
 # Operator, inputs (names; an array is a literal), attributes. A chain: outputs are y0, y1, ...
 Nodes = Sequence[tuple[str, Sequence[str | np.ndarray], dict[str, Any]]]
@@ -27,7 +27,7 @@ def numpy_op(f: Callable, out: bool = False) -> Variants:
 
     def with_out(inputs: Inputs) -> Run:
         args = tuple(inputs.values())
-        buffer = np.empty_like(f(*args))
+        buffer = aligned(f(*args))
         return Run(lambda: f(*args, out=buffer), lambda: _listed(f(*args, out=buffer)))
 
     return {"plain": plain, "out=": with_out} if out else {"plain": plain}
@@ -158,7 +158,7 @@ def kernel_op(f: Callable) -> Variants:
         import fastnn.kernels as kernels
 
         args = tuple(inputs.values())
-        buffer = f(kernels, *args)
+        buffer = aligned(f(kernels, *args))
         return Run(lambda: f(kernels, *args, out=buffer), lambda: _listed(f(kernels, *args, out=buffer)))
 
     return {"plain": raw, "out=": with_out}
@@ -211,7 +211,7 @@ def onnxruntime_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
         import onnxruntime as ort
 
         made, feed = session(inputs)
-        out = made.run(None, feed)[0]
+        out = aligned(made.run(None, feed)[0])
         binding = made.io_binding()
         values = {k: ort.OrtValue.ortvalue_from_numpy(v) for k, v in feed.items()}
         for name, value in values.items():
@@ -220,7 +220,7 @@ def onnxruntime_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
 
         def answer() -> list[np.ndarray]:
             made.run_with_iobinding(binding)
-            return [binding.get_outputs()[0].numpy()]
+            return [out]  # and so keeps it alive: the binding holds no more than its address
 
         return Run(lambda: made.run_with_iobinding(binding), answer)
 

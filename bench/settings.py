@@ -87,7 +87,14 @@ def cpu_name() -> str:
 
 def versions() -> Mapping[str, str]:
     """The version of every peer that is installed."""
-    return {p: importlib.metadata.version(m) for p, m in MODULES.items() if not why_missing(p)}
+    made = {}
+    for peer, module in MODULES.items():
+        if not why_missing(peer):
+            try:
+                made[peer] = importlib.metadata.version(module)
+            except importlib.metadata.PackageNotFoundError:  # installed under another distribution's name
+                made[peer] = "(version unknown)"
+    return made
 
 
 def machine() -> dict[str, object]:
