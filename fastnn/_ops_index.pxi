@@ -1,0 +1,227 @@
+# Indexing. Reading at a key and writing gradients back at the key are each other's backward, so both are ops.
+
+cdef object plain_key(object key):
+    """A key with arrays in the place of tensors."""
+    if isinstance(key, tuple):
+        return tuple([plain_key(k) for k in key])
+    if isinstance(key, Tensor):
+        array = (<Tensor>key).array
+        if kind(array) >= 0:
+            raise IndexError(f"a float tensor cannot be an index")
+        return array
+    if isinstance(key, list):
+        return [plain_key(k) for k in key]
+    return key
+
+
+cdef bint simple(object key):
+    """Whether the key is made of integers, slices, None and ...: then it takes every element at most once, as a view."""
+    if isinstance(key, tuple):
+        for k in <tuple>key:
+            if not simple(k):
+                return False
+        return True
+    return key is None or key is Ellipsis or isinstance(key, slice) or (isinstance(key, int) and not isinstance(key, builtins.bool))
+
+
+cdef object own_key(object key):
+    """A copy of the arrays in a key: the user may change theirs before the backward."""
+    if isinstance(key, tuple):
+        return tuple([own_key(k) for k in key])
+    return np.array(key) if isinstance(key, (np_ndarray, list)) else key
+
+
+cdef class IndexNode(Node):
+    """saved is (key, shape of x)."""
+    cdef tuple backward(self, Value dy):
+        key, shape = self.saved
+        return (put(dy, key, shape),)
+
+
+cdef Tensor getitem(object x, object key):
+    """x[key]: a view for integers and slices, a copy for masks and integer arrays."""
+    cdef Tensor t = x, out
+    cdef IndexNode node
+    cdef bint easy = simple(key)
+    cdef object taken
+    if not easy:
+        key = plain_key(key)
+    taken = t.array[key]
+    if isinstance(taken, np_ndarray):
+        out = alias(t, taken) if easy else wrap(taken)
+    else:
+        out = wrap(np.asarray(taken))  # NumPy makes a scalar of a single element
+        if easy:
+            out = alias(t, t.array[(key if isinstance(key, tuple) else (key,)) + (Ellipsis,)])
+    if recorded(t):
+        node = IndexNode.__new__(IndexNode)
+        node.saved = (key if easy else own_key(key), shape_of(t.array))
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef class PutNode(Node):
+    cdef tuple backward(self, Value dy):
+        return (getitem(dy, self.saved),)
+
+
+cdef Tensor put(Tensor values, object key, tuple shape):
+    """Zeros of a shape, with values added at key."""
+    cdef Tensor out = wrap(filled("index", shape, 0, values.array.dtype))
+    cdef PutNode node
+    if simple(key):
+        out.array[key] = values.array
+    elif isinstance(key, np_ndarray) and (<ndarray>key).dtype.kind == "b":
+        out.array[key] = values.array
+    else:
+        np.add.at(out.array, key, values.array)
+    if recorded(values):
+        node = PutNode.__new__(PutNode)
+        node.saved = key
+        attach(out, node, (edge(values),))
+    return out
+
+
+cdef ndarray index_array(str name, object index):
+    cdef Tensor t = as_tensor(index)
+    if kind(t.array) >= 0 or cnp.PyArray_TYPE(t.array) == cnp.NPY_BOOL:
+        if cnp.PyArray_SIZE(t.array) == 0:
+            return t.array.astype(np.int64)
+        raise TypeError(f"{name}: index must be integers, got {t.array.dtype}")
+    return np.array(t.array, np.int64)
+
+
+cdef class IndexSelectNode(Node):
+    cdef tuple backward(self, Value dy):
+        key, shape = self.saved
+        return (put(dy, key, shape),)
+
+
+cpdef Tensor index_select(x, int dim, index):
+    """The slices of x along dim that a 1-D index names.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.index_select(fnn.tensor([5.0, 6.0, 7.0]), 0, [2, 0])
+    tensor([7., 5.])
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef int d = axis_of("index_select", dim, cnp.PyArray_NDIM(t.array))
+    cdef ndarray i = index_array("index_select", index)
+    if cnp.PyArray_NDIM(i) != 1:
+        raise ValueError(f"index_select: index must be 1-D, got shape {shape_of(i)}")
+    return getitem(t, (slice(None),) * d + (i,))
+
+
+cdef tuple along(str name, ndarray x, int d, ndarray index):
+    """The key that reads or writes x along one dimension at index, which has x's shape but for that dimension."""
+    cdef int nd = cnp.PyArray_NDIM(x), e
+    cdef list key = []
+    if cnp.PyArray_NDIM(index) != nd:
+        raise ValueError(f"{name}: index has {cnp.PyArray_NDIM(index)} dimensions; expected {nd}")
+    for e in range(nd):
+        if e != d and cnp.PyArray_DIM(index, e) > cnp.PyArray_DIM(x, e):
+            raise ValueError(f"{name}: index of shape {shape_of(index)} is larger than {shape_of(x)} in dimension {e}")
+    if cnp.PyArray_SIZE(index) and (index.min() < 0 or index.max() >= cnp.PyArray_DIM(x, d)):
+        raise IndexError(f"{name}: index holds values outside [0, {cnp.PyArray_DIM(x, d)})")
+    for e in range(nd):
+        if e == d:
+            key.append(index)
+        else:
+            key.append(np.arange(cnp.PyArray_DIM(index, e)).reshape([-1 if i == e else 1 for i in range(nd)]))
+    return tuple(key)
+
+
+cpdef Tensor gather(x, int dim, index):
+    """out[i][j][k] = x[i][index[i][j][k]][k] for dim 1, and so on: elements picked along one dimension.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim : int
+    index : integer Tensor
+        As many dimensions as x, in [0, x.shape[dim]).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.gather(fnn.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, [[1], [0]])
+    tensor([[2.],
+            [3.]])
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef int d = axis_of("gather", dim, cnp.PyArray_NDIM(t.array))
+    return getitem(t, along("gather", t.array, d, index_array("gather", index)))
+
+
+cpdef Tensor scatter_add(x, int dim, index, src):
+    """x with the elements of src added at the places along dim that index names; the reverse of `gather`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.scatter_add(fnn.zeros(3), 0, [2, 0, 2], fnn.tensor([1.0, 2.0, 3.0]))
+    tensor([2., 0., 4.])
+    """
+    cdef Tensor t = as_tensor(x), s = as_tensor(src)
+    cdef int d = axis_of("scatter_add", dim, cnp.PyArray_NDIM(t.array))
+    cdef ndarray i = index_array("scatter_add", index)
+    cdef tuple key = along("scatter_add", t.array, d, i)
+    if cnp.PyArray_NDIM(s.array) != cnp.PyArray_NDIM(i) or builtins.any([n > m for n, m in zip(shape_of(i), shape_of(s.array))]):
+        raise ValueError(f"scatter_add: src of shape {shape_of(s.array)} is smaller than index of shape {shape_of(i)}")
+    s = getitem(s, tuple([slice(0, n) for n in shape_of(i)]))
+    return add(t, put(s, key, shape_of(t.array)))
+
+
+cpdef Tensor one_hot(index, num_classes=None):
+    """int64 zeros with a 1 at each index, along a new last dimension; num_classes is the largest index + 1 by default.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.one_hot([0, 2])
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    cdef ndarray i = index_array("one_hot", index)
+    n = (int(i.max()) + 1 if cnp.PyArray_SIZE(i) else 0) if num_classes is None else num_classes.__index__()
+    if cnp.PyArray_SIZE(i) and (i.min() < 0 or i.max() >= n):
+        raise IndexError(f"one_hot: index holds values outside [0, {n})")
+    cdef ndarray out = np.asarray(filled("one_hot", shape_of(i) + (n,), 0, np.int64))
+    np.put_along_axis(out, i[..., None], 1, -1)
+    return wrap(out)
+
+
+cpdef Tensor sort(x, int dim=-1, bint descending=False):
+    """The values of x in order along dim (a stable sort; NaN last). Gradients go back to where the values came from.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.sort(fnn.tensor([3.0, 1.0, 2.0]))
+    tensor([1., 2., 3.])
+    """
+    cdef Tensor t = as_tensor(x)
+    if cnp.PyArray_NDIM(t.array) == 0:
+        return t
+    return gather(t, dim, argsort(t, dim, descending))
+
+
+cpdef Tensor argsort(x, int dim=-1, bint descending=False):
+    """The indices that sort x along dim (stable).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.argsort(fnn.tensor([3.0, 1.0, 2.0]))
+    tensor([1, 2, 0])
+    """
+    cdef Tensor t = as_tensor(x)
+    if cnp.PyArray_NDIM(t.array) == 0:
+        return wrap(np.zeros((), np.int64))
+    cdef int d = axis_of("argsort", dim, cnp.PyArray_NDIM(t.array))
+    if not descending:
+        return wrap(np.argsort(t.array, d, kind="stable"))
+    order = np.flip(np.argsort(np.flip(t.array, d), d, kind="stable"), d)
+    return wrap(contiguous(t.array.shape[d] - 1 - order))

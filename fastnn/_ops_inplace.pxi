@@ -1,0 +1,124 @@
+# What the Tensor class leans on: making one, checks of in-place changes, pickling.
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(object o)
+
+cdef extern from *:
+    PyObject* PyArray_BASE_OBJECT "PyArray_BASE"(ndarray a)
+
+
+class Handle:
+    """What register_hook returns; ``remove()`` takes the hook away."""
+
+    __slots__ = ("hooks", "hook")
+
+    def __init__(self, hooks, hook):
+        self.hooks, self.hook = hooks, hook
+        hooks.append(hook)
+
+    def remove(self):
+        """Takes the hook away; a second call does nothing."""
+        if self.hook is not None and self.hook in self.hooks:
+            self.hooks.remove(self.hook)
+        self.hook = None
+
+
+cdef inline Tensor wrap(ndarray array):
+    """A new leaf around an array that is fit for it (aligned, native, a supported dtype)."""
+    cdef Tensor t = Tensor.__new__(Tensor)
+    t.array = array
+    return t
+
+
+cdef inline Tensor alias(Tensor of, ndarray array):
+    """A leaf around a view of another tensor's memory."""
+    cdef Tensor t = wrap(array)
+    share_version(of, t)
+    return t
+
+
+cdef inline bint recorded(Tensor a) noexcept:
+    return a.needs_grad and grad_enabled()
+
+
+cdef inline bint same_layout(ndarray a, ndarray b) noexcept:
+    """Same strides, both dense: what an optimizer needs to walk a parameter and its gradient as flat memory."""
+    return (dense(a) and dense(b)) or memcmp(
+        cnp.PyArray_STRIDES(a), cnp.PyArray_STRIDES(b), cnp.PyArray_NDIM(a) * sizeof(npy_intp)) == 0
+
+
+cdef inline bint number(object x):
+    """Whether x is a scalar without a dtype of its own in promotions: a Python or a NumPy number."""
+    return isinstance(x, (float, int)) or isinstance(x, np_generic)
+
+
+cdef object np_generic = np.generic, np_ndarray = np.ndarray
+
+
+cdef inline bint operand(object x):
+    return isinstance(x, Tensor) or number(x) or isinstance(x, (np_ndarray, list, tuple)) or hasattr(x, "__array__")
+
+
+cdef check_differentiable(ndarray array):
+    if kind(array) < 0:
+        raise TypeError(f"requires_grad: only float32 and float64 tensors can require grad, got {array.dtype}")
+
+
+cdef write(Tensor t, str name, object value):
+    """Raises where an in-place change of t is not allowed."""
+    if grad_enabled() and t.needs_grad:
+        raise RuntimeError(f"{name}: the tensor requires grad, and in-place changes are not recorded; write the operation "
+                           f"out of place (t = t + v) or do it within no_grad()")
+    if grad_enabled() and isinstance(value, Tensor) and (<Tensor>value).needs_grad:
+        raise RuntimeError(f"{name}: v requires grad, and in-place changes are not recorded; write the operation out of "
+                           f"place (t = t + v) or do it within no_grad()")
+    if not cnp.PyArray_ISWRITEABLE(t.array):
+        raise ValueError(f"{name}: the tensor's memory is read-only; clone() it first")
+
+
+cdef Tensor in_place(Tensor t, object ufunc, str name, object other):
+    write(t, name, other)
+    ufunc(t.array, (<Tensor>other).array if isinstance(other, Tensor) else other, out=t.array, casting="same_kind")
+    bump_version(t)
+    return t
+
+
+cdef add_into(ndarray a, ndarray b):
+    """a += b, by the kernel where both are dense."""
+    cdef Elementwise job
+    if not (dense(a) and dense(b) and same_shape(a, b) and kind(a) == kind(b) and kind(a) >= 0):
+        np.add(a, b, out=a, casting="same_kind")
+        return
+    job.out = job.a = cnp.PyArray_DATA(a)
+    job.b = cnp.PyArray_DATA(b)
+    job.alpha = 0
+    job.ndim = 1
+    job.shape[0] = cnp.PyArray_SIZE(a)
+    job.a_stride[0] = job.b_stride[0] = 1
+    run(<RangeFunction>runtime.table[kind(a)].binary[ADD], &job, job.shape[0], 0.15)
+
+
+cdef str representation(Tensor t):
+    cdef str end = ""
+    cdef ndarray a = t.array
+    if a.dtype not in (np.float32, np.int64, np.bool_):
+        end += f", dtype={a.dtype}"
+    if t.needs_grad:
+        end += ", requires_grad=True"
+    if cnp.PyArray_SIZE(a) == 0 and shape_of(a) != (0,):
+        end = f", shape={shape_of(a)}" + end
+    return "tensor(" + np.array2string(a, separator=", ", prefix="tensor(") + end + ")"
+
+
+def rebuild(cls, array, bint requires_grad):
+    """What unpickling a tensor calls."""
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise TypeError(f"rebuild: expected a Tensor class, got {cls!r}")
+    cdef Tensor t = cls.__new__(cls)
+    t.array = door("rebuild", array, None)
+    t.requires_grad = requires_grad
+    return t
+
+
+cdef Tensor rebuild_with(Tensor like, ndarray array):
+    return rebuild(type(like), array, like.needs_grad and like.node is None)

@@ -1,0 +1,524 @@
+# Reductions. The kernel reduces the middle of (outer, n, inner); any set of dimensions becomes that by looking at x in the
+# order of its memory, one stretch of neighbouring reduced dimensions after the other.
+
+cdef unsigned long long axes_mask(str name, object dim, int nd) except? 0xFFFFFFFFFFFFFFFF:
+    """Bit d for each dimension d to reduce; None means all."""
+    cdef unsigned long long mask = 0, bit
+    if dim is None:
+        return (1ULL << nd) - 1 if nd < 64 else <unsigned long long>-1
+    for d in dim if isinstance(dim, (tuple, list)) else (dim,):
+        bit = 1ULL << axis_of(name, d, nd if nd else 1)
+        if mask & bit:
+            raise ValueError(f"{name}: dimension {d} is named twice in {dim}")
+        mask |= bit
+    return mask
+
+
+cdef int memory_order(ndarray x, int* order) noexcept:
+    """The dimensions of x, outermost in memory first. 0: x is not dense in that order."""
+    cdef int nd = cnp.PyArray_NDIM(x), d, at
+    cdef npy_intp expected = cnp.PyArray_ITEMSIZE(x)
+    for d in range(nd):
+        at = d
+        if cnp.PyArray_DIM(x, d) != 1:
+            while at > 0 and (cnp.PyArray_DIM(x, order[at - 1]) == 1
+                              or cnp.PyArray_STRIDE(x, order[at - 1]) < cnp.PyArray_STRIDE(x, d)):
+                order[at] = order[at - 1]
+                at -= 1
+        order[at] = d
+    for d in range(nd - 1, -1, -1):
+        if cnp.PyArray_DIM(x, order[d]) == 1:
+            continue
+        if cnp.PyArray_STRIDE(x, order[d]) != expected:
+            return 0
+        expected *= cnp.PyArray_DIM(x, order[d])
+    return 1
+
+
+cdef ndarray reduce_array(int op, ndarray x, unsigned long long mask, bint keepdim, double scale):
+    """x reduced over the dimensions of mask, times scale; the result keeps the memory order of what is left."""
+    cdef int nd = cnp.PyArray_NDIM(x), d, e, left
+    cdef int[64] order
+    cdef npy_intp[64] dims, strides, out_dims, out_strides
+    cdef ndarray out
+    if not dense(x) or cnp.PyArray_SIZE(x) == 0:
+        if cnp.PyArray_SIZE(x) == 0 or not memory_order(x, order):
+            x = contiguous(x)
+            for d in range(nd):
+                order[d] = d
+    else:
+        for d in range(nd):
+            order[d] = d
+    cdef npy_intp step = cnp.PyArray_ITEMSIZE(x)
+    left = 0
+    for d in range(nd - 1, -1, -1):  # dense strides of the result, in x's memory order
+        e = order[d]
+        dims[e] = 1 if mask >> e & 1 else cnp.PyArray_DIM(x, e)
+        strides[e] = step
+        step *= dims[e] if dims[e] else 1
+    for d in range(nd):
+        if keepdim or not mask >> d & 1:
+            out_dims[left] = dims[d]
+            out_strides[left] = strides[d]
+            left += 1
+    out = new_array(left, out_dims, cnp.PyArray_TYPE(x), out_strides)
+    reduce_into(op, x, order, mask, cnp.PyArray_DATA(out), scale)
+    return out
+
+
+cdef int reduce_into(int op, ndarray x, int* order, unsigned long long mask, void* out, double scale) except -1:
+    """Merges the dimensions into stretches, alternately kept and reduced, and reduces one after the other."""
+    cdef i64 size[64]
+    cdef bint reduced[64]
+    cdef int stretches = 0, d, at, to_do = 0
+    cdef ReduceJob job
+    cdef void* buffer = NULL
+    cdef void* old
+    cdef bint done = True, is_reduced
+    cdef size_t item = cnp.PyArray_ITEMSIZE(x)
+    cdef int dtype = kind(x)
+    for d in range(cnp.PyArray_NDIM(x)):
+        if cnp.PyArray_DIM(x, order[d]) == 1:
+            continue
+        is_reduced = mask >> order[d] & 1
+        if stretches and reduced[stretches - 1] == is_reduced:
+            size[stretches - 1] *= cnp.PyArray_DIM(x, order[d])
+        else:
+            size[stretches] = cnp.PyArray_DIM(x, order[d])
+            reduced[stretches] = is_reduced
+            to_do += is_reduced
+            stretches += 1
+    job.x = cnp.PyArray_DATA(x)
+    if to_do == 0:  # nothing to reduce: the stretch of one element does what the op does to single elements
+        size[stretches] = 1
+        reduced[stretches] = True
+        stretches += 1
+        to_do = 1
+    while to_do and done:
+        at = stretches - 1
+        while not reduced[at]:
+            at -= 1
+        job.n = size[at]
+        job.outer = job.inner = 1
+        for d in range(at):
+            job.outer *= size[d]
+        for d in range(at + 1, stretches):
+            job.inner *= size[d]
+        to_do -= 1
+        job.scale = 1 if to_do else scale
+        old = buffer
+        job.out = out if to_do == 0 else runtime.allocate(job.outer * job.inner * item)
+        buffer = NULL if to_do == 0 else job.out
+        done = job.out != NULL and run_reduce(dtype, op, job)
+        runtime.release(old)
+        op = SUM if op == SUM_SQUARES else op
+        job.x = job.out
+        for d in range(at, stretches - 1):
+            size[d] = size[d + 1]
+            reduced[d] = reduced[d + 1]
+        stretches -= 1
+    runtime.release(buffer)
+    if not done:
+        raise MemoryError("no memory for the scratch of a reduction")
+    return 0
+
+
+cdef inline bint run_reduce(int dtype, int op, const ReduceJob& job) noexcept:
+    cdef bint done
+    if job.outer * job.inner == 0:
+        return True
+    if <double>job.outer * <double>job.n * <double>job.inner * 0.1 < ALONE_NS:
+        (<ReduceKernel>runtime.table[dtype].reduce[op])(job, 0, job.outer * job.inner)
+        return True
+    with nogil:
+        done = runtime.reduce(dtype, op, job)
+    return done
+
+
+cdef i64 count_of(ndarray x, unsigned long long mask) noexcept:
+    """How many elements go into one of the result."""
+    cdef i64 n = 1
+    cdef int d
+    for d in range(cnp.PyArray_NDIM(x)):
+        if mask >> d & 1:
+            n *= cnp.PyArray_DIM(x, d)
+    return n
+
+
+cdef tuple kept_shape(ndarray x, unsigned long long mask):
+    """x's shape with 1 for the dimensions of mask."""
+    cdef int d
+    return tuple([1 if mask >> d & 1 else cnp.PyArray_DIM(x, d) for d in range(cnp.PyArray_NDIM(x))])
+
+
+cdef tuple axes_tuple(unsigned long long mask, int nd):
+    cdef int d
+    return tuple([d for d in range(nd) if mask >> d & 1])
+
+
+cdef inline object either(object dim, object axis):
+    return axis if dim is None else dim
+
+
+cdef class SumNode(Node):
+    """saved is (shape with reduced dimensions 1, shape of x), alpha the scale."""
+    cdef tuple backward(self, Value dy):
+        cdef Tensor g = <Tensor>dy
+        if self.alpha != 1:
+            g = with_number(MUL, g, self.alpha, False)
+        return (broadcast_to(reshape(g, (<tuple>self.saved)[0]), (<tuple>self.saved)[1]),)
+
+
+cdef Tensor scaled_sum(Tensor x, unsigned long long mask, bint keepdim, double scale):
+    cdef Tensor out = wrap(reduce_array(SUM, x.array, mask, keepdim, scale))
+    cdef SumNode node
+    if recorded(x):
+        node = SumNode.__new__(SumNode)
+        node.saved = kept_shape(x.array, mask), shape_of(x.array)
+        node.alpha = scale
+        attach(out, node, (edge(x),))
+    return out
+
+
+cdef Tensor sum_to(Tensor x, tuple shape):
+    """x summed over the dimensions that broadcasting from `shape` added or stretched."""
+    cdef int nd = cnp.PyArray_NDIM(x.array), lead = nd - <int>len(shape), d
+    cdef unsigned long long mask = 0
+    cdef Tensor out
+    for d in range(nd):
+        if d < lead or (<npy_intp>shape[d - lead] == 1 and cnp.PyArray_DIM(x.array, d) != 1):
+            mask |= 1ULL << d
+    if mask == 0:
+        return x
+    out = scaled_sum(x, mask, lead == 0, 1)
+    return out if cnp.PyArray_NDIM(out.array) == len(shape) else reshape(out, shape)
+
+
+cpdef Tensor sum(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """The sum over dim (an int or several; all by default). Integers and bool are summed as int64.
+
+    Parameters
+    ----------
+    x : Tensor
+    dim, axis : int or tuple of int, optional
+        The dimensions to sum over, by PyTorch's or NumPy's name.
+    keepdim, keepdims : bool
+        Keep them with size 1.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.sum(fnn.ones(2, 3), 0)
+    tensor([2., 2., 2.])
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef bint keep = keepdim if keepdims is None else keepdims
+    cdef unsigned long long mask = axes_mask("sum", either(dim, axis), cnp.PyArray_NDIM(t.array))
+    if kind(t.array) < 0:
+        return wrap(np.asarray(np.sum(t.array, axes_tuple(mask, cnp.PyArray_NDIM(t.array)), np.int64, keepdims=keep)))
+    return scaled_sum(t, mask, keep, 1)
+
+
+cpdef Tensor mean(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """The mean over dim (all by default); NaN over nothing. Integers and bool become float32.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.mean(fnn.tensor([1.0, 2.0, 3.0]))
+    tensor(2.)
+    """
+    cdef Tensor t = floating(x)
+    cdef unsigned long long mask = axes_mask("mean", either(dim, axis), cnp.PyArray_NDIM(t.array))
+    cdef i64 n = count_of(t.array, mask)
+    return scaled_sum(t, mask, keepdim if keepdims is None else keepdims, 1.0 / n if n else float("nan"))
+
+
+cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None):
+    """The variance over dim: the mean squared distance from the mean, with n - correction in the denominator.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.var(fnn.tensor([1.0, 3.0]))
+    tensor(2.)
+    """
+    cdef Tensor t = floating(x), centred
+    cdef unsigned long long mask = axes_mask("var", either(dim, axis), cnp.PyArray_NDIM(t.array))
+    cdef i64 n = count_of(t.array, mask)
+    centred = sub(t, scaled_sum(t, mask, True, 1.0 / n if n else float("nan")))
+    return scaled_sum(square(centred), mask, keepdim if keepdims is None else keepdims,
+                      1.0 / (n - correction) if n > correction else float("nan"))
+
+
+cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None):
+    """The standard deviation over dim: the root of `var`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.std(fnn.tensor([1.0, 3.0]), correction=0)
+    tensor(1.)
+    """
+    return sqrt(var(x, dim, correction, keepdim, axis, keepdims))
+
+
+cdef class ExtremeNode(Node):
+    """max or min: the gradient is shared by all elements that reach it. saved is (y, shape of y with kept dimensions, mask)."""
+    cdef tuple backward(self, Value dy):
+        y, shape, mask = self.saved
+        cdef ndarray x = (<Tensor>self.first()).array, hit = np.equal(x, y.reshape(shape))
+        cdef ndarray share = np.asarray(hit / np.maximum(hit.sum(axes_tuple(mask, cnp.PyArray_NDIM(x)), keepdims=True), 1), x.dtype)
+        return (mul(wrap(share), reshape(dy, shape)),)
+
+
+cdef Tensor extreme(int op, str name, object x, object dim, bint keepdim):
+    cdef Tensor t = as_tensor(x), out
+    cdef int nd = cnp.PyArray_NDIM(t.array)
+    cdef unsigned long long mask = axes_mask(name, dim, nd)
+    cdef ExtremeNode node
+    if count_of(t.array, mask) == 0:
+        raise ValueError(f"{name}: nothing to choose from in shape {shape_of(t.array)}, dim {dim}")
+    if kind(t.array) < 0:
+        function = np.max if op == MAX else np.min
+        return wrap(np.asarray(function(t.array, axis=axes_tuple(mask, nd), keepdims=keepdim)))
+    out = wrap(reduce_array(op, t.array, mask, keepdim, 1))
+    if recorded(t):
+        node = ExtremeNode.__new__(ExtremeNode)
+        node.save(t, None)
+        node.saved = out.array.copy(), kept_shape(t.array, mask), mask
+        attach(out, node, (edge(t),))
+    return out
+
+
+cpdef Tensor amax(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """The largest value over dim (all by default); NaN if there is one. Equal maxima share the gradient.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.amax(fnn.tensor([[1.0, 4.0], [3.0, 2.0]]), 1)
+    tensor([4., 3.])
+    """
+    return extreme(MAX, "max", x, either(dim, axis), keepdim if keepdims is None else keepdims)
+
+
+cpdef Tensor amin(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """The smallest value over dim (all by default); NaN if there is one. Equal minima share the gradient.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.amin(fnn.tensor([[1.0, 4.0], [3.0, 2.0]]), 1)
+    tensor([1., 2.])
+    """
+    return extreme(MIN, "min", x, either(dim, axis), keepdim if keepdims is None else keepdims)
+
+
+max = amax
+min = amin
+
+
+cdef class ProdNode(Node):
+    """Without zeros the gradient is dy * y / x; else dy times the product of the others, from both sides. saved is (y as an
+    array, kept shape, mask)."""
+    cdef tuple backward(self, Value dy):
+        y, shape, mask = self.saved
+        cdef Tensor x = <Tensor>self.first(), g = reshape(dy, shape)
+        if x.array.all():
+            return (mul(g, div(prod_kept(x, mask), x)),)
+        if grad_enabled():
+            raise RuntimeError("backward of prod: no second derivative where the input holds zeros")
+        return (mul(g, wrap(product_of_others(x.array, axes_tuple(mask, cnp.PyArray_NDIM(x.array))))),)
+
+
+cdef Tensor prod_kept(Tensor x, object mask):
+    return prod(x, axes_tuple(mask, cnp.PyArray_NDIM(x.array)), True)
+
+
+cdef ndarray product_of_others(ndarray x, tuple axes):
+    """For each element the product of all others over axes: exclusive running products from the front and from the back."""
+    cdef int nd = cnp.PyArray_NDIM(x)
+    cdef tuple rest = tuple([d for d in range(nd) if d not in axes])
+    moved = x.transpose(rest + axes)
+    rows = moved.reshape(tuple([x.shape[d] for d in rest]) + (-1,))
+    before = np.ones_like(rows)
+    after = np.ones_like(rows)
+    np.cumprod(rows[..., :-1], axis=-1, out=before[..., 1:])
+    np.cumprod(rows[..., :0:-1], axis=-1, out=after[..., -2::-1])
+    return contiguous((before * after).reshape(moved.shape).transpose(np.argsort(rest + axes)))
+
+
+cpdef Tensor prod(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """The product over dim (all by default).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.prod(fnn.tensor([2.0, 3.0, 4.0]))
+    tensor(24.)
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef int nd = cnp.PyArray_NDIM(t.array)
+    cdef bint keep = keepdim if keepdims is None else keepdims
+    cdef unsigned long long mask = axes_mask("prod", either(dim, axis), nd)
+    cdef ProdNode node
+    if kind(t.array) < 0:
+        return wrap(np.asarray(np.prod(t.array, axes_tuple(mask, nd), np.int64, keepdims=keep)))
+    out = wrap(reduce_array(PROD, t.array, mask, keep, 1))
+    if recorded(t):
+        node = ProdNode.__new__(ProdNode)
+        node.save(t, None)
+        node.saved = None, kept_shape(t.array, mask), mask
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef class NormNode(Node):
+    """saved is (kept shape, mask)."""
+    cdef tuple backward(self, Value dy):
+        cdef Tensor x = <Tensor>self.first(), y
+        shape, mask = self.saved
+        y = norm(x, 2, axes_tuple(mask, cnp.PyArray_NDIM(x.array)), True)
+        y = where(wrap(np.asarray(y.array == 0)), 1.0, y)  # the gradient of a zero vector is 0
+        return (mul(x, div(reshape(dy, shape), y)),)
+
+
+cpdef Tensor norm(x, p=2, dim=None, keepdim=False):
+    """The p-norm over dim (all by default): (sum |x|^p)^(1/p); p may be infinity.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.norm(fnn.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    cdef Tensor t = floating(x), out
+    cdef unsigned long long mask = axes_mask("norm", dim, cnp.PyArray_NDIM(t.array))
+    cdef NormNode node
+    if p == float("inf"):
+        return amax(abs(t), dim, keepdim)
+    if p == 1:
+        return scaled_sum(abs(t), mask, keepdim, 1)
+    if not p > 0:
+        raise ValueError(f"norm: p must be positive, got {p}")
+    if p != 2:
+        return pow(scaled_sum(pow(abs(t), p), mask, keepdim, 1), 1.0 / p)
+    out = wrap(unary_array(SQRT, reduce_array(SUM_SQUARES, t.array, mask, keepdim, 1)))
+    if recorded(t):
+        node = NormNode.__new__(NormNode)
+        node.save(t, None)
+        node.saved = kept_shape(t.array, mask), mask
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef class LogSumExpNode(Node):
+    """saved is the kept shape."""
+    cdef tuple backward(self, Value dy):
+        cdef Tensor x = <Tensor>self.first(), y
+        shape, mask = self.saved
+        y = logsumexp(x, axes_tuple(mask, cnp.PyArray_NDIM(x.array)), True)
+        return (mul(reshape(dy, shape), exp(sub(x, y))),)
+
+
+cpdef Tensor logsumexp(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """log(sum(exp(x))) over dim (all by default), without overflow.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.logsumexp(fnn.tensor([1000.0, 1000.0]))
+    tensor(1000.6931)
+    """
+    cdef Tensor t = floating(x), out
+    cdef unsigned long long mask = axes_mask("logsumexp", either(dim, axis), cnp.PyArray_NDIM(t.array))
+    cdef bint keep = keepdim if keepdims is None else keepdims
+    cdef LogSumExpNode node
+    cdef ndarray top, y
+    if count_of(t.array, mask) == 0:
+        return log(scaled_sum(t, mask, keep, 1))
+    top = reduce_array(MAX, t.array, mask, True, 1)
+    top = np.asarray(np.where(np.isfinite(top), top, 0), top.dtype)
+    y = reduce_array(SUM, unary_array(EXP, binary_array(SUB, t.array, top)), mask, True, 1)
+    y = binary_array(ADD, unary_array(LOG, y), top)
+    out = wrap(y if keep else np.squeeze(y, axes_tuple(mask, cnp.PyArray_NDIM(y))))
+    if recorded(t):
+        node = LogSumExpNode.__new__(LogSumExpNode)
+        node.save(t, None)
+        node.saved = kept_shape(t.array, mask), mask
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef class CumsumNode(Node):
+    cdef tuple backward(self, Value dy):
+        cdef int d = <int>self.alpha
+        return (flip(cumsum(flip(dy, d), d), d),)
+
+
+cpdef Tensor cumsum(x, dim=0):
+    """The running sum along dim.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.cumsum(fnn.ones(3))
+    tensor([1., 2., 3.])
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef int d = axis_of("cumsum", dim, cnp.PyArray_NDIM(t.array))
+    cdef CumsumNode node
+    out = wrap(np.cumsum(t.array, d) if kind(t.array) >= 0 else np.cumsum(t.array, d, np.int64))
+    if recorded(t):
+        node = CumsumNode.__new__(CumsumNode)
+        node.alpha = d
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef Tensor position(object function, str name, object x, object dim, bint keepdim):
+    cdef Tensor t = as_tensor(x)
+    cdef int nd = cnp.PyArray_NDIM(t.array)
+    d = None if dim is None else axis_of(name, dim, nd if nd else 1)
+    if cnp.PyArray_SIZE(t.array) == 0 and (d is None or cnp.PyArray_DIM(t.array, <int>d) == 0):
+        raise ValueError(f"{name}: nothing to choose from in shape {shape_of(t.array)}, dim {dim}")
+    return wrap(np.asarray(function(t.array, None if nd == 0 else d, keepdims=keepdim)))
+
+
+cpdef Tensor argmax(x, dim=None, keepdim=False, axis=None):
+    """The index of the first largest value along dim; in the flattened tensor by default.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.argmax(fnn.tensor([[1.0, 4.0], [3.0, 2.0]]), 1)
+    tensor([1, 0])
+    """
+    return position(np.argmax, "argmax", x, either(dim, axis), keepdim)
+
+
+cpdef Tensor argmin(x, dim=None, keepdim=False, axis=None):
+    """The index of the first smallest value along dim; in the flattened tensor by default.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.argmin(fnn.tensor([[1.0, 4.0], [3.0, 2.0]]), 1)
+    tensor([0, 1])
+    """
+    return position(np.argmin, "argmin", x, either(dim, axis), keepdim)
+
+
+cpdef Tensor all(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """Whether all elements over dim are true."""
+    cdef Tensor t = as_tensor(x)
+    axes = axes_tuple(axes_mask("all", either(dim, axis), cnp.PyArray_NDIM(t.array)), cnp.PyArray_NDIM(t.array))
+    return wrap(np.asarray(np.all(t.array, axes, keepdims=bool(keepdim if keepdims is None else keepdims))))
+
+
+cpdef Tensor any(x, dim=None, keepdim=False, axis=None, keepdims=None):
+    """Whether any element over dim is true."""
+    cdef Tensor t = as_tensor(x)
+    axes = axes_tuple(axes_mask("any", either(dim, axis), cnp.PyArray_NDIM(t.array)), cnp.PyArray_NDIM(t.array))
+    return wrap(np.asarray(np.any(t.array, axes, keepdims=bool(keepdim if keepdims is None else keepdims))))

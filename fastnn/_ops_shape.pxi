@@ -1,0 +1,480 @@
+# Shape and order: reshape, permute, broadcast, and joining and splitting. All but the joins are views where that is possible.
+
+cdef int axis_of(str name, object axis, int nd) except -1:
+    """A dimension counted from the front; checks it."""
+    try:
+        d = axis.__index__()
+    except AttributeError:
+        raise TypeError(f"{name}: a dimension must be an integer, got {type(axis).__name__}") from None
+    if not -nd <= d < nd:
+        raise IndexError(f"{name}: dimension {d} is out of range for {nd} dimensions")
+    return d + nd if d < 0 else d
+
+
+cdef Tensor view_of(Tensor x, ndarray array):
+    """array, made from x's, as a tensor that shares x's version if it shares the memory."""
+    if array is not x.array and cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_OWNDATA):
+        return wrap(array)
+    return alias(x, array)
+
+
+cdef class ReshapeNode(Node):
+    cdef tuple backward(self, Value dy):
+        return (reshape(dy, self.saved),)
+
+
+cpdef Tensor reshape(x, shape):
+    """x in another shape of the same size; one size may be -1. A view where that is possible.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.reshape(fnn.arange(4), (2, -1))
+    tensor([[0, 1],
+            [2, 3]])
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef ReshapeNode node
+    cdef tuple old = shape_of(t.array), new = shape if isinstance(shape, tuple) else sizes(shape)
+    try:
+        out = view_of(t, t.array.reshape(new))
+    except (ValueError, OverflowError):
+        raise ValueError(f"reshape: a tensor of shape {old} does not fit shape {new}") from None
+    if recorded(t):
+        node = ReshapeNode.__new__(ReshapeNode)
+        node.saved = old
+        attach(out, node, (edge(t),))
+    return out
+
+
+cpdef Tensor flatten(x, int start_dim=0, int end_dim=-1):
+    """x with the dimensions from start_dim to end_dim merged into one.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.flatten(fnn.zeros(2, 3, 4), 1).shape
+    (2, 12)
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef tuple shape = shape_of(t.array)
+    cdef int nd = cnp.PyArray_NDIM(t.array), first, last
+    if nd == 0:
+        return reshape(t, (1,))
+    first, last = axis_of("flatten", start_dim, nd), axis_of("flatten", end_dim, nd)
+    if first > last:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    size = 1
+    for n in shape[first:last + 1]:
+        size *= n
+    return reshape(t, shape[:first] + (size,) + shape[last + 1:])
+
+
+cdef class PermuteNode(Node):
+    cdef tuple backward(self, Value dy):
+        cdef list inverse = [0] * len(<tuple>self.saved)
+        for i, d in enumerate(<tuple>self.saved):
+            inverse[d] = i
+        return (permute(dy, tuple(inverse)),)
+
+
+cpdef Tensor permute(x, dims):
+    """A view of x with its dimensions in the order dims; None reverses them.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.permute(fnn.zeros(2, 3, 4), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef PermuteNode node
+    cdef int nd = cnp.PyArray_NDIM(t.array)
+    cdef tuple order = tuple(range(nd - 1, -1, -1)) if dims is None else tuple(
+        [axis_of("permute", d, nd) for d in sizes(dims)])
+    if len(order) != nd or len(set(order)) != nd:
+        raise ValueError(f"permute: dims {dims} do not name each of {nd} dimensions once")
+    out = alias(t, t.array.transpose(order))
+    if recorded(t):
+        node = PermuteNode.__new__(PermuteNode)
+        node.saved = order
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef class TransposeNode(Node):
+    cdef tuple backward(self, Value dy):
+        return (transpose(dy, <int>self.alpha, <int>self.beta),)
+
+
+cpdef Tensor transpose(x, int dim0, int dim1):
+    """A view of x with two dimensions swapped.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.transpose(fnn.zeros(2, 3, 4), 0, 2).shape
+    (4, 3, 2)
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef TransposeNode node
+    cdef int nd = cnp.PyArray_NDIM(t.array), a = axis_of("transpose", dim0, nd), b = axis_of("transpose", dim1, nd)
+    out = alias(t, cnp.PyArray_SwapAxes(t.array, a, b))
+    if recorded(t):
+        node = TransposeNode.__new__(TransposeNode)
+        node.alpha, node.beta = a, b
+        attach(out, node, (edge(t),))
+    return out
+
+
+swapaxes = transpose
+
+
+cpdef Tensor squeeze(x, dim=None):
+    """x without its dimensions of size 1: all of them, or those that dim names.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.squeeze(fnn.zeros(1, 3, 1)).shape
+    (3,)
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef tuple shape = shape_of(t.array)
+    cdef set dims
+    if dim is None:
+        return reshape(t, tuple([n for n in shape if n != 1]))
+    dims = {axis_of("squeeze", d, <int>len(shape)) for d in sizes(dim)}
+    return reshape(t, tuple([n for d, n in enumerate(shape) if n != 1 or d not in dims]))
+
+
+cpdef Tensor unsqueeze(x, int dim):
+    """x with a dimension of size 1 put in at dim.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.unsqueeze(fnn.zeros(3), 0).shape
+    (1, 3)
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef tuple shape = shape_of(t.array)
+    cdef int d = axis_of("unsqueeze", dim, <int>len(shape) + 1)
+    return reshape(t, shape[:d] + (1,) + shape[d:])
+
+
+cdef class BroadcastNode(Node):
+    cdef tuple backward(self, Value dy):
+        return (sum_to(dy, self.saved),)
+
+
+cpdef Tensor broadcast_to(x, shape):
+    """A view of x, its dimensions of size 1 (and new leading ones) repeated to shape; -1 keeps a size.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.broadcast_to(fnn.tensor([[1.0], [2.0]]), (2, 2))
+    tensor([[1., 1.],
+            [2., 2.]])
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef BroadcastNode node
+    cdef tuple old = shape_of(t.array), new = sizes(shape)
+    cdef int lead = <int>len(new) - <int>len(old)
+    if lead < 0 or len(new) > 64 or builtins.any([n < 0 and (d < lead or n != -1) for d, n in enumerate(new)]):
+        raise ValueError(f"broadcast_to: shape {old} does not broadcast to {new}")
+    new = tuple([old[d - lead] if n == -1 else n for d, n in enumerate(new)])
+    try:
+        out = alias(t, np.broadcast_to(t.array, new))
+    except ValueError:
+        raise ValueError(f"broadcast_to: shape {old} does not broadcast to {new}") from None
+    if recorded(t):
+        node = BroadcastNode.__new__(BroadcastNode)
+        node.saved = old
+        attach(out, node, (edge(t),))
+    return out
+
+
+expand = broadcast_to
+
+
+cdef class FlipNode(Node):
+    cdef tuple backward(self, Value dy):
+        return (flip(dy, self.saved),)
+
+
+cpdef Tensor flip(x, dims):
+    """x with the order along the given dimensions reversed, a copy.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.flip(fnn.arange(3), 0)
+    tensor([2, 1, 0])
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef FlipNode node
+    cdef tuple axes = tuple([axis_of("flip", d, cnp.PyArray_NDIM(t.array)) for d in sizes(dims)])
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"flip: dims {dims} name a dimension twice")
+    out = wrap(contiguous(np.flip(t.array, axes)))
+    if recorded(t):
+        node = FlipNode.__new__(FlipNode)
+        node.saved = axes
+        attach(out, node, (edge(t),))
+    return out
+
+
+cdef class RollNode(Node):
+    cdef tuple backward(self, Value dy):
+        shifts, dims = self.saved
+        return (roll(dy, tuple([-s for s in shifts]), dims),)
+
+
+cpdef Tensor roll(x, shifts, dims=None):
+    """x shifted along dims, what falls off coming back at the other end; without dims over the flattened tensor.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.roll(fnn.arange(3), 1)
+    tensor([2, 0, 1])
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef RollNode node
+    cdef tuple by = sizes(shifts), axes = None if dims is None else sizes(dims)
+    if axes is not None:
+        axes = tuple([axis_of("roll", d, cnp.PyArray_NDIM(t.array)) for d in axes])
+    if len(by) != (1 if axes is None else len(axes)):
+        raise ValueError(f"roll: {len(by)} shifts for {1 if axes is None else len(axes)} dims")
+    out = wrap(np.roll(t.array, by[0] if axes is None else by, axes))
+    if recorded(t):
+        node = RollNode.__new__(RollNode)
+        node.saved = by, axes
+        attach(out, node, (edge(t),))
+    return out
+
+
+# ----- joining and splitting -----
+
+cdef list same_type(str name, object tensors):
+    """A sequence of tensors in one dtype."""
+    cdef list all = [as_tensor(t) for t in tensors]
+    if not all:
+        raise ValueError(f"{name}: expected at least one tensor")
+    result = np.result_type(*[(<Tensor>t).array.dtype for t in all])
+    if builtins.any([kind((<Tensor>t).array) == F32 for t in all]) and not builtins.any(
+            [kind((<Tensor>t).array) == F64 for t in all]):
+        result = np.dtype(np.float32)
+    return [cast(t, type_number(name, result)) for t in all]
+
+
+cdef class CatNode(Node):
+    """alpha is the dimension, saved the borders."""
+    cdef tuple backward(self, Value dy):
+        cdef int d = <int>self.alpha
+        cdef list borders = self.saved
+        cdef tuple front = (slice(None),) * d
+        return tuple([getitem(dy, front + (slice(borders[i], borders[i + 1]),)) if self.needs(<int>i) else None
+                      for i in range(len(borders) - 1)])
+
+
+cpdef Tensor cat(tensors, int dim=0):
+    """Tensors joined along a dimension that exists.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.cat([fnn.zeros(2), fnn.ones(1)])
+    tensor([0., 0., 1.])
+    """
+    cdef list parts = same_type("cat", tensors), borders = [0]
+    cdef Tensor out, t
+    cdef CatNode node
+    cdef int d = axis_of("cat", dim, cnp.PyArray_NDIM((<Tensor>parts[0]).array))
+    cdef bint needed = False
+    try:
+        out = wrap(np.concatenate([(<Tensor>t).array for t in parts], d))
+    except ValueError:
+        raise ValueError(f"cat: shapes {[t.shape for t in parts]} differ in more than dimension {d}") from None
+    for t in parts:
+        needed = needed or t.needs_grad
+        borders.append(borders[-1] + cnp.PyArray_DIM(t.array, d))
+    if needed and grad_enabled():
+        node = CatNode.__new__(CatNode)
+        node.alpha, node.saved = d, borders
+        attach(out, node, tuple([edge(t) for t in parts]))
+    return out
+
+
+concatenate = cat
+
+
+cpdef Tensor stack(tensors, int dim=0):
+    """Tensors of one shape joined along a new dimension.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.stack([fnn.zeros(2), fnn.ones(2)])
+    tensor([[0., 0.],
+            [1., 1.]])
+    """
+    cdef list parts = same_type("stack", tensors)
+    if len({t.shape for t in parts}) > 1:
+        raise ValueError(f"stack: shapes {[t.shape for t in parts]} differ")
+    return cat([unsqueeze(t, dim) for t in parts], dim)
+
+
+cpdef tuple split(x, split_size, int dim=0):
+    """x cut along dim into pieces of split_size (the last may be smaller), or of the sizes in a list. Views.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.split(fnn.arange(3), 2)
+    (tensor([0, 1]), tensor([2]))
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef int d = axis_of("split", dim, cnp.PyArray_NDIM(t.array))
+    cdef npy_intp n = cnp.PyArray_DIM(t.array, d), at = 0
+    cdef tuple front = (slice(None),) * d
+    cdef list pieces = []
+    if isinstance(split_size, (list, tuple)):
+        lengths = sizes(split_size)
+        if builtins.any([s < 0 for s in lengths]) or builtins.sum(lengths) != n:
+            raise ValueError(f"split: sizes {lengths} do not add up to {n}, the size of dimension {d}")
+    else:
+        size = split_size.__index__()
+        if size < 1:
+            raise ValueError(f"split: split_size must be positive, got {size}")
+        lengths = [size] * (n // size) + ([n % size] if n % size or n == 0 else [])
+    for s in lengths:
+        pieces.append(getitem(t, front + (slice(at, at + s),)))
+        at += s
+    return tuple(pieces)
+
+
+cpdef tuple chunk(x, int chunks, int dim=0):
+    """x cut along dim into that many pieces of equal size, the last smaller (or fewer pieces). Views.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.chunk(fnn.arange(3), 2)
+    (tensor([0, 1]), tensor([2]))
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef int d = axis_of("chunk", dim, cnp.PyArray_NDIM(t.array))
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks must be positive, got {chunks}")
+    size = -(-cnp.PyArray_DIM(t.array, d) // <npy_intp>chunks)
+    return split(t, size if size > 0 else 1, d)
+
+
+cpdef tuple unbind(x, int dim=0):
+    """The slices of x along dim, as a tuple of views.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.unbind(fnn.eye(2))
+    (tensor([1., 0.]), tensor([0., 1.]))
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef int d = axis_of("unbind", dim, cnp.PyArray_NDIM(t.array))
+    cdef tuple front = (slice(None),) * d
+    return tuple([getitem(t, front + (i,)) for i in range(cnp.PyArray_DIM(t.array, d))])
+
+
+# ----- triangles, padding, outer product -----
+
+cdef class TriangleNode(Node):
+    """alpha is the diagonal, beta 1 for the lower triangle."""
+    cdef tuple backward(self, Value dy):
+        return (tril(dy, <int>self.alpha) if self.beta else triu(dy, <int>self.alpha),)
+
+
+cdef Tensor triangle(str name, object x, int diagonal, bint lower):
+    cdef Tensor t = as_tensor(x), out
+    cdef TriangleNode node
+    if cnp.PyArray_NDIM(t.array) < 2:
+        raise ValueError(f"{name}: expected at least 2 dimensions, got shape {shape_of(t.array)}")
+    out = wrap(np.tril(t.array, diagonal) if lower else np.triu(t.array, diagonal))
+    if recorded(t):
+        node = TriangleNode.__new__(TriangleNode)
+        node.alpha, node.beta = diagonal, lower
+        attach(out, node, (edge(t),))
+    return out
+
+
+cpdef Tensor tril(x, int diagonal=0):
+    """The lower triangle of the matrices in x, 0 above the diagonal.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.tril(fnn.ones(2, 2))
+    tensor([[1., 0.],
+            [1., 1.]])
+    """
+    return triangle("tril", x, diagonal, True)
+
+
+cpdef Tensor triu(x, int diagonal=0):
+    """The upper triangle of the matrices in x, 0 below the diagonal.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.triu(fnn.ones(2, 2), 1)
+    tensor([[0., 1.],
+            [0., 0.]])
+    """
+    return triangle("triu", x, diagonal, False)
+
+
+cdef class PadNode(Node):
+    cdef tuple backward(self, Value dy):
+        return (getitem(dy, self.saved),)
+
+
+cpdef Tensor pad(x, widths, double value=0):
+    """x with a border of one value; widths (left, right, top, bottom, ...) start with the last dimension, as in PyTorch.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.pad(fnn.ones(2), (1, 2))
+    tensor([0., 1., 1., 0., 0.])
+    """
+    cdef Tensor t = as_tensor(x), out
+    cdef PadNode node
+    cdef tuple w = sizes(widths), shape = shape_of(t.array)
+    cdef int nd = <int>len(shape), d
+    if len(w) % 2 or len(w) > 2 * nd or builtins.any([n < 0 or n > 1 << 40 for n in w]):
+        raise ValueError(f"pad: widths {w} must be pairs of sizes >= 0 for at most {nd} dimensions")
+    cdef list pairs = [(0, 0)] * (nd - len(w) // 2) + [(w[i], w[i + 1]) for i in range(len(w) - 2, -1, -2)]
+    out = wrap(np.pad(t.array, pairs, constant_values=value) if nd else t.array.copy())
+    if recorded(t):
+        node = PadNode.__new__(PadNode)
+        node.saved = tuple([slice(pairs[d][0], pairs[d][0] + shape[d]) for d in range(nd)])
+        attach(out, node, (edge(t),))
+    return out
+
+
+cpdef Tensor outer(a, b):
+    """The products of every element of a with every element of b, for 1-D a and b.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.outer(fnn.tensor([1.0, 2.0]), fnn.tensor([3.0, 4.0]))
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
+    cdef Tensor x = as_tensor(a), y = as_tensor(b)
+    if cnp.PyArray_NDIM(x.array) != 1 or cnp.PyArray_NDIM(y.array) != 1:
+        raise ValueError(f"outer: expected 1-D tensors, got shapes {shape_of(x.array)} and {shape_of(y.array)}")
+    return mul(unsqueeze(x, 1), unsqueeze(y, 0))

@@ -1,0 +1,116 @@
+# csrc/kernels.h and csrc/runtime.h as Cython sees them. Only what the ops use is declared.
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef extern from "runtime.h" namespace "fastnn" nogil:
+    ctypedef int64_t i64
+    enum: MAX_DIMS
+    enum: F32, F64
+
+    enum:
+        COPY, NEG, ABS, SIGN, SQUARE, SQRT, RECIPROCAL, EXP, LOG, TANH, SIGMOID, ERF
+        RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, GELU_TANH, SILU
+    enum:
+        ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM
+        TANH_GRAD, SIGMOID_GRAD, ERF_GRAD, RELU_GRAD, LEAKY_RELU_GRAD, ELU_GRAD, SOFTPLUS_GRAD
+        GELU_GRAD, GELU_TANH_GRAD, SILU_GRAD, ABS_GRAD
+    enum: SUM, SUM_SQUARES, MAX, MIN, PROD
+
+    struct Elementwise:
+        void* out
+        const void* a
+        const void* b
+        double alpha
+        int ndim
+        i64 shape[8]
+        i64 a_stride[8]
+        i64 b_stride[8]
+
+    struct ReduceJob "fastnn::Reduce":
+        void* out
+        const void* x
+        i64 outer, n, inner
+        double scale
+
+    struct Rows:
+        void* y
+        const void* x
+        const void* dy
+        i64 cols
+
+    struct CrossEntropyJob "fastnn::CrossEntropy":
+        void* loss
+        void* lse
+        void* dx
+        const void* dloss
+        i64 dloss_stride
+        const void* x
+        const i64* target
+        const void* weight
+        i64 cols
+        i64 ignore_index
+        double label_smoothing
+
+    struct MatmulJob "fastnn::Matmul":
+        void* c
+        const void* a
+        const void* b
+        const void* bias
+        i64 m, n, k
+        i64 c_row
+        i64 a_row, a_col
+        i64 b_row, b_col
+        int batch_ndim
+        i64 batch_shape[8]
+        i64 c_batch[8]
+        i64 a_batch[8]
+        i64 b_batch[8]
+        int activation
+        double alpha
+        bint accumulate
+
+    struct Optimize:
+        i64 tensors
+        const i64* start
+        void** p
+        void** grad
+        void** m
+        void** v
+        void** mean
+        i64 step
+        double lr, momentum, dampening, beta1, beta2, eps, weight_decay, grad_scale
+        bint nesterov, decoupled, zero_grad
+
+    struct DropoutJob "fastnn::Dropout":
+        void* y
+        const void* x
+        double p
+        uint64_t seed, offset
+
+    ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*ReduceKernel "fastnn::KernelOf<fastnn::Reduce>")(const ReduceJob& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*RowsKernel "fastnn::KernelOf<fastnn::Rows>")(const Rows& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*CrossEntropyKernel "fastnn::KernelOf<fastnn::CrossEntropy>")(const CrossEntropyJob& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*OptimizeKernel "fastnn::KernelOf<fastnn::Optimize>")(const Optimize& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*DropoutKernel "fastnn::KernelOf<fastnn::Dropout>")(const DropoutJob& job, i64 begin, i64 end) noexcept nogil
+
+    struct Kernels:
+        ElementwiseKernel unary[32]
+        ElementwiseKernel binary[32]
+        ReduceKernel reduce[8]
+        RowsKernel softmax, softmax_backward, log_softmax, log_softmax_backward
+        CrossEntropyKernel cross_entropy, cross_entropy_backward
+        OptimizeKernel sgd, adam, rmsprop
+        DropoutKernel dropout
+
+    struct Runtime:
+        const Kernels* table[2]
+        void (*launch)(RangeFunction kernel, const void* job, i64 items, double cost) noexcept nogil
+        bint (*matmul)(int dtype, MatmulJob& job) noexcept nogil
+        bint (*reduce)(int dtype, int op, const ReduceJob& job) noexcept nogil
+        void* (*allocate)(size_t bytes) noexcept nogil
+        void (*release)(void* block) noexcept nogil
+
+    bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
+                          const i64* a_stride, const i64* b_stride) noexcept

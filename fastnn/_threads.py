@@ -1,0 +1,97 @@
+"""Threads: a context manager for their number, and their entry in threadpoolctl, if somebody uses that."""
+
+import sys
+from types import TracebackType
+
+from . import _kernels
+
+
+class threads:  # a context manager, named like the function it reads as
+    """Use n threads within a ``with`` block.
+
+    Results are the same bits for every number. The number counts for the whole process, not for one Python thread.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If n is no integer, or less than 1.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> with fnn.threads(1):
+    ...     fnn.get_num_threads()
+    1
+    """
+
+    def __init__(self, n: int) -> None:
+        if isinstance(n, bool) or not hasattr(n, "__index__"):
+            raise TypeError(f"threads: n must be an integer, got {type(n).__name__}")
+        if n.__index__() < 1:
+            raise ValueError(f"threads: n must be at least 1, got {n}")
+        self._n = n.__index__()
+        self._before: list[int] = []
+
+    def __enter__(self) -> "threads":
+        self._before.append(_kernels.get_num_threads())
+        _kernels.set_num_threads(self._n)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _kernels.set_num_threads(self._before.pop())
+
+
+def register_threadpoolctl() -> None:
+    """Make fastnn's pool visible to threadpoolctl: listed by ``threadpool_info()``, limited by ``threadpool_limits``.
+
+    Done at import when threadpoolctl is already imported; call it when that comes later.
+
+    Raises
+    ------
+    ImportError
+        If threadpoolctl is not installed.
+
+    Examples
+    --------
+    >>> import threadpoolctl
+    >>> from fastnn._threads import register_threadpoolctl
+    >>> register_threadpoolctl()
+    >>> "fastnn" in {pool["internal_api"] for pool in threadpoolctl.threadpool_info()}
+    True
+    """
+    import threadpoolctl
+
+    class FastnnController(threadpoolctl.LibController):
+        user_api = "fastnn"
+        internal_api = "fastnn"
+        filename_prefixes = ("_kernels",)
+
+        def check_symbols_in_library(*_: object) -> bool:  # found by its file name; its symbols are hidden
+            return True
+
+        def get_num_threads(self) -> int:
+            return _kernels.get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            _kernels.set_num_threads(num_threads)
+
+        def get_version(self) -> str | None:
+            from importlib.metadata import version
+
+            return version("fastnn")
+
+        def set_additional_attributes(self) -> None:
+            pass
+
+    threadpoolctl.register(FastnnController)
+
+
+if "threadpoolctl" in sys.modules:
+    register_threadpoolctl()

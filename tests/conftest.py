@@ -1,0 +1,36 @@
+"""Shared fixtures: every instruction set that runs here, and a reproducible source of numbers."""
+
+import platform
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+
+def pytest_report_header(config):
+    return f"fastnn {fnn.__version__}, {fnn.kernels.isa()} of {fnn.kernels.isas()}, numpy {np.__version__}, {platform.machine()}"
+
+
+def _isas():
+    return fnn.kernels.isas()
+
+
+@pytest.fixture(params=_isas())
+def isa(request):
+    """Runs the test once per instruction set that runs on this machine."""
+    before = fnn.kernels.isa()
+    fnn.kernels.use_isa(request.param)
+    yield request.param
+    fnn.kernels.use_isa(before)
+
+
+@pytest.fixture
+def rng():
+    """NumPy's generator with a fixed seed."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    fnn.manual_seed(0)
