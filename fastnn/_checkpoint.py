@@ -1,0 +1,90 @@
+"""Checkpoints of a training: everything that the rest of it depends on, in one file that is replaced atomically.
+
+In the middle of an epoch the state of the generators at its start is kept too: with it the same order is drawn again,
+the batches that were done are passed over, and the training goes on bit for bit.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from . import _random
+from ._io import load, save
+
+_FORMAT = 1
+
+
+def random_states(data: Any) -> dict[str, Any]:
+    """Return the states of the generators that a training on `data` draws from."""
+    generator = getattr(data, "generator", None)
+    own = generator.bit_generator.state if isinstance(generator, np.random.Generator) else None
+    return {"fastnn": _random.get_state(), "data": own}
+
+
+def set_random_states(data: Any, states: dict[str, Any]) -> None:
+    """Put the generators back to where `random_states` found them."""
+    _random.set_state(states["fastnn"])
+    if states["data"] is not None:
+        data.generator.bit_generator.state = states["data"]
+
+
+def write(run: Any, path: str | os.PathLike) -> None:
+    """Save the state of a run of `fit`."""
+    save(
+        {
+            "checkpoint": _FORMAT,
+            "model": run.model.state_dict(),
+            "optimizer": run.optimizer.state_dict(),
+            "schedule": None if run.schedule is None else run.schedule.state_dict(),
+            "best_values": run.best_values,
+            "best": run.best,
+            "waited": run.waited,
+            "records": run.history.records,
+            "best_epoch": run.history.best_epoch,
+            "epoch": run.state.epoch,
+            "step": run.state.step,
+            "batch": run.batch,
+            "total": run.total,
+            "rows": run.rows,
+            "now": random_states(run.data),
+            "start": run.start if run.batch else None,
+        },
+        path,
+    )
+
+
+def restore(run: Any, path: str | os.PathLike) -> None:
+    """Bring a run of `fit` to the state that was saved.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged.
+    ValueError
+        If it is not a checkpoint, or not of such a model, optimizer or schedule.
+    """
+    saved = load(path)
+    if saved.get("checkpoint") != _FORMAT:
+        raise ValueError(f"fit: {os.fspath(path)!r} is not a checkpoint of fit")
+    if (saved["schedule"] is None) is not (run.schedule is None):
+        raise ValueError(f"fit: {os.fspath(path)!r} was saved {'without' if run.schedule else 'with'} a schedule")
+    saved["now"], saved["start"] = _arrays(saved["now"]), _arrays(saved["start"])
+    run.model.load_state_dict(saved["model"])
+    run.optimizer.load_state_dict(saved["optimizer"])
+    if run.schedule is not None:
+        run.schedule.load_state_dict(saved["schedule"])
+    run.best_values = {name: tensor.data for name, tensor in saved["best_values"].items()}
+    run.history.records, run.history.best_epoch = saved["records"], saved["best_epoch"]
+    run.state.epoch, run.state.step = saved["epoch"], saved["step"]
+    for name in ("best", "waited", "batch", "total", "rows", "start"):
+        setattr(run, name, saved[name])
+    run.now = saved["now"]
+    set_random_states(run.data, run.now)
+
+
+def _arrays(node: Any) -> Any:
+    """Return a nested dict with arrays for Tensors, as the generators want their states."""
+    if isinstance(node, dict):
+        return {key: _arrays(value) for key, value in node.items()}
+    return getattr(node, "data", node)

@@ -1,0 +1,250 @@
+"""How good predictions are, as plain numbers: functions of (pred, target) on Tensors or arrays.
+
+Class predictions may be given as classes, as scores with a class axis (the largest wins) or, for two classes, as one
+score per row, which is compared with `threshold`: 0.5 fits probabilities, 0.0 fits logits.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ._ops import Tensor
+
+__all__ = ["accuracy", "confusion_matrix", "f1", "mae", "mse", "precision", "r2", "recall", "rmse"]
+
+
+def _array(function: str, name: str, value: Any) -> np.ndarray:
+    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{function}: {name} must be numbers, got {array.dtype}")
+    if array.size == 0:
+        raise ValueError(f"{function}: {name} is empty")
+    return array
+
+
+def _numbers(function: str, pred: Any, target: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as float64 of one shape; (n, 1) and (n,) count as the same."""
+    p, t = (_array(function, name, value) for name, value in (("pred", pred), ("target", target)))
+    if p.shape != t.shape:
+        if p.size != t.size or [s for s in p.shape if s != 1] != [s for s in t.shape if s != 1]:
+            raise ValueError(f"{function}: pred is {p.shape}, target is {t.shape}; expected the same shape")
+        p = p.reshape(t.shape)
+    return p.astype(np.float64), t.astype(np.float64)
+
+
+def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as integer classes of shape (n,)."""
+    p, t = (_array(function, name, value) for name, value in (("pred", pred), ("target", target)))
+    if p.ndim == t.ndim + 1 and p.shape[1] > 1 and p.shape[:1] + p.shape[2:] == t.shape:
+        p = p.argmax(1)
+    elif p.shape == t.shape and t.dtype.kind == "f" and t.ndim == 2 and t.shape[1] > 1:  # one-hot or probabilities
+        p, t = p.argmax(1), t.argmax(1)
+    elif p.size == t.size and (p.shape == t.shape or p.shape == (*t.shape, 1) or t.shape == (*p.shape, 1)):
+        p = p > threshold if p.dtype.kind == "f" else p
+    else:
+        raise ValueError(
+            f"{function}: pred is {p.shape}, target is {t.shape}; expected one class or one row of scores each"
+        )
+    if t.dtype.kind == "f" and not (t == np.floor(t)).all():
+        raise ValueError(f"{function}: targets must be whole numbers")
+    if t.min() < 0 or p.min() < 0:
+        raise ValueError(f"{function}: classes must not be negative")
+    return p.reshape(-1).astype(np.int64), t.reshape(-1).astype(np.int64)
+
+
+def mse(pred: Any, target: Any) -> float:
+    """Mean squared error; pred and target of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are empty.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.mse([1.0, 2.0], [2.0, 4.0])
+    2.5
+    """
+    p, t = _numbers("mse", pred, target)
+    return float(np.mean((p - t) ** 2))
+
+
+def rmse(pred: Any, target: Any) -> float:
+    """Root of the mean squared error; see `mse`.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.rmse([1.0, 2.0], [4.0, 5.0])
+    3.0
+    """
+    p, t = _numbers("rmse", pred, target)
+    return math.sqrt(np.mean((p - t) ** 2))
+
+
+def mae(pred: Any, target: Any) -> float:
+    """Mean absolute error; see `mse`.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.mae([1.0, 2.0], [2.0, 4.0])
+    1.5
+    """
+    p, t = _numbers("mae", pred, target)
+    return float(np.mean(np.abs(p - t)))
+
+
+def r2(pred: Any, target: Any) -> float:
+    """Share of the targets' variance that is explained: 1 is perfect, 0 no better than their mean.
+
+    Several outputs, shape (n, d), are averaged with equal weights. Where the targets do not vary, it is 1 for perfect
+    predictions and 0 otherwise, as in scikit-learn.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.r2([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    1.0
+    """
+    p, t = _numbers("r2", pred, target)
+    p, t = p.reshape(len(p), -1) if p.ndim else p.reshape(1, 1), t.reshape(len(t), -1) if t.ndim else t.reshape(1, 1)
+    left = ((p - t) ** 2).sum(0)
+    total = ((t - t.mean(0)) ** 2).sum(0)
+    scores = np.where(total > 0, 1 - left / np.where(total > 0, total, 1.0), np.where(left > 0, 0.0, 1.0))
+    return float(scores.mean())
+
+
+def accuracy(pred: Any, target: Any, threshold: float = 0.5) -> float:
+    """Share of right classes.
+
+    Parameters
+    ----------
+    pred : Tensor or array, shape (n,), (n, 1), (n, C) or (n, C, ...)
+        Classes (integers), scores of the positive class, or scores of all classes.
+    target : Tensor or array, shape (n,), (n, ...) or one-hot (n, C)
+        Classes.
+    threshold : float
+        Scores above it mean class 1, where there is one score per row.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
+    0.5
+    >>> metrics.accuracy([0.9, 0.2], [1, 0])
+    1.0
+    """
+    p, t = _classes("accuracy", pred, target, threshold)
+    return float(np.mean(p == t))
+
+
+def confusion_matrix(pred: Any, target: Any, classes: int | None = None, threshold: float = 0.5) -> np.ndarray:
+    """Count rows by true class (row of the matrix) and predicted class (column).
+
+    Parameters
+    ----------
+    pred, target, threshold
+        As in `accuracy`.
+    classes : int, optional
+        Their number; by default as many as there are.
+
+    Returns
+    -------
+    ndarray of int64, shape (classes, classes)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or a class is out of range.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.confusion_matrix([0, 1, 1], [0, 0, 1])
+    array([[1, 1],
+           [0, 1]])
+    """
+    p, t = _classes("confusion_matrix", pred, target, threshold)
+    seen = int(max(p.max(), t.max())) + 1
+    n = max(seen, 2) if classes is None else classes
+    if seen > n:
+        raise ValueError(f"confusion_matrix: class {seen - 1} is out of range for {n} classes")
+    if n > 2**13:
+        raise ValueError(f"confusion_matrix: {n} classes; at most 8192 are counted")
+    return np.bincount(t * n + p, minlength=n * n).reshape(n, n)
+
+
+def _scores(function: str, pred: Any, target: Any, average: str | None, threshold: float, which: str) -> Any:
+    if average not in ("binary", "macro", "micro", None):
+        raise ValueError(f"{function}: average must be 'binary', 'macro', 'micro' or None, got {average!r}")
+    p, t = _classes(function, pred, target, threshold)
+    n = int(max(p.max(), t.max(), 1)) + 1
+    if average == "binary" and n > 2:
+        raise ValueError(f"{function}: {n} classes; pass average='macro', 'micro' or None")
+    hit = np.bincount(t[p == t], minlength=n)
+    predicted, true = np.bincount(p, minlength=n), np.bincount(t, minlength=n)
+    present = (predicted + true) > 0  # a class that occurs nowhere does not count in the mean
+    if average == "micro":
+        hit, predicted, true = hit.sum(keepdims=True), predicted.sum(keepdims=True), true.sum(keepdims=True)
+        present = np.ones(1, bool)
+    parts = {"precision": predicted, "recall": true, "f1": (predicted + true) / 2}[which]
+    score = hit / np.where(parts > 0, parts, 1)  # 0 where nothing was predicted (or true)
+    if average is None:
+        return score
+    return float(score[1] if average == "binary" else score[present].mean())
+
+
+def precision(pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5) -> Any:
+    """Share of the predictions of a class that are right; 0 where there is none.
+
+    Parameters
+    ----------
+    pred, target, threshold
+        As in `accuracy`.
+    average : str or None
+        "binary": of class 1; "macro": mean over the classes; "micro": over all rows; None: one number per class.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or there are more than two classes under "binary".
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.precision([1, 1, 0], [1, 0, 0])
+    0.5
+    """
+    return _scores("precision", pred, target, average, threshold, "precision")
+
+
+def recall(pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5) -> Any:
+    """Share of the rows of a class that were found; see `precision`.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> metrics.recall([1, 1, 0], [1, 0, 0])
+    1.0
+    """
+    return _scores("recall", pred, target, average, threshold, "recall")
+
+
+def f1(pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5) -> Any:
+    """Harmonic mean of precision and recall; see `precision`.
+
+    Examples
+    --------
+    >>> from fastnn import metrics
+    >>> round(metrics.f1([1, 1, 0], [1, 0, 0]), 4)
+    0.6667
+    """
+    return _scores("f1", pred, target, average, threshold, "f1")

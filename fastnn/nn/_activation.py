@@ -1,0 +1,260 @@
+"""Activations as modules, each a name and settings for a function of `nn.functional`."""
+
+from collections.abc import Callable
+
+from .. import _ops
+from . import functional as F
+from ._module import Module
+
+
+class ReLU(Module):
+    """`max(x, 0)`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ReLU()(fnn.tensor([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return _ops.relu(x)
+
+
+class LeakyReLU(Module):
+    """`x` where positive, `negative_slope * x` elsewhere.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.LeakyReLU(0.5)(fnn.tensor([-1.0, 2.0])).tolist()
+    [-0.5, 2.0]
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = float(negative_slope)
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """`x` where positive, `alpha * (exp(x) - 1)` elsewhere.
+
+    References
+    ----------
+    Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network learning by exponential linear units", 2015.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ELU()(fnn.tensor([0.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = float(alpha)
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class GELU(Module):
+    """`x * Phi(x)`, Phi the normal distribution; `approximate="tanh"` computes the usual approximation of it.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is neither "none" nor "tanh".
+
+    References
+    ----------
+    Hendrycks, Gimpel, "Gaussian error linear units", 2016.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.GELU()(fnn.tensor([1.0])).item(), 4)
+    0.8413
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
+        self._approximate = approximate
+
+    @property
+    def approximate(self) -> str:
+        """ "none" or "tanh"; cannot be changed, since Sequential plans by it."""
+        return self._approximate
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.gelu(x, self._approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self._approximate!r}"
+
+
+class SiLU(Module):
+    """`x * sigmoid(x)`, also known as swish.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.SiLU()(fnn.tensor([1.0])).item(), 4)
+    0.7311
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return _ops.silu(x)
+
+
+class Sigmoid(Module):
+    """`1 / (1 + exp(-x))`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Sigmoid()(fnn.tensor([0.0])).item()
+    0.5
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return _ops.sigmoid(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Tanh()(fnn.tensor([0.0])).item()
+    0.0
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return _ops.tanh(x)
+
+
+class Softplus(Module):
+    """`log(1 + exp(beta * x)) / beta`, and `x` itself where `beta * x > threshold`.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not positive.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.Softplus()(fnn.tensor([0.0])).item(), 4)
+    0.6931
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        if not beta > 0:
+            raise ValueError(f"Softplus: beta must be positive, got {beta}")
+        self.beta = float(beta)
+        self.threshold = float(threshold)
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Softmax(Module):
+    """`exp(x) / sum(exp(x))` along axis `dim` (the last by default; PyTorch's default guesses by the number of axes).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Softmax()(fnn.zeros(2)).tolist()
+    [0.5, 0.5]
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """The logarithm of `Softmax`, computed without leaving the range of floats.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.LogSoftmax()(fnn.zeros(2))[0].item(), 4)
+    -0.6931
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.log_softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Lambda(Module):
+    """Any callable on Tensors as a module.
+
+    Raises
+    ------
+    TypeError
+        If `function` is not callable.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> net = fnn.nn.Sequential(fnn.nn.Linear(2, 3), fnn.nn.Lambda(lambda x: x.sin()))
+    >>> net(fnn.zeros(1, 2)).shape
+    (1, 3)
+    """
+
+    def __init__(self, function: Callable) -> None:
+        if not callable(function):
+            raise TypeError(f"Lambda: a callable expected, got {type(function).__name__}")
+        self.function = function
+
+    def forward(self, *args, **kwargs):
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+
+_FUSED = {ReLU: "relu", SiLU: "silu", Sigmoid: "sigmoid", Tanh: "tanh"}
+
+
+def fused_name(module: Module | None) -> str | None:
+    """Return the name under which `linear` computes this activation itself, None if it cannot (or it is a subclass)."""
+    if type(module) is GELU:
+        return "gelu" if module.approximate == "none" else None
+    return _FUSED.get(type(module))

@@ -1,0 +1,156 @@
+"""The dense layer and the layers that only move shapes."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import _ops, init
+from . import functional
+from ._module import Module, Parameter
+
+FUSED = ("relu", "gelu", "tanh", "sigmoid", "silu")  # done in the matmul's epilogue
+_BY_NAME = (*FUSED, "leaky_relu", "elu", "softplus", "softmax", "log_softmax")
+
+
+def _activation(activation: str | Callable | None) -> str | Callable | None:
+    """Return what `Linear.activation` keeps: None, the name of a fused activation, or a callable."""
+    if activation is None or callable(activation):
+        return activation
+    if not isinstance(activation, str):
+        raise TypeError(f"Linear: activation must be a name, a callable or None, got {type(activation).__name__}")
+    if activation in ("linear", "identity", "none"):
+        return None
+    if activation not in _BY_NAME:
+        raise ValueError(
+            f"Linear: unknown activation {activation!r}; expected one of {', '.join(_BY_NAME)} or a callable"
+        )
+    return activation if activation in FUSED else getattr(functional, activation)
+
+
+def _size(function: str, name: str, value: int, least: int = 1) -> int:
+    """Check that `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{function}: {name} must be an integer, got {type(value).__name__}")
+    value = value.__index__()
+    if value < least:
+        raise ValueError(f"{function}: {name} must be at least {least}, got {value}")
+    return value
+
+
+class Linear(Module):
+    """A dense layer: `y = activation(x @ weight.T + bias)`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last axis of x and y.
+    bias : bool
+        Whether there is a bias.
+    activation : None, str or callable
+        "relu", "gelu", "tanh", "sigmoid" and "silu" are computed in the same pass as the product; "leaky_relu", "elu",
+        "softplus", "softmax" and "log_softmax" are known too; anything callable on a Tensor will do.
+    dtype : dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_features, in_features)
+    bias : Parameter, shape (out_features,), or None
+        Both drawn from U(-k, k) with k = 1 / sqrt(in_features), as in PyTorch.
+
+    Notes
+    -----
+    x: (..., in_features); y: (..., out_features).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes below one and activations that are not known.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> layer = fnn.nn.Linear(3, 4, activation="relu")
+    >>> layer(fnn.zeros(5, 3)).shape
+    (5, 4)
+    >>> layer
+    Linear(in_features=3, out_features=4, bias=True, activation=relu)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation: str | Callable | None = None,
+        *,
+        dtype=np.float32,
+    ) -> None:
+        self.in_features = _size("Linear", "in_features", in_features)
+        self.out_features = _size("Linear", "out_features", out_features)
+        self.activation = _activation(activation)
+        self.weight = Parameter(np.empty((self.out_features, self.in_features), dtype))
+        self.bias = Parameter(np.empty(self.out_features, dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features)
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x):
+        """x: (..., in_features) -> (..., out_features)."""
+        activation = self.activation
+        if callable(activation):
+            return activation(_ops.linear(x, self.weight, self.bias))
+        return _ops.linear(x, self.weight, self.bias, activation)
+
+    def extra_repr(self) -> str:
+        text = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        if self.activation is None or isinstance(self.activation, Module):
+            return text
+        name = self.activation if isinstance(self.activation, str) else getattr(self.activation, "__name__", "callable")
+        return f"{text}, activation={name}"
+
+
+class Identity(Module):
+    """Returns its input; arguments of the constructor are ignored, so that it can stand in for any layer.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Identity()(fnn.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        pass
+
+    def forward(self, x):
+        """Return `x`."""
+        return x
+
+
+class Flatten(Module):
+    """Makes one axis of the axes `start_dim` to `end_dim` (both included).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Flatten()(fnn.zeros(5, 3, 4)).shape
+    (5, 12)
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def forward(self, x):
+        """x: (N, ...) -> (N, product)."""
+        return _ops.flatten(x, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

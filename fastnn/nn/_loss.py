@@ -1,0 +1,230 @@
+"""Losses as modules: settings for a function of `nn.functional`."""
+
+from .. import _ops
+from . import functional as F
+from ._module import Module
+
+
+class _Loss(Module):
+    """What all losses share: the reduction."""
+
+    _reductions: tuple[str, ...] = ("mean", "sum", "none")
+
+    def __init__(self, reduction: str = "mean") -> None:
+        F._reduction(type(self).__name__, reduction, self._reductions)
+        self.reduction = reduction
+
+    def extra_repr(self) -> str:
+        return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
+
+
+def _buffer(module: Module, name: str, value) -> None:
+    module.register_buffer(name, None if value is None else _ops.as_tensor(value))
+
+
+class MSELoss(_Loss):
+    """The mean squared error; input and target of the same shape.
+
+    Parameters
+    ----------
+    reduction : str
+        "mean" or "sum" over all elements, or "none".
+
+    Raises
+    ------
+    ValueError
+        If the reduction is not known; when called, if the shapes differ.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.MSELoss()(fnn.tensor([1.0, 2.0]), fnn.tensor([2.0, 4.0])).item()
+    2.5
+    """
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.mse_loss(input, target, self.reduction)
+
+
+class L1Loss(_Loss):
+    """The mean absolute error; see `nn.functional.l1_loss`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.L1Loss()(fnn.tensor([1.0, 2.0]), fnn.tensor([2.0, 4.0])).item()
+    1.5
+    """
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.l1_loss(input, target, self.reduction)
+
+
+class HuberLoss(_Loss):
+    """A parabola near zero and a line from `delta` on; see `nn.functional.huber_loss`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.HuberLoss()(fnn.tensor([0.0]), fnn.tensor([3.0])).item()
+    2.5
+    """
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta must be positive, got {delta}")
+        self.delta = float(delta)
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.huber_loss(input, target, self.reduction, self.delta)
+
+
+class SmoothL1Loss(_Loss):
+    """`HuberLoss` divided by its `beta`; see `nn.functional.smooth_l1_loss`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.SmoothL1Loss(beta=2.0)(fnn.tensor([0.0]), fnn.tensor([3.0])).item()
+    2.0
+    """
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not beta >= 0:
+            raise ValueError(f"SmoothL1Loss: beta must not be negative, got {beta}")
+        self.beta = float(beta)
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.smooth_l1_loss(input, target, self.reduction, self.beta)
+
+
+class CrossEntropyLoss(_Loss):
+    """Softmax and negative log-likelihood in one pass.
+
+    Parameters
+    ----------
+    weight : Tensor, shape (C,), optional
+        Factor of each class.
+    ignore_index : int
+        Targets of this value take no part.
+    reduction : str
+        "mean", "sum" or "none".
+    label_smoothing : float
+        The share of each target, from 0 to 1, that is spread evenly over the classes.
+
+    Notes
+    -----
+    input: (N, C) logits; target: (N,) classes or (N, C) probabilities -> a scalar.
+
+    Raises
+    ------
+    ValueError
+        If the reduction is not known or `label_smoothing` is outside [0, 1]; when called, if shapes do not fit.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.CrossEntropyLoss()(fnn.zeros(2, 4), fnn.tensor([0, 3])).item(), 4)
+    1.3863
+    """
+
+    def __init__(
+        self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing must be in [0, 1], got {label_smoothing}")
+        _buffer(self, "weight", weight)
+        self.ignore_index = ignore_index
+        self.label_smoothing = float(label_smoothing)
+
+    def forward(self, input, target):
+        """input: (N, C); target: (N,) -> a scalar."""
+        return _ops.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class NLLLoss(_Loss):
+    """The negative log-likelihood of classes, given log-probabilities; see `nn.functional.nll_loss`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.NLLLoss()(fnn.nn.LogSoftmax()(fnn.zeros(2, 4)), fnn.tensor([0, 3])).item(), 4)
+    1.3863
+    """
+
+    def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        _buffer(self, "weight", weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, input, target):
+        """input: (N, C); target: (N,) -> a scalar."""
+        return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+
+
+class BCELoss(_Loss):
+    """Binary cross-entropy of probabilities; see `nn.functional.binary_cross_entropy`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.BCELoss()(fnn.tensor([0.5]), fnn.tensor([1.0])).item(), 4)
+    0.6931
+    """
+
+    def __init__(self, weight=None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        _buffer(self, "weight", weight)
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """Binary cross-entropy of logits; see `nn.functional.binary_cross_entropy_with_logits`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.BCEWithLogitsLoss()(fnn.tensor([0.0]), fnn.tensor([1.0])).item(), 4)
+    0.6931
+    """
+
+    def __init__(self, weight=None, reduction: str = "mean", pos_weight=None) -> None:
+        super().__init__(reduction)
+        _buffer(self, "weight", weight)
+        _buffer(self, "pos_weight", pos_weight)
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
+
+
+class KLDivLoss(_Loss):
+    """The Kullback-Leibler divergence; see `nn.functional.kl_div`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> p = fnn.tensor([[0.25, 0.75]])
+    >>> fnn.nn.KLDivLoss("batchmean")(p.log(), p).item()
+    0.0
+    """
+
+    _reductions = ("mean", "batchmean", "sum", "none")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = bool(log_target)
+
+    def forward(self, input, target):
+        """input, target: the same shape -> a scalar."""
+        return F.kl_div(input, target, self.reduction, self.log_target)

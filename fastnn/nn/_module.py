@@ -1,0 +1,518 @@
+"""Module: a callable that finds its own parameters, buffers and sub-modules.
+
+They are found by looking through the instance's attributes for Parameters and Modules when somebody asks, so there is
+no registry to keep in step, attribute reads in `forward` are plain, and forgetting `super().__init__()` breaks nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._ops import Tensor
+from .._tape import no_grad
+from ._hooks import Hooks, RemovableHandle
+
+
+class Parameter(Tensor):
+    """A Tensor that a module owns and an optimizer moves.
+
+    Parameters
+    ----------
+    data : Tensor or array_like
+        The values; a Tensor or ndarray is wrapped without a copy.
+    requires_grad : bool
+        Whether gradients are wanted for it.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Parameter(fnn.zeros(2)).requires_grad
+    True
+    """
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad=requires_grad)
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict` did not find (`missing_keys`) and had no use for (`unexpected_keys`)."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of everything with parameters: layers, losses, whole networks.
+
+    Write `__init__` and `forward`; assign layers and `Parameter`s to attributes, and the module knows them. Names,
+    `state_dict` keys and order are PyTorch's.
+
+    Notes
+    -----
+    A Python list or dict of modules is not looked into: use `ModuleList` and `ModuleDict`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> class Net(fnn.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.hidden = fnn.nn.Linear(3, 4, activation="relu")
+    ...         self.out = fnn.nn.Linear(4, 1)
+    ...     def forward(self, x):
+    ...         return self.out(self.hidden(x))
+    >>> net = Net()
+    >>> net(fnn.zeros(2, 3)).shape
+    (2, 1)
+    >>> [name for name, _ in net.named_parameters()]
+    ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
+    """
+
+    training: bool = True
+    _hooks: Hooks | None = None
+    _buffers: Mapping[str, bool] = MappingProxyType({})  # name -> persistent
+
+    def __init__(self) -> None:
+        pass
+
+    def forward(self, *args, **kwargs):
+        """Compute the output; every subclass writes its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward()")
+
+    def __call__(self, *args, **kwargs):
+        if self._hooks is None:
+            return self.forward(*args, **kwargs)
+        return self._hooks.call(self, args, kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = self.__dict__.get(name)
+        if old is not None:
+            kind = Parameter if isinstance(old, Parameter) else Module if isinstance(old, Module) else None
+            if kind is None and name in self._buffers:
+                kind = Tensor
+            if kind is not None and value is not None and not isinstance(value, kind):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is a {kind.__name__}: cannot assign {type(value).__name__} "
+                    f"({kind.__name__} or None expected)"
+                )
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if name in self._buffers:
+            object.__setattr__(self, "_buffers", {k: v for k, v in self._buffers.items() if k != name})
+
+    # ----- what it owns -----
+
+    def _check_new_name(self, function: str, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"{function}: name must be a string, got {type(name).__name__}")
+        if not name or "." in name:
+            raise KeyError(f"{function}: name must not be empty and must have no dot, got {name!r}")
+        owned = isinstance(self.__dict__.get(name), Parameter | Module) or name in self._buffers
+        if hasattr(self, name) and not owned:
+            raise KeyError(f"{function}: {type(self).__name__} already has an attribute {name!r}")
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Set attribute `name` to a Parameter, or to None for one that is absent on purpose.
+
+        Raises
+        ------
+        KeyError
+            If the name is empty, has a dot, or is taken by something else.
+        TypeError
+            If `param` is neither a Parameter nor None.
+        """
+        self._check_new_name("register_parameter", name)
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(f"register_parameter: {name!r} must be a Parameter or None, got {type(param).__name__}")
+        setattr(self, name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Set attribute `name` to a Tensor that belongs to the state but is not trained (running means and the like).
+
+        Parameters
+        ----------
+        name : str
+            The attribute.
+        tensor : Tensor or None
+            Its value; None keeps it out of the state dict.
+        persistent : bool
+            False keeps it out of the state dict.
+
+        Raises
+        ------
+        KeyError
+            If the name is empty, has a dot, or is taken by something else.
+        TypeError
+            If `tensor` is neither a Tensor nor None.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> module = fnn.nn.Module()
+        >>> module.register_buffer("steps", fnn.tensor([0]))
+        >>> list(module.state_dict())
+        ['steps']
+        """
+        self._check_new_name("register_buffer", name)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}")
+        setattr(self, name, tensor)
+        object.__setattr__(self, "_buffers", {**self._buffers, name: bool(persistent)})
+
+    def add_module(self, name: str, module: "Module | None") -> None:
+        """Set attribute `name` to a sub-module (or None).
+
+        Raises
+        ------
+        KeyError
+            If the name is empty, has a dot, or is taken by something else.
+        TypeError
+            If `module` is neither a Module nor None.
+        """
+        self._check_new_name("add_module", name)
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"add_module: {name!r} must be a Module or None, got {type(module).__name__}")
+        setattr(self, name, module)
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """Yield `(name, module)` of the modules directly inside, each once."""
+        seen = set()
+        for name, value in tuple(self.__dict__.items()):
+            if isinstance(value, Module) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def children(self) -> Iterator["Module"]:
+        """Yield the modules directly inside, each once."""
+        for _, module in self.named_children():
+            yield module
+
+    def _named_members(self, prefix: str, seen: set | None) -> Iterator[tuple[str, "Module"]]:
+        if seen is not None:
+            if id(self) in seen:
+                return
+            seen.add(id(self))
+        yield prefix, self
+        for name, value in tuple(self.__dict__.items()):
+            if isinstance(value, Module):
+                yield from value._named_members(f"{prefix}.{name}" if prefix else name, seen)
+
+    def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, "Module"]]:
+        """Yield `(dotted name, module)` of this module (named by `prefix`) and all modules inside, depth first."""
+        return self._named_members(prefix, set() if remove_duplicate else None)
+
+    def modules(self) -> Iterator["Module"]:
+        """Yield this module and all modules inside, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for name, value in tuple(self.__dict__.items()):
+            if isinstance(value, Parameter):
+                yield name, value
+
+    def _own_buffers(self, persistent_only: bool = False) -> Iterator[tuple[str, Tensor]]:
+        for name, persistent in self._buffers.items():
+            value = self.__dict__.get(name)
+            if value is not None and (persistent or not persistent_only):
+                yield name, value
+
+    def _named_tensors(self, own: Callable, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
+            for name, tensor in own(module):
+                if remove_duplicate and id(tensor) in seen:
+                    continue
+                seen.add(id(tensor))
+                yield (f"{path}.{name}" if path else name), tensor
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yield `(dotted name, parameter)`; a shared parameter once, under its first name."""
+        return self._named_tensors(Module._own_parameters, prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield the parameters, each once.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> sum(p.numel() for p in fnn.nn.Linear(3, 4).parameters())
+        16
+        """
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield `(dotted name, buffer)`."""
+        return self._named_tensors(Module._own_buffers, prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Yield the buffers, each once."""
+        for _, buffer in self.named_buffers(recurse=recurse):
+            yield buffer
+
+    # ----- state -----
+
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        """Every name of the state with its live tensor; shared ones under each of their names, as in PyTorch."""
+        for path, module in self._named_members("", None):
+            dot = f"{path}." if path else ""
+            for name, tensor in module._own_parameters():
+                yield dot + name, tensor
+            for name, tensor in module._own_buffers(persistent_only=True):
+                yield dot + name, tensor
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Return the parameters and persistent buffers by dotted name, detached, sharing their memory.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> {name: value.shape for name, value in fnn.nn.Linear(3, 4).state_dict().items()}
+        {'weight': (4, 3), 'bias': (4,)}
+        """
+        return {prefix + name: tensor.detach() for name, tensor in self._state()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy values into the parameters and buffers; everything is checked before anything is touched.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            Name to Tensor, ndarray or anything `numpy.asarray` understands (a PyTorch state dict too).
+        strict : bool
+            Whether the names must agree exactly. Shapes and types must agree either way.
+
+        Returns
+        -------
+        LoadResult
+            `missing_keys` and `unexpected_keys`: empty lists when `strict`.
+
+        Raises
+        ------
+        ValueError
+            If names are missing or unexpected, or a value has the wrong shape or type: the message lists all of them.
+        TypeError
+            If `state_dict` is not a mapping.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> a, b = fnn.nn.Linear(3, 4), fnn.nn.Linear(3, 4)
+        >>> b.load_state_dict(a.state_dict())
+        LoadResult(missing_keys=[], unexpected_keys=[])
+        >>> bool((a.weight == b.weight).all())
+        True
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: state_dict must be a mapping, got {type(state_dict).__name__}")
+        own = dict(self._state())
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        values = {}
+        wrong = []
+        for name, tensor in own.items():
+            if name in state_dict:
+                value, problem = _fitting(state_dict[name], tensor)
+                values[name] = value
+                if problem:
+                    wrong.append(f"{name}: {problem}")
+        problems = [f"wrong: {'; '.join(wrong)}"] if wrong else []
+        if strict and missing:
+            problems.append(f"missing: {', '.join(missing)}")
+        if strict and unexpected:
+            problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
+        if problems:
+            raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: " + " | ".join(problems))
+        with no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)
+        return LoadResult(missing, unexpected)
+
+    # ----- modes -----
+
+    def train(self, mode: bool = True) -> "Module":
+        """Switch this module and all inside to training behaviour (Dropout drops); returns the module."""
+        if not isinstance(mode, bool):
+            raise TypeError(f"train: mode must be a bool, got {type(mode).__name__}")
+        for module in self.modules():
+            if module.training is not mode:
+                module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        """Switch this module and all inside to evaluation behaviour; returns the module."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Module":
+        """Say for every parameter whether it gets a gradient; returns the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or fill them with zeros."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def apply(self, fn: Callable[["Module"], Any]) -> "Module":
+        """Call `fn` on every module inside, then on this one; returns the module.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> net = fnn.nn.Sequential(fnn.nn.Linear(2, 2), fnn.nn.ReLU())
+        >>> _ = net.apply(lambda m: print(type(m).__name__))
+        Linear
+        ReLU
+        Sequential
+        """
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, dtype) -> "Module":
+        """Convert every floating-point parameter and buffer to float32 or float64, in place; returns the module.
+
+        Raises
+        ------
+        ValueError
+            If `dtype` is neither.
+        """
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"{type(self).__name__}.to: float32 or float64 expected, got {dtype}")
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.data.dtype.kind == "f" and tensor.data.dtype != dtype:
+                tensor.grad = None
+                Tensor.__init__(tensor, tensor.data.astype(dtype), requires_grad=tensor.requires_grad)
+        return self
+
+    def float(self) -> "Module":
+        """Convert to float32; see `to`."""
+        return self.to(np.float32)
+
+    def double(self) -> "Module":
+        """Convert to float64; see `to`.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> fnn.nn.Linear(2, 2).double().weight.dtype
+        dtype('float64')
+        """
+        return self.to(np.float64)
+
+    # ----- hooks -----
+
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before each forward; what it returns (unless None) takes the arguments' place.
+
+        Parameters
+        ----------
+        hook : callable
+            `hook(module, args)`, or `hook(module, args, kwargs) -> None or (args, kwargs)` when `with_kwargs`.
+        prepend : bool
+            Run before the hooks that are there already.
+        with_kwargs : bool
+            Give the hook the keyword arguments too.
+
+        Returns
+        -------
+        RemovableHandle
+            Its `remove()` takes the hook away.
+
+        Raises
+        ------
+        TypeError
+            If `hook` is not callable.
+        """
+        return self._add_hook(hook, True, with_kwargs, prepend)
+
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after each forward; what it returns (unless None) is the new output.
+
+        Parameters
+        ----------
+        hook : callable
+            `hook(module, args, output)`, or `hook(module, args, kwargs, output)` when `with_kwargs`.
+        prepend : bool
+            Run before the hooks that are there already.
+        with_kwargs : bool
+            Give the hook the keyword arguments too.
+
+        Returns
+        -------
+        RemovableHandle
+            Its `remove()` takes the hook away.
+
+        Raises
+        ------
+        TypeError
+            If `hook` is not callable.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> layer = fnn.nn.Linear(3, 4)
+        >>> handle = layer.register_forward_hook(lambda module, args, output: print(output.shape))
+        >>> _ = layer(fnn.zeros(2, 3))
+        (2, 4)
+        >>> handle.remove()
+        """
+        return self._add_hook(hook, False, with_kwargs, prepend)
+
+    def _add_hook(self, hook: Callable, before: bool, with_kwargs: bool, prepend: bool) -> RemovableHandle:
+        hooks = self._hooks or Hooks()
+        handle = hooks.add(self, hook, before, with_kwargs, prepend)
+        object.__setattr__(self, "_hooks", hooks)
+        return handle
+
+    # ----- text -----
+
+    def extra_repr(self) -> str:
+        """Return what stands between the brackets in the printed form; subclasses write their own."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [(f"({name}): " + repr(module).replace("\n", "\n  ")) for name, module in self._repr_children()]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        body = "\n  ".join([extra, *lines] if extra else lines)
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+    def _repr_children(self) -> list[tuple[str, "Module"]]:
+        return [(name, value) for name, value in self.__dict__.items() if isinstance(value, Module)]
+
+
+def _fitting(value: Any, tensor: Tensor) -> tuple[np.ndarray | None, str]:
+    """Return `value` as an array that can be copied into `tensor`, and what is wrong with it ("" if nothing)."""
+    try:
+        array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return None, f"not an array ({error})"
+    target = tensor.data
+    if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, target.dtype, "same_kind"):
+        return None, f"dtype {target.dtype} expected, got {array.dtype}"
+    if array.shape != target.shape:
+        return None, f"shape {target.shape} expected, got {array.shape}"
+    if not target.flags.writeable:
+        return None, "its memory is read-only"
+    return array.astype(target.dtype, copy=False), ""
