@@ -181,7 +181,7 @@ print("same")
     platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc", reason="reads glibc's x86-64 fenv_t"
 )
 def test_floating_point_mode_is_left_alone():
-    done = subprocess.run([sys.executable, "-c", MODE], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-P", "-c", MODE], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "same", done.stderr
 
 
