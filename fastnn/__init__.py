@@ -148,7 +148,6 @@ from ._ops import var as var
 from ._ops import where as where
 from ._ops import zeros as zeros
 from ._ops import zeros_like as zeros_like
-from ._random import manual_seed as manual_seed
 from ._tape import enable_grad as enable_grad
 from ._tape import grad as grad
 from ._tape import is_grad_enabled as is_grad_enabled
@@ -164,6 +163,7 @@ _LAZY = {
     "init": (".init", None),
     "kernels": (".kernels", None),
     "load": ("._io", "load"),
+    "manual_seed": ("._random", "manual_seed"),
     "metrics": (".metrics", None),
     "models": (".models", None),
     "nn": (".nn", None),

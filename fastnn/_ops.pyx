@@ -29,7 +29,7 @@ import builtins
 
 import numpy as np
 
-from fastnn import _kernels, _random
+from fastnn import _kernels
 
 cnp.import_array()
 

@@ -1,5 +1,18 @@
 # Random tensors and dropout. NumPy's generator draws the tensors; dropout's masks come from a counter and are never stored.
 
+cdef object random_module = None
+
+
+cdef object randomness():
+    """fastnn._random, imported when first needed: numpy.random costs more time than all of fastnn."""
+    global random_module
+    if random_module is None:
+        from fastnn import _random
+
+        random_module = _random
+    return random_module
+
+
 def randn(*shape, dtype=None, bint requires_grad=False):
     """Draws from the normal distribution with mean 0 and variance 1; float32 unless dtype says otherwise.
 
@@ -9,7 +22,7 @@ def randn(*shape, dtype=None, bint requires_grad=False):
     >>> fnn.randn(2, 3).shape
     (2, 3)
     """
-    return drawn("randn", sizes(shape), dtype, requires_grad, _random.generator().standard_normal)
+    return drawn("randn", sizes(shape), dtype, requires_grad, randomness().generator().standard_normal)
 
 
 def rand(*shape, dtype=None, bint requires_grad=False):
@@ -21,7 +34,7 @@ def rand(*shape, dtype=None, bint requires_grad=False):
     >>> fnn.rand(2, 3).shape
     (2, 3)
     """
-    return drawn("rand", sizes(shape), dtype, requires_grad, _random.generator().random)
+    return drawn("rand", sizes(shape), dtype, requires_grad, randomness().generator().random)
 
 
 cdef Tensor drawn(str name, tuple shape, object dtype, bint requires_grad, object draw):
@@ -41,7 +54,7 @@ def randint(low, high=None, size=()):
     >>> fnn.randint(5, size=(2,)).shape
     (2,)
     """
-    return wrap(np.asarray(_random.generator().integers(low, high, sizes(size))))
+    return wrap(np.asarray(randomness().generator().integers(low, high, sizes(size))))
 
 
 def randperm(n):
@@ -53,7 +66,7 @@ def randperm(n):
     >>> sorted(fnn.randperm(3).tolist())
     [0, 1, 2]
     """
-    return wrap(_random.generator().permutation(n.__index__()))
+    return wrap(randomness().generator().permutation(n.__index__()))
 
 
 cdef class DropoutNode(Node):
@@ -98,7 +111,7 @@ cpdef Tensor dropout(x, double p=0.5, bint training=True):
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
     if not training or p == 0:
         return t
-    seed, offset = _random.next_seed()
+    seed, offset = randomness().next_seed()
     if dense(t.array) or not memory_order(t.array, order):
         return masked(t, p, seed, offset)
     # Dense in another order of dimensions: in that order it needs no copy.

@@ -35,16 +35,27 @@ cpdef Tensor reshape(x, shape):
     """
     cdef Tensor t = as_tensor(x), out
     cdef ReshapeNode node
-    cdef tuple old = shape_of(t.array), new = shape if isinstance(shape, tuple) else sizes(shape)
-    try:
-        out = view_of(t, t.array.reshape(new))
-    except (ValueError, OverflowError):
-        raise ValueError(f"reshape: a tensor of shape {old} does not fit shape {new}") from None
+    out = view_of(t, reshaped(t.array, shape if isinstance(shape, tuple) else sizes(shape)))
     if recorded(t):
         node = ReshapeNode.__new__(ReshapeNode)
-        node.saved = old
+        node.saved = shape_of(t.array)
         attach(out, node, (edge(t),))
     return out
+
+
+cdef ndarray reshaped(ndarray a, tuple shape):
+    cdef npy_intp dims[64]
+    cdef cnp.PyArray_Dims new
+    cdef Py_ssize_t d
+    if len(shape) > 64:
+        raise ValueError(f"reshape: {len(shape)} dimensions; at most 64 are possible")
+    new.ptr, new.len = dims, <int>len(shape)
+    try:
+        for d in range(len(shape)):
+            dims[d] = shape[d]
+        return cnp.PyArray_Newshape(a, &new, cnp.NPY_CORDER)
+    except (ValueError, OverflowError):
+        raise ValueError(f"reshape: a tensor of shape {shape_of(a)} does not fit shape {shape}") from None
 
 
 cpdef Tensor flatten(x, int start_dim=0, int end_dim=-1):
@@ -180,20 +191,37 @@ cpdef Tensor broadcast_to(x, shape):
     """
     cdef Tensor t = as_tensor(x), out
     cdef BroadcastNode node
-    cdef tuple old = shape_of(t.array), new = sizes(shape)
-    cdef int lead = <int>len(new) - <int>len(old)
-    if lead < 0 or len(new) > 64 or builtins.any([n < 0 and (d < lead or n != -1) for d, n in enumerate(new)]):
-        raise ValueError(f"broadcast_to: shape {old} does not broadcast to {new}")
-    new = tuple([old[d - lead] if n == -1 else n for d, n in enumerate(new)])
-    try:
-        out = alias(t, np.broadcast_to(t.array, new))
-    except ValueError:
-        raise ValueError(f"broadcast_to: shape {old} does not broadcast to {new}") from None
+    out = alias(t, stretched(t.array, shape if isinstance(shape, tuple) else sizes(shape)))
     if recorded(t):
         node = BroadcastNode.__new__(BroadcastNode)
-        node.saved = old
+        node.saved = shape_of(t.array)
         attach(out, node, (edge(t),))
     return out
+
+
+cdef ndarray stretched(ndarray a, tuple shape):
+    """A read-only view of a with stride 0 where it is repeated."""
+    cdef npy_intp dims[64]
+    cdef npy_intp strides[64]
+    cdef npy_intp n, size = 1
+    cdef int nd = <int>len(shape), lead = nd - cnp.PyArray_NDIM(a), d
+    cdef ndarray view
+    cdef bint fits = 0 <= lead and nd <= 64
+    if fits:
+        for d in range(nd):
+            n = shape[d]
+            dims[d] = cnp.PyArray_DIM(a, d - lead) if n == -1 and d >= lead else n
+            strides[d] = 0
+            if d >= lead and cnp.PyArray_DIM(a, d - lead) != 1:
+                strides[d] = cnp.PyArray_STRIDE(a, d - lead)
+                fits = fits and dims[d] == cnp.PyArray_DIM(a, d - lead)
+            fits = fits and dims[d] >= 0 and (dims[d] == 0 or size < (<npy_intp>1 << 59) // dims[d])
+            size *= dims[d] if fits and dims[d] else 1
+    if not fits:
+        raise ValueError(f"broadcast_to: shape {shape_of(a)} does not broadcast to {shape}")
+    view = new_ndarray(&PyArray_Type, nd, dims, cnp.PyArray_TYPE(a), strides, cnp.PyArray_DATA(a), 0, cnp.NPY_ARRAY_ALIGNED, NULL)
+    cnp.set_array_base(view, a)
+    return view
 
 
 expand = broadcast_to

@@ -76,7 +76,7 @@ cdef class Tensor(Value):
             if cnp.PyArray_SIZE(self.array) != 1:
                 raise RuntimeError(f"backward: this tensor has shape {shape_of(self.array)}; only for one element is the "
                                    f"gradient 1 by default, pass gradient= otherwise")
-            return ones_like(self)
+            return wrap(reshaped(one_number(1, cnp.PyArray_TYPE(self.array)), shape_of(self.array)))
         g = as_tensor(gradient)
         if not same_shape(g.array, self.array):
             raise ValueError(f"backward: gradient has shape {shape_of(g.array)}; expected {shape_of(self.array)}")
