@@ -17,4 +17,4 @@ for _ in range(3000):
     loss = (1 - a) ** 2 + 100 * (b - a**2) ** 2
     loss.backward()
     optimizer.step()
-print(f"minimum at {point.detach().numpy().round(4)}, value {loss.item():.2e}")
+print(f"minimum at {point.detach().numpy().round(2)}, value {loss.item():.2e}")

@@ -1,7 +1,7 @@
 """Pictures of training and of what was learned; each function draws on a matplotlib Axes and returns it.
 
-matplotlib comes with `pip install "fastnn[plot]"` and is imported by the first picture, not before. Without `ax`, the
-current Axes of pyplot is drawn on, as matplotlib's own functions do.
+matplotlib comes with `pip install "fastnn[plot]"` and is imported by the first picture, not before. Without `ax`, a
+new figure of pyplot is made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +18,9 @@ _LOSSES = {"loss": "training", "val_loss": "validation"}  # a History's names an
 
 
 def _axes(ax: Any, who: str) -> Any:
-    """Return `ax`, or the current Axes of pyplot."""
+    """Return `ax`, or the Axes of a new figure."""
     require("matplotlib", "plot", f"plot.{who}")
-    return require("matplotlib.pyplot", "plot", f"plot.{who}").gca() if ax is None else ax
+    return require("matplotlib.pyplot", "plot", f"plot.{who}").subplots()[1] if ax is None else ax
 
 
 def _array(values: Any, who: str, name: str, ndim: int | None = None) -> np.ndarray:
@@ -40,6 +40,14 @@ def _plain(ax: Any) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def _plain_numbers(axis: Any) -> None:
+    """Label a logarithmic axis 0.2, 0.5, 1, 100 and not 2 x 10^-1."""
+    ticker = require("matplotlib.ticker", "plot", "plot")
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
 def learning_curve(history: Any, ax: Any = None, *, reference: Mapping[str, float] | None = None) -> Any:
     """Draw the loss of each epoch, and of the validation data where there is any.
 
@@ -49,7 +57,7 @@ def learning_curve(history: Any, ax: Any = None, *, reference: Mapping[str, floa
         What `fastnn.fit` returned, or losses by name: each is a sequence of numbers, or of shape (runs, epochs), drawn
         as the mean and the range of the runs.
     ax : matplotlib Axes, optional
-        Where to draw; the current one by default.
+        Where to draw; a new figure by default.
     reference : mapping of str to float, optional
         Levels to compare with, drawn as dashed lines with their names.
 
@@ -88,6 +96,7 @@ def learning_curve(history: Any, ax: Any = None, *, reference: Mapping[str, floa
         ax.axhline(level, color=GREY, linestyle="--", linewidth=1.2, label=name)
     if positive:
         ax.set_yscale("log")
+        _plain_numbers(ax.yaxis)
     ax.set(xlabel="epoch", ylabel="loss", title="Learning curve")
     ax.legend(frameon=False)
     _plain(ax)
@@ -102,7 +111,7 @@ def predicted_against_true(true: Any, predicted: Any, ax: Any = None, *, unit: s
     true, predicted : array_like, shape (n,)
         The values.
     ax : matplotlib Axes, optional
-        Where to draw; the current one by default.
+        Where to draw; a new figure by default.
     unit : str
         What the numbers are, for the axis labels.
     log : bool
@@ -133,9 +142,14 @@ def predicted_against_true(true: Any, predicted: Any, ax: Any = None, *, unit: s
     ends = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     ax.scatter(true, predicted, s=9, color=BLUE, alpha=0.3, linewidths=0)
     ax.plot(ends, ends, color=ORANGE, linewidth=1.4, label="perfect")
+    margin = 0.03 * (ends[1] - ends[0]) or 1.0
+    limits = (ends[0] - margin, ends[1] + margin)
     if log:
         ax.set(xscale="log", yscale="log")
-    ax.set_aspect("equal", adjustable="box")
+        limits = (ends[0] / 1.1, ends[1] * 1.1)
+        _plain_numbers(ax.xaxis)
+        _plain_numbers(ax.yaxis)
+    ax.set(xlim=limits, ylim=limits)
     suffix = f" ({unit})" if unit else ""
     ax.set(xlabel=f"true{suffix}", ylabel=f"predicted{suffix}", title="Predicted against true")
     ax.legend(frameon=False, loc="upper left")
@@ -153,7 +167,7 @@ def weights(matrix: Any, names: Sequence[str] | None = None, ax: Any = None) -> 
     names : sequence of str, optional
         A name for each input.
     ax : matplotlib Axes, optional
-        Where to draw; the current one by default.
+        Where to draw; a new figure by default.
 
     Returns
     -------
@@ -188,7 +202,7 @@ def weights(matrix: Any, names: Sequence[str] | None = None, ax: Any = None) -> 
     ax.figure.colorbar(image, ax=ax, pad=0.02).outline.set_visible(False)
     ax.set_yticks(range(len(names)), names)
     ax.set_xticks([])
-    ax.set(xlabel=f"{len(matrix)} neurons of the first layer", title="Weights of the first layer")
+    ax.set(xlabel=f"{len(matrix)} neurons, by the input that moves each most", title="Weights of the first layer")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     return ax
@@ -208,7 +222,7 @@ def neuron(
     activation : callable
         Takes an array of sums and returns the outputs.
     ax : matplotlib Axes, optional
-        Where to draw; the current one by default.
+        Where to draw; a new figure by default.
     name : str
         What the activation is called.
 
@@ -238,15 +252,15 @@ def neuron(
     output = float(_array(activation(np.array([z])), "neuron", "the output").reshape(-1)[0])
     ax.set(xlim=(0, 10), ylim=(0, 6))
     ax.axis("off")
-    rows = np.linspace(5.4, 0.9, len(x)) if len(x) > 1 else np.array([3.2])
+    rows = np.linspace(5.4, 0.6, len(x)) if len(x) > 1 else np.array([3.0])
     for y, xi, wi in zip(rows, x, w):
         _wire(ax, y, xi, wi, np.abs(w).max() or 1.0)
-    _disc(ax, 4.1, 3.2, f"Σ\n{z:.4g}", 22)
-    ax.annotate(f"bias {bias:.4g}", (4.1, 2.5), (4.1, 0.7), ha="center", color=GREY, arrowprops=_arrow(GREY, 1.2))
-    ax.annotate("", (5.45, 3.2), (4.75, 3.2), arrowprops=_arrow("black", 1.4))
-    ax.annotate("", (9.25, 3.2), (8.55, 3.2), arrowprops=_arrow("black", 1.4))
-    ax.text(9.35, 3.2, f"{output:.4g}", va="center", fontsize=13, fontweight="bold")
-    _curve(ax.inset_axes([0.56, 0.3, 0.28, 0.46]), activation, z, output, name)
+    _disc(ax, 4.1, 3.0, f"Σ\n{z:.4g}", 22)
+    ax.annotate(f"bias {bias:.4g}", (4.1, 2.35), (4.1, 0.5), ha="center", color=GREY, arrowprops=_arrow(GREY, 1.2))
+    ax.annotate("", (5.3, 3.0), (4.7, 3.0), arrowprops=_arrow("black", 1.4))
+    ax.annotate("", (9.25, 3.0), (8.65, 3.0), arrowprops=_arrow("black", 1.4))
+    ax.text(9.35, 3.0, f"{output:.4g}", va="center", fontsize=13, fontweight="bold")
+    _curve(ax.inset_axes([0.54, 0.22, 0.32, 0.56]), activation, z, output, name)
     ax.set_title(_sentence(x, w, bias, name, output), fontsize=11)
     return ax
 
@@ -254,11 +268,11 @@ def neuron(
 def _sentence(x: np.ndarray, w: np.ndarray, bias: float, name: str, output: float) -> str:
     """Return "tanh(0.2·1 + 0.8·2 + 2) = 0.9", short when there are many inputs."""
     if len(x) > 4:
-        inside = "weighted sum"
+        inside = f"{w @ x + bias:.4g}"
     else:
         terms = [f"{wi:.4g}·{xi:.4g}" for wi, xi in zip(w, x)]
         inside = " + ".join([*terms, f"{bias:.4g}"]).replace("+ -", "− ")
-    return f"{name}({inside}) = {output:.2f}"
+    return f"{name}({inside}) = {output:.2f}" if name.isidentifier() else f"{name} at z = {inside} is {output:.2f}"
 
 
 def _arrow(colour: str, width: float) -> dict:
@@ -275,9 +289,9 @@ def _disc(ax: Any, x: float, y: float, text: str, size: float) -> None:
 def _wire(ax: Any, y: float, value: float, weight: float, largest: float) -> None:
     """Draw one input and its way to the sum: the thicker the larger the weight, orange up and blue down."""
     colour = ORANGE if weight > 0 else BLUE if weight < 0 else GREY
-    ax.plot([0.9, 4.1], [y, 3.2], color=colour, linewidth=0.6 + 4 * abs(weight) / largest, alpha=0.75, zorder=1)
+    ax.plot([0.9, 4.1], [y, 3.0], color=colour, linewidth=0.6 + 4 * abs(weight) / largest, alpha=0.75, zorder=1)
     box = {"boxstyle": "round,pad=0.15", "color": "white"}
-    ax.text(2.2, y + (3.2 - y) * 1.3 / 3.2, f"{weight:.4g}", ha="center", va="center", color=colour, bbox=box, zorder=2)
+    ax.text(2.2, y + (3.0 - y) * 1.3 / 3.2, f"{weight:.4g}", ha="center", va="center", color=colour, bbox=box, zorder=2)
     _disc(ax, 0.9, y, f"{value:.4g}", 15)
 
 
@@ -287,9 +301,10 @@ def _curve(ax: Any, activation: Callable, z: float, output: float, name: str) ->
     grid = np.linspace(-reach, reach, 301)
     with np.errstate(all="ignore"):
         ax.plot(grid, _array(activation(grid), "neuron", "the output"), color="black", linewidth=1.6)
-    ax.axhline(0, color=GREY, linewidth=0.6)
-    ax.axvline(0, color=GREY, linewidth=0.6)
+    ax.spines[["left", "bottom"]].set(position="zero", color=GREY)
+    ax.plot([z, z, 0], [0, output, output], color=ORANGE, linewidth=0.9, linestyle=":")
     ax.plot([z], [output], "o", color=ORANGE, markersize=8, zorder=3)
     ax.set_title(name, fontsize=10)
-    ax.tick_params(labelsize=7)
+    ax.locator_params(nbins=5)
+    ax.tick_params(labelsize=7, color=GREY, labelcolor=GREY)
     _plain(ax)

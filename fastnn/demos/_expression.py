@@ -47,8 +47,8 @@ def activation(text: str) -> Callable:
     Examples
     --------
     >>> import fastnn as fnn
-    >>> activation("max(z, 0) + 0.1 * z")(fnn.tensor([-1.0, 1.0])).numpy().round(2).tolist()
-    [-0.1, 1.1]
+    >>> activation("max(z, 0) + z / 2")(fnn.tensor([-1.0, 1.0])).tolist()
+    [-0.5, 1.5]
     """
     if text in NAMES:
         return FUNCTIONS[text]

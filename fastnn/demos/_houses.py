@@ -23,6 +23,7 @@ BATCH = 64
 COURSE = ("Gr_Liv_Area", "TotRms_AbvGrd", "Bedroom_AbvGr", "Full_Bath", "Half_Bath")
 NINE = (*COURSE, "Year_Built", "Garage_Cars", "Total_Bsmt_SF", "Lot_Area")
 FEWEST = 50  # houses a table must have
+LARGEST = 1e30  # a number in a table
 KIND = "fastnn house-prices 1"  # says in a model file what it is
 
 
@@ -47,11 +48,12 @@ def ames(columns: tuple[str, ...]) -> Table:
 
 
 def _number(text: str | None) -> float:
-    """Return a cell as a number, NaN for what is none."""
+    """Return a cell as a number, NaN for what is none or too large for the network's float32."""
     try:
-        return float(text or "")
+        value = float(text or "")
     except ValueError:
         return math.nan
+    return value if abs(value) < LARGEST else math.nan
 
 
 def from_csv(file: str, target: str) -> Table:
@@ -73,8 +75,8 @@ def from_csv(file: str, target: str) -> Table:
     if target not in names:
         raise CommandError(f"{file} has no column {target!r}; it has {', '.join(names) or 'no rows'}")
     price = np.array([_number(row[target]) for row in rows])
-    if len(rows) < FEWEST or not (np.isfinite(price) & (price > 0)).all():
-        raise CommandError(f"{file}: at least {FEWEST} rows with a positive number in {target!r} are needed")
+    if len(rows) < FEWEST or not (np.isfinite(price) & (price > 0)).all() or np.ptp(price) == 0:
+        raise CommandError(f"{file}: at least {FEWEST} rows with different positive numbers in {target!r} are needed")
     cells = {name: np.array([_number(row[name]) for row in rows]) for name in names if name != target}
     kept = {name: values for name, values in cells.items() if np.isfinite(values).all() and np.ptp(values) > 0}
     if not kept:
@@ -119,7 +121,7 @@ class PriceNet(nn.Module):
         """x: (houses, columns) -> (houses,), the logarithm of the price."""
         self.eval()
         with fnn.no_grad():
-            standardised = self(fnn.tensor(x.astype(np.float32))).numpy()[:, 0]
+            standardised = self(fnn.tensor(np.clip(x, -LARGEST, LARGEST).astype(np.float32))).numpy()[:, 0]
         mean, spread = self.log_price.tolist()
         return standardised.astype(np.float64) * spread + mean
 
@@ -138,22 +140,32 @@ def train(table: Table, rows: np.ndarray, epochs: int, seed: int, held_out=None,
 
     optimizer = optim.AdamW(net.parameters(), lr=5e-3, weight_decay=1e-2)
     steps = epochs * -(-len(rows) // BATCH)
-    history = fnn.fit(
-        net,
-        nn.MSELoss(),
-        houses(rows),
-        epochs=epochs,
-        batch_size=BATCH,
-        optimizer=optimizer,
-        schedule=optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps),
-        validation=None if held_out is None else houses(held_out),
-        best_weights=False,  # choosing weights by houses that are held out would flatter the score
-        progress=progress,
-        seed=seed,
-    )
+    try:
+        history = fnn.fit(
+            net,
+            nn.MSELoss(),
+            houses(rows),
+            epochs=epochs,
+            batch_size=BATCH,
+            optimizer=optimizer,
+            schedule=optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps),
+            validation=None if held_out is None else houses(held_out),
+            best_weights=False,  # choosing weights by houses that are held out would flatter the score
+            progress=progress,
+            seed=seed,
+        )
+    except FloatingPointError:
+        raise CommandError(
+            f"training on {table.title} led to infinite numbers: are its columns on sane scales?"
+        ) from None
     if history.interrupted:  # half a network has no honest score
         raise KeyboardInterrupt
     return net, history
+
+
+def _r2(true: np.ndarray, predicted: np.ndarray) -> float:
+    """Return the share of the variance that is explained."""
+    return 1 - float(((true - predicted) ** 2).mean() / max(true.var(), 1e-12))
 
 
 @dataclass
@@ -166,8 +178,7 @@ class Score:
 
     def r2(self, table: Table) -> float:
         """Return the share of the variance of the log price that is explained."""
-        log_price = np.log(table.price)
-        return 1 - float(((log_price - self.log_predicted) ** 2).sum() / ((log_price - log_price.mean()) ** 2).sum())
+        return _r2(np.log(table.price), self.log_predicted)
 
     def errors(self, table: Table) -> np.ndarray:
         """Return how far each price was off, in money."""
@@ -199,7 +210,7 @@ def _sklearn(seed: int) -> Callable | None:
     def answers(x: np.ndarray, y: np.ndarray, unseen: np.ndarray) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it wants more epochs than its default
-            net = MLPRegressor(HIDDEN, random_state=seed).fit(x, (y - y.mean()) / y.std())
+            net = MLPRegressor(hidden_layer_sizes=HIDDEN, random_state=seed).fit(x, (y - y.mean()) / y.std())
         return net.predict(unseen) * y.std() + y.mean()
 
     return answers
@@ -238,22 +249,20 @@ def study(table: Table, folds: int, epochs: int, seed: int, say: Callable[[str],
             start = time.perf_counter()
             result.scores[name].log_predicted[unseen] = method(x[rows], log_price[rows], x[unseen])
             result.scores[name].seconds += time.perf_counter() - start
-        part = Table(table.title, table.money, table.columns, table.x[unseen], table.price[unseen])
-        r2 = Score("fastnn", result.scores["fastnn"].log_predicted[unseen]).r2(part)
+        r2 = _r2(log_price[unseen], result.scores["fastnn"].log_predicted[unseen])
         say(f"  fold {number + 1} of {folds}: {len(rows):,} houses learned, {len(unseen):,} held out, R2 {r2:.3f}")
     return result
 
 
 def importance(net: PriceNet, x: np.ndarray, log_price: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return how much R2 is lost when a column is shuffled among the houses, (columns,); Breiman 2001."""
-    variance = log_price.var()
-    before = ((log_price - net.predict(x)) ** 2).mean()
+    before = _r2(log_price, net.predict(x))
     lost = np.zeros(x.shape[1])
     for column in range(x.shape[1]):
         for _ in range(5):
             shuffled = x.copy()
             shuffled[:, column] = rng.permutation(x[:, column])
-            lost[column] += (((log_price - net.predict(shuffled)) ** 2).mean() - before) / variance / 5
+            lost[column] += (before - _r2(log_price, net.predict(shuffled))) / 5
     return lost
 
 

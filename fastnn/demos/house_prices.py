@@ -38,7 +38,7 @@ QUESTIONS = {
     "Bedroom_AbvGr": Question("bedrooms", "bedrooms"),
     "Full_Bath": Question("bathrooms", "bathrooms"),
     "Half_Bath": Question("half-baths", "half baths"),
-    "Year_Built": Question("year", "built in"),
+    "Year_Built": Question("year", "year built"),
     "Garage_Cars": Question("garage-cars", "cars in the garage"),
     "Total_Bsmt_SF": Question("basement", "basement", " m²", FOOT2),
     "Lot_Area": Question("lot", "lot", " m²", FOOT2),
@@ -199,11 +199,14 @@ def _answer(net: _houses.PriceNet, asked: dict[str, float]) -> None:
         if not lowest[i] <= house[i] <= highest[i]:
             strange.append(f"{_label(column)} (the table: {_span(column, lowest[i], highest[i])})")
     log_price = float(net.predict(house[None])[0])
+    if not abs(log_price) < 80:
+        raise CommandError(f"no answer: the house is too far from all in the table ({', '.join(strange)})")
     low, high = (f"{net.money}{_price(log_price + shift)}" for shift in net.band.tolist())
     print(f"\nyour house: {', '.join(given) or 'the median in everything'}")
     if assumed and given:
         print(f"not given, so the median: {', '.join(assumed)}")
-    print(f"price: {net.money}{_price(log_price)}; four held-out houses in five were sold within {low} to {high}")
+    print(f"price: {net.money}{_price(log_price)}, likely {low} to {high}", end=" ")
+    print("(so near was the net for four held-out houses in five)")
     if strange:
         print(f"beware: no such house in the table, the answer is a guess: {', '.join(strange)}")
 
@@ -216,7 +219,7 @@ def _span(column: str, low: float, high: float) -> str:
 
 def _price(log_price: float) -> str:
     """Return a price rounded to three digits."""
-    price = math.exp(min(log_price, 700.0))
+    price = math.exp(log_price)
     return f"{float(f'{price:.3g}'):,.0f}"
 
 
@@ -226,6 +229,7 @@ def draw(table: _houses.Table, net: _houses.PriceNet, study: _houses.Study, file
     learning, prices, first = figure.subplots(1, 3, width_ratios=(1, 1, 1.35))
     line = 1 - study.scores["linear regression"].r2(table)
     fnn.plot.learning_curve(study.curves, learning, reference={"linear regression": line})
+    learning.set_title(f"Learning curve, mean and range of {len(study.importance)} folds")
     learning.set_ylabel("squared error of the log price\n(1 = always the mean)")
     score = study.scores["fastnn"]
     unit = f"thousand {table.money}" if table.money else "thousand"

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         out = _cli.folder(options.out)
     _explain(x, w, options.bias, activation, options.activation)
     if out is not None:
-        figure = require("matplotlib.figure", "plot", "the picture").Figure((9, 5), layout="constrained")
+        figure = require("matplotlib.figure", "plot", "the picture").Figure((9, 4.4), layout="constrained")
         axes = figure.subplots()
         fnn.plot.neuron(x, w, options.bias, lambda z: activation(fnn.tensor(z)), axes, name=options.activation)
         figure.savefig(out / PICTURE, dpi=110)
@@ -127,7 +127,10 @@ def _truth_table(net: nn.Module, gate: str, seed: int) -> int:
         raise KeyboardInterrupt
     with fnn.no_grad():
         answers = fnn.sigmoid(net(x)).numpy().reshape(-1)
+    right = 0
     for corner, answer, bit in zip(CORNERS, answers, TRUTH[gate]):
-        verdict = "right" if (answer > 0.5) == bit else "WRONG"
+        sure = abs(answer - 0.5) > 0.05
+        verdict = ("right" if (answer > 0.5) == bit else "wrong") if sure else "undecided"
+        right += verdict == "right"
         print(f"  {corner[0]:.0f} {gate} {corner[1]:.0f} = {bit}   the net says {answer:.2f}   {verdict}")
-    return int(sum((answers > 0.5) == np.array(TRUTH[gate])))
+    return right
