@@ -27,10 +27,11 @@ def _overview(prog: str) -> str:
 
 def _command(prog: str, words: Sequence[str]):
     """Return what to run for the words of the command line, wrong ones refused."""
-    parser = _cli.Parser(prog=prog, description="A small, fast neural-network package for CPUs.")
-    parser.add_argument("command", nargs="?", choices=("info", "demo"), help="what to do; nothing lists what there is")
-    parser.add_argument("words", nargs="...", metavar="...", help="the demo's name and options")
-    parser.add_argument("--version", action="store_true", help="print the version")
+    parser = _cli.Parser(prog=prog, add_help=False)
+    parser.add_argument("command", nargs="?", choices=("info", "demo"))
+    parser.add_argument("words", nargs="...")
+    parser.add_argument("-h", "--help", action="store_true")  # the overview is the help
+    parser.add_argument("--version", action="store_true")
     chosen = parser.parse_args(words)
     if chosen.version:
         from . import __version__

@@ -20,11 +20,18 @@ class CommandError(Exception):
     """Something the person at the keyboard can mend; the message is the one line they see."""
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not that a switch is off."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that complains in one line, takes no abbreviations and reads -1e-3 as a number."""
 
     def __init__(self, **settings) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **settings)
         self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf$|nan$)")
 
     def error(self, message: str) -> NoReturn:

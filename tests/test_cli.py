@@ -41,7 +41,7 @@ def test_alone_it_lists_what_there_is(capsys):
         assert word in text
 
 
-@pytest.mark.parametrize("words", [["demo"], ["demo", "--help"]])
+@pytest.mark.parametrize("words", [["demo"], ["demo", "--help"], ["--help"], ["-h"]])
 def test_demo_alone_lists_the_demos(capsys, words):
     assert main(words) == 0
     text = capsys.readouterr().out
@@ -50,7 +50,7 @@ def test_demo_alone_lists_the_demos(capsys, words):
         assert summary in text
 
 
-@pytest.mark.parametrize("words", [["--help"], ["info", "--help"], *(["demo", name, "--help"] for name in DEMOS)])
+@pytest.mark.parametrize("words", [["info", "--help"], *(["demo", name, "--help"] for name in DEMOS)])
 def test_help(capsys, words):
     with pytest.raises(SystemExit) as leaving:
         main(words)

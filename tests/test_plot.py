@@ -1,0 +1,97 @@
+"""The pictures: what is drawn where, and clear errors for what cannot be drawn."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+figure = pytest.importorskip("matplotlib.figure")
+
+
+@pytest.fixture
+def ax():
+    return figure.Figure().subplots()
+
+
+def test_learning_curve_of_a_training(ax):
+    x = np.linspace(-1, 1, 64, dtype=np.float32)[:, None]
+    net = fnn.models.MLP([1, 4, 1])
+    history = fnn.fit(net, fnn.nn.MSELoss(), (x, x), epochs=3, validation=(x, x), progress=False)
+    assert fnn.plot.learning_curve(history, ax) is ax
+    training, validation = ax.lines
+    np.testing.assert_allclose(training.get_ydata(), history["loss"])
+    np.testing.assert_allclose(validation.get_ydata(), history["val_loss"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "validation"]
+
+
+def test_learning_curve_of_several_runs(ax):
+    fnn.plot.learning_curve({"loss": [[1.0, 0.5], [3.0, 1.5]]}, ax, reference={"line": 0.7})
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2, 1])
+    assert len(ax.collections) == 1
+    assert ax.get_yscale() == "log"
+
+
+def test_losses_below_zero_are_drawn_on_a_plain_scale(ax):
+    fnn.plot.learning_curve({"loss": [0.5, -0.5]}, ax)
+    assert ax.get_yscale() == "linear"
+
+
+def test_predictions(ax):
+    fnn.plot.predicted_against_true(fnn.tensor([1.0, 2.0, 4.0]), [1.1, 1.9, 5.0], ax, unit="m", log=True)
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [[1, 1.1], [2, 1.9], [4, 5]], rtol=1e-6)
+    assert ax.get_xlim() == ax.get_ylim()
+    assert ax.get_ylabel() == "predicted (m)"
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_one_prediction(ax, value):
+    fnn.plot.predicted_against_true([value], [value], ax)
+
+
+def test_weights_are_sorted_and_named(ax):
+    fnn.plot.weights([[0.1, 2.0], [-3.0, 0.5], [1.0, 0.0]], ["a", "b"], ax)
+    np.testing.assert_array_equal(ax.images[0].get_array(), [[1.0, -3.0, 0.1], [0.0, 0.5, 2.0]])
+    assert ax.images[0].get_clim() == (-3, 3)
+
+
+def test_weights_of_a_layer_that_wants_gradients(ax):
+    fnn.plot.weights(fnn.nn.Linear(3, 5).weight, ax=ax)
+    fnn.plot.weights(np.zeros((2, 2)), ax=ax)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 12])
+def test_neuron(ax, n):
+    fnn.plot.neuron(np.arange(n), np.arange(n) - 1.5, 0.5, np.tanh, ax, name="tanh")
+    z = (np.arange(n) * (np.arange(n) - 1.5)).sum() + 0.5
+    assert f"{np.tanh(z):.4g}" in [text.get_text() for text in ax.texts]
+    fnn.plot.neuron([0.0], [0.0], 0.0, lambda z: fnn.relu(fnn.tensor(z)), ax)
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "says"),
+    [
+        (lambda ax: fnn.plot.learning_curve({}, ax), ValueError, "empty"),
+        (lambda ax: fnn.plot.learning_curve({"loss": ["a"]}, ax), ValueError, "numbers"),
+        (lambda ax: fnn.plot.predicted_against_true([1.0], [1.0, 2.0], ax), ValueError, r"\(2,\)"),
+        (lambda ax: fnn.plot.predicted_against_true([], [], ax), ValueError, "true is"),
+        (lambda ax: fnn.plot.predicted_against_true([[1.0]], [[1.0]], ax), ValueError, "axes"),
+        (lambda ax: fnn.plot.predicted_against_true(None, [1.0], ax), ValueError, "axes"),
+        (lambda ax: fnn.plot.weights([1.0, 2.0], ax=ax), ValueError, "2 axes"),
+        (lambda ax: fnn.plot.weights([[1.0, 2.0]], ["a"], ax), ValueError, "1 names"),
+        (lambda ax: fnn.plot.weights(np.zeros((0, 2)), ax=ax), ValueError, "matrix is"),
+        (lambda ax: fnn.plot.weights([[{}]], ax=ax), TypeError, "numbers"),
+        (lambda ax: fnn.plot.neuron([1.0, 2.0], [1.0], 0.0, np.tanh, ax), ValueError, r"\(1,\)"),
+        (lambda ax: fnn.plot.neuron([], [], 0.0, np.tanh, ax), ValueError, "inputs is"),
+    ],
+)
+def test_what_cannot_be_drawn(ax, draw, error, says):
+    with pytest.raises(error, match=says) as raised:
+        draw(ax)
+    assert str(raised.value).startswith("plot.")
+    assert not ax.lines
+
+
+def test_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "fastnn\[plot\]"'):
+        fnn.plot.weights([[1.0]])
