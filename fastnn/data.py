@@ -174,7 +174,7 @@ def random_split(
 
 
 def _columns(dataset: Any) -> tuple[list[np.ndarray] | None, np.ndarray | None]:
-    """Return the arrays of a data set in memory and which of their rows are meant (None: all); None, None if it is not."""
+    """Return the arrays of a data set in memory and which rows are meant (None: all); None, None if it is not."""
     rows = None
     while type(dataset) is Subset:
         rows = dataset.indices if rows is None else dataset.indices[rows]

@@ -30,7 +30,7 @@ from ._loss import MSELoss as MSELoss
 from ._loss import NLLLoss as NLLLoss
 from ._loss import SmoothL1Loss as SmoothL1Loss
 from ._module import Module as Module
-from ._module import Parameter as Parameter
+from ._parameter import Parameter as Parameter
 from .clip import clip_grad_norm_ as clip_grad_norm_
 from .clip import clip_grad_value_ as clip_grad_value_
 

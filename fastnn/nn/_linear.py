@@ -7,7 +7,8 @@ import numpy as np
 
 from .. import _ops, init
 from . import functional
-from ._module import Module, Parameter
+from ._module import Module
+from ._parameter import Parameter
 
 FUSED = ("relu", "gelu", "tanh", "sigmoid", "silu")  # done in the matmul's epilogue
 _BY_NAME = (*FUSED, "leaky_relu", "elu", "softplus", "softmax", "log_softmax")

@@ -13,27 +13,7 @@ import numpy as np
 from .._ops import Tensor
 from .._tape import no_grad
 from ._hooks import Hooks, RemovableHandle
-
-
-class Parameter(Tensor):
-    """A Tensor that a module owns and an optimizer moves.
-
-    Parameters
-    ----------
-    data : Tensor or array_like
-        The values; a Tensor or ndarray is wrapped without a copy.
-    requires_grad : bool
-        Whether gradients are wanted for it.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.Parameter(fnn.zeros(2)).requires_grad
-    True
-    """
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data, requires_grad=requires_grad)
+from ._parameter import Parameter, fitting
 
 
 class LoadResult(NamedTuple):
@@ -321,7 +301,7 @@ class Module:
         wrong = []
         for name, tensor in own.items():
             if name in state_dict:
-                value, problem = _fitting(state_dict[name], tensor)
+                value, problem = fitting(state_dict[name], tensor)
                 values[name] = value
                 if problem:
                     wrong.append(f"{name}: {problem}")
@@ -500,19 +480,3 @@ class Module:
 
     def _repr_children(self) -> list[tuple[str, "Module"]]:
         return [(name, value) for name, value in self.__dict__.items() if isinstance(value, Module)]
-
-
-def _fitting(value: Any, tensor: Tensor) -> tuple[np.ndarray | None, str]:
-    """Return `value` as an array that can be copied into `tensor`, and what is wrong with it ("" if nothing)."""
-    try:
-        array = value.data if isinstance(value, Tensor) else np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        return None, f"not an array ({error})"
-    target = tensor.data
-    if array.dtype.kind not in "fiub" or not np.can_cast(array.dtype, target.dtype, "same_kind"):
-        return None, f"dtype {target.dtype} expected, got {array.dtype}"
-    if array.shape != target.shape:
-        return None, f"shape {target.shape} expected, got {array.shape}"
-    if not target.flags.writeable:
-        return None, "its memory is read-only"
-    return array.astype(target.dtype, copy=False), ""

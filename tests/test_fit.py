@@ -1,0 +1,433 @@
+"""fit: that it is the loop it says it is, and how it ends: limits, patience, Ctrl-C, nan, resumed bit for bit."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import metrics, nn
+from fastnn._evaluate import evaluate
+from fastnn._random import get_state
+from fastnn.data import DataLoader, TensorDataset
+from fastnn.optim import lr_scheduler
+
+
+@pytest.fixture
+def data(rng):
+    x = rng.standard_normal((70, 3))
+    return x, (x[:, :1] - 2 * x[:, 1:2] + 0.1 * rng.standard_normal((70, 1)))
+
+
+def net(dropout=0.0):
+    fnn.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
+
+
+def weights(model):
+    return {name: value.data.copy() for name, value in model.state_dict().items()}
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def adam(parameters):
+    return fnn.optim.Adam(parameters, lr=0.01)
+
+
+def test_it_is_the_plain_loop(data):
+    model, twin = net(), net()
+    history = fnn.fit(model, nn.MSELoss(), data, epochs=3, batch_size=16, optimizer=adam, seed=4)
+    x, y = (fnn.tensor(a, dtype=np.float32) for a in data)
+    optimizer, order = adam(twin.parameters()), np.random.default_rng(4)
+    losses = []
+    for _ in range(3):
+        rows, total = order.permutation(70), 0.0
+        for i in range(0, 70, 16):
+            chosen = rows[i : i + 16]
+            loss = fnn.mse_loss(twin(x[chosen]), y[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(chosen)
+        losses.append(total / 70)
+    assert_equal(weights(model), weights(twin))
+    assert history.loss == pytest.approx(losses, rel=1e-12)
+    assert history["lr"] == [0.01] * 3
+    assert (history.steps, history.stopped, len(history), history.interrupted) == (15, "epochs", 3, False)
+    assert history.best_epoch == 2
+    assert not model.training
+
+
+def test_seeds_decide_and_the_generator_outside_is_left_alone(data):
+    runs = []
+    for seed in (0, 0, 1):
+        model = net(dropout=0.5)
+        before = get_state()
+        fnn.fit(model, nn.MSELoss(), data, epochs=2, seed=seed)
+        assert get_state() == before
+        runs.append(weights(model))
+    assert_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0]["0.weight"], runs[2]["0.weight"])
+    model = net(dropout=0.5)
+    before = get_state()
+    fnn.fit(model, nn.MSELoss(), data, epochs=1, seed=None)
+    assert get_state() != before
+
+
+def test_threads_change_no_bit(data):
+    runs = []
+    before = fnn.get_num_threads()
+    try:
+        for n in (1, 2):
+            fnn.set_num_threads(n)
+            model = net(dropout=0.3)
+            fnn.fit(model, nn.MSELoss(), data, epochs=3, clip_norm=0.5)
+            runs.append(weights(model))
+    finally:
+        fnn.set_num_threads(before)
+    assert_equal(*runs)
+
+
+def test_kinds_of_data(data):
+    x, y = data[0].astype(np.float32), data[1].astype(np.float32)
+    batches = [(x[:35], y[:35]), (x[35:], y[35:])]
+    for source, steps in [
+        ((x, y), 3),
+        ((fnn.tensor(x), fnn.tensor(y)), 3),
+        (TensorDataset(x, y), 3),
+        (DataLoader((x, y), batch_size=10), 7),
+        (batches, 2),
+    ]:
+        assert fnn.fit(net(), nn.MSELoss(), source, epochs=1).steps == steps
+
+    class Two(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(fnn.zeros(1))
+
+        def forward(self, a, b=None):
+            return (a if b is None else a + b) * self.w
+
+    fnn.fit(Two(), nn.MSELoss(), (x, x, x), epochs=1)
+    fnn.fit(Two(), lambda out: (out - 1.0).square().mean(), x, epochs=1)
+
+    def endless():
+        while True:
+            yield x[:8], y[:8]
+
+    assert fnn.fit(net(), nn.MSELoss(), endless(), steps=5).steps == 5
+
+
+def test_metrics_and_validation(data):
+    x, y = data
+    history = fnn.fit(
+        net(), nn.MSELoss(), (x[:50], y[:50]), epochs=3, validation=(x[50:], y[50:]), metrics={"r2": metrics.r2}
+    )
+    assert set(history) == {"loss", "lr", "val_loss", "val_r2"}
+    assert all(len(history[name]) == 3 for name in history)
+    model = net()
+    history = fnn.fit(model, nn.MSELoss(), (x, y), epochs=2, validation=0.3, metrics={"mae": metrics.mae})
+    assert history.steps == 2 * math.ceil(49 / 32)
+    history = fnn.fit(net(), nn.MSELoss(), (x, y), epochs=2, metrics={"mae": metrics.mae})
+    assert set(history) == {"loss", "lr", "mae"}
+    found = evaluate(model, nn.MSELoss(), (x, y), {"mae": metrics.mae}, batch_size=13)
+    out = model(fnn.tensor(x, dtype=np.float32)).data
+    assert found["loss"] == pytest.approx(np.mean((out - y) ** 2), rel=1e-5)
+    assert found["mae"] == pytest.approx(np.mean(np.abs(out - y)), rel=1e-5)
+    assert not model.training
+
+
+def test_classes():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 2))
+    model = nn.Sequential(nn.Linear(2, 16, activation="relu"), nn.Linear(16, 2))
+    history = fnn.fit(
+        model, nn.CrossEntropyLoss(), (x, (x[:, 0] * x[:, 1] > 0).astype(int)), epochs=60, optimizer=adam,
+        validation=0.2, metrics={"accuracy": metrics.accuracy},
+    )  # fmt: skip
+    assert max(history.val_accuracy) > 0.9
+
+
+def test_patience_and_best_weights(data):
+    x, y = data
+    model = net()
+    kept = []
+    history = fnn.fit(
+        model, nn.MSELoss(), (x[:40], y[:40]), epochs=500, validation=(x[40:], y[40:]), patience=3,
+        optimizer=lambda p: fnn.optim.Adam(p, lr=0.3), callbacks=[lambda s: kept.append(weights(s.model))],
+    )  # fmt: skip
+    assert history.stopped == "patience"
+    assert len(history) < 500
+    assert history.best_epoch == int(np.argmin(history.val_loss)) == len(history) - 1 - 3
+    assert_equal(weights(model), kept[history.best_epoch])
+    last = net()
+    fnn.fit(last, nn.MSELoss(), (x[:40], y[:40]), epochs=len(history), validation=(x[40:], y[40:]), best_weights=False,
+            optimizer=lambda p: fnn.optim.Adam(p, lr=0.3))  # fmt: skip
+    assert_equal(weights(last), kept[-1])
+
+
+def test_schedules_step_as_they_declare(data):
+    per_epoch = fnn.fit(net(), nn.MSELoss(), data, epochs=3, schedule=lambda o: lr_scheduler.ExponentialLR(o, 0.5))
+    assert per_epoch.lr == pytest.approx([1e-3, 5e-4, 2.5e-4])
+    model = net()
+    optimizer = adam(model.parameters())
+    one_cycle = lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=9)
+    fnn.fit(model, nn.MSELoss(), data, epochs=3, optimizer=optimizer, schedule=one_cycle)
+    assert one_cycle.last_epoch == 9
+    plateau = fnn.fit(
+        net(), lambda p, y: (p * 0).sum() + 1.0, data, epochs=4,
+        schedule=lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0),
+    )  # fmt: skip
+    assert plateau.lr == [1e-3, 1e-3, 5e-4, 2.5e-4]
+
+
+def test_clip_norm(data):
+    model, twin = net(), net()
+    for m, clip in ((model, 1e-3), (twin, None)):
+        before = weights(m)
+        fnn.fit(m, nn.MSELoss(), data, steps=1, clip_norm=clip, optimizer=lambda p: fnn.optim.SGD(p, lr=1.0))
+        moved = math.sqrt(sum(((weights(m)[k] - before[k]) ** 2).sum() for k in before))
+        assert moved == pytest.approx(1e-3, rel=1e-2) if clip else moved > 0.1
+
+
+def test_callbacks_stop(data):
+    seen = []
+
+    def each_step(state):
+        seen.append((state.epoch, state.step, state.loss))
+        return state.step == 5
+
+    each_step.per = "step"
+    history = fnn.fit(net(), nn.MSELoss(), data, epochs=9, callbacks=[each_step])
+    assert [s[:2] for s in seen] == [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5)]
+    assert (history.stopped, history.steps, len(history)) == ("callback", 5, 2)
+    history = fnn.fit(net(), nn.MSELoss(), data, epochs=9, callbacks=[lambda s: len(s.history) == 3])
+    assert (history.stopped, len(history)) == ("callback", 3)
+
+
+# ----- nan -----
+
+
+def test_nan_names_the_step_and_leaves_the_best_weights(data):
+    model = net()
+    kept = []
+
+    def loss(prediction, target):
+        out = fnn.mse_loss(prediction, target)
+        return out * math.nan if len(kept) == 2 else out
+
+    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 7 \(epoch 3, batch 1\)"):
+        fnn.fit(model, loss, data, epochs=9, callbacks=[lambda s: kept.append(weights(s.model))])
+    assert_equal(weights(model), kept[1])
+    before = weights(model)
+    with pytest.raises(FloatingPointError, match="the loss is inf in step 1"):
+        fnn.fit(model, lambda p, y: (p / 0.0).abs().sum(), data, epochs=1)
+    assert_equal(weights(model), before)
+
+
+# ----- checkpoints -----
+
+
+def run(tmp_path, data, model, **options):
+    options |= {"optimizer": adam, "schedule": lambda o: lr_scheduler.ExponentialLR(o, 0.9), "validation": 0.2}
+    return fnn.fit(model, nn.MSELoss(), data, checkpoint=tmp_path / "checkpoint", batch_size=8, seed=3, **options)
+
+
+@pytest.mark.parametrize("stop", [{"epochs": 2}, {"steps": 10}, {"steps": 14}])
+def test_resuming_goes_on_bit_for_bit(stop, data, tmp_path):
+    whole = net(dropout=0.4)
+    (tmp_path / "whole").mkdir()
+    expected = run(tmp_path / "whole", data, whole, epochs=5)
+    first = net(dropout=0.4)
+    run(tmp_path, data, first, **stop)
+    fnn.manual_seed(99)  # another process
+    second = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, 1))
+    history = run(tmp_path, data, second, epochs=5, resume=True)
+    assert_equal(weights(second), weights(whole))
+    assert history.records == expected.records
+    assert history.best_epoch == expected.best_epoch
+    again = run(tmp_path, data, second, epochs=5, resume=True)  # nothing is left to do
+    assert again.records == expected.records
+    assert_equal(weights(second), weights(whole))
+
+
+@pytest.mark.parametrize("own_seed", [None, 5])
+def test_resuming_with_a_loader(own_seed, data, tmp_path):
+    x, y = (a.astype(np.float32) for a in data)
+    results = []
+    for steps in ([20], [7, 20]):
+        path = tmp_path / str(len(steps))
+        for limit in steps:
+            model = net(dropout=0.4)
+            loader = DataLoader((x, y), batch_size=8, shuffle=True, seed=own_seed)
+            fnn.fit(model, nn.MSELoss(), loader, steps=limit, checkpoint=path, resume=True)
+        results.append(weights(model))
+    assert_equal(*results)
+
+
+def test_checkpoints_that_do_not_fit(data, tmp_path):
+    path = tmp_path / "checkpoint"
+    fnn.save({"a": 1}, path)
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path, resume=True)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(fnn.FormatError):
+        fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path, resume=True)
+    fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match="without a schedule"):
+        fnn.fit(net(), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True,
+                schedule=lambda o: lr_scheduler.ExponentialLR(o, 0.9))  # fmt: skip
+    with pytest.raises(ValueError, match="does not fit"):
+        fnn.fit(nn.Linear(3, 1), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True)
+
+
+# ----- Ctrl-C -----
+
+INTERRUPTED = """
+import os, signal, sys
+import numpy as np
+import fastnn as fnn
+from fastnn import nn
+before = signal.getsignal(signal.SIGINT)
+model = nn.Linear(3, 1)
+def press(state):
+    if state.step == 5:
+        os.kill(os.getpid(), signal.SIGINT)
+        if sys.argv[1] == "twice":
+            os.kill(os.getpid(), signal.SIGINT)
+press.per = "step"
+x = np.ones((64, 3), np.float32)
+history = fnn.fit(model, nn.MSELoss(), (x, x[:, :1]), epochs=100, batch_size=8, callbacks=[press],
+                  checkpoint=sys.argv[2])
+assert signal.getsignal(signal.SIGINT) is before
+print(history.interrupted, history.steps, len(history), fnn.load(sys.argv[2])["batch"])
+"""
+
+
+def interrupted(how, tmp_path):
+    return subprocess.run(
+        [sys.executable, "-P", "-c", INTERRUPTED, how, str(tmp_path / "checkpoint")],
+        capture_output=True, text=True, timeout=60, cwd=tmp_path,
+    )  # fmt: skip
+
+
+def test_ctrl_c_stops_after_the_step(tmp_path):
+    done = interrupted("once", tmp_path)
+    assert done.stdout == "True 5 0 5\n", done.stderr
+    assert done.returncode == 0
+
+
+def test_a_second_ctrl_c_raises(tmp_path):
+    done = interrupted("twice", tmp_path)
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.returncode != 0
+
+
+def test_the_handler_is_put_back_whatever_happens(data):
+    before = signal.getsignal(signal.SIGINT)
+
+    def fail(state):
+        assert signal.getsignal(signal.SIGINT) is not before
+        raise RuntimeError("from a callback")
+
+    with pytest.raises(RuntimeError, match="from a callback"):
+        fnn.fit(net(), nn.MSELoss(), data, epochs=1, callbacks=[fail])
+    assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+    try:
+        fnn.fit(net(), nn.MSELoss(), data, epochs=1,
+                callbacks=[lambda s: os.kill(os.getpid(), signal.SIGINT)])  # fmt: skip
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_train_too(data):
+    result = []
+    thread = threading.Thread(target=lambda: result.append(fnn.fit(net(), nn.MSELoss(), data, epochs=2)))
+    thread.start()
+    thread.join()
+    assert len(result[0]) == 2
+
+
+# ----- progress and bad arguments -----
+
+
+def test_silent_without_a_terminal_and_lines_when_asked(data, capfd):
+    fnn.fit(net(), nn.MSELoss(), data, epochs=3)
+    fnn.fit(net(), nn.MSELoss(), data, epochs=3, progress=False)
+    assert capfd.readouterr() == ("", "")
+    fnn.fit(net(), nn.MSELoss(), data, epochs=3, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "step 9/9: epoch 3/3 · loss" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("without", [(), ("rich",), ("rich", "tqdm")])
+def test_bars_on_a_terminal(without, data, monkeypatch, capfd):
+    for name in without:
+        monkeypatch.setitem(sys.modules, name, None)
+    if without == ("rich",):
+        pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    fnn.fit(net(), nn.MSELoss(), data, epochs=3)
+    err = capfd.readouterr().err
+    assert "9/9" in err
+    assert "epoch 3/3" in err
+
+
+def test_history_plots(data, monkeypatch):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    history = fnn.fit(net(), nn.MSELoss(), data, epochs=3, validation=0.2)
+    _, ax = plt.subplots()
+    assert history.plot(ax) is ax
+    assert len(ax.lines) >= 2
+    plt.close("all")
+    with pytest.raises(AttributeError, match="it has loss, lr, val_loss"):
+        history.accuracy  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({}, ValueError, "epochs or steps"),
+        ({"epochs": -1}, ValueError, "epochs"),
+        ({"epochs": 1.5}, ValueError, "epochs"),
+        ({"steps": True}, ValueError, "steps"),
+        ({"epochs": 1, "patience": -1}, ValueError, "patience"),
+        ({"epochs": 1, "clip_norm": 0}, ValueError, "clip_norm"),
+        ({"epochs": 1, "validation": 1.5}, ValueError, "fraction"),
+        ({"epochs": 1, "validation": 3}, TypeError, "validation must be"),
+        ({"epochs": 1, "batch_size": 0}, ValueError, "batch_size"),
+        ({"epochs": 1, "optimizer": lambda p: 3}, TypeError, "expected an Optimizer"),
+        ({"epochs": 1, "schedule": lambda o: 3}, TypeError, "scheduler"),
+        ({"epochs": 1, "metrics": {"loss": metrics.mae}}, ValueError, "must not be called loss"),
+        ({"epochs": 1, "metrics": {"m": 3}}, TypeError, "m must be callable"),
+        ({"epochs": 1, "callbacks": [3]}, TypeError, "callback"),
+        ({"epochs": 1, "resume": True}, ValueError, "checkpoint"),
+        ({"epochs": 1, "progress": "yes"}, TypeError, "progress"),
+        ({"epochs": 1, "seed": "x"}, TypeError, "seed"),
+        ({"epochs": 1, "data": iter(())}, ValueError, "no batch"),
+        ({"epochs": 1, "data": 3}, TypeError, "data must be"),
+        ({"epochs": 1, "data": (np.zeros((3, 3)), np.zeros(4))}, ValueError, "lengths"),
+        ({"epochs": 1, "data": {"x": 1}}, TypeError, "data must be"),
+        ({"epochs": 1, "loss": 3}, TypeError, "loss must be callable"),
+        ({"epochs": 1, "model": lambda x: x}, TypeError, "Module"),
+    ],
+)
+def test_bad_arguments(options, error, match, data):
+    model = net()
+    before = weights(model)
+    options = {"model": model, "loss": nn.MSELoss(), "data": data, **options}
+    with pytest.raises(error, match=match):
+        fnn.fit(options.pop("model"), options.pop("loss"), options.pop("data"), **options)
+    assert_equal(weights(model), before)

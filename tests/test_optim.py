@@ -1,0 +1,403 @@
+"""Optimizers and schedules against PyTorch, step by step, and against frozen numbers where it is not installed."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn.optim import lr_scheduler
+
+SHAPES = [(3, 4), (5,), (), (17, 3)]
+
+CASES = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
+    ("Adam", {"lr": 0.01}),
+    ("Adam", {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    ("AdamW", {"lr": 0.01}),
+    ("AdamW", {"lr": 0.01, "weight_decay": 0.5}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01, "alpha": 0.9, "weight_decay": 0.1, "momentum": 0.5, "centered": True}),
+    ("RMSprop", {"lr": 0.01, "centered": True, "maximize": True}),
+]
+IDS = [f"{name}-{i}" for i, (name, _) in enumerate(CASES)]
+
+
+def twins(dtype=np.float64, seed=0):
+    """The same parameters for fastnn and PyTorch."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    values = [rng.standard_normal(s).astype(dtype) for s in SHAPES]
+    return [fnn.tensor(v, requires_grad=True) for v in values], [torch.tensor(v, requires_grad=True) for v in values]
+
+
+def give_gradients(ours, theirs, rng, missing=()):
+    torch = pytest.importorskip("torch")
+    for i, (a, b) in enumerate(zip(ours, theirs)):
+        g = np.asarray(rng.standard_normal(a.shape), a.dtype)
+        a.grad = None if i in missing else fnn.tensor(g)
+        b.grad = None if i in missing else torch.tensor(g)
+
+
+def assert_same(ours, theirs, rtol=1e-12):
+    for a, b in zip(ours, theirs):
+        np.testing.assert_allclose(a.data, b.detach().numpy(), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_steps_are_pytorchs(name, options, rng):
+    torch = pytest.importorskip("torch")
+    ours, theirs = twins()
+    a, b = getattr(fnn.optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for _ in range(6):
+        give_gradients(ours, theirs, rng)
+        a.step()
+        b.step()
+        assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_parameters_left_out_keep_their_own_count(name, options, rng):
+    torch = pytest.importorskip("torch")
+    ours, theirs = twins()
+    a, b = getattr(fnn.optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for missing in [(1,), (), (0, 1), (0, 1, 2, 3), (3,), (), ()]:
+        give_gradients(ours, theirs, rng, missing)
+        a.step()
+        b.step()
+        assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_state_travels_both_ways(name, options, rng):
+    torch = pytest.importorskip("torch")
+    ours, theirs = twins()
+    a, b = getattr(fnn.optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+    for missing in [(), (2,), ()]:
+        give_gradients(ours, theirs, rng, missing)
+        a.step()
+        b.step()
+    fresh, _ = twins()
+    for p, q in zip(fresh, ours):
+        p.data = q.data.copy()
+    c = getattr(fnn.optim, name)(fresh, lr=5.0)
+    c.load_state_dict(b.state_dict())  # PyTorch's state
+    for _ in range(2):
+        give_gradients(ours, theirs, rng)
+        for p, q in zip(fresh, ours):
+            p.grad = q.grad.clone()
+        a.step()
+        b.step()
+        c.step()
+        assert_same(ours, theirs)
+        assert_same(fresh, theirs)
+    d = getattr(fnn.optim, name)(fresh, lr=5.0)
+    d.load_state_dict(a.state_dict())
+    assert d.param_groups[0]["lr"] == options["lr"]
+    for key, values in a.state_dict()["state"].items():
+        for entry, value in values.items():
+            np.testing.assert_array_equal(np.asarray(d.state_dict()["state"][key][entry]), np.asarray(value))
+
+
+def test_state_dict_has_pytorchs_layout(rng):
+    torch = pytest.importorskip("torch")
+    ours, theirs = twins()
+    a = fnn.optim.Adam([{"params": ours[:2], "lr": 0.5}, {"params": ours[2:]}])
+    b = torch.optim.Adam([{"params": theirs[:2], "lr": 0.5}, {"params": theirs[2:]}])
+    assert a.state_dict()["state"] == {}
+    give_gradients(ours, theirs, rng, missing=(1,))
+    a.step()
+    b.step()
+    assert_same(ours, theirs)
+    mine, his = a.state_dict(), b.state_dict()
+    assert list(mine["state"]) == sorted(his["state"])
+    for key in mine["state"]:
+        assert set(mine["state"][key]) == set(his["state"][key])
+    for g, h in zip(mine["param_groups"], his["param_groups"]):
+        assert g["params"] == h["params"]
+        assert {k: h[k] for k in g} == g
+    theirs_again = torch.optim.Adam([{"params": theirs[:2]}, {"params": theirs[2:]}])
+    theirs_again.load_state_dict(
+        {
+            **his,
+            "state": {
+                k: {n: torch.tensor(float(v)) if n == "step" else torch.tensor(v.data) for n, v in s.items()}
+                for k, s in mine["state"].items()
+            },
+        }
+    )
+    give_gradients(ours, theirs, rng)
+    a.step()
+    theirs_again.step()
+    assert_same(ours, theirs)
+
+
+def test_float32_and_mixed_dtypes(rng):
+    values = [np.ones(5, np.float32), np.ones(3, np.float64)]
+    params = [fnn.tensor(v, requires_grad=True) for v in values]
+    optimizer = fnn.optim.Adam(params, lr=0.1)
+    for _ in range(3):
+        for p in params:
+            p.grad = fnn.ones(*p.shape, dtype=p.dtype)
+        optimizer.step()
+    for p in params:
+        np.testing.assert_allclose(p.data, 0.7, rtol=1e-6)
+
+
+FORMULAS = {"SGD": {"lr": 0.1, "momentum": 0.5}, "Adam": {"lr": 0.1}, "RMSprop": {"lr": 0.1}}
+
+
+def by_formula(name, x=1.0):
+    """Ten steps on x**4 / 4 + x by the formulas of the papers."""
+    m = v = 0.0
+    for t in range(1, 11):
+        g = x**3 + 1
+        if name == "SGD":
+            m = 0.5 * m + g
+            x -= 0.1 * m
+        elif name == "Adam":
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            x -= 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        else:
+            v = 0.99 * v + 0.01 * g * g
+            x -= 0.1 * g / (math.sqrt(v) + 1e-8)
+    return x
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_steps_are_those_of_the_formulas(name):
+    x = fnn.tensor(1.0, dtype=np.float64, requires_grad=True)
+    optimizer = getattr(fnn.optim, name)([x], **FORMULAS[name])
+    for _ in range(10):
+        optimizer.zero_grad()
+        (x**4 / 4 + x).backward()
+        optimizer.step()
+    assert x.item() == pytest.approx(by_formula(name), rel=1e-12)
+
+
+def test_closure_and_zero_grad():
+    x = fnn.tensor([2.0], requires_grad=True)
+    optimizer = fnn.optim.SGD([x], lr=0.25)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (x * x).sum()
+        loss.backward()
+        return loss
+
+    with fnn.no_grad():  # the closure records all the same
+        assert optimizer.step(closure).item() == 4.0
+    assert x.item() == 1.0
+    optimizer.zero_grad(set_to_none=False)
+    assert x.grad.item() == 0.0
+    optimizer.zero_grad()
+    assert x.grad is None
+    optimizer.step()
+    assert x.item() == 1.0
+
+
+def test_parameter_groups():
+    a, b = fnn.zeros(1, requires_grad=True), fnn.zeros(1, requires_grad=True)
+    optimizer = fnn.optim.SGD([{"params": a, "lr": 1.0}, {"params": [b]}], lr=0.5)
+    for p in (a, b):
+        p.grad = fnn.ones(1)
+    optimizer.step()
+    assert (a.item(), b.item()) == (-1.0, -0.5)
+    optimizer.param_groups[1]["lr"] = 2.0
+    optimizer.step()
+    assert (a.item(), b.item()) == (-2.0, -2.5)
+    assert "lr: 2.0" in repr(optimizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"lr": -1.0}),
+        ("SGD", {"lr": math.nan}),
+        ("SGD", {"momentum": -0.1}),
+        ("SGD", {"nesterov": True}),
+        ("Adam", {"betas": (1.0, 0.9)}),
+        ("Adam", {"betas": (0.9, -0.1)}),
+        ("Adam", {"eps": -1e-8}),
+        ("AdamW", {"weight_decay": -1.0}),
+        ("RMSprop", {"alpha": -0.5}),
+        ("RMSprop", {"lr": math.inf}),
+    ],
+)
+def test_bad_hyperparameters(name, options):
+    with pytest.raises(ValueError, match=name):
+        getattr(fnn.optim, name)([fnn.zeros(1, requires_grad=True)], **options)
+
+
+def test_bad_parameters():
+    w = fnn.zeros(2, requires_grad=True)
+    for bad in (w, "w", {"params": [w]}, {w}):
+        with pytest.raises(TypeError, match="fixed order"):
+            fnn.optim.SGD(bad, lr=0.1)
+    with pytest.raises(ValueError, match="empty"):
+        fnn.optim.SGD([], lr=0.1)
+    with pytest.raises(TypeError, match="must be Tensors, got int"):
+        fnn.optim.SGD([3], lr=0.1)
+    with pytest.raises(ValueError, match="leaf"):
+        fnn.optim.SGD([w * 2], lr=0.1)
+    with pytest.raises(ValueError, match="leaf Tensors of floats"):
+        fnn.optim.SGD([fnn.tensor([1])], lr=0.1)
+    with pytest.raises(ValueError, match="given twice"):
+        fnn.optim.SGD([w, w], lr=0.1)
+    with pytest.raises(ValueError, match="given twice"):
+        fnn.optim.SGD([{"params": [w]}, {"params": [w]}], lr=0.1)
+    with pytest.raises(TypeError, match="unknown hyperparameters betas"):
+        fnn.optim.SGD([{"params": [w], "betas": 3}], lr=0.1)
+    with pytest.raises(TypeError, match="number"):
+        fnn.optim.SGD([w], lr="0.1")
+    with pytest.raises(TypeError, match="pair"):
+        fnn.optim.Adam([w], betas=0.9)
+
+
+def test_bad_state_is_refused_untouched(rng):
+    w = fnn.tensor(np.ones(3), requires_grad=True)
+    optimizer = fnn.optim.Adam([w])
+    w.grad = fnn.tensor(np.ones(3))
+    optimizer.step()
+    good = optimizer.state_dict()
+    group = good["param_groups"][0]
+    for bad in (
+        {},
+        {"state": {}, "param_groups": []},
+        {"state": {}, "param_groups": [{**group, "params": [0, 1]}]},
+        {"state": {}, "param_groups": [{**group, "lr": -1.0}]},
+        {"state": {}, "param_groups": [{**group, "amsgrad": True}]},
+        {"state": {0: {"step": 3}}, "param_groups": [group]},
+        {"state": {0: {**good["state"][0], "exp_avg": np.ones(4)}}, "param_groups": [group]},
+        {"state": {0: {**good["state"][0], "step": -1}}, "param_groups": [group]},
+    ):
+        with pytest.raises(ValueError, match=r"load_state_dict|Adam"):
+            optimizer.load_state_dict(bad)
+    assert optimizer.state_dict()["state"][0]["step"] == 1
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+
+
+# ----- schedules -----
+
+
+SCHEDULES = [
+    ("StepLR", {"step_size": 3, "gamma": 0.5}),
+    ("MultiStepLR", {"milestones": [2, 2, 5], "gamma": 0.5}),
+    ("ExponentialLR", {"gamma": 0.9}),
+    ("CosineAnnealingLR", {"T_max": 7, "eta_min": 0.01}),
+    ("LambdaLR", {"lr_lambda": lambda step: 1 / (1 + step)}),
+    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 25}),
+    (
+        "OneCycleLR",
+        {"max_lr": 1.0, "epochs": 5, "steps_per_epoch": 5, "three_phase": True, "anneal_strategy": "linear"},
+    ),
+    ("OneCycleLR", {"max_lr": [1.0, 2.0], "total_steps": 25, "pct_start": 0.1, "cycle_momentum": False}),
+]
+
+
+def both(name, options, optimizer="SGD", **more):
+    torch = pytest.importorskip("torch")
+    ours, theirs = twins()
+    groups = [{"params": ours[:1], "lr": 0.3}, {"params": ours[1:]}]
+    his = [{"params": theirs[:1], "lr": 0.3}, {"params": theirs[1:]}]
+    a, b = getattr(fnn.optim, optimizer)(groups, lr=0.1, **more), getattr(torch.optim, optimizer)(his, lr=0.1, **more)
+    return (
+        getattr(lr_scheduler, name)(a, **options),
+        getattr(torch.optim.lr_scheduler, name)(b, **options),
+        a.param_groups,
+        b.param_groups,
+    )
+
+
+def assert_groups(ours, theirs):
+    for g, h in zip(ours, theirs):
+        for key in ("lr", "momentum", "betas"):
+            if key in g:
+                np.testing.assert_allclose(g[key], h[key], rtol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize(("name", "options"), SCHEDULES)
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
+def test_schedules_are_pytorchs(name, options, optimizer):
+    ours, theirs, mine, his = both(name, options, optimizer, **({"momentum": 0.9} if optimizer == "SGD" else {}))
+    assert_groups(mine, his)
+    for _ in range(24):
+        ours.step()
+        theirs.step()
+        assert_groups(mine, his)
+        np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+def test_plateau_is_pytorchs(mode, threshold_mode, rng):
+    options = {"mode": mode, "factor": 0.5, "patience": 2, "threshold": 0.01, "threshold_mode": threshold_mode,
+               "cooldown": 1, "min_lr": [0.02, 0.005]}  # fmt: skip
+    ours, theirs, mine, his = both("ReduceLROnPlateau", options)
+    for value in rng.standard_normal(40).cumsum():
+        ours.step(value)
+        theirs.step(value)
+        assert_groups(mine, his)
+
+
+@pytest.mark.parametrize(("name", "options"), [*SCHEDULES, ("ReduceLROnPlateau", {"patience": 1})])
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
+def test_schedules_resume(name, options):
+    def make():
+        w = [fnn.zeros(1, requires_grad=True), fnn.zeros(1, requires_grad=True)]
+        optimizer = fnn.optim.SGD([{"params": w[:1]}, {"params": w[1:]}], lr=0.1, momentum=0.9)
+        return optimizer, getattr(lr_scheduler, name)(optimizer, **options)
+
+    def step(schedule):
+        schedule.step(1.0) if name == "ReduceLROnPlateau" else schedule.step()
+
+    a, schedule = make()
+    for _ in range(5):
+        step(schedule)
+    b, other = make()
+    b.load_state_dict(a.state_dict())
+    other.load_state_dict(schedule.state_dict())
+    for _ in range(10):
+        step(schedule)
+        step(other)
+        assert [g["lr"] for g in a.param_groups] == [g["lr"] for g in b.param_groups]
+    with pytest.raises(ValueError, match="load_state_dict"):
+        other.load_state_dict({"what": 1})
+
+
+def test_one_cycle_frozen_numbers():
+    optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
+    schedule = lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=4, pct_start=0.5)
+    rates, momenta = [], []
+    for _ in range(4):
+        rates.append(optimizer.param_groups[0]["lr"])
+        momenta.append(optimizer.param_groups[0]["momentum"])
+        schedule.step()
+    np.testing.assert_allclose(rates, [0.04, 1.0, 0.500002, 4e-6], rtol=1e-12)
+    np.testing.assert_allclose(momenta, [0.95, 0.85, 0.9, 0.95], rtol=1e-12)
+    with pytest.raises(ValueError, match="step 5 of a cycle of 4"):
+        schedule.step()
+
+
+def test_schedule_arguments_are_checked():
+    optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1)
+    for make, match in [
+        (lambda: lr_scheduler.StepLR(optimizer, 0), "step_size"),
+        (lambda: lr_scheduler.CosineAnnealingLR(optimizer, 0), "T_max"),
+        (lambda: lr_scheduler.ExponentialLR(optimizer, 0.9, per="batch"), "per"),
+        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0), "total_steps"),
+        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0, 10, anneal_strategy="sine"), "anneal"),
+        (lambda: lr_scheduler.OneCycleLR(optimizer, [1.0, 2.0], 10), "max_lr"),
+        (lambda: lr_scheduler.OneCycleLR(fnn.optim.RMSprop([{"params": fnn.zeros(1)}]), 1.0, 0), "total_steps"),
+        (lambda: lr_scheduler.LambdaLR(optimizer, [lambda s: 1.0] * 2), "one per group"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, factor=1.0), "factor"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, mode="mid"), "mode"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            make()
+    with pytest.raises(TypeError, match="Optimizer"):
+        lr_scheduler.StepLR([0.1], 1)
