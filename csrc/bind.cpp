@@ -50,7 +50,8 @@ static Array normalised(PyArrayObject* array, int requirements) {
         Py_INCREF(array);
         return Array(reinterpret_cast<PyObject*>(array));
     }
-    PyObject* copy = PyArray_FromArray(array, PyArray_DescrFromType(PyArray_TYPE(array)), wanted | NPY_ARRAY_ENSUREARRAY);
+    PyObject* copy =
+        PyArray_FromArray(array, PyArray_DescrFromType(PyArray_TYPE(array)), wanted | NPY_ARRAY_ENSUREARRAY);
     if (!copy) throw py::error_already_set();
     return Array(copy);
 }
@@ -82,12 +83,12 @@ Array given_output(const char* who, py::handle out, DType dtype, int ndim, const
     if (out.is_none()) return Array();
     PyArrayObject* array = as_float_array(who, "out", out, nullptr);
     if (PyArray_TYPE(array) != (dtype == F32 ? NPY_FLOAT : NPY_DOUBLE))
-        refuse(PyExc_TypeError, "%s: out is %S; expected %s", who, PyArray_DESCR(array), dtype == F32 ? "float32" : "float64");
+        refuse(PyExc_TypeError, "%s: out is %S; expected %s", who, PyArray_DESCR(array),
+               dtype == F32 ? "float32" : "float64");
     if (PyArray_NDIM(array) != ndim || !std::equal(shape, shape + ndim, PyArray_DIMS(array)))
         refuse(PyExc_ValueError, "%s: out is %s; expected %s", who,
                shape_text(PyArray_NDIM(array), PyArray_DIMS(array)).c_str(), shape_text(ndim, shape).c_str());
-    if (!PyArray_ISBEHAVED(array))
-        refuse(PyExc_ValueError, "%s: out is read-only, unaligned or byte-swapped", who);
+    if (!PyArray_ISBEHAVED(array)) refuse(PyExc_ValueError, "%s: out is read-only, unaligned or byte-swapped", who);
     Py_INCREF(array);
     return Array(reinterpret_cast<PyObject*>(array));
 }
@@ -102,7 +103,8 @@ Array dense_output(const char* who, py::handle out, DType dtype, int ndim, const
 Array in_place(const char* who, const char* name, py::handle x, const Array* like) {
     PyArrayObject* array = as_float_array(who, name, x, like);
     if (!PyArray_ISCARRAY(array))
-        refuse(PyExc_ValueError, "%s: an array of %s is read-only, unaligned, byte-swapped or not C-contiguous", who, name);
+        refuse(PyExc_ValueError, "%s: an array of %s is read-only, unaligned, byte-swapped or not C-contiguous", who,
+               name);
     Py_INCREF(array);
     return Array(reinterpret_cast<PyObject*>(array));
 }
@@ -145,7 +147,8 @@ static std::vector<std::string> names(bool all) {
 static void use_isa_named(const std::string& name, const char* who) {
     const Isa* isa = find_isa(name.c_str());
     if (!isa || !isa->runs_here())
-        throw std::invalid_argument(std::string(who) + " is '" + name + "'; what runs here is " + names_that_run_here());
+        throw std::invalid_argument(std::string(who) + " is '" + name + "'; what runs here is " +
+                                    names_that_run_here());
     use_isa(*isa);
 }
 

@@ -51,8 +51,9 @@ std::string shape_text(const Array& x);
 // `who` is the function and `name` the argument, for messages. Anything but a float32 or float64 array is a TypeError; swapped
 // or unaligned arrays are copied. `like`: the array whose type x must have.
 Array input(const char* who, const char* name, py::handle x, const Array* like = nullptr);
-Array dense_input(const char* who, const char* name, py::handle x, const Array* like = nullptr);  // copied unless C-contiguous
-Array integers(const char* who, const char* name, py::handle x);                                  // int64, C-contiguous
+Array dense_input(const char* who, const char* name, py::handle x,
+                  const Array* like = nullptr);                   // copied unless C-contiguous
+Array integers(const char* who, const char* name, py::handle x);  // int64, C-contiguous
 
 // A new C-contiguous array.
 Array empty(DType dtype, int ndim, const npy_intp* shape);

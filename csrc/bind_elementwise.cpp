@@ -13,8 +13,8 @@ struct UnaryName {
     int op;
     const char* name;
     const char* formula;
-    double cost;    // nanoseconds an element, about: decides what is worth a thread
-    double alpha;   // default of the parameter; NAN: has none
+    double cost;   // nanoseconds an element, about: decides what is worth a thread
+    double alpha;  // default of the parameter; NAN: has none
 };
 
 static const double NONE = NAN;
@@ -78,8 +78,8 @@ int unary_named(const char* who, py::handle name) {
         for (const UnaryName& row : UNARY)
             if (strcmp(row.name, text) == 0) return row.op;
     PyErr_Clear();
-    refuse(text ? PyExc_ValueError : PyExc_TypeError, "%s: activation is %R; expected None or the name of a unary kernel, as 'relu'",
-           who, name.ptr());
+    refuse(text ? PyExc_ValueError : PyExc_TypeError,
+           "%s: activation is %R; expected None or the name of a unary kernel, as 'relu'", who, name.ptr());
 }
 
 // Strides in elements that walk x along the trailing dimensions of a result with `ndim` of them; 0 where x is broadcast.
@@ -173,7 +173,8 @@ static py::object binary(const BinaryName& row, py::handle first, py::handle sec
     return result.object();
 }
 
-static std::string documentation(const std::string& signature, const char* formula, const std::string& arrays, bool has_alpha) {
+static std::string documentation(const std::string& signature, const char* formula, const std::string& arrays,
+                                 bool has_alpha) {
     return signature + "\n\n" + formula + ", element by element.\n\nParameters\n----------\n" + arrays +
            (has_alpha ? "alpha : float\n    The slope or scale in the formula.\n" : "") +
            "out : ndarray, optional\n    C-contiguous, of the result's shape and type; written and returned.\n\n"
@@ -185,28 +186,35 @@ static std::string documentation(const std::string& signature, const char* formu
 static void bind_unary(py::module_& m, const UnaryName& row) {
     const bool has_alpha = row.alpha == row.alpha;
     const std::string signature = std::string(row.name) + (has_alpha ? "(x, alpha, out=None)" : "(x, out=None)");
-    const std::string doc = documentation(signature, row.formula, "x : ndarray\n    Of any shape and strides.\n", has_alpha);
+    const std::string doc =
+        documentation(signature, row.formula, "x : ndarray\n    Of any shape and strides.\n", has_alpha);
     if (has_alpha)
-        m.def(row.name, [&row](py::handle x, double alpha, py::handle out) { return unary(row, x, alpha, out); }, doc.c_str(),
-              py::arg("x"), py::arg("alpha") = row.alpha, py::arg("out") = py::none());
+        m.def(
+            row.name, [&row](py::handle x, double alpha, py::handle out) { return unary(row, x, alpha, out); },
+            doc.c_str(), py::arg("x"), py::arg("alpha") = row.alpha, py::arg("out") = py::none());
     else
-        m.def(row.name, [&row](py::handle x, py::handle out) { return unary(row, x, 0, out); }, doc.c_str(), py::arg("x"),
-              py::arg("out") = py::none());
+        m.def(
+            row.name, [&row](py::handle x, py::handle out) { return unary(row, x, 0, out); }, doc.c_str(), py::arg("x"),
+            py::arg("out") = py::none());
 }
 
 static void bind_binary(py::module_& m, const BinaryName& row) {
     const bool has_alpha = row.alpha == row.alpha;
     const std::string names = std::string(row.first) + ", " + row.second;
-    const std::string signature = std::string(row.name) + "(" + names + (has_alpha ? ", alpha, out=None)" : ", out=None)");
-    const std::string doc =
-        documentation(signature, row.formula, names + " : ndarray\n    Of shapes that broadcast; any strides.\n", has_alpha);
+    const std::string signature =
+        std::string(row.name) + "(" + names + (has_alpha ? ", alpha, out=None)" : ", out=None)");
+    const std::string doc = documentation(
+        signature, row.formula, names + " : ndarray\n    Of shapes that broadcast; any strides.\n", has_alpha);
     if (has_alpha)
-        m.def(row.name,
-              [&row](py::handle a, py::handle b, double alpha, py::handle out) { return binary(row, a, b, alpha, out); },
-              doc.c_str(), py::arg(row.first), py::arg(row.second), py::arg("alpha") = row.alpha, py::arg("out") = py::none());
+        m.def(
+            row.name,
+            [&row](py::handle a, py::handle b, double alpha, py::handle out) { return binary(row, a, b, alpha, out); },
+            doc.c_str(), py::arg(row.first), py::arg(row.second), py::arg("alpha") = row.alpha,
+            py::arg("out") = py::none());
     else
-        m.def(row.name, [&row](py::handle a, py::handle b, py::handle out) { return binary(row, a, b, 0, out); }, doc.c_str(),
-              py::arg(row.first), py::arg(row.second), py::arg("out") = py::none());
+        m.def(
+            row.name, [&row](py::handle a, py::handle b, py::handle out) { return binary(row, a, b, 0, out); },
+            doc.c_str(), py::arg(row.first), py::arg(row.second), py::arg("out") = py::none());
 }
 
 void bind_elementwise(py::module_& m) {

@@ -34,8 +34,8 @@ static void result_shape(const Array& a, const Array& b, int ndim, npy_intp* sha
     for (int d = -3; d >= -ndim; d--) {
         const i64 a_n = d < -a.ndim() ? 1 : a.shape(d), b_n = d < -b.ndim() ? 1 : b.shape(d);
         if (a_n != b_n && a_n != 1 && b_n != 1)
-            refuse(PyExc_ValueError, "matmul: a is %s, b is %s; the leading dimensions do not broadcast", shape_text(a).c_str(),
-                   shape_text(b).c_str());
+            refuse(PyExc_ValueError, "matmul: a is %s, b is %s; the leading dimensions do not broadcast",
+                   shape_text(a).c_str(), shape_text(b).c_str());
         shape[ndim + d] = a_n == 1 ? b_n : a_n;
     }
     shape[ndim - 2] = a.shape(-2);
@@ -69,7 +69,8 @@ static void plan_batch(Matmul& job, const Array& a, const Array& b, const Array&
 static Array given_result(py::handle out, DType dtype, int ndim, const npy_intp* shape) {
     const Array c = given_output(WHO, out, dtype, ndim, shape);
     if (c.size() == 0) return c;
-    if (c.shape(-1) > 1 && c.stride(-1) != 1) refuse(PyExc_ValueError, "matmul: the last dimension of out is not contiguous");
+    if (c.shape(-1) > 1 && c.stride(-1) != 1)
+        refuse(PyExc_ValueError, "matmul: the last dimension of out is not contiguous");
     if (overlaps_itself(c)) refuse(PyExc_ValueError, "matmul: elements of out share memory");
     return c;
 }
@@ -87,7 +88,8 @@ static py::object matmul(py::handle a_in, py::handle b_in, py::handle bias_in, p
     if (!bias_in.is_none()) {
         bias = dense_input(WHO, "bias", bias_in, &a);
         if (bias.ndim() != 1 || bias.shape(0) != job.n)
-            refuse(PyExc_ValueError, "matmul: bias is %s; expected (%zd,)", shape_text(bias).c_str(), Py_ssize_t(job.n));
+            refuse(PyExc_ValueError, "matmul: bias is %s; expected (%zd,)", shape_text(bias).c_str(),
+                   Py_ssize_t(job.n));
     }
     job.activation = unary_named(WHO, activation);
     job.alpha = alpha;
@@ -125,8 +127,9 @@ static py::object matmul(py::handle a_in, py::handle b_in, py::handle bias_in, p
 }
 
 void bind_matmul(py::module_& m) {
-    m.def("matmul", matmul, py::arg("a"), py::arg("b"), py::arg("bias") = py::none(), py::arg("activation") = py::none(),
-          py::arg("alpha") = 0.01, py::arg("out") = py::none(), py::arg("accumulate") = false);
+    m.def("matmul", matmul, py::arg("a"), py::arg("b"), py::arg("bias") = py::none(),
+          py::arg("activation") = py::none(), py::arg("alpha") = 0.01, py::arg("out") = py::none(),
+          py::arg("accumulate") = false);
 }
 
 }  // namespace bind

@@ -20,7 +20,7 @@ struct Step {
     void** optional(const char* name, py::handle list) { return list.is_none() ? nullptr : add(name, list); }
     void refuse_overlap() const;
     void check(i64 step) const;
-    void run(KernelOf<Optimize> Kernels::*kernel);
+    void run(KernelOf<Optimize> Kernels::* kernel);
 };
 
 void** Step::add(const char* name, py::handle list) {
@@ -30,7 +30,8 @@ void** Step::add(const char* name, py::handle list) {
     const py::object items = py::reinterpret_steal<py::object>(PySequence_Fast(list.ptr(), ""));
     const i64 count = PySequence_Fast_GET_SIZE(items.ptr()), tensors = i64(start.size()) - 1;
     if (!is_params && count != tensors)
-        refuse(PyExc_ValueError, "%s: %s has %zd arrays, params has %zd", who, name, Py_ssize_t(count), Py_ssize_t(tensors));
+        refuse(PyExc_ValueError, "%s: %s has %zd arrays, params has %zd", who, name, Py_ssize_t(count),
+               Py_ssize_t(tensors));
     std::vector<void*> data;
     for (i64 t = 0; t < count; t++) {
         const py::handle item = PySequence_Fast_GET_ITEM(items.ptr(), t);
@@ -38,8 +39,8 @@ void** Step::add(const char* name, py::handle list) {
         const Array &x = arrays.back(), &p = arrays[t];
         if (is_params) start.push_back(start.back() + x.size());
         if (x.ndim() != p.ndim() || !std::equal(x.shape(), x.shape() + x.ndim(), p.shape()))
-            refuse(PyExc_ValueError, "%s: %s[%zd] is %s, params[%zd] is %s; expected equal shapes", who, name, Py_ssize_t(t),
-                   shape_text(x).c_str(), Py_ssize_t(t), shape_text(p).c_str());
+            refuse(PyExc_ValueError, "%s: %s[%zd] is %s, params[%zd] is %s; expected equal shapes", who, name,
+                   Py_ssize_t(t), shape_text(x).c_str(), Py_ssize_t(t), shape_text(p).c_str());
         data.push_back(x.data());
     }
     pointers.push_back(std::move(data));
@@ -60,15 +61,15 @@ void Step::check(i64 step) const {
     refuse_overlap();
 }
 
-void Step::run(KernelOf<Optimize> Kernels::*kernel) {
+void Step::run(KernelOf<Optimize> Kernels::* kernel) {
     if (arrays.empty()) return;
     job.tensors = i64(start.size()) - 1;
     job.start = start.data();
     bind::run(runtime().table[arrays[0].dtype()]->*kernel, job, start.back(), 1.0);
 }
 
-static void sgd(py::handle params, py::handle grads, py::handle m, i64 step, double lr, double momentum, double dampening,
-                bool nesterov, double weight_decay, double grad_scale, bool zero_grad) {
+static void sgd(py::handle params, py::handle grads, py::handle m, i64 step, double lr, double momentum,
+                double dampening, bool nesterov, double weight_decay, double grad_scale, bool zero_grad) {
     Step s("sgd");
     s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
@@ -86,8 +87,8 @@ static void sgd(py::handle params, py::handle grads, py::handle m, i64 step, dou
     s.run(&Kernels::sgd);
 }
 
-static void adam(py::handle params, py::handle grads, py::handle m, py::handle v, i64 step, double lr, double beta1, double beta2,
-                 double eps, double weight_decay, bool decoupled, double grad_scale, bool zero_grad) {
+static void adam(py::handle params, py::handle grads, py::handle m, py::handle v, i64 step, double lr, double beta1,
+                 double beta2, double eps, double weight_decay, bool decoupled, double grad_scale, bool zero_grad) {
     Step s("adam");
     s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
@@ -106,8 +107,9 @@ static void adam(py::handle params, py::handle grads, py::handle m, py::handle v
     s.run(&Kernels::adam);
 }
 
-static void rmsprop(py::handle params, py::handle grads, py::handle v, py::handle m, py::handle mean, i64 step, double lr,
-                    double alpha, double eps, double momentum, double weight_decay, double grad_scale, bool zero_grad) {
+static void rmsprop(py::handle params, py::handle grads, py::handle v, py::handle m, py::handle mean, i64 step,
+                    double lr, double alpha, double eps, double momentum, double weight_decay, double grad_scale,
+                    bool zero_grad) {
     Step s("rmsprop");
     s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
@@ -128,12 +130,13 @@ static void rmsprop(py::handle params, py::handle grads, py::handle v, py::handl
 }
 
 void bind_optimizers(py::module_& m) {
-    m.def("sgd", sgd, py::arg("params"), py::arg("grads"), py::arg("m") = py::none(), py::kw_only(), py::arg("step"), py::arg("lr"),
-          py::arg("momentum") = 0.0, py::arg("dampening") = 0.0, py::arg("nesterov") = false, py::arg("weight_decay") = 0.0,
-          py::arg("grad_scale") = 1.0, py::arg("zero_grad") = false);
+    m.def("sgd", sgd, py::arg("params"), py::arg("grads"), py::arg("m") = py::none(), py::kw_only(), py::arg("step"),
+          py::arg("lr"), py::arg("momentum") = 0.0, py::arg("dampening") = 0.0, py::arg("nesterov") = false,
+          py::arg("weight_decay") = 0.0, py::arg("grad_scale") = 1.0, py::arg("zero_grad") = false);
     m.def("adam", adam, py::arg("params"), py::arg("grads"), py::arg("m"), py::arg("v"), py::kw_only(), py::arg("step"),
-          py::arg("lr"), py::arg("beta1") = 0.9, py::arg("beta2") = 0.999, py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0,
-          py::arg("decoupled") = false, py::arg("grad_scale") = 1.0, py::arg("zero_grad") = false);
+          py::arg("lr"), py::arg("beta1") = 0.9, py::arg("beta2") = 0.999, py::arg("eps") = 1e-8,
+          py::arg("weight_decay") = 0.0, py::arg("decoupled") = false, py::arg("grad_scale") = 1.0,
+          py::arg("zero_grad") = false);
     m.def("rmsprop", rmsprop, py::arg("params"), py::arg("grads"), py::arg("v"), py::arg("m") = py::none(),
           py::arg("mean") = py::none(), py::kw_only(), py::arg("step"), py::arg("lr"), py::arg("alpha") = 0.99,
           py::arg("eps") = 1e-8, py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("grad_scale") = 1.0,

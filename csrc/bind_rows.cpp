@@ -63,7 +63,7 @@ static void run_rows(KernelOf<Rows> kernel, const Rows& job, i64 size) {
     if (size) run(kernel, job, size / job.cols, EXP_PASS * 2 * double(job.cols));
 }
 
-typedef KernelOf<Rows> Kernels::*RowKernel;
+typedef KernelOf<Rows> Kernels::* RowKernel;
 
 static py::object forward(const char* who, RowKernel kernel, py::handle x_in, py::handle out) {
     Array x = dense_input(who, "x", x_in);
@@ -100,8 +100,8 @@ struct CrossEntropyArrays {
     i64 rows = 0;
 };
 
-static CrossEntropyArrays checked_cross_entropy(const char* who, py::handle x_in, py::handle target_in, py::handle weight_in,
-                                                i64 ignore_index, double label_smoothing) {
+static CrossEntropyArrays checked_cross_entropy(const char* who, py::handle x_in, py::handle target_in,
+                                                py::handle weight_in, i64 ignore_index, double label_smoothing) {
     CrossEntropyArrays arrays;
     Array& x = arrays.x = dense_input(who, "x", x_in);
     if (x.ndim() != 2) refuse(PyExc_ValueError, "%s: x is %s; expected (rows, classes)", who, shape_text(x).c_str());
@@ -112,16 +112,16 @@ static CrossEntropyArrays checked_cross_entropy(const char* who, py::handle x_in
     if (!weight_in.is_none()) {
         const Array& weight = arrays.weight = dense_input(who, "weight", weight_in, &x);
         if (weight.ndim() != 1 || weight.shape(0) != x.shape(1))
-            refuse(PyExc_ValueError, "%s: weight is %s; expected (%zd,), one for each class", who, shape_text(weight).c_str(),
-                   Py_ssize_t(x.shape(1)));
+            refuse(PyExc_ValueError, "%s: weight is %s; expected (%zd,), one for each class", who,
+                   shape_text(weight).c_str(), Py_ssize_t(x.shape(1)));
     }
     if (!(label_smoothing >= 0 && label_smoothing <= 1))
         refuse(PyExc_ValueError, "%s: label_smoothing is %S; expected 0 to 1", who, py::float_(label_smoothing).ptr());
     const i64* classes = static_cast<const i64*>(target.data());
     for (i64 r = 0; r < x.shape(0); r++)
         if (classes[r] != ignore_index && (classes[r] < 0 || classes[r] >= x.shape(1)))
-            refuse(PyExc_ValueError, "%s: target[%zd] is %zd; expected 0 <= target < %zd, or ignore_index %zd", who, Py_ssize_t(r),
-                   Py_ssize_t(classes[r]), Py_ssize_t(x.shape(1)), Py_ssize_t(ignore_index));
+            refuse(PyExc_ValueError, "%s: target[%zd] is %zd; expected 0 <= target < %zd, or ignore_index %zd", who,
+                   Py_ssize_t(r), Py_ssize_t(classes[r]), Py_ssize_t(x.shape(1)), Py_ssize_t(ignore_index));
     arrays.rows = x.shape(0);
     arrays.job.x = x.data();
     arrays.job.target = classes;
@@ -132,8 +132,10 @@ static CrossEntropyArrays checked_cross_entropy(const char* who, py::handle x_in
     return arrays;
 }
 
-static py::tuple cross_entropy(py::handle x, py::handle target, py::handle weight, i64 ignore_index, double label_smoothing) {
-    CrossEntropyArrays arrays = checked_cross_entropy("cross_entropy", x, target, weight, ignore_index, label_smoothing);
+static py::tuple cross_entropy(py::handle x, py::handle target, py::handle weight, i64 ignore_index,
+                               double label_smoothing) {
+    CrossEntropyArrays arrays =
+        checked_cross_entropy("cross_entropy", x, target, weight, ignore_index, label_smoothing);
     const DType dtype = arrays.x.dtype();
     const npy_intp rows = arrays.rows;
     const Array loss = empty(dtype, 1, &rows), lse = empty(dtype, 1, &rows);
@@ -147,9 +149,11 @@ static py::object cross_entropy_backward(py::handle dloss_in, py::handle lse_in,
                                          py::handle weight, i64 ignore_index, double label_smoothing) {
     constexpr const char* who = "cross_entropy_backward";
     CrossEntropyArrays arrays = checked_cross_entropy(who, x, target, weight, ignore_index, label_smoothing);
-    const Array dloss = dense_input(who, "dloss", dloss_in, &arrays.x), lse = dense_input(who, "lse", lse_in, &arrays.x);
+    const Array dloss = dense_input(who, "dloss", dloss_in, &arrays.x),
+                lse = dense_input(who, "lse", lse_in, &arrays.x);
     if (lse.ndim() != 1 || lse.shape(0) != arrays.rows)
-        refuse(PyExc_ValueError, "%s: lse is %s; expected (%zd,)", who, shape_text(lse).c_str(), Py_ssize_t(arrays.rows));
+        refuse(PyExc_ValueError, "%s: lse is %s; expected (%zd,)", who, shape_text(lse).c_str(),
+               Py_ssize_t(arrays.rows));
     if (dloss.ndim() > 1 || (dloss.size() != 1 && dloss.size() != arrays.rows))
         refuse(PyExc_ValueError, "%s: dloss is %s; expected () or (%zd,)", who, shape_text(dloss).c_str(),
                Py_ssize_t(arrays.rows));
@@ -159,7 +163,8 @@ static py::object cross_entropy_backward(py::handle dloss_in, py::handle lse_in,
     arrays.job.dloss = dloss.data();
     arrays.job.dloss_stride = dloss.size() == 1 ? 0 : 1;
     arrays.job.dx = dx.data();
-    run(runtime().table[arrays.x.dtype()]->cross_entropy_backward, arrays.job, arrays.rows, EXP_PASS * double(arrays.job.cols));
+    run(runtime().table[arrays.x.dtype()]->cross_entropy_backward, arrays.job, arrays.rows,
+        EXP_PASS * double(arrays.job.cols));
     return dx.object();
 }
 
@@ -186,28 +191,34 @@ static py::object dropout_mask(py::handle out, double p, uint64_t seed, uint64_t
 // ---- the module ----
 
 static void bind_forward(py::module_& m, const char* name, RowKernel kernel) {
-    m.def(name, [name, kernel](py::handle x, py::handle out) { return forward(name, kernel, x, out); }, py::arg("x"),
-          py::arg("out") = py::none());
+    m.def(
+        name, [name, kernel](py::handle x, py::handle out) { return forward(name, kernel, x, out); }, py::arg("x"),
+        py::arg("out") = py::none());
 }
 
 static void bind_backward(py::module_& m, const char* name, RowKernel kernel) {
-    m.def(name, [name, kernel](py::handle dy, py::handle y, py::handle out) { return backward(name, kernel, dy, y, out); },
-          py::arg("dy"), py::arg("y"), py::arg("out") = py::none());
+    m.def(
+        name,
+        [name, kernel](py::handle dy, py::handle y, py::handle out) { return backward(name, kernel, dy, y, out); },
+        py::arg("dy"), py::arg("y"), py::arg("out") = py::none());
 }
 
 void bind_rows(py::module_& m) {
     for (const ReductionName& row : REDUCTION)
-        m.def(row.name, [&row](py::handle x, py::handle axis, double scale) { return reduce(row, x, axis, scale); }, py::arg("x"),
-              py::arg("axis") = py::none(), py::arg("scale") = 1.0);
+        m.def(
+            row.name, [&row](py::handle x, py::handle axis, double scale) { return reduce(row, x, axis, scale); },
+            py::arg("x"), py::arg("axis") = py::none(), py::arg("scale") = 1.0);
     bind_forward(m, "softmax", &Kernels::softmax);
     bind_forward(m, "log_softmax", &Kernels::log_softmax);
     bind_backward(m, "softmax_backward", &Kernels::softmax_backward);
     bind_backward(m, "log_softmax_backward", &Kernels::log_softmax_backward);
     m.def("cross_entropy", cross_entropy, py::arg("x"), py::arg("target"), py::arg("weight") = py::none(),
           py::arg("ignore_index") = -100, py::arg("label_smoothing") = 0.0);
-    m.def("cross_entropy_backward", cross_entropy_backward, py::arg("dloss"), py::arg("lse"), py::arg("x"), py::arg("target"),
-          py::arg("weight") = py::none(), py::arg("ignore_index") = -100, py::arg("label_smoothing") = 0.0);
-    m.def("dropout", dropout, py::arg("x"), py::arg("p"), py::arg("seed"), py::arg("offset") = 0, py::arg("out") = py::none());
+    m.def("cross_entropy_backward", cross_entropy_backward, py::arg("dloss"), py::arg("lse"), py::arg("x"),
+          py::arg("target"), py::arg("weight") = py::none(), py::arg("ignore_index") = -100,
+          py::arg("label_smoothing") = 0.0);
+    m.def("dropout", dropout, py::arg("x"), py::arg("p"), py::arg("seed"), py::arg("offset") = 0,
+          py::arg("out") = py::none());
     m.def("dropout_mask", dropout_mask, py::arg("out"), py::arg("p"), py::arg("seed"), py::arg("offset") = 0);
 }
 

@@ -10,16 +10,18 @@
 namespace fastnn {
 namespace reference {
 
-static const double SQRT_HALF = 0.70710678118654752440;          // 1 / sqrt(2)
-static const double SQRT_2_OVER_PI = 0.79788456080286535588;     // of the tanh approximation of GELU
-static const double INV_SQRT_2PI = 0.39894228040143267794;       // the normal density at 0
-static const double TWO_OVER_SQRT_PI = 1.12837916709551257390;   // the slope of erf at 0
+static const double SQRT_HALF = 0.70710678118654752440;         // 1 / sqrt(2)
+static const double SQRT_2_OVER_PI = 0.79788456080286535588;    // of the tanh approximation of GELU
+static const double INV_SQRT_2PI = 0.39894228040143267794;      // the normal density at 0
+static const double TWO_OVER_SQRT_PI = 1.12837916709551257390;  // the slope of erf at 0
 static const double GELU_CUBE = 0.044715;
 
 // ---- element by element ----
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double normal_cdf(double x) { return 0.5 * erfc(-x * SQRT_HALF); }  // (1 + erf(x / sqrt(2))) / 2 without cancellation
+static double normal_cdf(double x) {
+    return 0.5 * erfc(-x * SQRT_HALF);
+}  // (1 + erf(x / sqrt(2))) / 2 without cancellation
 static double gelu_tanh_inner(double x) { return SQRT_2_OVER_PI * (x + GELU_CUBE * x * x * x); }
 
 static double unary_value(int op, double x, double alpha) {
@@ -186,7 +188,9 @@ template <class T> static void log_softmax_backward(const Rows& job, i64 begin, 
 
 // ---- softmax + cross-entropy ----
 
-template <class T> static double weight_of(const CrossEntropy& job, i64 c) { return job.weight ? ((const T*)job.weight)[c] : 1; }
+template <class T> static double weight_of(const CrossEntropy& job, i64 c) {
+    return job.weight ? ((const T*)job.weight)[c] : 1;
+}
 
 template <class T> static void cross_entropy(const CrossEntropy& job, i64 begin, i64 end) {
     const double s = job.label_smoothing;
@@ -244,7 +248,8 @@ static void matmul_pack(const Matmul&, i64, i64) {}  // b is read in place
 template <class T> static void matmul(const Matmul& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         const i64 product = item / job.m, row = item % job.m;
-        const T* a = (const T*)job.a + offset_of(product, job.batch_ndim, job.batch_shape, job.a_batch) + row * job.a_row;
+        const T* a =
+            (const T*)job.a + offset_of(product, job.batch_ndim, job.batch_shape, job.a_batch) + row * job.a_row;
         const T* b = (const T*)job.b + offset_of(product, job.batch_ndim, job.batch_shape, job.b_batch);
         T* c = (T*)job.c + offset_of(product, job.batch_ndim, job.batch_shape, job.c_batch) + row * job.c_row;
         for (i64 j = 0; j < job.n; j++) {
@@ -263,7 +268,8 @@ template <class T> static T lerp(T from, T to, T weight) {
 }
 
 // Calls update(t, i, g) for every element i of every tensor t in the range, with its scaled and decayed gradient g.
-template <class T, class Update> static void for_each_parameter(const Optimize& job, i64 begin, i64 end, Update update) {
+template <class T, class Update>
+static void for_each_parameter(const Optimize& job, i64 begin, i64 end, Update update) {
     const T grad_scale = T(job.grad_scale), decay = job.decoupled ? 0 : T(job.weight_decay);
     for (i64 t = 0; t < job.tensors; t++) {
         const i64 first = begin > job.start[t] ? begin : job.start[t];
@@ -336,8 +342,8 @@ static uint32_t philox(uint64_t seed, uint64_t offset, i64 i) {
     uint32_t key[2] = {uint32_t(seed), uint32_t(seed >> 32)};
     for (int round = 0; round < 10; round++) {
         const uint64_t p0 = uint64_t(0xD2511F53u) * word[0], p1 = uint64_t(0xCD9E8D57u) * word[2];
-        const uint32_t next[4] = {uint32_t(p1 >> 32) ^ word[1] ^ key[0], uint32_t(p1), uint32_t(p0 >> 32) ^ word[3] ^ key[1],
-                                  uint32_t(p0)};
+        const uint32_t next[4] = {uint32_t(p1 >> 32) ^ word[1] ^ key[0], uint32_t(p1),
+                                  uint32_t(p0 >> 32) ^ word[3] ^ key[1], uint32_t(p0)};
         for (int w = 0; w < 4; w++) word[w] = next[w];
         key[0] += 0x9E3779B9u;
         key[1] += 0xBB67AE85u;
@@ -358,15 +364,25 @@ template <class T> static void dropout(const Dropout& job, i64 begin, i64 end) {
 
 // ---- the table ----
 
-template <class T, int... U, int... B, int... R>
-static constexpr Kernels table(std::integer_sequence<int, U...>, std::integer_sequence<int, B...>,
-                               std::integer_sequence<int, R...>) {
+template <class T, int... U, int... B, int... R> static constexpr Kernels table(std::integer_sequence<int, U...>,
+                                                                                std::integer_sequence<int, B...>,
+                                                                                std::integer_sequence<int, R...>) {
     return {
-        {unary<T, U>...}, {binary<T, B>...}, {reduce<T, R>...},
-        softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
-        cross_entropy<T>, cross_entropy_backward<T>,
-        matmul_plan, matmul_pack, matmul<T>,
-        sgd<T>, adam<T>, rmsprop<T>,
+        {unary<T, U>...},
+        {binary<T, B>...},
+        {reduce<T, R>...},
+        softmax<T>,
+        softmax_backward<T>,
+        log_softmax<T>,
+        log_softmax_backward<T>,
+        cross_entropy<T>,
+        cross_entropy_backward<T>,
+        matmul_plan,
+        matmul_pack,
+        matmul<T>,
+        sgd<T>,
+        adam<T>,
+        rmsprop<T>,
         dropout<T>,
     };
 }

@@ -136,6 +136,7 @@ template <int S, int L> struct High {
 // v[i] lane j  <->  v[j] lane i, in log2(LANES) rounds of exchanging off-diagonal blocks.
 template <class T, int S = LANES<T> / 2> INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
     constexpr int L = LANES<T>;
+#pragma GCC unroll 16
     for (int i = 0; i < L; i++) {
         if (i & S) continue;
         const Vec<T> a = v[i], b = v[i + S];
@@ -160,6 +161,7 @@ template <class T, int S = LANES<T> / 2> INLINE T max_lanes(Vec<T> v) {
 // LANES vectors to one: lane i of the result is the sum of the lanes of v[i]. 3 operations a lane instead of 2 log2(LANES).
 template <class T, int S = LANES<T> / 2> INLINE Vec<T> sum_rows(Vec<T>* v) {
     constexpr int L = LANES<T>;
+#pragma GCC unroll 16
     for (int i = 0; i < S; i++) v[i] = shuffle<T, Low<S, L>>(v[i], v[i + S]) + shuffle<T, High<S, L>>(v[i], v[i + S]);
     if constexpr (S > 1) return sum_rows<T, S / 2>(v);
     return v[0];

@@ -14,7 +14,8 @@ template <class T> INLINE void finish_one(const Matmul& job, T* out, T v, i64 co
     *out = job.activation == RELU && !job.accumulate && v < 0 ? T(0) : v;
 }
 
-// One row of a times four rows of b (n, k), 4 * 4 vectors in flight, for long k.
+// One row of a times four rows of b (n, k), 4 * 4 vectors in flight, for long k. The next four rows are prefetched: the
+// machine's own prefetcher stops at the end of a page (38 us against 41 for 1024 x 1024).
 template <class T> static void dot_four(const Matmul& job, T* c, const T* a, const T* b, i64 j) {
     constexpr int L = LANES<T>, WAYS = 4;
     Vec<T> acc[4][WAYS] = {};
@@ -24,6 +25,8 @@ template <class T> static void dot_four(const Matmul& job, T* c, const T* a, con
 #pragma GCC unroll 4
         for (int w = 0; w < WAYS; w++) {
             const Vec<T> av = load(a + p + w * L);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) __builtin_prefetch(row + (i + 4) * job.b_col + p + w * L);
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) acc[i][w] = fma<T>(av, load(row + i * job.b_col + p + w * L), acc[i][w]);
         }
@@ -37,23 +40,24 @@ template <class T> static void dot_four(const Matmul& job, T* c, const T* a, con
 }
 
 // MR rows of c, columns [j, j + LANES / MR): LANES dot products at once, summed together at the end.
-template <class T, int MR> static void dot_tile(const Matmul& job, T* c, const T* a, const T* b, i64 j, i64 columns) {
+template <class T, int MR> static void dot_tile(const Matmul& job, T* c, const T* a, const T* b, i64 j) {
     constexpr int NR = LANES<T> / MR;
     Vec<T> acc[MR][NR] = {};
-    if (columns == NR) {
-        rows_dot_rows<T, MR, NR>(acc, a, job.a_row, b + j * job.b_col, job.b_col, job.k);
-    } else {
-        for (int i = 0; i < MR; i++)
-            for (i64 jj = 0; jj < columns; jj++) {
-                Vec<T> one[1][1] = {};
-                rows_dot_rows<T, 1, 1>(one, a + i * job.a_row, 0, b + (j + jj) * job.b_col, 0, job.k);
-                acc[i][jj] = one[0][0];
-            }
-    }
+    rows_dot_rows<T, MR, NR>(acc, a, job.a_row, b + j * job.b_col, job.b_col, job.k);
     T sum[LANES<T>];
     store(sum, sum_rows<T>(&acc[0][0]));
     for (int i = 0; i < MR; i++)
-        for (i64 jj = 0; jj < columns; jj++) finish_one(job, c + i * job.c_row + j + jj, sum[i * NR + jj], j + jj);
+        for (int jj = 0; jj < NR; jj++) finish_one(job, c + i * job.c_row + j + jj, sum[i * NR + jj], j + jj);
+}
+
+// The columns that are left, one product at a time.
+template <class T> static void dot_rest(const Matmul& job, T* c, const T* a, const T* b, i64 rows, i64 j, i64 j1) {
+    for (; j < j1; j++)
+        for (i64 i = 0; i < rows; i++) {
+            Vec<T> acc[1][1] = {};
+            rows_dot_rows<T, 1, 1>(acc, a + i * job.a_row, 0, b + j * job.b_col, 0, job.k);
+            finish_one(job, c + i * job.c_row + j, sum_lanes<T>(acc[0][0]), j);
+        }
 }
 
 // Columns [j0, j1) of c = a b^T, rows in groups of MR, then of half as many, ...
@@ -65,8 +69,8 @@ static void dot_rows(const Matmul& job, i64 row, T* c, const T* a, const T* b, i
             i64 j = j0;
             if (MR == 1 && job.k >= 16 * LANES<T>)
                 for (; j + 4 <= j1; j += 4) dot_four(job, c + row * job.c_row, a + row * job.a_row, b, j);
-            for (; j < j1; j += NR)
-                dot_tile<T, MR>(job, c + row * job.c_row, a + row * job.a_row, b, j, j1 - j < NR ? j1 - j : NR);
+            for (; j + NR <= j1; j += NR) dot_tile<T, MR>(job, c + row * job.c_row, a + row * job.a_row, b, j);
+            dot_rest(job, c + row * job.c_row, a + row * job.a_row, b, MR, j, j1);
         }
     }
     if constexpr (MR > 1) dot_rows<T, MR / 2>(job, row, c, a, b, j0, j1);
