@@ -12,7 +12,7 @@ import numpy as np
 _WORD = (1 << 64) - 1
 
 _lock = allocate_lock()
-_generator = None
+_generator: np.random.Generator | None = None
 _seed = 0
 _calls = 0
 
@@ -57,9 +57,11 @@ def generator() -> np.random.Generator:
     >>> generator().uniform(size=2).shape
     (2,)
     """
-    if _generator is None:  # made on first use: numpy.random costs import time that inference need not pay
+    found = _generator
+    if found is None:  # made on first use: numpy.random costs import time that inference need not pay
         manual_seed(int.from_bytes(os.urandom(8), "little"))
-    return _generator
+        return generator()
+    return found
 
 
 def next_seed() -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Data sets and batches. Data in memory is sliced: no worker processes, one `np.take` per array and shuffled batch."""
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -165,7 +166,7 @@ def random_split(
         for i in range(n - sum(sizes)):
             sizes[i % len(sizes)] += 1
     else:
-        sizes = [length.__index__() for length in lengths]
+        sizes = [operator.index(length) for length in lengths]  # type: ignore[arg-type]
     if sum(sizes) != n:
         raise ValueError(f"random_split: lengths add up to {sum(sizes)}; expected {n}")
     order = _rng("random_split", seed, generator).permutation(n)

@@ -257,4 +257,4 @@ def fused_name(module: Module | None) -> str | None:
     """Return the name under which `linear` computes this activation itself, None if it cannot (or it is a subclass)."""
     if type(module) is GELU:
         return "gelu" if module.approximate == "none" else None
-    return _FUSED.get(type(module))
+    return None if module is None else _FUSED.get(type(module))

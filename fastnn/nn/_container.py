@@ -169,7 +169,7 @@ class ModuleDict(Module):
         return iter(self.keys())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(self.__dict__.get(name), Module)
+        return isinstance(name, str) and isinstance(self.__dict__.get(name), Module)
 
 
 class Sequential(ModuleList):
@@ -244,7 +244,7 @@ class Sequential(ModuleList):
     def forward(self, x):
         """Pass `x` through every module in order."""
         for layer, fused, activation in self._plan or self._make_plan():
-            if fused is None:
+            if activation is None:
                 x = layer(x)
             elif layer._hooks is None and activation._hooks is None and layer.activation is None:
                 x = _ops.linear(x, layer.weight, layer.bias, fused)

@@ -6,7 +6,7 @@ no registry to keep in step, attribute reads in `forward` are plain, and forgett
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,11 @@ class Module:
     training: bool = True
     _hooks: Hooks | None = None
     _buffers: Mapping[str, bool] = MappingProxyType({})  # name -> persistent
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Tell type checkers that buffers and sub-modules are there; at run time it would slow every miss."""
 
     def __init__(self) -> None:
         pass
