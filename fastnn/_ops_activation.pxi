@@ -19,7 +19,7 @@ cpdef Tensor relu(x):
     """
     cdef Tensor t = as_tensor(x), out
     if kind(t.array) < 0:
-        return wrap(np.maximum(t.array, 0))
+        return wrap(np.asarray(np.maximum(t.array, 0)))
     out = wrap(unary_array(RELU, t.array))
     return keep_output(out, ReluNode.__new__(ReluNode), t) if recorded(t) else out
 

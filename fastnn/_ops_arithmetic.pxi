@@ -313,7 +313,7 @@ cdef class PowNode(Node):
         if self.needs(0):
             dx = unbroadcast(self, 0, mul(dy, mul(y, pow(x, sub(y, 1.0)))))
         if self.needs(1):
-            zero = wrap(np.equal(x.array, 0))
+            zero = wrap(np.asarray(np.equal(x.array, 0)))
             de = unbroadcast(self, 1, mul(dy, mul(pow(x, y), log(masked_fill(x, zero, 1.0)))))
         return dx, de
 

@@ -66,8 +66,11 @@ cdef Tensor einsum_gradient(Tensor dy, int i, list operands, list parts, str res
     kept = "".join([c for c in mine if c in have])
     g = einsum(",".join([result] + letters) + "->" + kept, dy, *others)
     if kept != mine:
-        g = reshape(g, tuple([size[c] if c in have else 1 for c in mine]))
-        g = broadcast_to(g, tuple([size[c] for c in mine]))
+        extent = dict(zip(kept, g.shape))
+        g = reshape(g, tuple([extent.get(c, 1) for c in mine]))
+    full = tuple([size[c] for c in mine])
+    if g.shape != full:
+        g = broadcast_to(g, full)
     return sum_to(g, operands[i].shape)  # letters of size 1 that met a larger one
 
 

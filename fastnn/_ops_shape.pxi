@@ -53,6 +53,8 @@ cdef ndarray reshaped(ndarray a, tuple shape):
     try:
         for d in range(len(shape)):
             dims[d] = shape[d]
+            if dims[d] < -1:
+                raise ValueError
         return cnp.PyArray_Newshape(a, &new, cnp.NPY_CORDER)
     except (ValueError, OverflowError):
         raise ValueError(f"reshape: a tensor of shape {shape_of(a)} does not fit shape {shape}") from None
@@ -397,7 +399,7 @@ cpdef tuple chunk(x, int chunks, int dim=0):
     cdef int d = axis_of("chunk", dim, cnp.PyArray_NDIM(t.array))
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
-    size = -(-cnp.PyArray_DIM(t.array, d) // <npy_intp>chunks)
+    cdef npy_intp size = (cnp.PyArray_DIM(t.array, d) + chunks - 1) // chunks
     return split(t, size if size > 0 else 1, d)
 
 

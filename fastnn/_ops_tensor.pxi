@@ -272,7 +272,7 @@ cdef class Tensor(Value):
         return int(self.item())
 
     def __contains__(self, value):
-        return bool((self.array == (value.array if isinstance(value, Tensor) else value)).any())
+        return bool((self.array == plain(value)).any())
 
     def item(self):
         """The only element as a Python number.
@@ -356,7 +356,7 @@ cdef class Tensor(Value):
 
     def __setitem__(self, key, value):
         write(self, "t[...] = v", value)
-        self.array[plain_key(key)] = value.array if isinstance(value, Tensor) else value
+        self.array[plain_key(key)] = plain(value)
         bump_version(self)
 
     def copy_(self, source):

@@ -69,7 +69,7 @@ cpdef Tensor abs(x):
     """
     cdef Tensor t = as_tensor(x), out
     if kind(t.array) < 0:
-        return wrap(np.abs(t.array))
+        return wrap(np.asarray(np.abs(t.array)))
     out = wrap(unary_array(ABS, t.array))
     return keep_input(out, AbsNode.__new__(AbsNode), t) if recorded(t) else out
 
@@ -97,7 +97,7 @@ cpdef Tensor sign(x):
     tensor([ 1.,  0., -1.])
     """
     cdef Tensor t = as_tensor(x)
-    return step_function(t, np.sign(t.array) if kind(t.array) < 0 else unary_array(SIGN, t.array))
+    return step_function(t, np.asarray(np.sign(t.array)) if kind(t.array) < 0 else unary_array(SIGN, t.array))
 
 
 cpdef Tensor floor(x):

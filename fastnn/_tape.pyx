@@ -245,6 +245,8 @@ cdef class Pass:
             if node in self.found:
                 self.found[node] = dy
             self.mark_unwanted(node)
+        else:
+            node.unwanted = 0
         gradients = node.backward(dy)
         if not self.retain:
             node.edges = None

@@ -1,0 +1,157 @@
+"""Shape, indexing, joining, splitting: values against NumPy, gradients, and what is refused."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+RNG = np.random.default_rng(3)
+
+
+def normal(*shape):
+    return fnn.tensor(RNG.standard_normal(shape))
+
+
+VIEWS = [
+    (lambda x: x.reshape(4, 6), lambda x: x.reshape(4, 6)),
+    (lambda x: x.reshape((2, -1)), lambda x: x.reshape(2, -1)),
+    (lambda x: x.view(-1), lambda x: x.reshape(-1)),
+    (lambda x: x.flatten(), np.ravel),
+    (lambda x: x.flatten(1), lambda x: x.reshape(2, 12)),
+    (lambda x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1)),
+    (lambda x: x.permute((-1, 0, 1)), lambda x: x.transpose(2, 0, 1)),
+    (lambda x: x.transpose(0, 2), lambda x: x.swapaxes(0, 2)),
+    (lambda x: x.T, lambda x: x.T),
+    (lambda x: x.mT, lambda x: x.swapaxes(-1, -2)),
+    (lambda x: x.unsqueeze(1), lambda x: x[:, None]),
+    (lambda x: x.unsqueeze(-1).squeeze(-1), lambda x: x),
+    (lambda x: x.unsqueeze(0).squeeze(), lambda x: x),
+    (lambda x: x.unsqueeze(1).expand(2, 5, 3, 4), lambda x: np.broadcast_to(x[:, None], (2, 5, 3, 4))),
+    (lambda x: x.broadcast_to((5, 2, 3, 4)), lambda x: np.broadcast_to(x, (5, 2, 3, 4))),
+    (lambda x: x.expand(2, -1, 4), lambda x: x),
+    (lambda x: x.flip(0, 2), lambda x: np.flip(x, (0, 2))),
+    (lambda x: x.roll(1), lambda x: np.roll(x, 1)),
+    (lambda x: x.roll((1, -2), (0, 2)), lambda x: np.roll(x, (1, -2), (0, 2))),
+    (lambda x: x.tril(), np.tril),
+    (lambda x: x.triu(1), lambda x: np.triu(x, 1)),
+    (lambda x: fnn.pad(x, (1, 2)), lambda x: np.pad(x, ((0, 0), (0, 0), (1, 2)))),
+    (lambda x: fnn.pad(x, (1, 2, 0, 3), 7.0), lambda x: np.pad(x, ((0, 0), (0, 3), (1, 2)), constant_values=7)),
+    (lambda x: x[1], lambda x: x[1]),
+    (lambda x: x[1, 2, 3], lambda x: x[1, 2, 3]),
+    (lambda x: x[..., -1], lambda x: x[..., -1]),
+    (lambda x: x[:, None, ::2], lambda x: x[:, None, ::2]),
+    (lambda x: x[::-1, :, ::-2], lambda x: x[::-1, :, ::-2]),
+    (lambda x: x[[0, 1, 1, 0]], lambda x: x[[0, 1, 1, 0]]),
+    (lambda x: x[:, [0, 0, 2], 1:], lambda x: x[:, [0, 0, 2], 1:]),
+    (lambda x: x[fnn.tensor([1, 0]), fnn.tensor([2, 2])], lambda x: x[[1, 0], [2, 2]]),
+    (lambda x: x[np.arange(24).reshape(2, 3, 4) % 3 == 0], lambda x: x[np.arange(24).reshape(2, 3, 4) % 3 == 0]),
+    (lambda x: x[fnn.tensor([True, False])], lambda x: x[[True, False]]),
+    (lambda x: x[1:1], lambda x: x[1:1]),
+    (lambda x: x.index_select(1, [2, 0, 2]), lambda x: x[:, [2, 0, 2]]),
+    (lambda x: x.gather(2, np.zeros((2, 3, 2), int)), lambda x: x[..., [0, 0]]),
+    (lambda x: x.scatter_add(0, np.ones((1, 3, 4), int), x), lambda x: np.stack([x[0], x[1] + x[0]])),
+    (lambda x: fnn.cat([x, x * 2], 1), lambda x: np.concatenate([x, x * 2], 1)),
+    (lambda x: fnn.stack([x, x * 2], -1), lambda x: np.stack([x, x * 2], -1)),
+    (lambda x: x.split(2, 2)[1] * x.split([1, 3], 2)[1][..., 1:], lambda x: x[..., 2:] * x[..., 2:]),
+    (lambda x: x.chunk(2, 1)[1], lambda x: x[:, 2:]),
+    (lambda x: x.unbind(1)[2], lambda x: x[:, 2]),
+    (lambda x: x.sort(1), lambda x: np.sort(x, 1)),
+    (lambda x: x.sort(2, descending=True), lambda x: -np.sort(-x, 2)),
+    (lambda x: x.contiguous().clone(), lambda x: x),
+    (lambda x: fnn.outer(x[0, 0], x[1, :, 0]), lambda x: np.outer(x[0, 0], x[1, :, 0])),
+]
+
+
+@pytest.mark.parametrize("case", range(len(VIEWS)))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_values_and_gradients(case, order):
+    f, g = VIEWS[case]
+    x = normal(2, 3, 4) if order == "C" else normal(4, 3, 2).T
+    np.testing.assert_array_equal(f(x).data, g(x.data))
+    assert f(x).shape == g(x.data).shape
+    assert fnn.gradcheck(lambda x: f(x) ** 2, x, order=2)
+
+
+def test_views_share_memory_and_version():
+    x = fnn.zeros(4, 4)
+    y, z = x[1:3], x.T
+    y[0, 0] = 5
+    assert z[0, 1].item() == 5
+    assert x.reshape(16).data.base is not None
+    w = fnn.ones(4, 4, requires_grad=True)
+    loss = (w * y[:1]).sum()
+    x.zero_()  # y's memory
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+def test_iteration_and_len():
+    x = fnn.tensor([[1, 2], [3, 4]])
+    assert [r.tolist() for r in x] == [[1, 2], [3, 4]]
+    assert len(x) == 2
+    a, b = x
+    assert b.tolist() == [3, 4]
+    assert 3 in x
+    assert 7 not in x
+    with pytest.raises(TypeError, match="0-d"):
+        iter(fnn.tensor(1))
+    with pytest.raises(TypeError, match="0-d"):
+        len(fnn.tensor(1))
+
+
+def test_setitem():
+    x = fnn.zeros(3)
+    x[1] = 2
+    x[fnn.tensor([True, False, False])] = fnn.tensor([7.0])
+    x[-1:] += 4
+    assert x.tolist() == [7, 2, 4]
+    w = fnn.zeros(3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="requires grad"):
+        w[0] = 1
+    with fnn.no_grad():
+        w[0] = 1
+    assert w.tolist() == [1, 0, 0]
+    with pytest.raises(RuntimeError, match="v requires grad"):
+        x[0] = w[0]
+    with pytest.raises(ValueError, match="read-only"):
+        fnn.ones(1).expand(3)[0] = 1
+
+
+def test_one_hot():
+    assert fnn.one_hot(fnn.tensor([1, 0]), 3).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert fnn.one_hot(fnn.zeros(0, dtype=fnn.int64)).shape == (0, 0)
+    with pytest.raises(IndexError, match="outside"):
+        fnn.one_hot([3], 3)
+    with pytest.raises(TypeError, match="integers"):
+        fnn.one_hot([0.5])
+
+
+BAD = [
+    (lambda x: x.reshape(5, 5), ValueError), (lambda x: x.reshape(-1, -1), ValueError),
+    (lambda x: x.reshape(2**40, 2**40), ValueError), (lambda x: x.reshape(-3), ValueError),
+    (lambda x: x.reshape("a"), TypeError), (lambda x: x.reshape((1,) * 65), ValueError),
+    (lambda x: x.reshape(2**70), ValueError), (lambda x: x.permute(0, 1), ValueError),
+    (lambda x: x.permute(0, 0, 1), ValueError), (lambda x: x.permute(0, 1, 3), IndexError),
+    (lambda x: x.transpose(0, 3), IndexError), (lambda x: x.expand(3), ValueError),
+    (lambda x: x.expand(2**62, 2, 3, 4), ValueError), (lambda x: x.expand(2, 3, -2), ValueError),
+    (lambda x: x.expand(-1, 2, 3, 4), ValueError), (lambda x: x.squeeze(5), IndexError),
+    (lambda x: x.unsqueeze(5), IndexError), (lambda x: x.unsqueeze(2**40), OverflowError),
+    (lambda x: x.flip(0, 0), ValueError), (lambda x: x.roll((1, 2), 0), ValueError), (lambda x: x.flatten(2, 1), ValueError),
+    (lambda x: fnn.cat([]), ValueError), (lambda x: fnn.cat([x, x[0]]), ValueError), (lambda x: fnn.cat([x], 3), IndexError),
+    (lambda x: fnn.stack([x, x[:1]]), ValueError), (lambda x: x.split(0), ValueError), (lambda x: x.split([1]), ValueError),
+    (lambda x: x.split([-1, 3]), ValueError), (lambda x: x.chunk(0), ValueError), (lambda x: x[5], IndexError),
+    (lambda x: x[0, 0, 0, 0], IndexError), (lambda x: x[fnn.ones(2)], IndexError), (lambda x: x["a"], IndexError),
+    (lambda x: x[[9]], IndexError), (lambda x: x[np.ones((3, 3), bool)], IndexError),
+    (lambda x: x.gather(0, [[[2]]]), IndexError), (lambda x: x.gather(0, [[[-1]]]), IndexError),
+    (lambda x: x.gather(0, [0]), ValueError), (lambda x: x.gather(0, np.zeros((1, 9, 1), int)), ValueError),
+    (lambda x: x.gather(0, [[[0.5]]]), TypeError), (lambda x: x.scatter_add(0, [[[0]]], x[:0]), ValueError),
+    (lambda x: x.index_select(0, [[0]]), ValueError), (lambda x: fnn.pad(x, (1,)), ValueError),
+    (lambda x: fnn.pad(x, (-1, 0)), ValueError), (lambda x: x[0, 0].tril(), ValueError), (lambda x: fnn.outer(x, x), ValueError),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_refused(case):
+    f, error = BAD[case]
+    with pytest.raises(error):
+        f(normal(2, 3, 4))

@@ -1,0 +1,435 @@
+"""The tape: accumulation, hooks, freeing, depth, versions, grad(), modes, threads, custom functions."""
+
+import copy
+import gc
+import pickle
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+
+def leaf(*values):
+    return fnn.tensor(values, dtype=fnn.float64, requires_grad=True)
+
+
+def test_accumulates_over_uses_and_passes():
+    x = leaf(1.0, 2.0)
+    (x * x + 3 * x).sum().backward()
+    assert x.grad.tolist() == [5, 7]
+    x.sum().backward()
+    assert x.grad.tolist() == [6, 8]
+    x.grad = None
+    (x + x).backward(fnn.tensor([1.0, 10.0]))
+    assert x.grad.tolist() == [2, 20]
+
+
+def test_gradients_of_leaves_share_nothing():
+    x, y, seed = leaf(1.0, 2.0), leaf(3.0, 4.0), fnn.ones(2, dtype=fnn.float64)
+    (x + y).backward(seed)
+    x.grad.zero_()
+    assert y.grad.tolist() == [1, 1]
+    assert seed.tolist() == [1, 1]
+    (x + 0).backward(seed)
+    x.grad.zero_()
+    assert seed.tolist() == [1, 1]
+    z = leaf(5.0, 6.0)
+    z.expand(3, 2).sum().backward()
+    z.sum().backward()
+    assert z.grad.tolist() == [4, 4]
+
+
+def test_gradient_has_the_memory_order_of_the_leaf():
+    x = fnn.tensor(np.asfortranarray(np.ones((3, 4), np.float32))).requires_grad_()
+    (x * 2).sum().backward()
+    assert x.grad.data.strides == x.data.strides
+
+
+@pytest.mark.parametrize("length", [100_000])
+def test_deep_graphs(length):
+    limit = sys.getrecursionlimit()
+    x = y = leaf(1.0)
+    for _ in range(length):
+        y = y + 0.001
+    y.backward()
+    assert x.grad.item() == 1
+    y = x
+    for _ in range(length):
+        y = y * 1.0
+    del y  # freeing it recurses no more than walking it
+    y = x
+    for _ in range(length):
+        y = y * y.detach() ** 0
+    with fnn.no_grad():
+        (g,) = fnn.grad(y, x)
+    assert g.item() == 1
+    assert sys.getrecursionlimit() == limit
+
+
+def test_a_diamond_visits_each_node_once():
+    calls = []
+
+    class Count(fnn.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, dy):
+            calls.append(dy.item())
+            return dy
+
+    x = leaf(1.0)
+    y = Count.apply(x)
+    for _ in range(20):
+        y = y + y
+    y.sum().backward()
+    assert calls == [2**20]
+
+
+def test_freed_graph():
+    x = leaf(2.0)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 8
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        y.backward()
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        fnn.grad(y, x)
+
+
+def test_nothing_is_kept_alive():
+    x = leaf(2.0)
+    y = fnn.exp(x) * 2
+    middle = weakref.ref(y)
+    z = fnn.tanh(y).sum()
+    del y
+    assert middle() is None  # the node of tanh needs its own output only
+    z.backward()
+    assert x.grad is not None
+    del z
+    gc.disable()
+    try:
+        y = fnn.tanh(fnn.exp(x))
+        watch = weakref.ref(y)
+        del y
+        assert watch() is None  # no reference cycle
+        y = fnn.exp(x)
+        z = y.detach()
+        watch = weakref.ref(y)
+        del y
+        assert watch() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x * x, lambda x: x / 2 * x, fnn.exp, fnn.tanh, fnn.sigmoid, fnn.relu, fnn.sqrt, lambda x: x**3,
+        lambda x: fnn.softmax(x), lambda x: fnn.linear(x, fnn.ones(2, 2), activation="tanh"),
+    ],
+)  # fmt: skip
+def test_in_place_changes_are_noticed(make):
+    base = fnn.tensor([1.0, 2.0])
+    x = base.clone().requires_grad_()
+    h = x * 1.0
+    y = make(h)
+    with fnn.no_grad():
+        h += 1
+        y += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+def test_in_place_is_refused_where_it_would_be_lost():
+    x, y = leaf(1.0), fnn.zeros(1)
+    for change in (lambda: x.add_(1), lambda: x.zero_(), lambda: x.copy_(y), lambda: x.__iadd__(1), lambda: x.fill_(2)):
+        with pytest.raises(RuntimeError, match="requires grad"):
+            change()
+    with pytest.raises(RuntimeError, match="v requires grad"):
+        y += x
+    with fnn.no_grad():
+        x += 1
+        x.mul_(3).sub_(1).div_(5).clamp_(0, 0.5)
+    assert x.item() == 0.5
+    z = fnn.arange(3)
+    z += 2
+    assert z.tolist() == [2, 3, 4]
+    with pytest.raises(TypeError):
+        z += 0.5
+    with pytest.raises(ValueError, match="broadcast|could not"):
+        z += fnn.ones(2, 3, dtype=fnn.int64)
+
+
+def test_hooks():
+    x = leaf(1.0, 2.0)
+    seen = []
+    y = x * 3
+    first = y.register_hook(lambda g: seen.append(g.tolist()))
+    y.register_hook(lambda g: g * 10)
+    handle = x.register_hook(lambda g: g + 1)
+    (y + y).sum().backward()
+    assert seen == [[2, 2]]
+    assert x.grad.tolist() == [61, 61]
+    handle.remove()
+    handle.remove()
+    first.remove()
+    x.grad = None
+    (x * 3 + x).sum().backward()
+    assert x.grad.tolist() == [4, 4]
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        x.detach().register_hook(print)
+    x.register_hook(lambda g: "no")
+    with pytest.raises(TypeError, match="hook returned str"):
+        x.sum().backward()
+
+
+def test_a_failing_pass_leaves_the_graph_usable():
+    x = leaf(1.0)
+    y = x * 2
+    z = y * 3 + y * 4
+    handle = y.register_hook(lambda g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        z.backward(retain_graph=True)
+    assert fnn.is_grad_enabled()
+    handle.remove()
+    z.backward()
+    assert x.grad.item() == 14
+
+
+def test_backward_within_a_hook():
+    x, w = leaf(1.0), leaf(5.0)
+    y = x * 2
+    y.register_hook(lambda g: (w * w).sum().backward())
+    with fnn.enable_grad():
+        y.backward(create_graph=True)
+    assert w.grad.item() == 10
+    a = x * 3
+    b = a * 2
+    a.register_hook(lambda g: None)
+    b.register_hook(lambda g: a.backward(retain_graph=True))
+    b.backward()
+
+
+def test_grad():
+    x, y, z = leaf(2.0), leaf(3.0), leaf(4.0)
+    m = x * y
+    out = m * m + x
+    gx, gm = fnn.grad(out, [x, m], retain_graph=True)
+    assert (gx.item(), gm.item()) == (37, 12)
+    assert x.grad is None
+    with pytest.raises(RuntimeError, match="do not depend on input 1"):
+        fnn.grad(out, [x, z], retain_graph=True)
+    assert fnn.grad(out, [z], allow_unused=True, retain_graph=True) == (None,)
+    (g,) = fnn.grad([out, m], m, [fnn.tensor([2.0]), None], retain_graph=True)
+    assert g.item() == 25
+    assert fnn.grad(x, x)[0].item() == 1
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        fnn.grad(out.detach(), x)
+    with pytest.raises(TypeError, match="must be Tensors"):
+        fnn.grad(out, [1.0])
+    with pytest.raises(ValueError, match="grad_outputs"):
+        fnn.grad(out, x, [None, None])
+
+
+def test_only_wanted_gradients_are_computed():
+    wanted = []
+
+    class Watch(fnn.Function):
+        @staticmethod
+        def forward(ctx, a, b):
+            return a * b
+
+        @staticmethod
+        def backward(ctx, dy):
+            wanted.append(ctx.needs_input_grad)
+            return dy, dy
+
+    a, b = leaf(1.0), leaf(2.0)
+    y = Watch.apply(a, b)
+    fnn.grad(y, b, retain_graph=True)
+    y.backward()
+    assert wanted == [(False, True), (True, True)]
+
+
+def test_higher_derivatives():
+    x = leaf(0.7)
+    y = fnn.sin(x)
+    for expected in (np.cos(0.7), -np.sin(0.7), -np.cos(0.7), np.sin(0.7)):
+        (y,) = fnn.grad(y, x, create_graph=True)
+        assert y.item() == pytest.approx(expected, rel=1e-12)
+    x = leaf(1.5)
+    (x**3).backward(create_graph=True)
+    (x.grad * 2).backward()  # 2 * 6x on top of 3x^2
+    assert x.grad.item() == pytest.approx(3 * 1.5**2 + 12 * 1.5)
+
+
+def test_modes():
+    x = leaf(1.0)
+    with fnn.no_grad():
+        assert not (x * 2).requires_grad
+        with fnn.enable_grad():
+            assert (x * 2).requires_grad
+        assert not fnn.is_grad_enabled()
+    assert fnn.is_grad_enabled()
+
+    @fnn.no_grad()
+    def f():
+        """Doc."""
+        return x * 2
+
+    assert not f().requires_grad
+    assert f.__doc__ == "Doc."
+    with pytest.raises(ZeroDivisionError), fnn.no_grad():
+        1 / 0  # noqa: B018
+    assert fnn.is_grad_enabled()
+    with pytest.raises(TypeError, match="@no_grad"):
+        fnn.no_grad(f)
+    seen = []
+    with fnn.no_grad():
+        t = threading.Thread(target=lambda: seen.append(fnn.is_grad_enabled()))
+        t.start()
+        t.join()
+    assert seen == [True]  # each thread has a mode of its own
+
+
+def test_training_in_threads():
+    def train(seed, results):
+        rng = np.random.default_rng(seed)
+        w = fnn.tensor(rng.standard_normal((200, 100)), requires_grad=True)
+        x = fnn.tensor(rng.standard_normal((300, 100)))
+        for _ in range(10):
+            w.grad = None
+            fnn.linear(x, w, activation="tanh").square().mean().backward()
+            with fnn.no_grad():
+                w -= 0.1 * w.grad
+        results[seed] = w.data.tobytes()
+
+    alone, together = {}, {}
+    for seed in range(3):
+        train(seed, alone)
+    threads = [threading.Thread(target=train, args=(seed, together)) for seed in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert alone == together
+
+
+def test_leaves_and_flags():
+    x = leaf(1.0)
+    y = x * 2
+    assert x.is_leaf
+    assert not y.is_leaf
+    assert "mulnumber" in repr(y.grad_fn)
+    with pytest.raises(RuntimeError, match="only leaves"):
+        y.requires_grad = False
+    with pytest.raises(TypeError, match="float"):
+        fnn.arange(3).requires_grad_()
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        fnn.ones(1).backward()
+    with pytest.raises(RuntimeError, match=r"shape \(2,\)"):
+        leaf(1.0, 2.0).backward()
+    with pytest.raises(ValueError, match=r"expected \(2,\)"):
+        leaf(1.0, 2.0).backward(fnn.ones(3))
+    with pytest.raises(ValueError, match="grad"):
+        x.grad = fnn.ones(2)
+    with pytest.raises(TypeError, match="Tensor"):
+        x.grad = 3
+    y = x * 2
+    y.retain_grad()
+    (y * 3).backward()
+    assert y.grad.item() == 3
+
+
+def test_function():
+    class Twice(fnn.Function):
+        @staticmethod
+        def forward(ctx, x, y, factor):
+            ctx.save_for_backward(x, y)
+            ctx.factor = factor
+            return x * factor, x * y
+
+        @staticmethod
+        def backward(ctx, da, db):
+            x, y = ctx.saved_tensors
+            return da * ctx.factor + db * y, db * x, None
+
+    x, y = fnn.tensor([1.0, 2.0]), fnn.tensor([3.0, 4.0])
+    assert fnn.gradcheck(lambda x, y: Twice.apply(x, y, 5.0), [x, y], order=2)
+    x.requires_grad_()
+    a, _ = Twice.apply(x, y, 5.0)
+    a.sum().backward()  # the other output counts as zero
+    assert x.grad.tolist() == [5, 5]
+    a, b = Twice.apply(x, y, 5.0)
+    y += 1
+    with pytest.raises(RuntimeError, match="backward of Twice"):
+        (a + b).sum().backward()
+
+
+def test_function_mistakes():
+    class Wrong(fnn.Function):
+        result = 1
+
+        @staticmethod
+        def forward(ctx, x):
+            return Wrong.result
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy, dy
+
+    x = leaf(1.0)
+    with pytest.raises(TypeError, match="expected Tensors"):
+        Wrong.apply(x)
+    Wrong.result = x
+    with pytest.raises(ValueError, match="2 gradients; expected 1"):
+        Wrong.apply(x).backward()
+    with pytest.raises(NotImplementedError, match="forward"):
+        fnn.Function.apply(x)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_copies(requires_grad):
+    x = fnn.tensor([[1.0, 2.0]], requires_grad=requires_grad)
+    for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x)), copy.deepcopy([x, x])[0]):
+        assert y.tolist() == x.tolist()
+        assert y.requires_grad == requires_grad
+        assert y.is_leaf
+        with fnn.no_grad():
+            y += 1
+        assert x.tolist() == [[1, 2]]
+    twice = copy.deepcopy([x, x])
+    assert twice[0] is twice[1]
+
+    class Named(fnn.Tensor):
+        pass
+
+    n = Named([1.0])
+    n.name = "n"
+    assert copy.deepcopy(n).name == "n"
+    assert type(copy.deepcopy(n)) is Named
+
+
+def test_gradcheck_finds_mistakes():
+    class Wrong(fnn.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * x
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy
+
+    with pytest.raises(AssertionError, match="input 0 along a random direction"):
+        fnn.gradcheck(Wrong.apply, leaf(1.0, 2.0))
+    with pytest.raises(AssertionError, match="input 1"):
+        fnn.gradcheck(lambda x, y: x + y.detach(), [leaf(1.0), leaf(1.0)])
+    with pytest.raises(TypeError, match="float Tensor"):
+        fnn.gradcheck(lambda x: x, [3])
