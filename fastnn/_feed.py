@@ -1,5 +1,7 @@
 """What `fit` takes for data, made into something that gives batches again and again."""
 
+from __future__ import annotations  # np.random in a signature would import it now, which takes milliseconds
+
 from collections.abc import Iterable
 from typing import Any
 

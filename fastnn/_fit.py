@@ -105,10 +105,10 @@ def fit(
 
     Notes
     -----
-    Ctrl-C (in the main thread) ends the training after the step it is at, and the History says `interrupted`; a second
-    one raises KeyboardInterrupt at once. Data that draw from generators of their own resume bit for bit only if they
-    depend on nothing but `fastnn`'s generator. Several trainings at once in
-    threads of one process share that generator: their dropout masks then depend on who comes first.
+    Ctrl-C (in the main thread) ends the training after the step it is at, and the History says `interrupted`; a
+    second one raises KeyboardInterrupt at once. Data that draw from generators of their own resume bit for bit only
+    if they depend on nothing but `fastnn`'s generator. Several trainings at once in threads of one process share that
+    generator: their dropout masks then depend on who comes first.
 
     Examples
     --------

@@ -4,6 +4,8 @@ The counter hands each dropout call a stretch of the Philox stream of its own, s
 many calls came before it, never on threads. Both parts make up the state that a checkpoint saves.
 """
 
+from __future__ import annotations  # np.random in a signature would import it now, which takes milliseconds
+
 import os
 from _thread import allocate_lock  # threading itself would cost a millisecond of import
 

@@ -4,6 +4,8 @@ A step does no more than it must: forward, backward, optimizer, and reading the 
 schedules, best weights, checkpoints) happens once per epoch.
 """
 
+from __future__ import annotations  # np.random in a signature would import it now, which takes milliseconds
+
 import math
 import os
 import signal

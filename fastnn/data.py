@@ -1,5 +1,7 @@
 """Data sets and batches. Data in memory is sliced: no worker processes, one `np.take` per array and shuffled batch."""
 
+from __future__ import annotations  # np.random in a signature would import it now, which takes milliseconds
+
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,5 +1,8 @@
 """Data sets, loaders, splits and metrics."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -176,3 +179,8 @@ def test_binary_metrics(rng):
 def test_bad_metrics(call, error):
     with pytest.raises(error):
         call()
+
+
+def test_importing_does_not_pay_for_random_numbers(tmp_path):
+    program = "import sys, fastnn, fastnn.nn, fastnn.optim, fastnn.data; sys.exit('numpy.random' in sys.modules)"
+    subprocess.run([sys.executable, "-P", "-c", program], check=True, cwd=tmp_path)
