@@ -1,8 +1,8 @@
 """fastnn: a small, fast neural-network package for CPUs.
 
-Tensors with reverse-mode differentiation under PyTorch's names, layers, optimizers, data and one training loop, on kernels
-compiled for the instruction set of the machine. Heavier parts (`fastnn.nn`, `fastnn.optim`, `fastnn.data`, ...) are imported
-when first used.
+Tensors with reverse-mode differentiation under PyTorch's names, layers, optimizers, data and one training loop, on
+kernels compiled for the instruction set of the machine. Heavier parts (`fastnn.nn`, `fastnn.optim`, `fastnn.data`, ...)
+are imported when first used.
 """
 
 import importlib
@@ -13,8 +13,9 @@ try:
     from ._ops import Tensor as Tensor
 except ImportError as error:
     error.add_note(
-        "fastnn's compiled modules were not found or do not load. Did you build it? From a checkout run `pip install .`, and "
-        "start Python from another folder: in the checkout `import fastnn` finds the sources."
+        "fastnn's compiled modules were not found or do not load. Did you build it? From a checkout run `pip install "
+        ".`, "
+        "and start Python from another folder: in the checkout `import fastnn` finds the sources."
     )
     raise
 

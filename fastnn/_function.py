@@ -40,9 +40,9 @@ class Context:
 class Function:
     """Base class of custom operations: subclass it, write `forward` and `backward`, call ``apply``.
 
-    Both are static methods. ``forward(ctx, *args)`` computes and returns one Tensor or a tuple of Tensors; nothing in it is
-    recorded. ``backward(ctx, *grads)`` gets the gradient of each output and returns one gradient per argument of forward
-    (None for those that have none). Written with fastnn's operations it can itself be differentiated.
+    Both are static methods. ``forward(ctx, *args)`` computes and returns one Tensor or a tuple of Tensors; nothing in
+    it is recorded. ``backward(ctx, *grads)`` gets the gradient of each output and returns one gradient per argument of
+    forward (None for those that have none). Written with fastnn's operations it can itself be differentiated.
 
     Examples
     --------

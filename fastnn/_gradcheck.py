@@ -1,8 +1,8 @@
 """Checking gradients by central differences, along one random direction at a time.
 
-A random projection turns the whole Jacobian into one number: <u, f(x + h v) - f(x - h v)> / 2h on one side, <backward(u), v> on
-the other. One wrong entry anywhere moves it, and a check costs two evaluations of f whatever the sizes.
-"""
+A random projection turns the whole Jacobian into one number: <u, f(x + h v) - f(x - h v)> / 2h on one side,
+<backward(u), v> on the other. One wrong entry anywhere moves it, and a check costs two evaluations of f whatever the
+sizes. """
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,7 +29,8 @@ def gradcheck(
     Parameters
     ----------
     f : callable
-        Takes the inputs, returns a Tensor or a tuple of Tensors. It must be smooth near the inputs, and the same at each call.
+        Takes the inputs, returns a Tensor or a tuple of Tensors. It must be smooth near the inputs, and the same at
+        each call.
     inputs : Tensor or sequence
         Float Tensors are checked, in float64; anything else is handed to f as it is.
     eps : float
@@ -130,8 +131,8 @@ def _check(
         analytic = 0.0 if g is None else float(np.vdot(g.data, direction))
         if not abs(analytic - numeric) <= atol + rtol * max(abs(analytic), abs(numeric)):
             raise AssertionError(
-                f"gradcheck: the gradient of {name} along a random direction is {analytic:.10g}, by central differences "
-                f"{numeric:.10g} (difference {abs(analytic - numeric):.3g})"
+                f"gradcheck: the gradient of {name} along a random direction is {analytic:.10g}, by central "
+                f"differences {numeric:.10g} (difference {abs(analytic - numeric):.3g})"
             )
 
 
@@ -157,12 +158,12 @@ def _check_second(
         from ._tape import enable_grad
 
         with enable_grad():
-            arguments = [x if isinstance(x, Tensor) and x.requires_grad else Tensor(x, requires_grad=True) for x in leaves]
+            arguments = [
+                x if isinstance(x, Tensor) and x.requires_grad else Tensor(x, requires_grad=True) for x in leaves
+            ]
             outputs = call(arguments)
             live = [(y, w) for y, w in zip(outputs, weights) if y.requires_grad]
-            found = grad(
-                [y for y, _ in live], arguments, [w for _, w in live], create_graph=True, allow_unused=True
-            )
+            found = grad([y for y, _ in live], arguments, [w for _, w in live], create_graph=True, allow_unused=True)
         return tuple(Tensor(np.zeros(x.shape)) if g is None else g for g, x in zip(found, arguments))
 
     _check(gradients, points, rng, eps, atol, rtol, [f"{n} (second derivative)" for n in names])

@@ -1,13 +1,13 @@
 # cython: embedsignature=True, initializedcheck=False, auto_pickle=False, cdivision=True
 """Every operation on tensors: its forward and, beside it, the node with its backward. One family per included file.
 
-An op works in three steps: bring the arguments to tensors of one dtype, compute an array (by a kernel, by NumPy where there
-is none), and, when recording is on and an input needs a gradient, attach a node. A backward is written with the same ops on
-tensors, so that it is recorded in its turn under ``create_graph``; where a fused gradient kernel exists, it is used when
-nothing is recorded.
+An op works in three steps: bring the arguments to tensors of one dtype, compute an array (by a kernel, by NumPy where
+there is none), and, when recording is on and an input needs a gradient, attach a node. A backward is written with the
+same ops on tensors, so that it is recorded in its turn under ``create_graph``; where a fused gradient kernel exists, it
+is used when nothing is recorded.
 
-Arrays inside a Tensor are aligned and in native byte order; their strides may be anything. A float array that is dense in
-any order of its dimensions is as good as a C-contiguous one: element-wise ops keep the order.
+Arrays inside a Tensor are aligned and in native byte order; their strides may be anything. A float array that is dense
+in any order of its dimensions is as good as a C-contiguous one: element-wise ops keep the order.
 """
 cimport cython
 cimport numpy as cnp
@@ -22,7 +22,8 @@ from libcpp.vector cimport vector
 
 from fastnn._runtime cimport *
 from fastnn._tape cimport (
-    Counter, Node, Value, attach, bump_version, edge, grad_enabled, run_backward, set_grad_enabled, share_version, version,
+    Counter, Node, Value, attach, bump_version, edge, grad_enabled, run_backward, set_grad_enabled, share_version,
+    version,
 )
 
 import builtins

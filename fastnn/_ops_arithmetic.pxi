@@ -86,7 +86,8 @@ cdef Tensor arithmetic(int op, Tensor x, Tensor y):
 
 cdef class AddNode(Node):
     cdef tuple backward(self, Value dy):
-        return (unbroadcast(self, 0, dy) if self.needs(0) else None, unbroadcast(self, 1, dy) if self.needs(1) else None)
+        return (unbroadcast(self, 0, dy) if self.needs(0) else None, unbroadcast(self, 1, dy) if self.needs(1)
+                else None)
 
 
 cpdef Tensor add(a, b):
@@ -194,7 +195,8 @@ cdef class MaximumNode(Node):
     """alpha is 1 for maximum, -1 for minimum; a tie is shared between both."""
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), y = <Tensor>self.second()
-        greater, tie = np.greater(x.array, y.array) if self.alpha > 0 else np.less(x.array, y.array), np.equal(x.array, y.array)
+        greater = np.greater(x.array, y.array) if self.alpha > 0 else np.less(x.array, y.array)
+        tie = np.equal(x.array, y.array)
         cdef Tensor share = wrap(np.asarray(greater + 0.5 * tie, x.array.dtype))
         return (unbroadcast(self, 0, mul(dy, share)) if self.needs(0) else None,
                 unbroadcast(self, 1, mul(dy, sub(1.0, share))) if self.needs(1) else None)

@@ -3,8 +3,8 @@
 cdef extern from *:
     # Numpy's own declaration wants an object where null is meant.
     ndarray new_ndarray "(PyArrayObject*)PyArray_New"(
-        PyTypeObject* type, int nd, const npy_intp* dims, int type_num, const npy_intp* strides, void* data, int itemsize,
-        int flags, PyObject* obj)
+        PyTypeObject* type, int nd, const npy_intp* dims, int type_num, const npy_intp* strides, void* data,
+        int itemsize, int flags, PyObject* obj)
     ctypedef struct PyTypeObject:
         pass
     PyTypeObject PyArray_Type
@@ -68,14 +68,15 @@ cdef ndarray new_array(int nd, const npy_intp* dims, int type_num, const npy_int
         block.memory = runtime.allocate(bytes)
     if block.memory == NULL:
         raise MemoryError(f"no memory for a tensor of shape {tuple([dims[i] for i in range(nd)])} ({bytes:,} bytes)")
-    cdef ndarray a = new_ndarray(&PyArray_Type, nd, dims, type_num, strides, block.memory, 0, cnp.NPY_ARRAY_CARRAY, NULL)
+    cdef ndarray a = new_ndarray(&PyArray_Type, nd, dims, type_num, strides, block.memory, 0, cnp.NPY_ARRAY_CARRAY,
+                                 NULL)
     cnp.set_array_base(a, block)
     return a
 
 
 cdef bint dense_strides(ndarray like, int size, npy_intp* strides) noexcept:
-    """Strides in bytes of a dense array with like's shape and order of dimensions. False: C order will do, because like has
-    it or a broadcast dimension (stride 0) leaves the order open."""
+    """Strides in bytes of a dense array with like's shape and order of dimensions. False: C order will do, because like
+    has it or a broadcast dimension (stride 0) leaves the order open."""
     cdef int nd = cnp.PyArray_NDIM(like), d, at, dims = 0
     cdef int order[64]
     cdef npy_intp step
@@ -239,8 +240,7 @@ cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=0):
     strides_of(b, nd, b_stride)
     strides_of(out, nd, out_stride)
     if not plan_elementwise(job, nd, shape, out_stride, a_stride, b_stride):  # more dimensions than a job has
-        return flat_binary(op, contiguous(np.broadcast_to(a, shape_of(out))), contiguous(np.broadcast_to(b, shape_of(out))),
-                           alpha)
+        return flat_binary(op, contiguous(stretched(a, shape_of(out))), contiguous(stretched(b, shape_of(out))), alpha)
     run(<RangeFunction>runtime.table[kind(a)].binary[op], &job, size, binary_cost(op))
     return out
 

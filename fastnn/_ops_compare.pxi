@@ -1,4 +1,5 @@
-# Comparison, choice and logic. Their results are bool tensors without gradient; `where` passes gradients to what it chose.
+# Comparison, choice and logic. Their results are bool tensors without gradient; `where` passes gradients to what it
+# chose.
 
 cdef dict COMPARISONS = {Py_EQ: np.equal, Py_NE: np.not_equal, Py_LT: np.less, Py_LE: np.less_equal, Py_GT: np.greater,
                          Py_GE: np.greater_equal}

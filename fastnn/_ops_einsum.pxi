@@ -1,5 +1,5 @@
-# einsum. Two operands, each letter at most once in each: a permutation, one batched matmul, a permutation. Anything else is
-# NumPy's, and its gradient is einsum again.
+# einsum. Two operands, each letter at most once in each: a permutation, one batched matmul, a permutation. Anything
+# else is NumPy's, and its gradient is einsum again.
 
 cdef tuple parse(str equation, list operands):
     """The letters of each operand and of the result; the dots of ``...`` become capital letters that are free."""
@@ -60,7 +60,8 @@ cdef class EinsumNode(Node):
 
 cdef Tensor einsum_gradient(Tensor dy, int i, list operands, list parts, str result, dict size):
     """The einsum of dy with the other operands gives the letters they have; the rest was summed, so it is broadcast."""
-    cdef list others = [t for j, t in enumerate(operands) if j != i], letters = [p for j, p in enumerate(parts) if j != i]
+    cdef list others = [t for j, t in enumerate(operands) if j != i]
+    cdef list letters = [p for j, p in enumerate(parts) if j != i]
     cdef str have = result + "".join(letters), mine = parts[i]
     cdef Tensor g
     kept = "".join([c for c in mine if c in have])
@@ -75,7 +76,8 @@ cdef Tensor einsum_gradient(Tensor dy, int i, list operands, list parts, str res
 
 
 cdef Tensor contraction(Tensor a, Tensor b, str p, str q, str result):
-    """Two operands as one batched matmul: letters in both and the result are batch, in both and not the result summed."""
+    """Two operands as one batched matmul: letters in both and the result are batch, in both and not the result
+    summed."""
     cdef str batch = "".join([c for c in p if c in q and c in result])
     cdef str summed = "".join([c for c in p if c in q and c not in result])
     cdef str left = "".join([c for c in p if c not in q]), right = "".join([c for c in q if c not in p])
@@ -138,7 +140,8 @@ def einsum(str equation, *operands):
     out = wrap(np.array(np.einsum(",".join(parts) + "->" + result, *[(<Tensor>t).array for t in tensors])))
     if grad_enabled() and kind(out.array) >= 0 and builtins.any([(<Tensor>t).needs_grad for t in tensors]):
         if builtins.any([len(set(letters)) != len(letters) for letters in parts]):
-            raise ValueError(f"einsum: {equation!r} repeats a letter within an operand (a diagonal), which has no gradient "
+            raise ValueError(f"einsum: {equation!r} repeats a letter within an operand (a diagonal), which has no "
+                             f"gradient "
                              f"here; take the diagonal by indexing first")
         node = EinsumNode.__new__(EinsumNode)
         node.saved = (tensors, [version(t) for t in tensors], parts, result, size)

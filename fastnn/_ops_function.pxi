@@ -1,5 +1,5 @@
-# Custom ops written in Python: fastnn.Function (in _function.py) calls apply_function. An op with several outputs is one
-# FunctionNode that gathers their gradients in a Bundle, and one PickNode per output.
+# Custom ops written in Python: fastnn.Function (in _function.py) calls apply_function. An op with several outputs is
+# one FunctionNode that gathers their gradients in a Bundle, and one PickNode per output.
 
 @cython.final
 cdef class Bundle(Value):
@@ -8,7 +8,8 @@ cdef class Bundle(Value):
 
     cdef Value plus(self, Value other):
         cdef Bundle sum = Bundle.__new__(Bundle)
-        sum.parts = [b if a is None else a if b is None else add(a, b) for a, b in zip(self.parts, (<Bundle>other).parts)]
+        sum.parts = [b if a is None else a if b is None else add(a, b)
+                     for a, b in zip(self.parts, (<Bundle>other).parts)]
         return sum
 
 
@@ -31,7 +32,8 @@ cdef class FunctionNode(Node):
         result = function.backward(ctx, *dys)
         result = result if isinstance(result, tuple) else (result,)
         if len(result) != len(inputs):
-            raise ValueError(f"{function.__name__}.backward returned {len(result)} gradients; expected {len(inputs)}, one per "
+            raise ValueError(f"{function.__name__}.backward returned {len(result)} gradients; expected "
+                             f"{len(inputs)}, one per "
                              f"argument of forward (None for those without)")
         for i in range(len(inputs)):
             if result[i] is None or inputs[i] is None:
@@ -39,7 +41,8 @@ cdef class FunctionNode(Node):
                 continue
             g = as_tensor(result[i])
             if g.shape != inputs[i][0]:
-                raise ValueError(f"{function.__name__}.backward: gradient {i} has shape {g.shape}; expected {inputs[i][0]}")
+                raise ValueError(f"{function.__name__}.backward: gradient {i} has shape {g.shape}; expected "
+                                 f"{inputs[i][0]}")
             gradients.append(cast(g, type_number("backward", inputs[i][1])))
         return tuple(gradients)
 
@@ -76,7 +79,8 @@ def apply_function(function, ctx, args):
     if before and builtins.any([isinstance(a, Tensor) and (<Tensor>a).needs_grad for a in args]):
         node = FunctionNode.__new__(FunctionNode)
         node.saved = (function, ctx, [(t.shape, t.dtype) for t in fresh],
-                      [(a.shape, a.dtype) if isinstance(a, Tensor) and kind((<Tensor>a).array) >= 0 else None for a in args])
+                      [(a.shape, a.dtype) if isinstance(a, Tensor) and kind((<Tensor>a).array) >= 0 else None
+                       for a in args])
         bundle = wrap(NOTHING)
         attach(bundle, node, tuple([edge(a) if isinstance(a, Tensor) else None for a in args]))
         for i in range(len(fresh)):

@@ -15,13 +15,15 @@ cdef object plain_key(object key):
 
 
 cdef bint simple(object key):
-    """Whether the key is made of integers, slices, None and ...: then it takes every element at most once, as a view."""
+    """Whether the key is made of integers, slices, None and ...: then it takes every element at most once, as a
+    view."""
     if isinstance(key, tuple):
         for k in <tuple>key:
             if not simple(k):
                 return False
         return True
-    return key is None or key is Ellipsis or isinstance(key, slice) or (isinstance(key, int) and not isinstance(key, builtins.bool))
+    return key is None or key is Ellipsis or isinstance(key, slice) or (
+        isinstance(key, int) and not isinstance(key, builtins.bool))
 
 
 cdef object own_key(object key):
@@ -168,7 +170,8 @@ cpdef Tensor scatter_add(x, int dim, index, src):
     cdef int d = axis_of("scatter_add", dim, cnp.PyArray_NDIM(t.array))
     cdef ndarray i = index_array("scatter_add", index)
     cdef tuple key = along("scatter_add", t.array, d, i)
-    if cnp.PyArray_NDIM(s.array) != cnp.PyArray_NDIM(i) or builtins.any([n > m for n, m in zip(shape_of(i), shape_of(s.array))]):
+    if cnp.PyArray_NDIM(s.array) != cnp.PyArray_NDIM(i) or builtins.any([n > m for n, m in zip(shape_of(i),
+                                                                                               shape_of(s.array))]):
         raise ValueError(f"scatter_add: src of shape {shape_of(s.array)} is smaller than index of shape {shape_of(i)}")
     s = getitem(s, tuple([slice(0, n) for n in shape_of(i)]))
     return add(t, put(s, key, shape_of(t.array)))

@@ -1,4 +1,5 @@
-# Softmax and the losses that have a kernel. The kernels work on dense rows, so the dimension in question moves to the end.
+# Softmax and the losses that have a kernel. The kernels work on dense rows, so the dimension in question moves to the
+# end.
 
 cdef ndarray rows_kernel(int which, ndarray x, ndarray dy):
     """which: 0 softmax, 1 log_softmax, each over the last dimension; with dy its backward, x being the saved output."""
@@ -100,7 +101,8 @@ cpdef Tensor log_softmax(x, dim=-1):
 # ----- cross-entropy -----
 
 cdef class CrossEntropyNode(Node):
-    """saved is (lse, targets, class weights or None, ignore_index, per row), alpha the smoothing, beta the scale of the sum."""
+    """saved is (lse, targets, class weights or None, ignore_index, per row), alpha the smoothing, beta the scale of the
+    sum."""
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), g = <Tensor>dy
         cdef CrossEntropyJob job
@@ -122,7 +124,8 @@ cdef class CrossEntropyNode(Node):
             value32 = <float>value64
             job.dloss = <const void*>&value32 if kind(x.array) == F32 else <const void*>&value64
             job.dloss_stride = 0
-        run(<RangeFunction>runtime.table[kind(x.array)].cross_entropy_backward, &job, cnp.PyArray_DIM(x.array, 0), 1.0 * job.cols)
+        run(<RangeFunction>runtime.table[kind(x.array)].cross_entropy_backward, &job, cnp.PyArray_DIM(x.array, 0),
+            1.0 * job.cols)
         return (wrap(dx),)
 
     cdef Tensor recorded_backward(self, Tensor dy, Tensor x):
@@ -145,7 +148,8 @@ cdef inline double read_number(ndarray a) noexcept:
     return (<float*>cnp.PyArray_DATA(a))[0] if kind(a) == F32 else (<double*>cnp.PyArray_DATA(a))[0]
 
 
-cdef int fill_cross_entropy(CrossEntropyJob* job, ndarray x, ndarray lse, ndarray target, ndarray weight, object ignore_index,
+cdef int fill_cross_entropy(CrossEntropyJob* job, ndarray x, ndarray lse, ndarray target, ndarray weight,
+                            object ignore_index,
                             double smoothing) except -1:
     if cnp.PyArray_SIZE(lse) != cnp.PyArray_DIM(x, 0) or cnp.PyArray_SIZE(target) != cnp.PyArray_DIM(x, 0):
         raise ValueError("cross_entropy: the saved arrays were changed")
@@ -173,11 +177,13 @@ cdef ndarray class_indices(object target, npy_intp rows, npy_intp cols, i64 igno
     p = <const i64*>cnp.PyArray_DATA(a)
     for i in range(rows):
         if (p[i] < 0 or p[i] >= cols) and p[i] != ignore_index:
-            raise IndexError(f"cross_entropy: target {p[i]} is outside [0, {cols}) and not ignore_index ({ignore_index})")
+            raise IndexError(f"cross_entropy: target {p[i]} is outside [0, {cols}) and not ignore_index "
+                             f"({ignore_index})")
     return a
 
 
-cpdef Tensor cross_entropy(input, target, weight=None, ignore_index=-100, str reduction="mean", double label_smoothing=0.0):
+cpdef Tensor cross_entropy(input, target, weight=None, ignore_index=-100, str reduction="mean",
+                           double label_smoothing=0.0):
     """The cross-entropy of softmax(input) against classes, in one kernel forward and one backward.
 
     Parameters
@@ -223,12 +229,14 @@ cpdef Tensor cross_entropy(input, target, weight=None, ignore_index=-100, str re
         return soft_cross_entropy(x, as_tensor(target), w, reduction, label_smoothing)
     expected = shape_of(x.array)[:1] + shape_of(x.array)[2:] if nd > 1 else ()
     if np.shape(plain(target)) != expected:
-        raise ValueError(f"cross_entropy: target is {np.shape(plain(target))}; expected {expected} for input {shape_of(x.array)}")
+        raise ValueError(f"cross_entropy: target is {np.shape(plain(target))}; expected {expected} for input "
+                         f"{shape_of(x.array)}")
     rows2d = x
     if nd == 1:
         rows2d = reshape(x, (1, cols))
     elif nd > 2:
-        rows2d = reshape(permute(x, (0,) + tuple(range(2, nd)) + (1,)), (cnp.PyArray_SIZE(x.array) // cols if cols else 0, cols))
+        rows2d = reshape(permute(x, (0,) + tuple(range(2, nd)) + (1,)), (cnp.PyArray_SIZE(x.array) // cols if cols
+                                                                         else 0, cols))
     out = cross_entropy_rows(rows2d, target, w, ignore_index, reduction, label_smoothing)
     return reshape(out, expected) if reduction == "none" and nd != 2 else out
 
@@ -275,7 +283,8 @@ cdef Tensor soft_cross_entropy(Tensor x, Tensor target, Tensor w, str reduction,
     cdef npy_intp cols = cnp.PyArray_DIM(x.array, d)
     cdef Tensor loss
     if not same_shape(x.array, target.array):
-        raise ValueError(f"cross_entropy: target probabilities are {shape_of(target.array)}; expected {shape_of(x.array)}")
+        raise ValueError(f"cross_entropy: target probabilities are {shape_of(target.array)}; expected "
+                         f"{shape_of(x.array)}")
     if smoothing:
         target = add(mul(target, 1 - smoothing), smoothing / cols)
     loss = neg(mul(log_softmax(x, d), target))
@@ -316,7 +325,8 @@ cpdef Tensor mse_loss(input, target, str reduction="mean"):
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"mse_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
     if not same_shape(x.array, y.array):
-        raise ValueError(f"mse_loss: input is {shape_of(x.array)}, target is {shape_of(y.array)}; expected the same shape")
+        raise ValueError(f"mse_loss: input is {shape_of(x.array)}, target is {shape_of(y.array)}; expected the same "
+                         f"shape")
     type_num = common_type(x.array, y.array)
     x, y = cast(x, type_num), cast(y, type_num)
     if reduction == "none":
@@ -324,7 +334,8 @@ cpdef Tensor mse_loss(input, target, str reduction="mean"):
     cdef npy_intp n = cnp.PyArray_SIZE(x.array)
     cdef double scale = 1.0 if reduction == "sum" else 1.0 / n if n else float("nan")
     difference = sub(x, y)
-    out = wrap(reduce_array(SUM_SQUARES, difference.array, axes_mask("mse_loss", None, cnp.PyArray_NDIM(x.array)), False, scale))
+    out = wrap(reduce_array(SUM_SQUARES, difference.array, axes_mask("mse_loss", None, cnp.PyArray_NDIM(x.array)),
+                            False, scale))
     if recorded(difference):
         node = MseNode.__new__(MseNode)
         node.alpha = scale

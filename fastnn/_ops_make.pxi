@@ -45,7 +45,9 @@ cdef ndarray door(str name, object data, object dtype):
         raise TypeError(f"{name}: {type(data).__name__} of dtype {a.dtype} is not supported; use float32, float64, an "
                         f"integer type or bool")
     if dtype is not None:
-        return np.asarray(a, np.dtype(dtype).newbyteorder("=")) if type_number(name, dtype) != cnp.PyArray_TYPE(a) else native(a)
+        if type_number(name, dtype) != cnp.PyArray_TYPE(a):
+            return np.asarray(a, np.dtype(dtype).newbyteorder("="))
+        return native(a)
     if python_numbers and cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE:
         return a.astype(np.float32)
     return native(a)

@@ -131,7 +131,8 @@ cdef inline i64 batch_stride(ndarray a, int d, i64 size) noexcept:
 
 
 cdef class MatmulNode(Node):
-    """c = a b: da = dc b^T, db = a^T dc, each summed to its shape. One b for all rows of a is one product, not a batch."""
+    """c = a b: da = dc b^T, db = a^T dc, each summed to its shape. One b for all rows of a is one product, not a
+    batch."""
     cdef tuple backward(self, Value dy):
         cdef Tensor a = <Tensor>self.first(), b = <Tensor>self.second(), dc = <Tensor>dy, da = None, db = None
         cdef npy_intp k = cnp.PyArray_DIM(b.array, cnp.PyArray_NDIM(b.array) - 2)
@@ -179,7 +180,8 @@ cpdef Tensor matmul(a, b):
     cdef MatmulNode node
     cdef int na = cnp.PyArray_NDIM(x.array), nb = cnp.PyArray_NDIM(y.array), type_num
     if na == 0 or nb == 0:
-        raise ValueError(f"matmul: a is {shape_of(x.array)}, b is {shape_of(y.array)}; expected at least one dimension each")
+        raise ValueError(f"matmul: a is {shape_of(x.array)}, b is {shape_of(y.array)}; expected at least one "
+                         f"dimension each")
     if cnp.PyArray_DIM(x.array, na - 1) != cnp.PyArray_DIM(y.array, nb - 2 if nb > 1 else 0):
         raise ValueError(f"matmul: a is {shape_of(x.array)}, b is {shape_of(y.array)}; expected a.shape[-1] == "
                          f"b.shape[{-2 if nb > 1 else 0}]")
@@ -227,7 +229,8 @@ cdef class LinearNode(Node):
         if activation != COPY:
             dz = binary_array(SILU_GRAD if activation == SILU else GELU_GRAD if activation == GELU else
                               slope_kernel(activation), dz, <ndarray>self.kept())
-        dz = rows_of(contiguous(dz) if cnp.PyArray_NDIM(dz) != 2 else dz) if cnp.PyArray_NDIM(dz) > 1 else dz.reshape((1, -1))
+        if cnp.PyArray_NDIM(dz) != 2:
+            dz = rows_of(contiguous(dz)) if cnp.PyArray_NDIM(dz) > 1 else dz.reshape((1, -1))
         x2 = x.array.reshape((1, -1)) if cnp.PyArray_NDIM(x.array) == 1 else rows_of(x.array)
         if self.needs(0):
             dx = product(dz, False, w.array, False)
@@ -322,7 +325,8 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
             raise ValueError(f"linear: activation must be one of {list(ACTIVATIONS)}, got {activation!r}")
     if (cnp.PyArray_NDIM(t.array) == 0 or cnp.PyArray_NDIM(w.array) != 2
             or cnp.PyArray_DIM(t.array, cnp.PyArray_NDIM(t.array) - 1) != cnp.PyArray_DIM(w.array, 1)):
-        raise ValueError(f"linear: x is {shape_of(t.array)}, weight is {shape_of(w.array)}; expected (..., in) and (out, in)")
+        raise ValueError(f"linear: x is {shape_of(t.array)}, weight is {shape_of(w.array)}; expected (..., in) and "
+                         f"(out, in)")
     if b is not None and (cnp.PyArray_NDIM(b.array) != 1 or cnp.PyArray_DIM(b.array, 0) != cnp.PyArray_DIM(w.array, 0)):
         raise ValueError(f"linear: bias is {shape_of(b.array)}; expected ({cnp.PyArray_DIM(w.array, 0)},)")
     if kind(t.array) < 0 or kind(t.array) != kind(w.array) or (b is not None and kind(b.array) != kind(t.array)):

@@ -3,7 +3,8 @@
 cdef dict UFUNCS = {
     np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.maximum: maximum, np.minimum: minimum,
     np.power: pow, np.float_power: pow, np.negative: neg, np.positive: as_tensor, np.absolute: abs, np.fabs: abs,
-    np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal, np.exp: exp, np.log: log, np.log1p: log1p,
+    np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal, np.exp: exp, np.log: log,
+    np.log1p: log1p,
     np.expm1: expm1, np.sin: sin, np.cos: cos, np.tanh: tanh, np.matmul: matmul, np.floor: floor, np.ceil: ceil,
     np.rint: round,
 }
@@ -48,7 +49,8 @@ cdef object apply_ufunc(object ufunc, str method, tuple inputs, dict kwargs):
             if isinstance(out, Tensor):
                 raise TypeError(f"np.{ufunc.__name__}: a Tensor cannot be `out`; write t[...] = result")
     if needs_grad(inputs):
-        raise TypeError(f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} is not differentiated on a tensor "
+        raise TypeError(f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} is not differentiated on "
+                        f"a tensor "
                         f"that requires grad; use a fastnn function, or t.detach()")
     return tensors_in(getattr(ufunc, method)(*arrays_in(inputs), **arrays_in(kwargs)))
 
@@ -119,7 +121,8 @@ cdef dict FUNCTIONS = {
     np.reshape: lambda a, shape: reshape(a, shape), np.ravel: lambda a: reshape(a, (-1,)),
     np.transpose: numpy_transpose, np.swapaxes: lambda a, axis1, axis2: transpose(a, axis1, axis2),
     np.moveaxis: numpy_moveaxis, np.squeeze: lambda a, axis=None: squeeze(a, axis),
-    np.expand_dims: lambda a, axis: unsqueeze(a, axis), np.broadcast_to: lambda array, shape: broadcast_to(array, shape),
+    np.expand_dims: lambda a, axis: unsqueeze(a, axis), np.broadcast_to: lambda array, shape: broadcast_to(array,
+                                                                                                           shape),
     np.flip: lambda m, axis=None: flip(m, tuple(range(np.ndim(m))) if axis is None else axis),
     np.roll: lambda a, shift, axis=None: roll(a, shift, axis), np.outer: lambda a, b: outer(a, b),
     np.tril: lambda m, k=0: tril(m, k), np.triu: lambda m, k=0: triu(m, k),
@@ -137,6 +140,7 @@ cdef object apply_array_function(object function, tuple args, dict kwargs):
     if op is not None:
         return op(*args, **kwargs)
     if needs_grad(args) or needs_grad(tuple(kwargs.values())):
-        raise TypeError(f"np.{function.__name__} is not differentiated on a tensor that requires grad; use a fastnn function, "
+        raise TypeError(f"np.{function.__name__} is not differentiated on a tensor that requires grad; use a fastnn "
+                        f"function, "
                         f"or t.detach()")
     return tensors_in(function(*arrays_in(args), **arrays_in(kwargs)))

@@ -12,8 +12,8 @@ cdef class OptimizerStep:
     Attributes
     ----------
     state : dict of str to list of ndarray
-        The optimizer's memory per parameter, filled when first needed: "m" (momentum), "v" (second moment), "mean" (of the
-        centered RMSprop). Writing into the arrays restores a state.
+        The optimizer's memory per parameter, filled when first needed: "m" (momentum), "v" (second moment), "mean" (of
+        the centered RMSprop). Writing into the arrays restores a state.
 
     Examples
     --------
@@ -44,8 +44,9 @@ cdef class OptimizerStep:
         self.state = {}
         self.held = []
 
-    def step(self, i64 step, double lr, double momentum=0, double dampening=0, double beta1=0, double beta2=0, double eps=0,
-             double weight_decay=0, double grad_scale=1, bint nesterov=False, bint decoupled=False, bint centered=False):
+    def step(self, i64 step, double lr, double momentum=0, double dampening=0, double beta1=0, double beta2=0,
+             double eps=0, double weight_decay=0, double grad_scale=1, bint nesterov=False, bint decoupled=False,
+             bint centered=False):
         """Updates every parameter that has a gradient; `step` counts from 1. RMSprop's alpha is beta2."""
         cdef Optimize job
         cdef int dtype
@@ -122,7 +123,8 @@ cdef class OptimizerStep:
         job.m = self.m.data() if m else NULL
         job.v = self.v.data() if v else NULL
         job.mean = self.mean.data() if mean else NULL
-        run(<RangeFunction>(table.sgd if self.kind == "sgd" else table.adam if self.kind == "adam" else table.rmsprop), &job,
+        run(<RangeFunction>(table.sgd if self.kind == "sgd" else table.adam if self.kind == "adam"
+                            else table.rmsprop), &job,
             self.start.back(), 0.5)
 
 

@@ -1,4 +1,5 @@
-# Random tensors and dropout. NumPy's generator draws the tensors; dropout's masks come from a counter and are never stored.
+# Random tensors and dropout. NumPy's generator draws the tensors; dropout's masks come from a counter and are never
+# stored.
 
 cdef object random_module = None
 

@@ -1,5 +1,5 @@
-# Reductions. The kernel reduces the middle of (outer, n, inner); any set of dimensions becomes that by looking at x in the
-# order of its memory, one stretch of neighbouring reduced dimensions after the other.
+# Reductions. The kernel reduces the middle of (outer, n, inner); any set of dimensions becomes that by looking at x in
+# the order of its memory, one stretch of neighbouring reduced dimensions after the other.
 
 cdef unsigned long long axes_mask(str name, object dim, int nd) except? 0xFFFFFFFFFFFFFFFF:
     """Bit d for each dimension d to reduce; None means all."""
@@ -264,11 +264,13 @@ cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, kee
 
 
 cdef class ExtremeNode(Node):
-    """max or min: the gradient is shared by all elements that reach it. saved is (y, shape of y with kept dimensions, mask)."""
+    """max or min: the gradient is shared by all elements that reach it. saved is (y, shape of y with kept dimensions,
+    mask)."""
     cdef tuple backward(self, Value dy):
         y, shape, mask = self.saved
         cdef ndarray x = (<Tensor>self.first()).array, hit = np.asarray(np.equal(x, y.reshape(shape)))
-        cdef ndarray share = np.asarray(hit / np.maximum(hit.sum(axes_tuple(mask, cnp.PyArray_NDIM(x)), keepdims=True), 1), x.dtype)
+        cdef ndarray share = np.asarray(hit / np.maximum(hit.sum(axes_tuple(mask, cnp.PyArray_NDIM(x)),
+                                                                 keepdims=True), 1), x.dtype)
         return (mul(wrap(share), reshape(dy, shape)),)
 
 
@@ -320,8 +322,8 @@ min = amin
 
 
 cdef class ProdNode(Node):
-    """Without zeros the gradient is dy * y / x; else dy times the product of the others, from both sides. saved is (y as an
-    array, kept shape, mask)."""
+    """Without zeros the gradient is dy * y / x; else dy times the product of the others, from both sides. saved is (y
+    as an array, kept shape, mask)."""
     cdef tuple backward(self, Value dy):
         y, shape, mask = self.saved
         cdef Tensor x = <Tensor>self.first(), g = reshape(dy, shape)
@@ -337,7 +339,8 @@ cdef Tensor prod_kept(Tensor x, object mask):
 
 
 cdef ndarray product_of_others(ndarray x, tuple axes):
-    """For each element the product of all others over axes: exclusive running products from the front and from the back."""
+    """For each element the product of all others over axes: exclusive running products from the front and from the
+    back."""
     cdef int nd = cnp.PyArray_NDIM(x)
     cdef tuple rest = tuple([d for d in range(nd) if d not in axes])
     moved = x.transpose(rest + axes)

@@ -1,4 +1,5 @@
-# Shape and order: reshape, permute, broadcast, and joining and splitting. All but the joins are views where that is possible.
+# Shape and order: reshape, permute, broadcast, and joining and splitting. All but the joins are views where that is
+# possible.
 
 cdef int axis_of(str name, object axis, int nd) except -1:
     """A dimension counted from the front; checks it."""
@@ -221,7 +222,8 @@ cdef ndarray stretched(ndarray a, tuple shape):
             size *= dims[d] if fits and dims[d] else 1
     if not fits:
         raise ValueError(f"broadcast_to: shape {shape_of(a)} does not broadcast to {shape}")
-    view = new_ndarray(&PyArray_Type, nd, dims, cnp.PyArray_TYPE(a), strides, cnp.PyArray_DATA(a), 0, cnp.NPY_ARRAY_ALIGNED, NULL)
+    view = new_ndarray(&PyArray_Type, nd, dims, cnp.PyArray_TYPE(a), strides, cnp.PyArray_DATA(a), 0,
+                       cnp.NPY_ARRAY_ALIGNED, NULL)
     cnp.set_array_base(view, a)
     return view
 
@@ -471,7 +473,8 @@ cdef class PadNode(Node):
 
 
 cpdef Tensor pad(x, widths, double value=0):
-    """x with a border of one value; widths (left, right, top, bottom, ...) start with the last dimension, as in PyTorch.
+    """x with a border of one value; widths (left, right, top, bottom, ...) start with the last dimension, as in
+    PyTorch.
 
     Examples
     --------

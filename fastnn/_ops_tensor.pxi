@@ -6,8 +6,8 @@ cdef ndarray NOTHING = np.empty(0, np.float32)
 cdef class Tensor(Value):
     """An array that remembers how it was computed, so that gradients can flow back through it.
 
-    Most tensors come from `fastnn.tensor`, `fastnn.zeros`, ... or from operations on others. Calling ``Tensor(data)`` wraps
-    data without copying it where that is possible.
+    Most tensors come from `fastnn.tensor`, `fastnn.zeros`, ... or from operations on others. Calling ``Tensor(data)``
+    wraps data without copying it where that is possible.
 
     Parameters
     ----------
@@ -74,7 +74,8 @@ cdef class Tensor(Value):
         cdef Tensor g
         if gradient is None:
             if cnp.PyArray_SIZE(self.array) != 1:
-                raise RuntimeError(f"backward: this tensor has shape {shape_of(self.array)}; only for one element is the "
+                raise RuntimeError(f"backward: this tensor has shape {shape_of(self.array)}; only for one element is "
+                                   f"the "
                                    f"gradient 1 by default, pass gradient= otherwise")
             return wrap(reshaped(one_number(1, cnp.PyArray_TYPE(self.array)), shape_of(self.array)))
         g = as_tensor(gradient)
@@ -191,8 +192,8 @@ cdef class Tensor(Value):
         Raises
         ------
         RuntimeError
-            If the tensor requires no gradient, has several elements and no ``gradient`` is given, the graph was freed, or a
-            tensor needed again was changed in place.
+            If the tensor requires no gradient, has several elements and no ``gradient`` is given, the graph was freed,
+            or a tensor needed again was changed in place.
         """
         if not self.needs_grad:
             raise RuntimeError("backward: this tensor does not require grad")
@@ -257,7 +258,8 @@ cdef class Tensor(Value):
 
     def __bool__(self):
         if cnp.PyArray_SIZE(self.array) != 1:
-            raise ValueError(f"the truth value of a tensor of shape {shape_of(self.array)} is ambiguous; use any() or all()")
+            raise ValueError(f"the truth value of a tensor of shape {shape_of(self.array)} is ambiguous; use any() "
+                             f"or all()")
         return bool(self.array.item())
 
     def __float__(self):
@@ -334,7 +336,8 @@ cdef class Tensor(Value):
         return self.array.__dlpack_device__()
 
     def __reduce__(self):
-        return rebuild, (type(self), self.array, self.needs_grad and self.node is None), getattr(self, "__dict__", None) or None
+        leaf = self.needs_grad and self.node is None
+        return rebuild, (type(self), self.array, leaf), getattr(self, "__dict__", None) or None
 
     def __copy__(self):
         return clone(self) if type(self) is Tensor else rebuild_with(self, self.array)

@@ -1,4 +1,5 @@
-# Functions of one tensor. Those with a kernel have a fused gradient kernel too, used where the backward is not recorded.
+# Functions of one tensor. Those with a kernel have a fused gradient kernel too, used where the backward is not
+# recorded.
 
 cdef inline Tensor fused(int op, Value dy, ndarray saved, double alpha=0):
     """dx from dy and what was saved, in one kernel."""
@@ -6,8 +7,8 @@ cdef inline Tensor fused(int op, Value dy, ndarray saved, double alpha=0):
 
 
 cdef inline Tensor output_of(Node node):
-    """The op's own output, saved as an array since a Tensor would hold the node that holds it. Recorded, when the backward
-    is: then it is this node's output again."""
+    """The op's own output, saved as an array since a Tensor would hold the node that holds it. Recorded, when the
+    backward is: then it is this node's output again."""
     cdef Tensor y = wrap(<ndarray>node.kept())
     if grad_enabled():
         y.node = node

@@ -88,12 +88,17 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         uint64_t seed, offset
 
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
-    ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin, i64 end) noexcept nogil
-    ctypedef void (*ReduceKernel "fastnn::KernelOf<fastnn::Reduce>")(const ReduceJob& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,
+                                                                               i64 end) noexcept nogil
+    ctypedef void (*ReduceKernel "fastnn::KernelOf<fastnn::Reduce>")(const ReduceJob& job, i64 begin,
+                                                                     i64 end) noexcept nogil
     ctypedef void (*RowsKernel "fastnn::KernelOf<fastnn::Rows>")(const Rows& job, i64 begin, i64 end) noexcept nogil
-    ctypedef void (*CrossEntropyKernel "fastnn::KernelOf<fastnn::CrossEntropy>")(const CrossEntropyJob& job, i64 begin, i64 end) noexcept nogil
-    ctypedef void (*OptimizeKernel "fastnn::KernelOf<fastnn::Optimize>")(const Optimize& job, i64 begin, i64 end) noexcept nogil
-    ctypedef void (*DropoutKernel "fastnn::KernelOf<fastnn::Dropout>")(const DropoutJob& job, i64 begin, i64 end) noexcept nogil
+    ctypedef void (*CrossEntropyKernel "fastnn::KernelOf<fastnn::CrossEntropy>")(const CrossEntropyJob& job,
+                                                                                 i64 begin, i64 end) noexcept nogil
+    ctypedef void (*OptimizeKernel "fastnn::KernelOf<fastnn::Optimize>")(const Optimize& job, i64 begin,
+                                                                         i64 end) noexcept nogil
+    ctypedef void (*DropoutKernel "fastnn::KernelOf<fastnn::Dropout>")(const DropoutJob& job, i64 begin,
+                                                                       i64 end) noexcept nogil
 
     struct Kernels:
         ElementwiseKernel unary[32]

@@ -2,10 +2,10 @@
 # distutils: language = c++
 """The tape of reverse-mode differentiation. It knows no operation: only values, nodes and how gradients travel.
 
-An op that is given a value which needs a gradient makes a node, and the node points at the nodes of its inputs. Nodes are
-numbered in the order they were made, so going back from the largest number down meets every consumer of a value before the
-value itself: a heap of numbers replaces the topological sort and nothing recurses, however deep the graph is.
-"""
+An op that is given a value which needs a gradient makes a node, and the node points at the nodes of its inputs. Nodes
+are numbered in the order they were made, so going back from the largest number down meets every consumer of a value
+before the value itself: a heap of numbers replaces the topological sort and nothing recurses, however deep the graph
+is. """
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -129,7 +129,8 @@ cdef str node_name(Node node):
 
 cdef object changed(Node node):
     return RuntimeError(
-        f"backward of {node_name(node)}: a tensor it saved was changed in place after the forward pass, so its gradient "
+        f"backward of {node_name(node)}: a tensor it saved was changed in place after the forward pass, so its "
+        f"gradient "
         f"would be wrong; clone() the tensor before changing it")
 
 
@@ -164,8 +165,8 @@ cdef void bump_version(Value v):
 cdef class Pass:
     """One backward pass: the heap of nodes that wait for their turn, the latest first.
 
-    Without targets, gradients end in the leaves' `grad`. With targets they are collected in `found`, `grad` stays as it is
-    and only nodes on a way to a target are visited.
+    Without targets, gradients end in the leaves' `grad`. With targets they are collected in `found`, `grad` stays as it
+    is and only nodes on a way to a target are visited.
     """
     cdef vector[pair[longlong, PyObjectPointer]] heap
     cdef long long number
@@ -238,7 +239,8 @@ cdef class Pass:
         node.pending = None
         if edges is None:
             raise RuntimeError(
-                f"backward of {node_name(node)}: its graph was freed by an earlier backward; pass retain_graph=True there")
+                f"backward of {node_name(node)}: its graph was freed by an earlier backward; pass retain_graph=True "
+                f"there")
         if node.hooks:
             dy = call_hooks(node.hooks, dy)
         if self.found is not None:
@@ -265,7 +267,8 @@ cdef class Pass:
                 node.unwanted |= 1ULL << i
 
     cdef find_useful(self, list roots):
-        """All nodes from which a target can be reached: gather everything, then go through it in the order of making."""
+        """All nodes from which a target can be reached: gather everything, then go through it in the order of
+        making."""
         cdef Node node
         cdef set seen = set()
         cdef list stack = [(<Value>root).node for root in roots if (<Value>root).node is not None]
@@ -328,8 +331,8 @@ cdef Value call_hooks(list hooks, Value gradient):
 
 
 cdef object run_backward(list roots, list gradients, bint retain, bint create, list targets):
-    """Runs a pass from roots, whose gradients are given. With targets (values) returns their gradients, None where a target
-    was not reached."""
+    """Runs a pass from roots, whose gradients are given. With targets (values) returns their gradients, None where a
+    target was not reached."""
     cdef Pass work = Pass(retain)
     cdef Value v
     cdef list keys = None
@@ -397,11 +400,13 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, bint create_grap
         v = targets[i]
         if not v.needs_grad:
             raise RuntimeError(f"grad: input {i} does not require grad")
-    results = run_backward(roots, seeds, create_graph if retain_graph is None else bool(retain_graph), create_graph, targets)
+    results = run_backward(roots, seeds, create_graph if retain_graph is None else bool(retain_graph), create_graph,
+                           targets)
     if not allow_unused:
         for i in range(len(results)):
             if results[i] is None:
-                raise RuntimeError(f"grad: the outputs do not depend on input {i}; pass allow_unused=True to get None for it")
+                raise RuntimeError(f"grad: the outputs do not depend on input {i}; pass allow_unused=True to get "
+                                   f"None for it")
     return tuple(results)
 
 

@@ -9,7 +9,8 @@ import fastnn as fnn
 
 
 def pytest_report_header(config):
-    return f"fastnn {fnn.__version__}, {fnn.kernels.isa()} of {fnn.kernels.isas()}, numpy {np.__version__}, {platform.machine()}"
+    isas = f"{fnn.kernels.isa()} of {fnn.kernels.isas()}"
+    return f"fastnn {fnn.__version__}, {isas}, numpy {np.__version__}, {platform.machine()}"
 
 
 def _isas():

@@ -1,4 +1,5 @@
-"""Every op: its gradient against central differences, and its values against NumPy's, over shapes, strides and broadcasting."""
+"""Element-wise ops: gradients against central differences, values against NumPy's, over shapes, strides,
+broadcasting."""
 
 import numpy as np
 import pytest
@@ -31,14 +32,36 @@ def every_second(*shape):
 
 
 SMOOTH = [
-    (fnn.exp, normal), (fnn.log, positive), (fnn.log1p, positive), (fnn.expm1, normal), (fnn.sqrt, positive),
-    (fnn.rsqrt, positive), (fnn.reciprocal, positive), (fnn.square, normal), (fnn.neg, normal), (fnn.tanh, normal),
-    (fnn.sigmoid, normal), (fnn.erf, normal), (fnn.softplus, normal), (fnn.gelu, normal), (fnn.silu, normal),
-    (fnn.sin, normal), (fnn.cos, normal), (fnn.abs, away_from_zero), (fnn.relu, away_from_zero),
-    (fnn.leaky_relu, away_from_zero), (fnn.elu, away_from_zero), (lambda x: fnn.gelu(x, "tanh"), normal),
-    (lambda x: fnn.elu(x, 0.7), away_from_zero), (lambda x: x**3, normal), (lambda x: x**-1.5, positive),
-    (lambda x: 2.0**x, normal), (lambda x: 3.0 / x, positive), (lambda x: 1.5 - x, normal), (lambda x: x / 4.0 + 1, normal),
-]  # fmt: skip
+    (fnn.exp, normal),
+    (fnn.log, positive),
+    (fnn.log1p, positive),
+    (fnn.expm1, normal),
+    (fnn.sqrt, positive),
+    (fnn.rsqrt, positive),
+    (fnn.reciprocal, positive),
+    (fnn.square, normal),
+    (fnn.neg, normal),
+    (fnn.tanh, normal),
+    (fnn.sigmoid, normal),
+    (fnn.erf, normal),
+    (fnn.softplus, normal),
+    (fnn.gelu, normal),
+    (fnn.silu, normal),
+    (fnn.sin, normal),
+    (fnn.cos, normal),
+    (fnn.abs, away_from_zero),
+    (fnn.relu, away_from_zero),
+    (fnn.leaky_relu, away_from_zero),
+    (fnn.elu, away_from_zero),
+    (lambda x: fnn.gelu(x, "tanh"), normal),
+    (lambda x: fnn.elu(x, 0.7), away_from_zero),
+    (lambda x: x**3, normal),
+    (lambda x: x**-1.5, positive),
+    (lambda x: 2.0**x, normal),
+    (lambda x: 3.0 / x, positive),
+    (lambda x: 1.5 - x, normal),
+    (lambda x: x / 4.0 + 1, normal),
+]
 
 
 @pytest.mark.parametrize("case", range(len(SMOOTH)))
@@ -64,12 +87,26 @@ def test_unary_of_a_transposed_tensor(case):
 
 
 NUMPY = [
-    (fnn.exp, np.exp), (fnn.log, np.log), (fnn.tanh, np.tanh), (fnn.sqrt, np.sqrt), (fnn.square, np.square),
-    (fnn.abs, np.abs), (fnn.sign, np.sign), (fnn.neg, np.negative), (fnn.floor, np.floor), (fnn.ceil, np.ceil),
-    (fnn.round, np.rint), (fnn.sin, np.sin), (fnn.cos, np.cos), (fnn.log1p, np.log1p), (fnn.expm1, np.expm1),
-    (fnn.reciprocal, np.reciprocal), (fnn.sigmoid, lambda x: 1 / (1 + np.exp(-x))), (fnn.relu, lambda x: np.maximum(x, 0)),
+    (fnn.exp, np.exp),
+    (fnn.log, np.log),
+    (fnn.tanh, np.tanh),
+    (fnn.sqrt, np.sqrt),
+    (fnn.square, np.square),
+    (fnn.abs, np.abs),
+    (fnn.sign, np.sign),
+    (fnn.neg, np.negative),
+    (fnn.floor, np.floor),
+    (fnn.ceil, np.ceil),
+    (fnn.round, np.rint),
+    (fnn.sin, np.sin),
+    (fnn.cos, np.cos),
+    (fnn.log1p, np.log1p),
+    (fnn.expm1, np.expm1),
+    (fnn.reciprocal, np.reciprocal),
+    (fnn.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+    (fnn.relu, lambda x: np.maximum(x, 0)),
     (fnn.softplus, lambda x: np.logaddexp(x, 0)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", range(len(NUMPY)))
@@ -84,13 +121,28 @@ def test_unary_values(case, dtype, size):
 
 
 SHAPES = [
-    ((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 4), (3, 1)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 3), ()), ((1,), (5,)),
-    ((2, 1, 4), (3, 1)), ((0, 3), (3,)), ((1,), (0,)), ((2, 3, 4, 5), (4, 1)), ((5, 1, 1), (1, 3, 1)),
-]  # fmt: skip
+    ((3, 4), (3, 4)),
+    ((3, 4), (4,)),
+    ((3, 4), (3, 1)),
+    ((3, 1), (1, 4)),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((1,), (5,)),
+    ((2, 1, 4), (3, 1)),
+    ((0, 3), (3,)),
+    ((1,), (0,)),
+    ((2, 3, 4, 5), (4, 1)),
+    ((5, 1, 1), (1, 3, 1)),
+]
 BINARY = [
-    (fnn.add, normal), (fnn.sub, normal), (fnn.mul, normal), (fnn.div, away_from_zero), (fnn.maximum, normal),
-    (fnn.minimum, normal), (fnn.pow, positive),
-]  # fmt: skip
+    (fnn.add, normal),
+    (fnn.sub, normal),
+    (fnn.mul, normal),
+    (fnn.div, away_from_zero),
+    (fnn.maximum, normal),
+    (fnn.minimum, normal),
+    (fnn.pow, positive),
+]
 
 
 @pytest.mark.parametrize("case", range(len(BINARY)))
@@ -111,8 +163,14 @@ def test_binary_second_derivative(case):
 def test_binary_values(a, b, dtype):
     x, y = RNG.uniform(0.5, 2, a).astype(dtype), RNG.uniform(0.5, 2, b).astype(dtype)
     s, t = fnn.tensor(x), fnn.tensor(y)
-    for got, want in [(s + t, x + y), (s - t, x - y), (s * t, x * y), (s / t, x / y),
-                      (fnn.maximum(s, t), np.maximum(x, y)), (fnn.minimum(s, t), np.minimum(x, y))]:  # fmt: skip
+    for got, want in [
+        (s + t, x + y),
+        (s - t, x - y),
+        (s * t, x * y),
+        (s / t, x / y),
+        (fnn.maximum(s, t), np.maximum(x, y)),
+        (fnn.minimum(s, t), np.minimum(x, y)),
+    ]:
         np.testing.assert_allclose(got.data, want, rtol=1e-6)
         assert got.dtype == dtype
 
@@ -161,7 +219,9 @@ def test_many_dimensions():
     t = fnn.tensor(x)
     order = [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]
     np.testing.assert_array_equal((t + t.permute(*order)).data, x + x.transpose(order))
-    np.testing.assert_allclose(t.permute(*order).sum((0, 3, 7, 11)).data, x.transpose(order).sum((0, 3, 7, 11)), atol=1e-12)
+    np.testing.assert_allclose(
+        t.permute(*order).sum((0, 3, 7, 11)).data, x.transpose(order).sum((0, 3, 7, 11)), atol=1e-12
+    )
     every = np.repeat(x, 2, -1)[..., ::2].transpose(order)
     np.testing.assert_array_equal(fnn.relu(fnn.as_tensor(every)).data, np.maximum(every, 0))
 
@@ -171,7 +231,14 @@ def test_dtypes_of_results():
     assert (f32 + 1).dtype == (f32 * 2.5).dtype == (1 / f32).dtype == np.float32
     assert (f32 + np.float64(1)).dtype == np.float32
     assert (f32 + f64).dtype == np.float64
-    assert (f32 + i64).dtype == (i64 * 2.5).dtype == (i64 / 2).dtype == (i64 / i64).dtype == (flag * f32).dtype == np.float32
+    assert (
+        (f32 + i64).dtype
+        == (i64 * 2.5).dtype
+        == (i64 / 2).dtype
+        == (i64 / i64).dtype
+        == (flag * f32).dtype
+        == np.float32
+    )
     assert (i64 + 1).dtype == (i64 * i64).dtype == (i64 - 3).dtype == i64.sum().dtype == flag.sum().dtype == np.int64
     assert (i64 // 2).dtype == (i64**2).dtype == np.int64
     assert fnn.exp(i64).dtype == i64.float().dtype == flag.mean().dtype == np.float32

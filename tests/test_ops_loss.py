@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from fastnn._ops import OptimizerStep, grad_norm, scale_grads, zero_grads
 
 import fastnn as fnn
-from fastnn._ops import OptimizerStep, grad_norm, scale_grads, zero_grads
 
 RNG = np.random.default_rng(13)
 
@@ -183,7 +183,11 @@ def test_optimizer_checks_what_it_is_given():
 
 
 def test_gradient_helpers():
-    p, q, r = fnn.ones(3, requires_grad=True), fnn.ones(2, dtype=fnn.float64, requires_grad=True), fnn.ones(1, requires_grad=True)
+    p, q, r = (
+        fnn.ones(3, requires_grad=True),
+        fnn.ones(2, dtype=fnn.float64, requires_grad=True),
+        fnn.ones(1, requires_grad=True),
+    )
     (p * 2).sum().backward()
     (q * 3).sum().backward()
     assert grad_norm([p, q, r]) == pytest.approx(np.sqrt(12 + 18))

@@ -13,10 +13,23 @@ def normal(*shape):
 
 
 SHAPES = [
-    ((3, 4), (4, 5)), ((4,), (4,)), ((4,), (4, 5)), ((3, 4), (4,)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (4,)),
-    ((4,), (2, 4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((1, 3, 4), (6, 4, 5)), ((3, 4), (6, 4, 5)),
-    ((3, 0), (0, 5)), ((0, 4), (4, 5)), ((2, 3, 0), (0, 4)), ((0, 3, 4), (4, 2)), ((17, 33), (33, 65)),
-]  # fmt: skip
+    ((3, 4), (4, 5)),
+    ((4,), (4,)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((2, 3, 4), (4, 5)),
+    ((2, 3, 4), (4,)),
+    ((4,), (2, 4, 5)),
+    ((2, 3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (5, 4, 2)),
+    ((1, 3, 4), (6, 4, 5)),
+    ((3, 4), (6, 4, 5)),
+    ((3, 0), (0, 5)),
+    ((0, 4), (4, 5)),
+    ((2, 3, 0), (0, 4)),
+    ((0, 3, 4), (4, 2)),
+    ((17, 33), (33, 65)),
+]
 
 
 @pytest.mark.parametrize(("a", "b"), SHAPES)
@@ -74,7 +87,9 @@ def test_linear(activation, shape, bias):
 def test_linear_odd_inputs():
     x, w = normal(4, 3, 2).permute(2, 0, 1), normal(3, 5).T
     assert fnn.gradcheck(lambda x, w: fnn.linear(x, w, None, "gelu"), [x, w])
-    assert fnn.linear(fnn.zeros(2, 0), fnn.zeros(3, 0), fnn.tensor([1.0, -1.0, 2.0]), "relu").tolist() == [[1, 0, 2]] * 2
+    assert (
+        fnn.linear(fnn.zeros(2, 0), fnn.zeros(3, 0), fnn.tensor([1.0, -1.0, 2.0]), "relu").tolist() == [[1, 0, 2]] * 2
+    )
     y = fnn.linear(fnn.ones(1, 2, dtype=fnn.float64), fnn.ones(3, 2), fnn.ones(3))
     assert y.dtype == np.float64
     w = fnn.ones(3, 2, requires_grad=True)
@@ -85,13 +100,28 @@ def test_linear_odd_inputs():
 
 
 EQUATIONS = [
-    ("ij,jk->ik", (3, 4), (4, 5)), ("ij,jk", (3, 4), (4, 5)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
-    ("bij,bkj->bik", (2, 3, 4), (2, 5, 4)), ("ij,ij->i", (3, 4), (3, 4)), ("ij,ij->", (3, 4), (3, 4)),
-    ("i,j->ij", (3,), (4,)), ("i,i", (3,), (3,)), ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
-    ("ijk,jil->kl", (2, 3, 4), (3, 2, 5)), ("ij->ji", (3, 4)), ("ij->", (3, 4)), ("ij->i", (3, 4)), ("i->i", (3,)),
-    ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)), ("...ij,...jk->...ik", (2, 3, 4), (4, 5)), ("ijk,k->ij", (2, 3, 4), (4,)),
-    ("...i,...i->...", (2, 3, 4), (3, 4)), ("ij,kj->ik", (3, 4), (1, 4)), ("ij,j->i", (3, 4), (1,)), ("ij,k->i", (2, 3), (4,)),
-]  # fmt: skip
+    ("ij,jk->ik", (3, 4), (4, 5)),
+    ("ij,jk", (3, 4), (4, 5)),
+    ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+    ("bij,bkj->bik", (2, 3, 4), (2, 5, 4)),
+    ("ij,ij->i", (3, 4), (3, 4)),
+    ("ij,ij->", (3, 4), (3, 4)),
+    ("i,j->ij", (3,), (4,)),
+    ("i,i", (3,), (3,)),
+    ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
+    ("ijk,jil->kl", (2, 3, 4), (3, 2, 5)),
+    ("ij->ji", (3, 4)),
+    ("ij->", (3, 4)),
+    ("ij->i", (3, 4)),
+    ("i->i", (3,)),
+    ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
+    ("...ij,...jk->...ik", (2, 3, 4), (4, 5)),
+    ("ijk,k->ij", (2, 3, 4), (4,)),
+    ("...i,...i->...", (2, 3, 4), (3, 4)),
+    ("ij,kj->ik", (3, 4), (1, 4)),
+    ("ij,j->i", (3, 4), (1,)),
+    ("ij,k->i", (2, 3), (4,)),
+]
 
 
 @pytest.mark.parametrize("case", EQUATIONS, ids=lambda c: c[0])
@@ -105,18 +135,24 @@ def test_einsum(case):
 
 
 BAD = [
-    (lambda: fnn.ones(2, 3) @ fnn.ones(2, 3), ValueError), (lambda: fnn.ones(2) @ fnn.tensor(1.0), ValueError),
-    (lambda: fnn.ones(2, 3, 4) @ fnn.ones(3, 4, 5), ValueError), (lambda: fnn.linear(fnn.ones(2, 3), fnn.ones(3, 2)), ValueError),
+    (lambda: fnn.ones(2, 3) @ fnn.ones(2, 3), ValueError),
+    (lambda: fnn.ones(2) @ fnn.tensor(1.0), ValueError),
+    (lambda: fnn.ones(2, 3, 4) @ fnn.ones(3, 4, 5), ValueError),
+    (lambda: fnn.linear(fnn.ones(2, 3), fnn.ones(3, 2)), ValueError),
     (lambda: fnn.linear(fnn.ones(2, 3), fnn.ones(4, 3), fnn.ones(3)), ValueError),
     (lambda: fnn.linear(fnn.ones(2, 3), fnn.ones(4, 3), fnn.ones(4, 1)), ValueError),
     (lambda: fnn.linear(fnn.ones(2, 3), fnn.ones(4, 3), None, "swish"), ValueError),
-    (lambda: fnn.linear(fnn.tensor(1.0), fnn.ones(4, 3)), ValueError), (lambda: fnn.einsum("ij,jk", fnn.ones(2, 3)), ValueError),
-    (lambda: fnn.einsum("ij->k", fnn.ones(2, 3)), ValueError), (lambda: fnn.einsum("ij->ii", fnn.ones(2, 3)), ValueError),
-    (lambda: fnn.einsum("i!->i", fnn.ones(2, 3)), ValueError), (lambda: fnn.einsum("ijk->i", fnn.ones(2, 3)), ValueError),
+    (lambda: fnn.linear(fnn.tensor(1.0), fnn.ones(4, 3)), ValueError),
+    (lambda: fnn.einsum("ij,jk", fnn.ones(2, 3)), ValueError),
+    (lambda: fnn.einsum("ij->k", fnn.ones(2, 3)), ValueError),
+    (lambda: fnn.einsum("ij->ii", fnn.ones(2, 3)), ValueError),
+    (lambda: fnn.einsum("i!->i", fnn.ones(2, 3)), ValueError),
+    (lambda: fnn.einsum("ijk->i", fnn.ones(2, 3)), ValueError),
     (lambda: fnn.einsum("ij,jk->ik", fnn.ones(2, 3), fnn.ones(4, 5)), ValueError),
-    (lambda: fnn.einsum("ii->i", fnn.ones(2, 2, requires_grad=True)), ValueError), (lambda: fnn.einsum("i->j->k", fnn.ones(2)), ValueError),
+    (lambda: fnn.einsum("ii->i", fnn.ones(2, 2, requires_grad=True)), ValueError),
+    (lambda: fnn.einsum("i->j->k", fnn.ones(2)), ValueError),
     (lambda: fnn.einsum(3, fnn.ones(2)), TypeError),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", range(len(BAD)))

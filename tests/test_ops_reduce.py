@@ -38,11 +38,20 @@ def test_values(axis, keepdim, layout, dtype):
 
 
 GRADIENTS = [
-    lambda x, d: x.sum(d), lambda x, d: x.mean(d, True), lambda x, d: x.var(d), lambda x, d: x.std(d, correction=0),
-    lambda x, d: x.amax(d), lambda x, d: x.min(d, keepdim=True), lambda x, d: x.prod(d), lambda x, d: x.logsumexp(d),
-    lambda x, d: x.norm(2, d), lambda x, d: x.norm(1, d, True), lambda x, d: x.norm(3, d), lambda x, d: x.norm(np.inf, d),
+    lambda x, d: x.sum(d),
+    lambda x, d: x.mean(d, True),
+    lambda x, d: x.var(d),
+    lambda x, d: x.std(d, correction=0),
+    lambda x, d: x.amax(d),
+    lambda x, d: x.min(d, keepdim=True),
+    lambda x, d: x.prod(d),
+    lambda x, d: x.logsumexp(d),
+    lambda x, d: x.norm(2, d),
+    lambda x, d: x.norm(1, d, True),
+    lambda x, d: x.norm(3, d),
+    lambda x, d: x.norm(np.inf, d),
     lambda x, d: x.sum(axis=d, keepdims=True),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", range(len(GRADIENTS)))
@@ -133,11 +142,17 @@ def test_the_same_bits_for_every_number_of_threads(size):
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda x: x.sum(2), IndexError), (lambda x: x.sum((0, 0)), ValueError), (lambda x: x.sum((0, -2)), ValueError),
-        (lambda x: x.sum("a"), TypeError), (lambda x: x.mean(0.5), TypeError), (lambda x: x.norm(-1), ValueError),
-        (lambda x: x.argmax(5), IndexError), (lambda x: x.cumsum(2), IndexError), (lambda x: x.sum(2**80), IndexError),
+        (lambda x: x.sum(2), IndexError),
+        (lambda x: x.sum((0, 0)), ValueError),
+        (lambda x: x.sum((0, -2)), ValueError),
+        (lambda x: x.sum("a"), TypeError),
+        (lambda x: x.mean(0.5), TypeError),
+        (lambda x: x.norm(-1), ValueError),
+        (lambda x: x.argmax(5), IndexError),
+        (lambda x: x.cumsum(2), IndexError),
+        (lambda x: x.sum(2**80), IndexError),
     ],
-)  # fmt: skip
+)
 def test_refused(call, error):
     with pytest.raises(error):
         call(fnn.ones(2, 3))
