@@ -27,6 +27,12 @@ def measure(threads: int) -> Mapping[str, float | str]:
     return {"gflops": _best_product(), "method": "best NumPy product, a lower bound"}
 
 
+def greater(one: Mapping[str, float | str], other: Mapping[str, float | str]) -> Mapping[str, float | str]:
+    """The greater of two measurements, number by number."""
+    both = {k: (v, other[k]) for k, v in one.items() if k in other}
+    return {k: max(a, b) if isinstance(a, float) and isinstance(b, float) else a for k, (a, b) in both.items()}
+
+
 def _compiled(compiler: str, threads: int) -> list[float]:
     source = Path(__file__).with_suffix(".cpp")
     with tempfile.TemporaryDirectory() as folder:

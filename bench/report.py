@@ -37,6 +37,7 @@ IN_README = {
     ("train", "MLP 8-64-64-1 batch 32"): "training step, MLP 8-64-64-1, batch 32",
     ("train", "MLP 784-256-128-10 batch 128"): "training step, MLP 784-256-128-10, batch 128",
 }
+BUSY = 0.15  # CPUs taken by others, above which a run is marked as disturbed
 DRAM = 64e6  # a case that moves more bytes than this is held against the memory's bandwidth
 
 Record = Mapping[str, Any]
@@ -54,6 +55,7 @@ class Results:
         self.threads: int = data["threads"]
         self.peak: Mapping[str, Any] = data["peak"]
         self.special: Mapping[str, Any] = data.get("special", {})
+        self.busy: float = data.get("busy_cpus", 0.0)
         self.skipped: Mapping[str, str] = data.get("skipped", {})
         self.cases: dict[tuple[str, str], dict[str, Record]] = {}
         for r in data["records"]:
@@ -209,6 +211,8 @@ def report(all_results: Sequence[Results]) -> str:
     parts = []
     for results in all_results:
         parts += [f"## {_threads(results)}", machine_line(results)]
+        if results.busy > BUSY:
+            parts.append(f"**Disturbed: other processes kept {results.busy:.1f} CPUs busy. Do not quote.**")
         parts += [group_table(results, g) for g in results.groups()]
         if below := losses(results):
             parts += ["The best peer is faster in:", below]
@@ -262,6 +266,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         chart.draw(all_results, options.chart)
     if options.readme:
+        if disturbed := [r for r in all_results if r.busy > BUSY]:
+            raise SystemExit(f"{options.readme} left as it is: {len(disturbed)} of the results were disturbed")
         write_readme(options.readme, readme_section(all_results))
 
 

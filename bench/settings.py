@@ -10,6 +10,7 @@ import importlib.util
 import os
 import platform
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,6 +75,22 @@ def prepare(peer: str, threads: int, asynchronous: bool = False) -> None:
         import fastnn
 
         fastnn.set_num_threads(threads)
+
+
+def busy_cpus(seconds: float = 1.0) -> float:
+    """How many CPUs other processes keep busy now; call while this process and its children rest."""
+
+    def working() -> float:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        user, nice, system, _idle, _wait, irq, softirq, steal = map(int, fields[:8])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+    try:
+        before = working()
+        time.sleep(seconds)
+        return (working() - before) / seconds
+    except (OSError, ValueError):
+        return 0.0
 
 
 def cpu_name() -> str:
