@@ -47,7 +47,7 @@ def _command(prog: str, words: Sequence[str]):
     else:
         return lambda: print(_overview(prog))
     program = import_module(module, __package__)
-    options = _cli.Parser(prog=f"{prog} {name}", description=program.__doc__.partition("\n")[0])
+    options = _cli.Parser(prog=f"{prog} {name}", description=(program.__doc__ or "").partition("\n")[0])
     program.add_arguments(options)
     arguments = options.parse_args(rest)
     return lambda: program.run(arguments)

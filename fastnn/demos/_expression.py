@@ -7,6 +7,7 @@ below are understood; everything else is refused by name.
 import ast
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import fastnn as fnn
@@ -54,10 +55,9 @@ def activation(text: str) -> Callable:
         return FUNCTIONS[text]
     if len(text) > LONGEST:
         raise CommandError(f"the activation is {len(text)} characters long; at most {LONGEST}")
-    try:
+    tree: ast.AST = ast.Pass()  # for what does not parse: no z in it
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        tree = ast.Pass()
     if not any(isinstance(node, ast.Name) and node.id == "z" for node in ast.walk(tree)):
         known = ", ".join(NAMES)
         raise CommandError(f"unknown activation {text!r}: a formula of z such as 'z**2', or one of {known}")

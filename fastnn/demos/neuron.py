@@ -4,6 +4,7 @@
 """
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ CORNERS = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    numbers = {"type": _cli.finite, "nargs": "+", "metavar": "N"}
+    numbers: dict[str, Any] = {"type": _cli.finite, "nargs": "+", "metavar": "N"}
     parser.add_argument("--inputs", default=[1.0, 2.0, 3.0], help="the numbers that come in", **numbers)
     parser.add_argument("--weights", default=[0.2, 0.8, -0.5], help="what each is multiplied by", **numbers)
     parser.add_argument("--bias", type=_cli.finite, default=2.0, metavar="N", help="what is added to the sum")
@@ -99,8 +100,8 @@ def _learn(gate: str, seed: int) -> None:
     neuron = Neuron(2, activation=None)
     print(f"one neuron learns {gate.upper()}: sigmoid(w1*x1 + w2*x2 + b), 0 or 1 expected")
     right = _truth_table(neuron, gate, seed)
-    w1, w2 = neuron.weight.tolist()[0]
-    print(f"  w1 = {w1:.2f}, w2 = {w2:.2f}, b = {neuron.bias.item():.2f}: {right} of 4 right")
+    (w1, w2), b = neuron.weight.tolist()[0], neuron.state_dict()["bias"].item()
+    print(f"  w1 = {w1:.2f}, w2 = {w2:.2f}, b = {b:.2f}: {right} of 4 right")
     if gate != "xor":
         return
     print("\nA neuron splits its inputs by one straight line, and no line parts XOR's ones from its zeros.")

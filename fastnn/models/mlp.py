@@ -103,7 +103,7 @@ class MLP(Module):
             layers.append(Linear(inputs, outputs, activation=activation))
             if dropout:
                 layers.append(Dropout(dropout))
-        self.layers = Sequential(*layers, Linear(*self.sizes[-2:]))
+        self.layers = Sequential(*layers, Linear(self.sizes[-2], self.sizes[-1]))
 
     def forward(self, x):
         """x: (..., sizes[0]) -> (..., sizes[-1])."""
