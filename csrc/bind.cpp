@@ -1,5 +1,5 @@
-// The module fastnn._kernels: which instruction set runs, threads, memory, and (in bind_*.cpp) every raw kernel as a checked
-// function, NumPy in, NumPy out. Private: people use fastnn.kernels.
+// The module fastnn._kernels: which instruction set runs, threads, memory, and (in bind_*.cpp) every raw kernel as a
+// checked function, NumPy in, NumPy out. Private: people use fastnn.kernels.
 #define FASTNN_IMPORTS_NUMPY
 #include "bind.h"
 

@@ -1,5 +1,5 @@
-// What every binding needs: NumPy arrays checked and normalised once at the door, so that nothing a caller passes can make
-// a kernel read or write where it should not.
+// What every binding needs: NumPy arrays checked and normalised once at the door, so that nothing a caller passes can
+// make a kernel read or write where it should not.
 #pragma once
 #include <Python.h>
 #include <pybind11/pybind11.h>
@@ -48,8 +48,8 @@ private:
 std::string shape_text(int ndim, const npy_intp* shape);
 std::string shape_text(const Array& x);
 
-// `who` is the function and `name` the argument, for messages. Anything but a float32 or float64 array is a TypeError; swapped
-// or unaligned arrays are copied. `like`: the array whose type x must have.
+// `who` is the function and `name` the argument, for messages. Anything but a float32 or float64 array is a TypeError;
+// swapped or unaligned arrays are copied. `like`: the array whose type x must have.
 Array input(const char* who, const char* name, py::handle x, const Array* like = nullptr);
 Array dense_input(const char* who, const char* name, py::handle x,
                   const Array* like = nullptr);                   // copied unless C-contiguous

@@ -82,7 +82,7 @@ int unary_named(const char* who, py::handle name) {
            "%s: activation is %R; expected None or the name of a unary kernel, as 'relu'", who, name.ptr());
 }
 
-// Strides in elements that walk x along the trailing dimensions of a result with `ndim` of them; 0 where x is broadcast.
+// Strides in elements that walk x along the last dimensions of a result with `ndim` of them; 0 where x is broadcast.
 static void broadcast_strides(const Array& x, int ndim, i64* stride) {
     const int missing = ndim - x.ndim();
     for (int d = 0; d < ndim; d++) stride[d] = d < missing || x.shape(d - missing) == 1 ? 0 : x.stride(d - missing);

@@ -1,6 +1,6 @@
 // Every kernel of kernels.h in plain loops: the definition of correct, and the row for CPUs older than AVX2.
-// No vectors, no blocking, no tricks. Arithmetic is done in double and rounded to T once, at the store; only the optimizers
-// compute in T, because their rounding is part of what PyTorch's results are.
+// No vectors, no blocking, no tricks. Arithmetic is done in double and rounded to T once, at the store; only the
+// optimizers compute in T, because their rounding is part of what PyTorch's results are.
 #include <math.h>
 
 #include <utility>
@@ -19,9 +19,7 @@ static const double GELU_CUBE = 0.044715;
 // ---- element by element ----
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-static double normal_cdf(double x) {
-    return 0.5 * erfc(-x * SQRT_HALF);
-}  // (1 + erf(x / sqrt(2))) / 2 without cancellation
+static double normal_cdf(double x) { return 0.5 * erfc(-x * SQRT_HALF); }  // (1 + erf(x / sqrt(2))) / 2, uncancelled
 static double gelu_tanh_inner(double x) { return SQRT_2_OVER_PI * (x + GELU_CUBE * x * x * x); }
 
 static double unary_value(int op, double x, double alpha) {
@@ -364,25 +362,16 @@ template <class T> static void dropout(const Dropout& job, i64 begin, i64 end) {
 
 // ---- the table ----
 
-template <class T, int... U, int... B, int... R> static constexpr Kernels table(std::integer_sequence<int, U...>,
-                                                                                std::integer_sequence<int, B...>,
-                                                                                std::integer_sequence<int, R...>) {
+template <int... OP> using Indices = std::integer_sequence<int, OP...>;
+
+template <class T, int... U, int... B, int... R>
+static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
     return {
-        {unary<T, U>...},
-        {binary<T, B>...},
-        {reduce<T, R>...},
-        softmax<T>,
-        softmax_backward<T>,
-        log_softmax<T>,
-        log_softmax_backward<T>,
-        cross_entropy<T>,
-        cross_entropy_backward<T>,
-        matmul_plan,
-        matmul_pack,
-        matmul<T>,
-        sgd<T>,
-        adam<T>,
-        rmsprop<T>,
+        {unary<T, U>...}, {binary<T, B>...}, {reduce<T, R>...},
+        softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
+        cross_entropy<T>, cross_entropy_backward<T>,
+        matmul_plan, matmul_pack, matmul<T>,
+        sgd<T>, adam<T>, rmsprop<T>,
         dropout<T>,
     };
 }

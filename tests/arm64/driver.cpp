@@ -1,6 +1,6 @@
-// Compares every instruction set that runs here with the reference, kernel by kernel, over sizes about the lanes and blocks. Needs no
-// Python: it is what a cross-compiled build runs under an emulator (.ci/arm64). Prints one line a row; exit status 1 on a
-// difference.
+// Compares every instruction set that runs here with the reference, kernel by kernel, over sizes about the lanes and
+// blocks. Needs no Python: it is what a cross-compiled build runs under an emulator (.ci/arm64). Prints one line a row;
+// the exit status is 1 after a difference.
 #include <math.h>
 #include <stdio.h>
 
@@ -39,10 +39,12 @@ template <class T> static Values<T> integers(i64 n) {
 }
 
 // |got - want| <= units of the last place of max(1, |want|).
-template <class T> static void compare(const std::string& what, const Values<T>& got, const Values<T>& want, double units) {
+template <class T>
+static void compare(const std::string& what, const Values<T>& got, const Values<T>& want, double units) {
     for (size_t i = 0; i < want.size(); i++, compared++) {
         const double bound = units * EPS<T> * fmax(1, fabs(double(want[i])));
-        if (got[i] == want[i] || (got[i] != got[i] && want[i] != want[i]) || fabs(double(got[i]) - want[i]) <= bound) continue;
+        if (got[i] == want[i] || (got[i] != got[i] && want[i] != want[i]) || fabs(double(got[i]) - want[i]) <= bound)
+            continue;
         if (failures++ < 20)
             printf("%s, f%zu: element %zu of %zu is %.9g, expected %.9g\n", what.c_str(), 8 * sizeof(T), i, want.size(),
                    double(got[i]), double(want[i]));
@@ -64,7 +66,8 @@ template <class T> static void elementwise(const Kernels& k, const Kernels& r) {
         for (Elementwise job : jobs) {
             const i64 size = job.ndim == 1 ? job.shape[0] : job.shape[0] * job.shape[1];
             Values<T> got(size), want(size);
-            const auto both = [&](KernelOf<Elementwise> ours, KernelOf<Elementwise> reference, const std::string& name) {
+            const auto both = [&](KernelOf<Elementwise> ours, KernelOf<Elementwise> reference,
+                                  const std::string& name) {
                 job.out = got.data();
                 ours(job, 0, size / 2);
                 ours(job, size / 2, size);
@@ -72,8 +75,10 @@ template <class T> static void elementwise(const Kernels& k, const Kernels& r) {
                 reference(job, 0, size);
                 compare(name + std::to_string(n), got, want, 64);
             };
-            for (int op = 0; op < UNARY_OPS; op++) both(k.unary[op], r.unary[op], "unary " + std::to_string(op) + " of ");
-            for (int op = 0; op < BINARY_OPS; op++) both(k.binary[op], r.binary[op], "binary " + std::to_string(op) + " of ");
+            for (int op = 0; op < UNARY_OPS; op++)
+                both(k.unary[op], r.unary[op], "unary " + std::to_string(op) + " of ");
+            for (int op = 0; op < BINARY_OPS; op++)
+                both(k.binary[op], r.binary[op], "binary " + std::to_string(op) + " of ");
         }
     }
 }
@@ -148,9 +153,10 @@ template <class T> static void losses(const Kernels& k, const Kernels& r) {
 struct Shape {
     i64 m, k, n;
 };
-static const Shape SHAPES[] = {{1, 1, 1},    {1, 33, 100}, {2, 3, 5},    {5, 17, 9},     {6, 16, 16},   {7, 5, 33},    {8, 64, 63},
-                               {13, 17, 48}, {1, 513, 65}, {16, 16, 16}, {31, 130, 129}, {65, 66, 67},  {4, 0, 9},     {70, 520, 40},
-                               {3, 40, 600}, {1, 64, 300}, {130, 9, 1},  {300, 30, 300}, {12, 1100, 24}};
+static const Shape SHAPES[] = {{1, 1, 1},      {1, 33, 100}, {2, 3, 5},      {5, 17, 9},    {6, 16, 16},
+                               {7, 5, 33},     {8, 64, 63},  {13, 17, 48},   {1, 513, 65},  {16, 16, 16},
+                               {31, 130, 129}, {65, 66, 67}, {4, 0, 9},      {70, 520, 40}, {3, 40, 600},
+                               {1, 64, 300},   {130, 9, 1},  {300, 30, 300}, {12, 1100, 24}};
 
 // All ways in which a and b may lie in memory, alone and in a batch of two with one b for both.
 template <class T> static void matmuls(int isa) {
@@ -184,7 +190,8 @@ template <class T> static void matmuls(int isa) {
                 if (!run_matmul(DTYPE<T>, job)) failures++;
             }
             compare("matmul " + std::to_string(s.m) + "x" + std::to_string(s.k) + "x" + std::to_string(s.n) + " way " +
-                        std::to_string(way), c[0], c[1], 0);
+                        std::to_string(way),
+                    c[0], c[1], 0);
         }
 }
 
