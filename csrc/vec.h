@@ -49,6 +49,9 @@ template <class T> INLINE Vec<T> select(IVec<T> mask, Vec<T> yes, Vec<T> no) {
     return from_bits<T>((bits<T>(yes) & mask) | (bits<T>(no) & ~mask));
 }
 
+// x 2^n for whole n with |n| < 250: exact, also where the result is denormal, 0 or inf.
+INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n);
+
 // The first n lanes (0 < n <= LANES), zero beyond; memory beyond is not touched.
 template <class T> INLINE Vec<T> load_first(const T* p, int n);
 template <class T> INLINE void store_first(T* p, Vec<T> v, int n);
@@ -96,6 +99,18 @@ template <class T> INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select<T>(a < 
 template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return (Vec<float>)vsqrtq_f32((float32x4_t)a); }
 template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return (Vec<double>)vsqrtq_f64((float64x2_t)a); }
 #endif
+#endif
+
+#if defined(__AVX512F__)
+INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) { return _mm512_scalef_ps(x, n); }
+#else
+INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) {  // in two factors that are normal numbers
+    const Vec<float> magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
+    const Vec<float> half = (n * splat(0.5f) + magic) - magic;
+    const IVec<float> a = (bits<float>(half + magic) + (127 - 0x4b400000)) << 23;
+    const IVec<float> b = (bits<float>((n - half) + magic) + (127 - 0x4b400000)) << 23;
+    return x * from_bits<float>(a) * from_bits<float>(b);
+}
 #endif
 
 template <class T> INLINE Vec<T> abs(Vec<T> v) { return from_bits<T>(bits<T>(v) & ~bits<T>(splat<T>(T(-0.0)))); }

@@ -41,15 +41,16 @@ INLINE F exp_moderate(F x) {
 }
 INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
-INLINE F exp(F x) {
-    // Beyond these e^x is inf or 0 anyway. The limit stands first in min and max: they give the second where it is NaN.
-    const F limited = max<float>(splat(-104.0f), min<float>(splat(89.0f), x));
-    const Reduced e = reduce_exp(limited);
-    const F half = (e.n * splat(0.5f) + splat(12582912.0f)) - splat(12582912.0f);  // two factors: 2^n may be denormal
-    const F a = power_of_two(half), b = power_of_two(e.n - half);
-    return fma<float>(e.expm1_r, a, a) * b;
+// For x <= 0 (and NaN): what softmax and sigmoid need. Below -104 e^x is 0 in float. The limit stands first in max: it gives the
+// second where that is NaN.
+INLINE F exp_negative(F x) {
+    const Reduced e = reduce_exp(max<float>(splat(-104.0f), x));
+    return scale_by_power_of_two(e.expm1_r + splat(1.0f), e.n);
 }
-INLINE Vec<double> exp(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
+INLINE Vec<double> exp_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
+
+INLINE F exp(F x) { return exp_negative(min<float>(splat(89.0f), x)); }
+INLINE Vec<double> exp(Vec<double> x) { return exp_negative(x); }
 
 INLINE F log(F x) {
     const F tiny = splat(1.17549435e-38f);
@@ -91,7 +92,7 @@ INLINE Vec<double> tanh(Vec<double> x) { return lanewise(x, [](double v) { retur
 
 // 1 / (1 + e^-x), from e^-|x| so that nothing overflows and small results keep their digits.
 template <class T> INLINE Vec<T> sigmoid(Vec<T> x) {
-    const Vec<T> e = exp(-abs<T>(x));
+    const Vec<T> e = exp_negative(-abs<T>(x));
     return select<T>(x < Vec<T>{}, e, splat<T>(1)) / (splat<T>(1) + e);
 }
 
@@ -126,7 +127,7 @@ INLINE F log1p_of_unit(F e) {
 INLINE Vec<double> log1p_of_unit(Vec<double> e) { return lanewise(e, [](double v) { return ::log1p(v); }); }
 
 template <class T> INLINE Vec<T> softplus(Vec<T> x) {  // the identity from 20 on, as in PyTorch
-    const Vec<T> y = max<T>(Vec<T>{}, x) + log1p_of_unit(exp(-abs<T>(x)));
+    const Vec<T> y = max<T>(Vec<T>{}, x) + log1p_of_unit(exp_negative(-abs<T>(x)));
     return select<T>(x > splat<T>(20), x, y);
 }
 

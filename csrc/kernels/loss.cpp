@@ -54,7 +54,7 @@ template <class T> void cross_entropy_backward(const CrossEntropy& job, i64 begi
         const Vec<T> scale = splat<T>(on_target + dloss * per_class * all_weights);
         for_vectors<T>(job.cols, [&](i64 i, int n) {
             const Vec<T> w = weight ? load_n(weight + i, n) : splat<T>(1);
-            store_n(dx + i, exp(load_n(x + i, n) - lse) * scale - shared * w, n);
+            store_n(dx + i, exp_negative(load_n(x + i, n) - lse) * scale - shared * w, n);
         });
         dx[t] -= on_target;
     }

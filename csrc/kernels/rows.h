@@ -42,7 +42,7 @@ template <class T> INLINE LogSums<T> log_sums(const T* x, i64 rows, i64 cols) {
         const T* row = x + r * cols;
         top[r] = row_max(row, cols);
         const Vec<T> shift = splat<T>(top[r]);
-        sum[r] = sum_over<T>(cols, [&](i64 i, int n) { return exp(load_n(row + i, n) - shift); });
+        sum[r] = sum_over<T>(cols, [&](i64 i, int n) { return exp_negative(load_n(row + i, n) - shift); });
     }
     store(sum, log(load(sum)));
     return out;
