@@ -122,8 +122,8 @@ def _check(
             ends = []
             for sign in (1, -1):
                 moved = [p + sign * eps * direction if i == k else p for i, p in enumerate(points)]
-                moved = [_leaf(m if i != k else _like(m, points[k]), False) for i, m in enumerate(moved)]
-                ends.append(sum(float(np.vdot(w.data, y.data)) for w, y in zip(weights, call(moved))))
+                there = [_leaf(m if i != k else _like(m, points[k]), False) for i, m in enumerate(moved)]
+                ends.append(sum(float(np.vdot(w.data, y.data)) for w, y in zip(weights, call(there))))
         numeric = (ends[0] - ends[1]) / (2 * eps)
         g = gradients[k]
         if g is not None and g.shape != points[k].shape:

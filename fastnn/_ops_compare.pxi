@@ -80,7 +80,7 @@ def allclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
     >>> fnn.allclose(fnn.ones(2), fnn.ones(2) + 1e-7)
     True
     """
-    return np.allclose(plain(a), plain(b), rtol, atol, equal_nan)
+    return np.allclose(plain(a), plain(b), float(rtol), float(atol), bool(equal_nan))
 
 
 cdef class WhereNode(Node):

@@ -100,7 +100,7 @@ cdef object volume(str letters, dict size):
     return n
 
 
-def einsum(str equation, *operands):
+def einsum(str equation not None, *operands):
     """Sums of products named by letters, as in NumPy: ``"bij,bjk->bik"``.
 
     Parameters
@@ -141,8 +141,7 @@ def einsum(str equation, *operands):
     if grad_enabled() and kind(out.array) >= 0 and builtins.any([(<Tensor>t).needs_grad for t in tensors]):
         if builtins.any([len(set(letters)) != len(letters) for letters in parts]):
             raise ValueError(f"einsum: {equation!r} repeats a letter within an operand (a diagonal), which has no "
-                             f"gradient "
-                             f"here; take the diagonal by indexing first")
+                             f"gradient here; take the diagonal by indexing first")
         node = EinsumNode.__new__(EinsumNode)
         node.saved = (tensors, [version(t) for t in tensors], parts, result, size)
         attach(out, node, tuple([edge(t) for t in tensors]))

@@ -47,14 +47,14 @@ cdef class FunctionNode(Node):
         return tuple(gradients)
 
 
-def check_saved(list versions, tensors, name):
+def check_saved(versions, tensors, name):
     """Raises if a tensor that a Function saved was changed in place since."""
     for v, t in zip(versions, tensors):
         if isinstance(t, Tensor) and version(t) != v:
             raise RuntimeError(f"backward of {name}: a tensor it saved was changed in place after the forward pass")
 
 
-def version_of(Tensor t):
+def version_of(Tensor t not None):
     """How often the tensor's memory was changed in place by tracked operations."""
     return version(t)
 

@@ -188,7 +188,9 @@ cpdef Tensor one_hot(index, num_classes=None):
             [0, 0, 1]])
     """
     cdef ndarray i = index_array("one_hot", index)
-    n = (int(i.max()) + 1 if cnp.PyArray_SIZE(i) else 0) if num_classes is None else num_classes.__index__()
+    if num_classes is None:
+        num_classes = int(i.max()) + 1 if cnp.PyArray_SIZE(i) else 0
+    n = whole("one_hot: num_classes", num_classes)
     if cnp.PyArray_SIZE(i) and (i.min() < 0 or i.max() >= n):
         raise IndexError(f"one_hot: index holds values outside [0, {n})")
     cdef ndarray out = np.asarray(filled("one_hot", shape_of(i) + (n,), 0, np.int64))

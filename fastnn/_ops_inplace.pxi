@@ -71,8 +71,7 @@ cdef write(Tensor t, str name, object value):
                            f"operation out of place (t = t + v) or do it within no_grad()")
     if grad_enabled() and isinstance(value, Tensor) and (<Tensor>value).needs_grad:
         raise RuntimeError(f"{name}: v requires grad, and in-place changes are not recorded; write the operation out "
-                           f"of "
-                           f"place (t = t + v) or do it within no_grad()")
+                           f"of place (t = t + v) or do it within no_grad()")
     if not cnp.PyArray_ISWRITEABLE(t.array):
         raise ValueError(f"{name}: the tensor's memory is read-only; clone() it first")
 

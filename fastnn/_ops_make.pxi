@@ -148,7 +148,17 @@ def from_dlpack(source):
     >>> fnn.from_dlpack(fnn.ones(2))
     tensor([1., 1.])
     """
+    if not hasattr(source, "__dlpack__"):
+        raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(source).__name__}")
     return wrap(door("from_dlpack", np.from_dlpack(source), None))
+
+
+cdef object whole(str name, object n):
+    """n as a Python int."""
+    try:
+        return n.__index__()
+    except AttributeError:
+        raise TypeError(f"{name} must be an integer, got {type(n).__name__}") from None
 
 
 cdef tuple sizes(object shape):

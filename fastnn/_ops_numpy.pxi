@@ -50,8 +50,7 @@ cdef object apply_ufunc(object ufunc, str method, tuple inputs, dict kwargs):
                 raise TypeError(f"np.{ufunc.__name__}: a Tensor cannot be `out`; write t[...] = result")
     if needs_grad(inputs):
         raise TypeError(f"np.{ufunc.__name__}{'' if method == '__call__' else '.' + method} is not differentiated on "
-                        f"a tensor "
-                        f"that requires grad; use a fastnn function, or t.detach()")
+                        f"a tensor that requires grad; use a fastnn function, or t.detach()")
     return tensors_in(getattr(ufunc, method)(*arrays_in(inputs), **arrays_in(kwargs)))
 
 
@@ -141,6 +140,5 @@ cdef object apply_array_function(object function, tuple args, dict kwargs):
         return op(*args, **kwargs)
     if needs_grad(args) or needs_grad(tuple(kwargs.values())):
         raise TypeError(f"np.{function.__name__} is not differentiated on a tensor that requires grad; use a fastnn "
-                        f"function, "
-                        f"or t.detach()")
+                        f"function, or t.detach()")
     return tensors_in(function(*arrays_in(args), **arrays_in(kwargs)))

@@ -150,6 +150,14 @@ cdef void* state_pointer(list arrays, Py_ssize_t i, Tensor p) except? NULL:
     return cnp.PyArray_DATA(a)
 
 
+cdef list as_tensors(str name, object params):
+    cdef list result = params if type(params) is list else list(params)
+    for p in result:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{name}: expected Tensors, got {type(p).__name__}")
+    return result
+
+
 def zero_grads(params, bint set_to_none=True):
     """Drops the gradients of all params, or fills them with zeros.
 
@@ -164,7 +172,7 @@ def zero_grads(params, bint set_to_none=True):
     True
     """
     cdef Tensor p, g
-    for p in params:
+    for p in as_tensors("zero_grads", params):
         if set_to_none or p._grad is None:
             p._grad = None
         else:
@@ -188,7 +196,7 @@ def grad_norm(params):
     cdef Tensor p
     cdef ndarray a
     cdef double total = 0
-    for p in params:
+    for p in as_tensors("grad_norm", params):
         if p._grad is not None:
             a = (<Tensor>p._grad).array
             a = reduce_array(SUM_SQUARES, a, axes_mask("grad_norm", None, cnp.PyArray_NDIM(a)), False, 1)
@@ -199,7 +207,7 @@ def grad_norm(params):
 def scale_grads(params, double factor):
     """Multiplies every gradient of params in place."""
     cdef Tensor p, g
-    for p in params:
+    for p in as_tensors("scale_grads", params):
         if p._grad is not None:
             g = <Tensor>p._grad
             if not cnp.PyArray_ISWRITEABLE(g.array):

@@ -67,7 +67,7 @@ def randperm(n):
     >>> sorted(fnn.randperm(3).tolist())
     [0, 1, 2]
     """
-    return wrap(randomness().generator().permutation(n.__index__()))
+    return wrap(randomness().generator().permutation(whole("randperm: n", n)))
 
 
 cdef class DropoutNode(Node):

@@ -378,7 +378,7 @@ cpdef tuple split(x, split_size, int dim=0):
         if builtins.any([s < 0 for s in lengths]) or builtins.sum(lengths) != n:
             raise ValueError(f"split: sizes {lengths} do not add up to {n}, the size of dimension {d}")
     else:
-        size = split_size.__index__()
+        size = whole("split: split_size", split_size)
         if size < 1:
             raise ValueError(f"split: split_size must be positive, got {size}")
         lengths = [size] * (n // size) + ([n % size] if n % size or n == 0 else [])

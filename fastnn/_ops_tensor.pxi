@@ -75,8 +75,7 @@ cdef class Tensor(Value):
         if gradient is None:
             if cnp.PyArray_SIZE(self.array) != 1:
                 raise RuntimeError(f"backward: this tensor has shape {shape_of(self.array)}; only for one element is "
-                                   f"the "
-                                   f"gradient 1 by default, pass gradient= otherwise")
+                                   f"the gradient 1 by default, pass gradient= otherwise")
             return wrap(reshaped(one_number(1, cnp.PyArray_TYPE(self.array)), shape_of(self.array)))
         g = as_tensor(gradient)
         if not same_shape(g.array, self.array):
@@ -796,7 +795,7 @@ cdef class Tensor(Value):
 
     def view_as(self, other):
         """See `fastnn.view_as`."""
-        return reshape(self, other.shape)
+        return reshape(self, np.shape(other))
 
     def flatten(self, int start_dim=0, int end_dim=-1):
         """See `fastnn.flatten`."""

@@ -130,8 +130,7 @@ cdef str node_name(Node node):
 cdef object changed(Node node):
     return RuntimeError(
         f"backward of {node_name(node)}: a tensor it saved was changed in place after the forward pass, so its "
-        f"gradient "
-        f"would be wrong; clone() the tensor before changing it")
+        f"gradient would be wrong; clone() the tensor before changing it")
 
 
 cdef Value attach(Value out, Node node, tuple edges):

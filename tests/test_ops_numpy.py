@@ -336,3 +336,55 @@ def test_every_public_name_exists_and_explains_itself():
             assert thing.__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         fnn.nonsense  # noqa: B018
+
+
+def test_none_in_lists_of_tensors():
+    for f in (fnn._ops.zero_grads, fnn._ops.grad_norm, lambda p: fnn._ops.scale_grads(p, 2), fnn.cat, fnn.stack):
+        with pytest.raises(TypeError):
+            f([None])
+    with pytest.raises(TypeError):
+        fnn.grad(None, fnn.ones(1))
+    with pytest.raises(TypeError):
+        fnn.from_dlpack([1])
+    with pytest.raises(TypeError, match="split_size"):
+        fnn.split(fnn.ones(2), 0.5)
+    with pytest.raises(TypeError, match="num_classes"):
+        fnn.one_hot([1], "a")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hostile_calls_raise_or_return(seed):
+    """Every public function with arguments picked at random: an error of the expected kinds, or a sound result."""
+    rng = np.random.default_rng(seed)
+    names = [n for n in fnn.__all__ if getattr(getattr(fnn, n, None), "__module__", "") == "fastnn._ops"]
+    names = [
+        n for n in names if n not in ("zeros", "ones", "empty", "full", "rand", "randn", "full_like", "eye", "Tensor")
+    ]
+    scalars = [0, 1, -1, 2, 2**31, 2**63, -(2**70), 0.5, np.nan, np.inf, None, True, "mean", b"x", 1j, ..., slice(None)]
+
+    def argument():
+        kind = rng.integers(6)
+        shape = tuple(rng.integers(0, 4, rng.integers(0, 4)))
+        array = rng.normal(0, 3, shape).astype(rng.choice(["f4", "f8", ">f4", "i8", "?"]))
+        if kind == 0:
+            return scalars[rng.integers(len(scalars))]
+        if kind == 1:
+            return tuple(int(n) for n in rng.integers(-3, 4, rng.integers(0, 4)))
+        if kind == 2:
+            return array[::-1] if array.ndim else array.T
+        t = fnn.as_tensor(array.T)
+        return t.requires_grad_() if t.dtype.kind == "f" and kind == 3 else t
+
+    for _ in range(1500):
+        function = getattr(fnn, names[rng.integers(len(names))])
+        arguments = [argument() for _ in range(rng.integers(1, 5))]
+        try:
+            result = function(*arguments)
+            for y in result if isinstance(result, tuple) else (result,):
+                if isinstance(y, fnn.Tensor):
+                    assert y.data.flags.aligned
+                    assert y.dtype.isnative
+                    if y.requires_grad:
+                        y.backward(fnn.ones_like(y))
+        except (TypeError, ValueError, IndexError, RuntimeError, OverflowError, MemoryError, BufferError):
+            pass
