@@ -159,6 +159,7 @@ from ._threads import threads as threads
 _LAZY = {
     "Function": ("._function", "Function"),
     "data": (".data", None),
+    "evaluate": ("._evaluate", "evaluate"),
     "fit": ("._fit", "fit"),
     "gradcheck": ("._gradcheck", "gradcheck"),
     "init": (".init", None),
@@ -211,6 +212,7 @@ __all__ = [
     "enable_grad",
     "eq",
     "erf",
+    "evaluate",
     "exp",
     "expand",
     "expm1",

@@ -40,6 +40,7 @@ ctypedef cnp.npy_intp npy_intp
 cdef Runtime* runtime = <Runtime*>PyCapsule_GetPointer(_kernels._runtime, "fastnn._kernels._runtime")
 
 include "_ops_array.pxi"
+include "_ops_frozen.pxi"
 include "_ops_tensor.pxi"
 include "_ops_inplace.pxi"
 include "_ops_make.pxi"

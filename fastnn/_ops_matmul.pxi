@@ -261,8 +261,8 @@ cdef class LinearNode(Node):
                 scaled_sum(dz2, 1, False, 1) if len(self.edges) == 3 and self.needs(2) else None)
 
 
-cdef ndarray linear_array(ndarray x, ndarray w, ndarray bias, int activation):
-    """act(x W^T + b) for x (..., in), w (out, in), bias (out) or None, in one job."""
+cdef ndarray linear_array(ndarray x, ndarray w, ndarray bias, int activation, PackedWeight packed=None):
+    """act(x W^T + b) for x (..., in), w (out, in), bias (out) or None, in one job. packed: of w, if that is frozen."""
     cdef int nd = cnp.PyArray_NDIM(x), d
     cdef npy_intp dims[64]
     cdef ndarray rows = x, y
@@ -290,7 +290,10 @@ cdef ndarray linear_array(ndarray x, ndarray w, ndarray bias, int activation):
         bias = contiguous(bias)
         job.bias = cnp.PyArray_DATA(bias)
     job.activation = activation
-    multiply(job, kind(x))
+    if packed is not None and (job.a_col == 1 or job.a_row == 1):
+        multiply_packed(job, kind(x), packed)
+    else:
+        multiply(job, kind(x))
     return y
 
 
@@ -335,7 +338,7 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
         t, w, b = cast(t, type_num), cast(w, type_num), None if b is None else cast(b, type_num)
     needed = grad_enabled() and (t.needs_grad or w.needs_grad or (b is not None and b.needs_grad))
     if not needed:
-        return wrap(linear_array(t.array, w.array, None if b is None else b.array, act))
+        return wrap(linear_array(t.array, w.array, None if b is None else b.array, act, usable_packed(w)))
     node = LinearNode.__new__(LinearNode)
     node.alpha = act
     node.save(t, w)

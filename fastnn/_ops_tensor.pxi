@@ -28,6 +28,7 @@ cdef class Tensor(Value):
     tensor([2., 4., 6.])
     """
     cdef ndarray array
+    cdef PackedWeight packed  # of a frozen leaf
     __array_priority__ = 1000
 
     def __cinit__(self):
@@ -54,8 +55,9 @@ cdef class Tensor(Value):
         cdef Tensor copy
         if grad_enabled():
             return self  # create_graph: the gradient is part of a graph, and nothing writes into it
-        # Two references, the caller's and its caller's; a view's memory belongs to somebody else.
-        if Py_REFCNT(self) <= 2 and Py_REFCNT(a) == 1 and same_layout(a, (<Tensor>leaf).array) and (
+        # Nobody else has the tensor (two references: the tuple a backward returned and the item taken from it) or the
+        # array (two: ours and `a`), and the array is no view of memory that is somebody else's.
+        if Py_REFCNT(self) <= 2 and Py_REFCNT(a) <= 2 and same_layout(a, (<Tensor>leaf).array) and (
                 PyArray_BASE_OBJECT(a) == NULL or isinstance(<object>PyArray_BASE_OBJECT(a), Block)):
             return self
         copy = wrap(new_like((<Tensor>leaf).array, cnp.PyArray_TYPE(a)))
@@ -95,6 +97,7 @@ cdef class Tensor(Value):
         if not same_shape(array, self.array):
             raise ValueError(f"data: got shape {shape_of(array)}; expected {shape_of(self.array)}")
         self.array = array
+        self.packed = None
         self.counter = Counter.__new__(Counter) if self.counter is None else self.counter
         bump_version(self)
 
@@ -145,6 +148,8 @@ cdef class Tensor(Value):
             raise RuntimeError("requires_grad: only leaves can be switched; detach() makes a leaf without history")
         if on:
             check_differentiable(self.array)
+            if self.packed is not None:
+                raise RuntimeError("requires_grad: the tensor is frozen; clone() it to train on")
         self.needs_grad = on
 
     @property
@@ -222,6 +227,27 @@ cdef class Tensor(Value):
     def requires_grad_(self, bint on=True):
         """Switches requires_grad of a leaf; returns the tensor."""
         self.requires_grad = on
+        return self
+
+    def freeze_(self):
+        """Makes a leaf's values final: its memory becomes read-only, it requires no gradient, and a linear layer packs it
+        once instead of at every call. Returns the tensor; ``clone()`` gives one that can change.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor was made by a recorded operation.
+        """
+        if self.node is not None:
+            raise RuntimeError("freeze_: only leaves can be frozen; detach() makes a leaf without history")
+        if kind(self.array) < 0 or self.packed is not None:
+            return self
+        self.array = copy_of(self.array)  # no view from before can write into it
+        self.array.flags.writeable = False
+        self.needs_grad = False
+        self._grad = None
+        self.counter = None
+        self.packed = packed_weight(self.array)
         return self
 
     def detach(self):

@@ -116,6 +116,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint (*reduce)(int dtype, int op, const ReduceJob& job) noexcept nogil
         void* (*allocate)(size_t bytes) noexcept nogil
         void (*release)(void* block) noexcept nogil
+        bint (*matmul_keeping)(int dtype, MatmulJob& job, void*& packed) noexcept nogil
 
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
                           const i64* a_stride, const i64* b_stride) noexcept

@@ -146,7 +146,7 @@ def _fastnn_linear() -> Variants:
 
         m = fnn.nn.Linear(*reversed(inputs["b"].shape))
         m.load_state_dict({"weight": fnn.tensor(inputs["b"]), "bias": fnn.tensor(inputs["bias"])})
-        m.eval()
+        m.freeze()
         x = fnn.tensor(inputs["a"])
         return Run(lambda: m(x), lambda: [m(x).numpy()], fnn.no_grad)
 

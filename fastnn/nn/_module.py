@@ -343,6 +343,22 @@ class Module:
             parameter.requires_grad = requires_grad
         return self
 
+    def freeze(self) -> "Module":
+        """Make the module final, for serving: evaluation mode, parameters read-only, weights packed once for the kernels.
+
+        Writing into a frozen parameter and asking it for a gradient are refused. Returns the module.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> layer = fnn.nn.Linear(3, 2).freeze()
+        >>> layer.weight.requires_grad
+        False
+        """
+        for parameter in self.parameters():
+            parameter.freeze_()
+        return self.eval()
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or fill them with zeros."""
         for parameter in self.parameters():

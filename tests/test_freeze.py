@@ -1,0 +1,88 @@
+"""Frozen modules: same answers, read-only, packed once, safe in threads."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import nn
+
+
+@pytest.mark.parametrize("rows", [1, 7, 9, 33, 130])
+@pytest.mark.parametrize("activation", [None, "relu", "gelu"])
+def test_frozen_gives_the_same_bits(rows, activation):
+    layer = nn.Linear(70, 50, activation=activation)
+    x = fnn.randn(rows, 70)
+    with fnn.no_grad():
+        before = layer(x).numpy().copy()
+        layer.freeze()
+        for _ in range(3):
+            assert np.array_equal(layer(x).numpy(), before)
+
+
+def test_other_kernels_pack_again(isa):
+    layer = nn.Linear(70, 50).freeze()
+    x = fnn.randn(40, 70)
+    names = fnn.kernels.isas()
+    want = x.data @ layer.weight.data.T + layer.bias.data
+    for name in [*names, *reversed(names)]:
+        fnn.kernels.use_isa(name)
+        np.testing.assert_allclose(layer(x).numpy(), want, rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_refuses_change():
+    weight = nn.Linear(4, 3).freeze().weight
+    with pytest.raises(RuntimeError, match="frozen"):
+        weight.requires_grad = True
+    with fnn.no_grad(), pytest.raises(ValueError, match="read-only"):
+        weight.fill_(0.0)
+    with pytest.raises(ValueError, match="read-only"):
+        weight.data[0, 0] = 1.0
+    assert weight.clone().requires_grad_().requires_grad
+
+
+def test_a_view_from_before_does_not_reach_the_frozen_weight():
+    layer = nn.Linear(40, 30)
+    view = layer.weight.data
+    layer.freeze()
+    x = fnn.randn(40, 40)
+    before = layer(x).numpy().copy()
+    view[:] = 0.0
+    assert np.array_equal(layer(x).numpy(), before)
+
+
+def test_new_data_replaces_what_was_packed():
+    layer = nn.Linear(40, 30, bias=False).freeze()
+    x = fnn.randn(40, 40)
+    layer(x)
+    layer.weight.data = np.zeros((30, 40), np.float32)
+    assert not layer(x).numpy().any()
+
+
+def test_threads_may_pack_at_once():
+    layer = nn.Linear(300, 200)
+    x = fnn.randn(64, 300)
+    with fnn.no_grad():
+        want = layer(x).numpy().copy()
+    layer.freeze()
+    wrong = []
+
+    def serve():
+        for _ in range(20):
+            if not np.array_equal(layer(x).numpy(), want):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_gradient_of_the_input_flows_through_a_frozen_layer():
+    layer = nn.Linear(12, 9).freeze()
+    x = fnn.randn(20, 12, requires_grad=True)
+    layer(x).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.tile(layer.weight.data.sum(0), (20, 1)), rtol=1e-5)
