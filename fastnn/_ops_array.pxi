@@ -64,8 +64,7 @@ cdef ndarray new_array(int nd, const npy_intp* dims, int type_num, const npy_int
     if bytes < ARENA_BYTES:
         return new_ndarray(&PyArray_Type, nd, dims, type_num, strides, NULL, 0, 0, NULL)
     cdef Block block = Block.__new__(Block)
-    with nogil:
-        block.memory = runtime.allocate(bytes)
+    block.memory = runtime.allocate(bytes)
     if block.memory == NULL:
         raise MemoryError(f"no memory for a tensor of shape {tuple([dims[i] for i in range(nd)])} ({bytes:,} bytes)")
     cdef ndarray a = new_ndarray(&PyArray_Type, nd, dims, type_num, strides, block.memory, 0, cnp.NPY_ARRAY_CARRAY,
