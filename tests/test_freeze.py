@@ -86,3 +86,12 @@ def test_gradient_of_the_input_flows_through_a_frozen_layer():
     x = fnn.randn(20, 12, requires_grad=True)
     layer(x).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), np.tile(layer.weight.data.sum(0), (20, 1)), rtol=1e-5)
+
+
+def test_loading_into_a_frozen_part_touches_nothing():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].freeze()
+    before = net[0].weight.data.copy()
+    with pytest.raises(ValueError, match="is frozen"):
+        net.load_state_dict({name: fnn.zeros_like(t) for name, t in net.state_dict().items()})
+    assert np.array_equal(net[0].weight.data, before)

@@ -74,7 +74,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         old = self.__dict__.get(name)
         if old is not None:
-            kind = Parameter if isinstance(old, Parameter) else Module if isinstance(old, Module) else None
+            kind: type | None = Parameter if isinstance(old, Parameter) else Module if isinstance(old, Module) else None
             if kind is None and name in self._buffers:
                 kind = Tensor
             if kind is not None and value is not None and not isinstance(value, kind):
@@ -250,10 +250,10 @@ class Module:
         """Every name of the state with its live tensor; shared ones under each of their names, as in PyTorch."""
         for path, module in self._named_members("", None):
             dot = f"{path}." if path else ""
-            for name, tensor in module._own_parameters():
-                yield dot + name, tensor
-            for name, tensor in module._own_buffers(persistent_only=True):
-                yield dot + name, tensor
+            for name, parameter in module._own_parameters():
+                yield dot + name, parameter
+            for name, buffer in module._own_buffers(persistent_only=True):
+                yield dot + name, buffer
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
         """Return the parameters and persistent buffers by dotted name, detached, sharing their memory.
@@ -307,9 +307,12 @@ class Module:
         for name, tensor in own.items():
             if name in state_dict:
                 value, problem = fitting(state_dict[name], tensor)
-                values[name] = value
-                if problem:
+                if not tensor.data.flags.writeable:
+                    problem = "is frozen"
+                if value is None or problem:
                     wrong.append(f"{name}: {problem}")
+                else:
+                    values[name] = value
         problems = [f"wrong: {'; '.join(wrong)}"] if wrong else []
         if strict and missing:
             problems.append(f"missing: {', '.join(missing)}")
