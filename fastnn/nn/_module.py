@@ -347,7 +347,7 @@ class Module:
         return self
 
     def freeze(self) -> "Module":
-        """Make the module final, for serving: evaluation mode, read-only parameters, weights packed once for the kernels.
+        """Make the module final, for serving: evaluation mode, read-only parameters, weights packed once.
 
         Writing into a frozen parameter and asking it for a gradient are refused. Returns the module.
 
