@@ -13,20 +13,25 @@ template <class Function> INLINE Vec<double> lanewise(Vec<double> x, Function f)
     return x;
 }
 
-// x = n ln2 + r, |r| <= ln2 / 2: gives n (as a whole float) and e^r - 1.
+// x = n ln2 + r, |r| <= ln2 / 2, n a whole float.
 struct Reduced {
-    F n, expm1_r;
+    F n, r;
 };
 INLINE Reduced reduce_exp(F x) {
     const F magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
     const F n = fma<float>(x, splat(1.44269504f), magic) - magic;
-    const F r = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), x));  // ln2 in two parts
+    return {n, fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), x))};  // ln2 in two parts
+}
+
+// (e^r - 1 - r) / r^2, of which e^r needs one rounding less than e^r - 1.
+INLINE F exp_rest(F r) {
     F q = fma<float>(splat(0.00139517023f), r, splat(0.00836959202f));
     q = fma<float>(q, r, splat(0.0416661873f));
     q = fma<float>(q, r, splat(0.166665137f));
-    q = fma<float>(q, r, splat(0.5f));
-    return {n, fma<float>(q * r, r, r)};
+    return fma<float>(q, r, splat(0.5f));
 }
+INLINE F exp_reduced(F r) { return fma<float>(fma<float>(exp_rest(r), r, splat(1.0f)), r, splat(1.0f)); }
+INLINE F expm1_reduced(F r) { return fma<float>(exp_rest(r) * r, r, r); }
 
 // 2^n for whole n in [-126, 127].
 INLINE F power_of_two(F n) {
@@ -36,8 +41,7 @@ INLINE F power_of_two(F n) {
 // For x in [-87, 88], where neither overflow nor denormals can come: half the work of exp.
 INLINE F exp_moderate(F x) {
     const Reduced e = reduce_exp(x);
-    const F scale = power_of_two(e.n);
-    return fma<float>(e.expm1_r, scale, scale);
+    return exp_reduced(e.r) * power_of_two(e.n);
 }
 INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
@@ -45,7 +49,7 @@ INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v)
 // second where that is NaN.
 INLINE F exp_negative(F x) {
     const Reduced e = reduce_exp(max<float>(splat(-104.0f), x));
-    return scale_by_power_of_two(e.expm1_r + splat(1.0f), e.n);
+    return scale_by_power_of_two(exp_reduced(e.r), e.n);
 }
 INLINE Vec<double> exp_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
@@ -85,7 +89,7 @@ INLINE F tanh(F x) {
     const F twice = abs<float>(x) + abs<float>(x);
     const Reduced e = reduce_exp(min<float>(splat(20.0f), twice));
     const F scale = power_of_two(e.n);
-    const F t = fma<float>(e.expm1_r, scale, scale - splat(1.0f));
+    const F t = fma<float>(expm1_reduced(e.r), scale, scale - splat(1.0f));
     return copysign<float>(t / (t + splat(2.0f)), x);
 }
 INLINE Vec<double> tanh(Vec<double> x) { return lanewise(x, [](double v) { return ::tanh(v); }); }
@@ -134,7 +138,7 @@ template <class T> INLINE Vec<T> softplus(Vec<T> x) {  // the identity from 20 o
 INLINE F expm1(F x) {
     const Reduced e = reduce_exp(max<float>(splat(-30.0f), min<float>(splat(88.0f), x)));
     const F scale = power_of_two(e.n);
-    return fma<float>(e.expm1_r, scale, scale - splat(1.0f));
+    return fma<float>(expm1_reduced(e.r), scale, scale - splat(1.0f));
 }
 INLINE Vec<double> expm1(Vec<double> x) { return lanewise(x, [](double v) { return ::expm1(v); }); }
 
