@@ -44,7 +44,6 @@ template <class T> INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typenam
 template <class T> INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }  // x - 0 keeps the sign of -0
 template <class T> INLINE IVec<T> bits(Vec<T> v) { return reinterpret_cast<IVec<T>>(v); }
 template <class T> INLINE Vec<T> from_bits(IVec<T> v) { return reinterpret_cast<Vec<T>>(v); }
-template <class T> INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { return a * b + c; }  // -ffp-contract=fast makes it one
 template <class T> INLINE Vec<T> select(IVec<T> mask, Vec<T> yes, Vec<T> no) {
     return from_bits<T>((bits<T>(yes) & mask) | (bits<T>(no) & ~mask));
 }
@@ -55,6 +54,9 @@ INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n);
 // The first n lanes (0 < n <= LANES), zero beyond; memory beyond is not touched.
 template <class T> INLINE Vec<T> load_first(const T* p, int n);
 template <class T> INLINE void store_first(T* p, Vec<T> v, int n);
+// a b + c with one rounding. Written out, and never left to the compiler (-ffp-contract=off): of a b + c d it would fuse either
+// product, in the whole vectors this one and in the last short one that, and the bits would depend on where an element lies.
+template <class T> INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c);
 // max(a, b), min(a, b) as x86 has them: b where either is NaN.
 template <class T> INLINE Vec<T> max(Vec<T> a, Vec<T> b);
 template <class T> INLINE Vec<T> min(Vec<T> a, Vec<T> b);
@@ -65,6 +67,8 @@ template <> INLINE Vec<float> load_first(const float* p, int n) { return _mm512_
 template <> INLINE Vec<double> load_first(const double* p, int n) { return _mm512_maskz_loadu_pd(_bzhi_u32(~0u, n), p); }
 template <> INLINE void store_first(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, _bzhi_u32(~0u, n), v); }
 template <> INLINE void store_first(double* p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, _bzhi_u32(~0u, n), v); }
+template <> INLINE Vec<float> fma<float>(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(a, b, c); }
+template <> INLINE Vec<double> fma<double>(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a, b, c); }
 template <> INLINE Vec<float> max<float>(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
 template <> INLINE Vec<double> max<double>(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
 template <> INLINE Vec<float> min<float>(Vec<float> a, Vec<float> b) { return _mm512_min_ps(a, b); }
@@ -78,6 +82,8 @@ template <> INLINE Vec<float> load_first(const float* p, int n) { return _mm256_
 template <> INLINE Vec<double> load_first(const double* p, int n) { return _mm256_maskload_pd(p, first_lanes64(n)); }
 template <> INLINE void store_first(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first_lanes32(n), v); }
 template <> INLINE void store_first(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first_lanes64(n), v); }
+template <> INLINE Vec<float> fma<float>(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a, b, c); }
+template <> INLINE Vec<double> fma<double>(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
 template <> INLINE Vec<float> max<float>(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
 template <> INLINE Vec<double> max<double>(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
 template <> INLINE Vec<float> min<float>(Vec<float> a, Vec<float> b) { return _mm256_min_ps(a, b); }
@@ -96,6 +102,12 @@ template <class T> INLINE void store_first(T* p, Vec<T> v, int n) {
 template <class T> INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return select<T>(a > b, a, b); }
 template <class T> INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select<T>(a < b, a, b); }
 #if defined(__ARM_NEON)
+template <> INLINE Vec<float> fma<float>(Vec<float> a, Vec<float> b, Vec<float> c) {
+    return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+template <> INLINE Vec<double> fma<double>(Vec<double> a, Vec<double> b, Vec<double> c) {
+    return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
 template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return (Vec<float>)vsqrtq_f32((float32x4_t)a); }
 template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return (Vec<double>)vsqrtq_f64((float64x2_t)a); }
 #endif

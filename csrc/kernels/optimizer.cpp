@@ -29,14 +29,14 @@ template <class T> void sgd(const Optimize& job, i64 begin, i64 end) {
         T *p = part<T>(job.p, t, at), *grad = part<T>(job.grad, t, at), *m = part<T>(job.m, t, at);
         for_vectors<T>(count, [&](i64 i, int n) {
             const Vec<T> pv = load_n(p + i, n);
-            const Vec<T> g = load_n(grad + i, n) * scale + decay * pv;
+            const Vec<T> g = fma<T>(decay, pv, load_n(grad + i, n) * scale);
             Vec<T> step = g;
             if (m) {
                 const Vec<T> mv = job.step == 1 ? g : fma<T>(momentum, load_n(m + i, n), fresh * g);
                 store_n(m + i, mv, n);
                 step = job.nesterov ? fma<T>(momentum, mv, g) : mv;
             }
-            store_n(p + i, pv - lr * step, n);
+            store_n(p + i, fma<T>(-lr, step, pv), n);
             if (job.zero_grad) store_n(grad + i, Vec<T>{}, n);
         });
     });
@@ -53,12 +53,12 @@ template <class T> void adam(const Optimize& job, i64 begin, i64 end) {
         T *p = part<T>(job.p, t, at), *grad = part<T>(job.grad, t, at), *m = part<T>(job.m, t, at), *v = part<T>(job.v, t, at);
         for_vectors<T>(count, [&](i64 i, int n) {
             const Vec<T> pv = load_n(p + i, n);
-            const Vec<T> g = load_n(grad + i, n) * scale + decay * pv;
+            const Vec<T> g = fma<T>(decay, pv, load_n(grad + i, n) * scale);
             const Vec<T> mv = fma<T>(beta1, load_n(m + i, n), fresh1 * g);
             const Vec<T> vv = fma<T>(beta2, load_n(v + i, n), fresh2 * g * g);
             store_n(m + i, mv, n);
             store_n(v + i, vv, n);
-            store_n(p + i, pv * keep - rate * mv / fma<T>(sqrt<T>(vv), root, eps), n);
+            store_n(p + i, fma<T>(pv, keep, -rate * mv / fma<T>(sqrt<T>(vv), root, eps)), n);
             if (job.zero_grad) store_n(grad + i, Vec<T>{}, n);
         });
     });
@@ -73,21 +73,21 @@ template <class T> void rmsprop(const Optimize& job, i64 begin, i64 end) {
         T *v = part<T>(job.v, t, at), *mean = part<T>(job.mean, t, at);
         for_vectors<T>(count, [&](i64 i, int n) {
             const Vec<T> pv = load_n(p + i, n);
-            const Vec<T> g = load_n(grad + i, n) * scale + decay * pv;
+            const Vec<T> g = fma<T>(decay, pv, load_n(grad + i, n) * scale);
             const Vec<T> vv = fma<T>(alpha, load_n(v + i, n), fresh * g * g);
             store_n(v + i, vv, n);
             Vec<T> spread = vv;
             if (mean) {
                 const Vec<T> a = fma<T>(alpha, load_n(mean + i, n), fresh * g);
                 store_n(mean + i, a, n);
-                spread = vv - a * a;
+                spread = fma<T>(-a, a, vv);
             }
             Vec<T> step = g / (sqrt<T>(spread) + eps);
             if (m) {
                 step = fma<T>(momentum, load_n(m + i, n), step);
                 store_n(m + i, step, n);
             }
-            store_n(p + i, pv - lr * step, n);
+            store_n(p + i, fma<T>(-lr, step, pv), n);
             if (job.zero_grad) store_n(grad + i, Vec<T>{}, n);
         });
     });
