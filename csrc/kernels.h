@@ -5,7 +5,8 @@
 // kernels per instruction set and element type; T below is that type, float or double.
 //
 // Letters, the same everywhere: B batch, T time, C channels in, F filters out, H W image, D features, N heads;
-// m k n for matmul: c (m, n) = a (m, k) b (k, n); rows x cols for row kernels. Strides count elements, not bytes.
+// m k n for matmul: c (m, n) = a (m, k) b (k, n); rows x cols for row kernels. Strides count elements, not bytes, and may be
+// negative in inputs. matmul has k > 0, row kernels cols > 0: the callers deal with the rest.
 #pragma once
 #include <stdint.h>
 
@@ -124,10 +125,10 @@ struct Matmul {
 
 // One step for all parameters of an optimizer in one call. The tensors count as one array of n elements:
 // tensor t is elements [start[t], start[t+1]). Items: flat elements.
-//   g = grad_scale * grad (+ weight_decay * p unless decoupled), then, as PyTorch computes them:
+//   g = grad_scale * grad + weight_decay * p, then, as PyTorch computes them:
 //   sgd:     m = momentum * m + (1 - dampening) * g (m = g when step is 1);  p -= lr * (nesterov ? g + momentum * m : m)
 //   adam:    m = lerp(g, m, beta1), v = lerp(g*g, v, beta2); p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
-//            with bias_i = 1 - beta_i^step; decoupled (AdamW): p *= 1 - lr * weight_decay first
+//            with bias_i = 1 - beta_i^step; decoupled (AdamW): g without the decay, p *= 1 - lr * weight_decay first
 //   rmsprop: v = lerp(g*g, v, alpha); a = centered ? lerp(g, a, alpha) : 0; d = g / (sqrt(v - a*a) + eps);
 //            p -= lr * (momentum ? m = momentum * m + d : d)
 struct Optimize {

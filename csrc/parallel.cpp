@@ -119,7 +119,8 @@ void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threa
     hire(threads - 1);
     const i64 count = (n + chunk_items - 1) / chunk_items;
     const uint32_t number = posted.load(std::memory_order_relaxed) + 1;
-    claim.store((uint64_t(number) << 32) | 0xffffffffu, std::memory_order_seq_cst);  // closed while the fields change
+    claim.store((uint64_t(number) << 32) | 0xffffffffu, std::memory_order_relaxed);  // closed while the fields change
+    std::atomic_thread_fence(std::memory_order_release);  // who sees a new field sees it closed
     function.store(f, std::memory_order_relaxed);
     job.store(j, std::memory_order_relaxed);
     items.store(n, std::memory_order_relaxed);

@@ -12,11 +12,11 @@ try:
     from . import _kernels as _kernels
     from ._ops import Tensor as Tensor
 except ImportError as error:
-    error.add_note(
-        "fastnn's compiled modules were not found or do not load. Did you build it? From a checkout run `pip install "
-        ".`, "
-        "and start Python from another folder: in the checkout `import fastnn` finds the sources."
-    )
+    if "FASTNN_" not in str(error):  # a wrong setting speaks for itself
+        error.add_note(
+            "fastnn's compiled modules were not found or do not load. Did you build it? From a checkout run `pip install .`, "
+            "and start Python from another folder: in the checkout `import fastnn` finds the sources."
+        )
     raise
 
 from ._errors import FormatError as FormatError

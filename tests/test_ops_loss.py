@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from fastnn._ops import OptimizerStep, grad_norm, scale_grads, zero_grads
 
 import fastnn as fnn
+from fastnn._ops import OptimizerStep, grad_norm, scale_grads, zero_grads
 
 RNG = np.random.default_rng(13)
 

@@ -59,7 +59,7 @@ INLINE Vec<double> exp(Vec<double> x) { return exp_negative(x); }
 INLINE F log(F x) {
     const F tiny = splat(1.17549435e-38f);
     const IVec<float> denormal = x < tiny;
-    const F scaled = select<float>(denormal, x * splat(16777216.0f), x);
+    const F scaled = abs<float>(select<float>(denormal, x * splat(16777216.0f), x));  // below 0 the result is NaN anyway
     // scaled = m 2^e with m in [sqrt(1/2), sqrt(2))
     const IVec<float> shifted = bits<float>(scaled) - 0x3f3504f3;
     const IVec<float> e = shifted >> 23;
