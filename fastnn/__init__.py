@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     if "FASTNN_" not in str(error):  # a wrong setting speaks for itself
         error.add_note(
-            "fastnn's compiled modules were not found or do not load. Did you build it? In a checkout run `pip install .` "
+            "fastnn's compiled modules are missing or do not load. Did you build it? In a checkout run `pip install .` "
             "and start Python from another folder: there `import fastnn` finds the sources."
         )
     raise

