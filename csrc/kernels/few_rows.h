@@ -14,29 +14,20 @@ template <class T> INLINE void finish_one(const Matmul& job, T* out, T v, i64 co
     *out = job.activation == RELU && !job.accumulate && v < 0 ? T(0) : v;
 }
 
-// One row of a times four rows of b (n, k), 4 * 4 vectors in flight, for long k. The next four rows are prefetched: the
-// machine's own prefetcher stops at the end of a page (38 us against 41 for 1024 x 1024).
-template <class T> static void dot_four(const Matmul& job, T* c, const T* a, const T* b, i64 j) {
-    constexpr int L = LANES<T>, WAYS = 4;
-    Vec<T> acc[4][WAYS] = {};
-    const T* row = b + j * job.b_col;
+// One row of a times one row of b (n, k), eight vectors in flight, for long k: b is one stream, and its next row is prefetched,
+// because the machine's own prefetcher stops at the end of a page.
+template <class T> static T dot_long(const T* a, const T* b, const T* next, i64 k) {
+    constexpr int L = LANES<T>, WAYS = 8;
+    Vec<T> acc[WAYS] = {};
     i64 p = 0;
-    for (; p + WAYS * L <= job.k; p += WAYS * L)
-#pragma GCC unroll 4
+    for (; p + WAYS * L <= k; p += WAYS * L)
+#pragma GCC unroll 8
         for (int w = 0; w < WAYS; w++) {
-            const Vec<T> av = load(a + p + w * L);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) __builtin_prefetch(row + (i + 4) * job.b_col + p + w * L);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) acc[i][w] = fma<T>(av, load(row + i * job.b_col + p + w * L), acc[i][w]);
+            __builtin_prefetch(next + p + w * L);
+            acc[w] = fma<T>(load(a + p + w * L), load(b + p + w * L), acc[w]);
         }
-    for_vectors<T>(job.k - p, [&](i64 at, int n) {
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++)
-            acc[i][0] = fma<T>(load_n(a + p + at, n), load_n(row + i * job.b_col + p + at, n), acc[i][0]);
-    });
-    for (int i = 0; i < 4; i++)
-        finish_one(job, c + j + i, sum_lanes<T>((acc[i][0] + acc[i][1]) + (acc[i][2] + acc[i][3])), j + i);
+    for_vectors<T>(k - p, [&](i64 at, int n) { acc[0] = fma<T>(load_n(a + p + at, n), load_n(b + p + at, n), acc[0]); });
+    return sum_lanes<T>(((acc[0] + acc[1]) + (acc[2] + acc[3])) + ((acc[4] + acc[5]) + (acc[6] + acc[7])));
 }
 
 // MR rows of c, columns [j, j + LANES / MR): LANES dot products at once, summed together at the end.
@@ -68,7 +59,10 @@ static void dot_rows(const Matmul& job, i64 row, T* c, const T* a, const T* b, i
         for (; row + MR <= job.m; row += MR) {
             i64 j = j0;
             if (MR == 1 && job.k >= 16 * LANES<T>)
-                for (; j + 4 <= j1; j += 4) dot_four(job, c + row * job.c_row, a + row * job.a_row, b, j);
+                for (; j < j1; j++) {
+                    const T* column = b + j * job.b_col;
+                    finish_one(job, c + row * job.c_row + j, dot_long(a + row * job.a_row, column, column + job.b_col, job.k), j);
+                }
             for (; j + NR <= j1; j += NR) dot_tile<T, MR>(job, c + row * job.c_row, a + row * job.a_row, b, j);
             dot_rest(job, c + row * job.c_row, a + row * job.a_row, b, MR, j, j1);
         }
@@ -89,6 +83,8 @@ template <class T> static void stream_row(const Matmul& job, T* c, const T* a, c
         for (int i = 0; i < 4; i++) av[i] = splat<T>(a[(p + i) * job.a_col]);
         for_vectors<T>(j1 - j0, [&](i64 j, int n) {
             Vec<T> y = load_n(c + j0 + j, n);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) __builtin_prefetch(row + (i + 4) * job.b_row + j);
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) y = fma<T>(av[i], load_n(row + i * job.b_row + j, n), y);
             store_n(c + j0 + j, y, n);
