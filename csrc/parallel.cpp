@@ -18,7 +18,8 @@
 
 namespace fastnn {
 
-constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: less work than this stays where it is
+constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: less work than this stays where it is,
+constexpr double AWAKE_NS = 8e3;    // unless the workers still spin after the last one
 constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
 constexpr auto SPIN = std::chrono::microseconds(30);
@@ -58,7 +59,7 @@ struct Pool {
     std::atomic_flag busy = ATOMIC_FLAG_INIT;
     std::mutex mutex;
     std::condition_variable wake;
-    int workers = 0;
+    std::atomic<int> workers{0};
 
     void run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads);
     void work(uint32_t number);
@@ -106,7 +107,7 @@ void Pool::hire(int count) {
     pthread_sigmask(SIG_SETMASK, &all, &before);  // signals belong to the caller's threads
     try {
         while (workers < count) {
-            std::thread(&Pool::worker, this, workers).detach();
+            std::thread(&Pool::worker, this, workers.load()).detach();
             workers++;
         }
     } catch (const std::system_error&) {
@@ -159,13 +160,20 @@ static Pool* the_pool() {
     return p;
 }
 
+static bool awake() {
+    const Pool* p = pool.load(std::memory_order_acquire);
+    return p && p->workers > 0 && p->parked.load(std::memory_order_relaxed) == 0;
+}
+
 void launch(RangeFunction f, const void* job, i64 items, double cost) {
     if (items <= 0) return;
     const double total = double(items) * cost;
-    const int threads = total < SERIAL_NS || items < 2 || inside ? 1 : num_threads();
-    if (threads == 1) return f(job, 0, items);
+    if (total < AWAKE_NS || items < 2 || inside) return f(job, 0, items);
+    const int threads = num_threads();
+    if (threads == 1 || (total < SERIAL_NS && !awake())) return f(job, 0, items);
 
-    i64 chunk = std::max(i64(CHUNK_NS / cost), (items + MOST_CHUNKS - 1) / MOST_CHUNKS);
+    const double chunk_ns = std::min(CHUNK_NS, total / 4);
+    i64 chunk = std::max(i64(chunk_ns / cost), (items + MOST_CHUNKS - 1) / MOST_CHUNKS);
     if (chunk >= 64) chunk = (chunk + 63) / 64 * 64;  // borders on cache lines, and full vectors inside
     if (chunk < 1) chunk = 1;
     Pool* p = the_pool();

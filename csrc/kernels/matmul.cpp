@@ -68,7 +68,8 @@ template <class T> void matmul_plan(Matmul& job) {
     const Grid grid = grid_of<T>(job, way);
     job.packed_size = job.pack_items = 0;
     job.batch_packed = shared_b ? 1 : job.batch;
-    const i64 block_tiles = (way == PACKED ? 256 : 128) / TILE_ROWS, block_slivers = way == PACKED ? 3 : 1;
+    const bool large = way == PACKED && 2.0 * double(job.m) * double(job.n) * double(job.k) > 2e8;  // else: items for every thread
+    const i64 block_tiles = (large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
     job.m_block = grid.tiles < block_tiles ? grid.tiles + (grid.tiles == 0) : block_tiles;
     job.n_block = 1;
     if (way == IN_PLACE || way == PACKED) {
@@ -88,6 +89,11 @@ template <class T> void matmul_plan(Matmul& job) {
     const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
     job.items = job.batch * m_blocks * n_blocks;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
+    // One row takes as long as reading b does: at ~100 bytes a ns as long as 1.5 flops a byte would.
+    if (way == DOT || way == STREAM) {
+        const double reading = 1.5 * sizeof(T) * double(job.k) * double(job.n < FEW_COLUMNS ? job.n : FEW_COLUMNS);
+        if (job.item_flops < reading) job.item_flops = reading;
+    }
 }
 
 struct Offsets {
