@@ -134,6 +134,41 @@ cdef ndarray copy_of(ndarray a):
     return out
 
 
+cdef void channels_last_strides(int nd, const npy_intp* dims, npy_intp size, npy_intp* strides) noexcept:
+    """Strides in bytes of images (N, C, ...) whose memory is (N, ..., C)."""
+    cdef int d
+    cdef npy_intp step = size
+    strides[1] = step
+    step *= dims[1] if dims[1] else 1
+    for d in range(nd - 1, 1, -1):
+        strides[d] = step
+        step *= dims[d] if dims[d] else 1
+    strides[0] = step
+
+
+cdef ndarray new_images(int nd, const npy_intp* dims, int type_num):
+    """An array without values of shape (N, C, ...) whose memory is (N, ..., C)."""
+    cdef npy_intp strides[64]
+    channels_last_strides(nd, dims, 4 if type_num == cnp.NPY_FLOAT else 8, strides)
+    return new_array(nd, dims, type_num, strides)
+
+
+cdef ndarray channels_last(ndarray a):
+    """a (N, C, ...) itself if its memory is (N, ..., C) and dense, else a copy that is. Dimensions of size 1 do not count."""
+    cdef npy_intp strides[64]
+    cdef int d, nd = cnp.PyArray_NDIM(a)
+    cdef bint same = True
+    cdef ndarray out
+    channels_last_strides(nd, cnp.PyArray_DIMS(a), cnp.PyArray_ITEMSIZE(a), strides)
+    for d in range(nd):
+        same &= cnp.PyArray_DIM(a, d) <= 1 or cnp.PyArray_STRIDE(a, d) == strides[d]
+    if same:
+        return a
+    out = new_images(nd, cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
+    cnp.PyArray_CopyInto(out, a)
+    return out
+
+
 cdef inline void run(RangeFunction kernel, const void* job, i64 items, double cost) noexcept:
     """kernel over all items of job; `cost` in nanoseconds per item."""
     if items * cost < ALONE_NS:
