@@ -62,7 +62,7 @@ const Isa* best_isa() {
 }
 
 Runtime& runtime() {
-    static Runtime r = {{nullptr, nullptr}, launch, run_matmul, run_reduce, allocate, release, run_matmul_keeping};
+    static Runtime r = {{nullptr, nullptr}, launch, run_matmul, run_reduce, allocate, release, run_matmul_keeping, run_conv};
     if (current == nullptr) {
         current = best_isa();
         r.table[F32] = current->table[F32];

@@ -23,6 +23,7 @@ Runtime& runtime();
 
 bool run_matmul(int dtype, Matmul& job);
 bool run_matmul_keeping(int dtype, Matmul& job, void*& packed);
+bool run_conv(int dtype, Conv& job, void* const* kept, void*& made);
 bool run_reduce(int dtype, int op, const Reduce& job);
 
 }  // namespace fastnn

@@ -123,6 +123,43 @@ struct Matmul {
     void* packed;          // handed in by run_matmul
 };
 
+// Convolution of images, channels last, with weight (f, c / groups, kh, kw), its output (oh, ow), and zeros outside the image:
+//   y[b, p, q, j] = bias[j] + sum over ky, kx, i of
+//                   x[b, p stride_h - pad_h + ky dilation_h, q stride_w - pad_w + kx dilation_w, i] weight[j, i, ky, kx]
+// One geometry, three passes; each is linear in both of what it reads, and their derivatives are one another:
+//   CONV_FORWARD  out = y (batch, oh, ow, f)               of x (batch, h, w, c) and weight
+//   CONV_INPUT    out = dx (batch, h, w, c)                of dy (batch, oh, ow, f) and weight; also the transposed convolution
+//   CONV_WEIGHT   out = dw (f, c / groups, kh, kw)         of x and dy
+// All arrays are dense; pads may be negative (the image is cut). A pass runs in stages, one after the other: conv_plan says how
+// many, conv_stage how many items the next one has. Use run_conv (launch.cpp).
+enum ConvPass { CONV_FORWARD, CONV_INPUT, CONV_WEIGHT };
+enum ConvWay { CONV_MATMUL, CONV_DIRECT, CONV_DEPTHWISE, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WAYS };
+struct Conv {
+    void* out;
+    const void* x;
+    const void* dy;
+    const void* weight;
+    const void* bias;  // null, or as long as out's last dimension; not in CONV_WEIGHT
+    int pass;
+    i64 batch, h, w, c, oh, ow, f, groups;
+    i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+    bool relu;    // out = max(0, out), not in CONV_WEIGHT
+    bool strict;  // no Winograd: every product of the definition is made, and summed in an order of this machine's
+    bool kept;    // the caller keeps `prepared` for later calls, so that what it costs does not count
+
+    // Filled by conv_plan from the geometry alone; what `slots` threads at once need is handed in by run_conv.
+    int way;                        // a ConvWay
+    i64 stages, stage;
+    i64 items;                      // of this stage
+    double item_flops;
+    i64 prepared_size;              // elements of the weight in the form this way wants it; stage 0 fills it, if it is not kept
+    i64 scratch_size, slot_size;    // elements all threads share, and of each thread for itself
+    i64 block, chunk, parts;        // how the work is cut: the way's own affair
+    int slots;                      // handed in, as the two below
+    void* prepared;
+    void* scratch;                  // (scratch_size), then (slots, slot_size)
+};
+
 // One step for all parameters of an optimizer in one call. The tensors count as one array of n elements:
 // tensor t is elements [start[t], start[t+1]). Items: flat elements.
 //   g = grad_scale * grad + weight_decay * p, then, as PyTorch computes them:
@@ -154,6 +191,9 @@ struct Dropout {
     uint64_t seed, offset;
 };
 
+// The number of the calling thread of the pool: 0 for one that called, below num_threads(). For scratch of its own.
+int thread_index();
+
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
 
 struct Kernels {
@@ -164,6 +204,9 @@ struct Kernels {
     KernelOf<CrossEntropy> cross_entropy, cross_entropy_backward;
     void (*matmul_plan)(Matmul& job);
     KernelOf<Matmul> matmul_pack, matmul;
+    void (*conv_plan)(Conv& job);
+    void (*conv_stage)(Conv& job);
+    KernelOf<Conv> conv;
     KernelOf<Optimize> sgd, adam, rmsprop;
     KernelOf<Dropout> dropout;
 };

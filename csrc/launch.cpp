@@ -1,4 +1,5 @@
-// The two kernels that need more than one launch: matmul (pack, then compute) and long sums (parts, then their sum).
+// The kernels that need more than one launch: matmul (pack, then compute), convolution (stages), and long sums (parts, then
+// their sum).
 #include "dispatch.h"
 
 namespace fastnn {
@@ -26,6 +27,58 @@ bool run_matmul_keeping(int dtype, Matmul& job, void*& packed) {
         }
     }
     launch(k.matmul, job, job.items, job.item_flops / FLOPS_PER_NS);
+    return true;
+}
+
+// A convolution by one pixel is a product: rows are the pixels of all images.
+static bool is_matmul(const Conv& job) {
+    return job.kh == 1 && job.kw == 1 && job.stride_h == 1 && job.stride_w == 1 && job.pad_h == 0 && job.pad_w == 0 &&
+           job.groups == 1 && job.oh == job.h && job.ow == job.w;
+}
+
+static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& made) {
+    const i64 pixels = job.batch * job.h * job.w;
+    Matmul product = {};
+    product.activation = job.relu ? RELU : COPY;
+    product.bias = job.bias;
+    product.c = job.out;
+    if (job.pass == CONV_WEIGHT) {  // dw (f, c) = dy^T x
+        product.a = job.dy, product.a_row = 1, product.a_col = job.f;
+        product.b = job.x, product.b_row = job.c, product.b_col = 1;
+        product.m = job.f, product.k = pixels, product.n = product.c_row = job.c;
+        return run_matmul(dtype, product);
+    }
+    const bool forward = job.pass == CONV_FORWARD;  // y = x w^T, dx = dy w
+    product.a = forward ? job.x : job.dy;
+    product.b = job.weight;
+    product.m = pixels, product.k = forward ? job.c : job.f, product.n = product.c_row = forward ? job.f : job.c;
+    product.a_row = product.k, product.a_col = 1;
+    product.b_row = forward ? 1 : job.c, product.b_col = forward ? job.c : 1;
+    void* packed = kept ? kept[CONV_MATMUL] : nullptr;
+    const bool had = packed != nullptr;
+    const bool done = run_matmul_keeping(dtype, product, packed);
+    if (!had) made = packed;
+    return done;
+}
+
+bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
+    job.way = CONV_MATMUL;
+    if (is_matmul(job)) return run_conv_as_matmul(dtype, job, kept, made);
+    const Kernels& k = *runtime().table[dtype];
+    const size_t size = dtype == F32 ? 4 : 8;
+    job.slots = num_threads();
+    k.conv_plan(job);
+    job.prepared = kept ? kept[job.way] : nullptr;
+    const bool ready = job.prepared;
+    if (job.prepared_size && !ready && !(job.prepared = made = allocate(size_t(job.prepared_size) * size))) return false;
+    const i64 scratch = job.scratch_size + job.slots * job.slot_size;
+    job.scratch = scratch ? allocate(size_t(scratch) * size) : nullptr;
+    if (scratch && !job.scratch) return false;
+    for (job.stage = ready ? 1 : 0; job.stage < job.stages; job.stage++) {
+        k.conv_stage(job);
+        launch(k.conv, job, job.items, job.item_flops / FLOPS_PER_NS);
+    }
+    release(job.scratch);
     return true;
 }
 

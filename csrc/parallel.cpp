@@ -70,6 +70,9 @@ struct Pool {
 static std::atomic<Pool*> pool{nullptr};
 static std::atomic<int> threads_wanted{0};  // 0: not asked yet
 static thread_local bool inside = false;    // a chunk of this thread's is running
+static thread_local int index_of_thread = 0;
+
+int thread_index() { return index_of_thread; }
 
 void Pool::work(uint32_t number) {
     for (;;) {
@@ -87,6 +90,7 @@ void Pool::work(uint32_t number) {
 
 void Pool::worker(int index) {
     inside = true;
+    index_of_thread = index + 1;
     uint32_t seen = 0;
     for (;;) {
         const auto fresh = [&] { return posted.load(std::memory_order_acquire) != seen; };

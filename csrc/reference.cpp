@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "kernels.h"
+#include "reference.h"
 
 namespace fastnn {
 namespace reference {
@@ -371,6 +371,7 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
         cross_entropy<T>, cross_entropy_backward<T>,
         matmul_plan, matmul_pack, matmul<T>,
+        conv_plan, conv_stage, conv<T>,
         sgd<T>, adam<T>, rmsprop<T>,
         dropout<T>,
     };

@@ -17,6 +17,9 @@ struct Runtime {
     // matmul that keeps b packed for the next time, where it needs it so: for one b, one n and k, dense or transposed a and one
     // table of kernels. `packed` is null at first; afterwards it is null still, or a block for the caller to release.
     bool (*matmul_keeping)(int dtype, Matmul& job, void*& packed);
+    // A convolution; false: no memory. `kept` is null, or has for each ConvWay null or the weight prepared for it; where that is
+    // missing, it is made and handed to the caller in `made` (null before), to keep for job.way or release.
+    bool (*conv)(int dtype, Conv& job, void* const* kept, void*& made);
 };
 
 // Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that

@@ -71,6 +71,7 @@ from ._ops import full_like as full_like
 from ._ops import gather as gather
 from ._ops import ge as ge
 from ._ops import gelu as gelu
+from ._ops import get_precision as get_precision
 from ._ops import gt as gt
 from ._ops import index_select as index_select
 from ._ops import int32 as int32
@@ -121,6 +122,7 @@ from ._ops import roll as roll
 from ._ops import round as round
 from ._ops import rsqrt as rsqrt
 from ._ops import scatter_add as scatter_add
+from ._ops import set_precision as set_precision
 from ._ops import sigmoid as sigmoid
 from ._ops import sign as sign
 from ._ops import silu as silu
@@ -231,6 +233,7 @@ __all__ = [
     "ge",
     "gelu",
     "get_num_threads",
+    "get_precision",
     "grad",
     "gradcheck",
     "gt",
@@ -297,6 +300,7 @@ __all__ = [
     "save",
     "scatter_add",
     "set_num_threads",
+    "set_precision",
     "sigmoid",
     "sign",
     "silu",

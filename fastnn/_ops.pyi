@@ -489,6 +489,62 @@ min = amin
 
 def matmul(a: _Data, b: _Data) -> Tensor: ...
 def linear(x: _Data, weight: _Data, bias: _Data | None = None, activation: str | None = None) -> Tensor: ...
+def set_precision(precision: str) -> None: ...
+def get_precision() -> str: ...
+
+_Axes: TypeAlias = int | Sequence[int]
+_Pads: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
+
+def conv2d(
+    x: _Data,
+    weight: _Data,
+    bias: _Data | None = None,
+    stride: _Axes = 1,
+    padding: _Pads = 0,
+    dilation: _Axes = 1,
+    groups: int = 1,
+    *,
+    activation: str | None = None,
+    precision: str | None = None,
+) -> Tensor: ...
+def conv1d(
+    x: _Data,
+    weight: _Data,
+    bias: _Data | None = None,
+    stride: _Axes = 1,
+    padding: _Pads = 0,
+    dilation: _Axes = 1,
+    groups: int = 1,
+    *,
+    activation: str | None = None,
+    precision: str | None = None,
+) -> Tensor: ...
+def conv_transpose2d(
+    x: _Data,
+    weight: _Data,
+    bias: _Data | None = None,
+    stride: _Axes = 1,
+    padding: _Pads = 0,
+    output_padding: _Axes = 0,
+    groups: int = 1,
+    dilation: _Axes = 1,
+    *,
+    activation: str | None = None,
+    precision: str | None = None,
+) -> Tensor: ...
+def conv_transpose1d(
+    x: _Data,
+    weight: _Data,
+    bias: _Data | None = None,
+    stride: _Axes = 1,
+    padding: _Pads = 0,
+    output_padding: _Axes = 0,
+    groups: int = 1,
+    dilation: _Axes = 1,
+    *,
+    activation: str | None = None,
+    precision: str | None = None,
+) -> Tensor: ...
 def einsum(equation: str, *operands: _Data) -> Tensor: ...
 def softmax(x: _Data, dim: int = -1) -> Tensor: ...
 def log_softmax(x: _Data, dim: int = -1) -> Tensor: ...

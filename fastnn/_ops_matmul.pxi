@@ -208,6 +208,18 @@ cpdef Tensor matmul(a, b):
 cdef dict ACTIVATIONS = {None: COPY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "gelu": GELU, "silu": SILU}
 
 
+cdef int activation_of(str name, object activation) except -1:
+    """The Unary of an activation's name."""
+    if activation is not None and activation not in ACTIVATIONS:
+        raise ValueError(f"{name}: activation must be one of {list(ACTIVATIONS)}, got {activation!r}")
+    return ACTIVATIONS[activation]
+
+
+cdef Tensor activated(int act, Tensor x):
+    """An activation that no kernel applies on its way."""
+    return tanh(x) if act == TANH else sigmoid(x) if act == SIGMOID else gelu(x) if act == GELU else silu(x)
+
+
 cdef inline int slope_kernel(int activation) noexcept:
     """The gradient kernel that needs only the output; -1 where it needs the sum before the activation."""
     return RELU_GRAD if activation == RELU else TANH_GRAD if activation == TANH else (
@@ -319,13 +331,9 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
     tensor([[3., 0.]])
     """
     cdef Tensor t = as_tensor(x), w = as_tensor(weight), b = None if bias is None else as_tensor(bias), out
-    cdef int act = COPY, type_num
+    cdef int act = activation_of("linear", activation), type_num
     cdef LinearNode node
     cdef bint needed
-    if activation is not None:
-        act = ACTIVATIONS.get(activation, -1)
-        if act < 0:
-            raise ValueError(f"linear: activation must be one of {list(ACTIVATIONS)}, got {activation!r}")
     if (cnp.PyArray_NDIM(t.array) == 0 or cnp.PyArray_NDIM(w.array) != 2
             or cnp.PyArray_DIM(t.array, cnp.PyArray_NDIM(t.array) - 1) != cnp.PyArray_DIM(w.array, 1)):
         raise ValueError(f"linear: x is {shape_of(t.array)}, weight is {shape_of(w.array)}; expected (..., in) and "

@@ -69,6 +69,21 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         double alpha
         bint accumulate
 
+    enum: CONV_FORWARD, CONV_INPUT, CONV_WEIGHT
+    enum: CONV_WAYS
+
+    struct ConvJob "fastnn::Conv":
+        void* out
+        const void* x
+        const void* dy
+        const void* weight
+        const void* bias
+        int pass_ "pass"
+        i64 batch, h, w, c, oh, ow, f, groups
+        i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
+        bint relu, strict, kept
+        int way
+
     struct Optimize:
         i64 tensors
         const i64* start
@@ -117,6 +132,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         void* (*allocate)(size_t bytes) noexcept nogil
         void (*release)(void* block) noexcept nogil
         bint (*matmul_keeping)(int dtype, MatmulJob& job, void*& packed) noexcept nogil
+        bint (*conv)(int dtype, ConvJob& job, void* const* kept, void*& made) noexcept nogil
 
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
                           const i64* a_stride, const i64* b_stride) noexcept

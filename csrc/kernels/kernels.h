@@ -24,6 +24,10 @@ template <class T> void cross_entropy_backward(const CrossEntropy& job, i64 begi
 template <class T> void matmul_plan(Matmul& job);
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end);
 template <class T> void matmul(const Matmul& job, i64 begin, i64 end);
+// conv.cpp
+template <class T> void conv_plan(Conv& job);
+template <class T> void conv_stage(Conv& job);
+template <class T> void conv(const Conv& job, i64 begin, i64 end);
 // optimizer.cpp
 template <class T> void sgd(const Optimize& job, i64 begin, i64 end);
 template <class T> void adam(const Optimize& job, i64 begin, i64 end);

@@ -25,13 +25,10 @@ struct Split {
     int width(i64 part) const { return int(size + (part < larger)); }
 };
 
-// acc (MR, NV vectors) += a (MR, kc) b (kc, NV vectors), a[i, p] at a[i * a_row + p * a_col], b's rows b_row apart.
+// acc (MR, NV vectors) += a (MR, kc) b (kc, NV vectors), a[i, p] at row[i][p * a_col], b's rows b_row apart.
 // With MASKED only the first `tail` lanes of b's last vector are read.
 template <class T, int MR, int NV, bool MASKED>
-INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail) {
-    const T* row[MR];
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++) row[i] = a + i * a_row;
+INLINE void rows_anywhere(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], i64 a_col, const T* b, i64 b_row, i64 kc, int tail) {
     i64 at = 0;
 #pragma GCC unroll 2
     for (i64 p = 0; p < kc; p++) {
@@ -48,6 +45,15 @@ INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64
         at += a_col;
         b += b_row;
     }
+}
+
+// The same with a's rows a_row apart.
+template <class T, int MR, int NV, bool MASKED>
+INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail) {
+    const T* row[MR];
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++) row[i] = a + i * a_row;
+    rows_anywhere<T, MR, NV, MASKED>(acc, row, a_col, b, b_row, kc, tail);
 }
 
 // acc[i][j] += lane-wise products of row i of a and row j of b, both contiguous along k; the sums over lanes come after.

@@ -1,0 +1,86 @@
+// What the ways of convolution share: how the places of the kernel meet the pixels, seen from the output.
+#pragma once
+#include "tile.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+INLINE i64 floor_div(i64 a, i64 b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+// One axis of a pass that writes images. Outputs come in `phases`, p = j phases + q, and output j of phase q reads the inputs
+// j step + offset(q, k) for the places k that its phase has. A convolution has one phase, all places and step = stride;
+// the gradient to its input (and the transposed convolution) has `stride` phases, each with some of the places, and step 1.
+struct Axis {
+    i64 in, out, kernel, stride, pad, dilation;
+    bool gradient;
+    i64 phases, step, count;  // count: of j, the most that a phase has
+    i64 low, high;            // the least and the greatest offset there is
+
+    Axis(i64 in, i64 out, i64 kernel, i64 stride, i64 pad, i64 dilation, bool gradient)
+        : in(in), out(out), kernel(kernel), stride(stride), pad(pad), dilation(dilation), gradient(gradient),
+          phases(gradient ? stride : 1), step(gradient ? 1 : stride), count(ceil_div(out, phases)) {
+        const i64 reach = (kernel - 1) * dilation;
+        low = gradient ? floor_div(pad - reach, stride) : -pad;
+        high = gradient ? floor_div(pad + stride - 1, stride) : reach - pad;
+    }
+    bool has(i64 q, i64 k) const { return !gradient || (q + pad - k * dilation) % stride == 0; }
+    i64 offset(i64 q, i64 k) const { return gradient ? (q + pad - k * dilation) / stride : k * dilation - pad; }
+    i64 outputs(i64 q) const { return q < out ? ceil_div(out - q, phases) : 0; }
+    i64 window(i64 n) const { return n ? (n - 1) * step + high - low + 1 : 0; }  // inputs that n outputs of a phase span
+};
+
+// The images a pass reads (in) and writes (out): a convolution goes from x to y, the input gradient from dy to dx.
+struct Walk {
+    bool gradient;
+    i64 in_c, out_c, group_in, group_out;
+    Axis y, x;
+    explicit Walk(const Conv& job)
+        : gradient(job.pass == CONV_INPUT), in_c(gradient ? job.f : job.c), out_c(gradient ? job.c : job.f),
+          group_in(in_c / job.groups), group_out(out_c / job.groups),
+          y(gradient ? job.oh : job.h, gradient ? job.h : job.oh, job.kh, job.stride_h, job.pad_h, job.dilation_h, gradient),
+          x(gradient ? job.ow : job.w, gradient ? job.w : job.ow, job.kw, job.stride_w, job.pad_w, job.dilation_w, gradient) {}
+};
+
+// A window of an image, zeros where it reaches beyond: pixel (y0, x0) of the image lies at `data`, rows `pitch` elements apart.
+template <class T> struct Window {
+    const T* data;
+    i64 pitch;
+};
+
+// The window of `rows` x `cols` pixels at (y0, x0) of an image (h, w, c): the image itself where it lies inside, else a copy.
+template <class T>
+static Window<T> window_of(T* copy, const T* image, i64 h, i64 w, i64 c, i64 y0, i64 x0, i64 rows, i64 cols) {
+    if (y0 >= 0 && y0 + rows <= h && x0 >= 0 && x0 + cols <= w) return {image + (y0 * w + x0) * c, w * c};
+    const i64 left = x0 < 0 ? (-x0 < cols ? -x0 : cols) : 0;
+    const i64 stop = x0 + cols > w ? (w - x0 > left ? w - x0 : left) : cols;
+    for (i64 r = 0; r < rows; r++) {
+        T* row = copy + r * cols * c;
+        const bool inside = y0 + r >= 0 && y0 + r < h;
+        const i64 first = inside ? left : cols, last = inside ? stop : cols;
+        for_vectors<T>(first * c, [&](i64 i, int n) { store_n(row + i, Vec<T>{}, n); });
+        const T* from = image + ((y0 + r) * w + x0 + first) * c;
+        for_vectors<T>((last - first) * c, [&](i64 i, int n) { store_n(row + first * c + i, load_n(from + i, n), n); });
+        for_vectors<T>((cols - last) * c, [&](i64 i, int n) { store_n(row + last * c + i, Vec<T>{}, n); });
+    }
+    return {copy, cols * c};
+}
+
+// The scratch of the thread that asks.
+template <class T> static T* slot_of(const Conv& job) {
+    return static_cast<T*>(job.scratch) + job.scratch_size + thread_index() * job.slot_size;
+}
+
+// A size in elements that no memory has, in place of one that does not fit a number.
+INLINE i64 bounded(double elements) { return elements < double(i64(1) << 48) ? i64(elements) : i64(1) << 48; }
+
+// The ways: each plans (way, stages, sizes), says the items of job.stage, and computes some.
+template <class T> void direct_plan(Conv& job);           // conv_direct.cpp: CONV_FORWARD, CONV_INPUT
+template <class T> void direct_stage(Conv& job);
+template <class T> void direct(const Conv& job, i64 begin, i64 end);
+template <class T> void weight_plan(Conv& job);           // conv_weight.cpp: CONV_WEIGHT
+template <class T> void weight_stage(Conv& job);
+template <class T> void weight(const Conv& job, i64 begin, i64 end);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

@@ -1,0 +1,268 @@
+// Convolution and its input gradient by the definition, on the register tile of matmul.
+//
+//   the window of an item's rows, zeros around        a tile: MR output pixels times NV vectors of filters
+//   +-------------------------------------+           pixel p at in_at[p] of the window reads, for each row of the kernel,
+//   | 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 |           one contiguous run of kw * C elements (a Segment); the packed weight
+//   | 0 [ p p p ] . . . . . . . . . . . 0 |           [sliver][segment rows][width] streams by. No im2col: the run of the next
+//   | 0 [ p p p ] . . . . . . . . . . . 0 |           pixel is the same memory, C elements on.
+//   +-------------------------------------+
+//
+// Strides, dilation, groups and the phases of an input gradient only change the list of segments. Copying the window costs one
+// load and store an element beside kh * kw * F / LANES multiplications.
+#include "conv.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr i64 WINDOW = 48 << 10;  // elements of an item's window, about: 192 KB, to stay in L2
+
+struct Segment {
+    i64 x, w, n;  // from the pixel's place in the window; row of the packed weight; elements
+};
+
+// Cuts of an item: rows j of one image, slivers of one group at a time.
+struct DirectCut {
+    i64 rows, row_blocks, sliver_blocks, slivers, chunk;
+};
+
+template <class T> static DirectCut cut(const Conv& job, const Walk& walk) {
+    const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
+    return {job.block, ceil_div(walk.y.count, job.block), ceil_div(slivers, job.chunk), slivers, job.chunk};
+}
+
+template <class T> void direct_plan(Conv& job) {
+    const Walk walk(job);
+    const i64 row = walk.x.window(walk.x.count) * walk.in_c;
+    i64 rows = 1;
+    while (rows < walk.y.count && double(walk.y.window(rows + 1)) * double(row) <= WINDOW) rows++;
+    const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
+    const double flops = 2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups * job.kh * job.kw);
+    const i64 wanted = flops > 1e6 ? 4 : 1;  // items, that two threads have something to share
+    while (rows > 1 && rows * walk.x.count > 48 && job.batch * ceil_div(walk.y.count, rows) < wanted) rows = ceil_div(rows, 2);
+    job.way = CONV_DIRECT;
+    job.stages = 2;
+    job.block = walk.y.count ? (rows = Split(walk.y.count, rows).size + (Split(walk.y.count, rows).larger > 0)) : 1;
+    job.chunk = slivers;
+    while (job.chunk > 1 && job.batch * ceil_div(walk.y.count, job.block) * ceil_div(slivers, job.chunk) < wanted)
+        job.chunk = ceil_div(job.chunk, 2);
+    const i64 padded = ceil_div(walk.group_out, LANES<T>) * LANES<T>;
+    job.prepared_size = bounded(double(job.groups * padded) * double(walk.group_in * job.kh * job.kw));
+    job.scratch_size = 0;
+    const double numbers = 3.0 * double(job.kh) * double(job.kw) + 2.0 * double(job.block) * double(walk.x.count);
+    job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + 64);
+}
+
+template <class T> void direct_stage(Conv& job) {
+    const Walk walk(job);
+    const DirectCut c = cut<T>(job, walk);
+    if (job.stage == 0) {
+        job.items = job.groups * c.slivers;
+        job.item_flops = double(job.prepared_size) / double(job.items ? job.items : 1) * 100;
+    } else {
+        job.items = job.batch * c.row_blocks * c.sliver_blocks;
+        job.item_flops = 2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups) *
+                         double(job.kh * job.kw + 1) / double(job.items ? job.items : 1);
+    }
+}
+
+// ---- the weight: [group][sliver][row][width], its rows in the order of the segments -----------------------------------
+
+// f(ky, kx, row / group_in) for all places, phase by phase. A gradient meets them backwards, so that inputs follow one another.
+template <class Body> static void for_places(const Walk& walk, Body body) {
+    i64 n = 0;
+    for (i64 qy = 0; qy < walk.y.phases; qy++)
+        for (i64 qx = 0; qx < walk.x.phases; qx++)
+            for (i64 a = 0; a < walk.y.kernel; a++) {
+                const i64 ky = walk.gradient ? walk.y.kernel - 1 - a : a;
+                if (!walk.y.has(qy, ky)) continue;
+                for (i64 b = 0; b < walk.x.kernel; b++) {
+                    const i64 kx = walk.gradient ? walk.x.kernel - 1 - b : b;
+                    if (walk.x.has(qx, kx)) body(ky, kx, n++, qy, qx);
+                }
+            }
+}
+
+template <class T> static void pack(const Conv& job, const Walk& walk, i64 item) {
+    constexpr int L = LANES<T>;
+    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
+    const i64 group = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L, width = slivers.width(s) * L;
+    const i64 places = job.kh * job.kw, padded = ceil_div(walk.group_out, L) * L, group_c = job.c / job.groups;
+    T* out = static_cast<T*>(job.prepared) + (group * padded + column) * places * walk.group_in;
+    const T* weight = static_cast<const T*>(job.weight);
+    for_places(walk, [&](i64 ky, i64 kx, i64 n, i64, i64) {
+        for (i64 i = 0; i < walk.group_in; i++)
+            for (i64 j = 0; j < width; j++) {
+                const i64 o = group * walk.group_out + column + j, in = group * walk.group_in + i;
+                const i64 f = walk.gradient ? in : o, c = walk.gradient ? column + j : i;
+                out[(n * walk.group_in + i) * width + j] =
+                    column + j < walk.group_out ? weight[(f * group_c + c) * places + ky * job.kw + kx] : T(0);
+            }
+    });
+}
+
+// ---- tiles ------------------------------------------------------------------------------------------------------------
+
+template <class T> struct DirectTile {
+    T* out;              // at the sliver's first column
+    const i64* out_at;   // of each pixel
+    const T* in;         // the window, at the group's first channel
+    const i64* in_at;
+    const Segment* segments;
+    i64 count;
+    const T* weight;     // of the sliver
+    const T* bias;       // or null
+    int tail;            // lanes of the last vector
+    bool relu;
+};
+
+template <class T, int MR, int NV, bool MASKED> static void direct_tile(const DirectTile<T>& t, i64 pixel) {
+    constexpr int L = LANES<T>;
+    Vec<T> acc[MR][NV];
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; j++) {
+        const Vec<T> b = !t.bias ? Vec<T>{} : MASKED && j == NV - 1 ? load_first(t.bias + j * L, t.tail) : load(t.bias + j * L);
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) acc[i][j] = b;
+    }
+    for (i64 s = 0; s < t.count; s++) {
+        const T* row[MR];
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
+        rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) {
+            const Vec<T> v = t.relu ? max<T>(Vec<T>{}, acc[i][j]) : acc[i][j];
+            store_n(t.out + t.out_at[pixel + i] + j * L, v, MASKED && j == NV - 1 ? t.tail : L);
+        }
+}
+
+template <class T> using DirectTileKernel = void (*)(const DirectTile<T>&, i64);
+template <class T, int MR> static DirectTileKernel<T> pick_width(int vecs, bool masked) {
+    switch (vecs) {
+        case 1: return masked ? direct_tile<T, MR, 1, true> : direct_tile<T, MR, 1, false>;
+        case 2: return masked ? direct_tile<T, MR, 2, true> : direct_tile<T, MR, 2, false>;
+        default: return masked ? direct_tile<T, MR, TILE_VECS, true> : direct_tile<T, MR, TILE_VECS, false>;
+    }
+}
+template <class T> static DirectTileKernel<T> pick_direct_tile(int rows, int vecs, bool masked) {
+    switch (rows) {
+        case 1: return pick_width<T, 1>(vecs, masked);
+        case 2: return pick_width<T, 2>(vecs, masked);
+        case 3: return pick_width<T, 3>(vecs, masked);
+        case 4: return pick_width<T, 4>(vecs, masked);
+        case 5: return pick_width<T, 5>(vecs, masked);
+        case 6: return pick_width<T, 6>(vecs, masked);
+        case 7: return pick_width<T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs, masked);
+        default: return pick_width<T, TILE_ROWS>(vecs, masked);
+    }
+}
+
+// ---- an item ----------------------------------------------------------------------------------------------------------
+
+// The part of a thread's own scratch that holds no pixels.
+struct Lists {
+    Segment* segments;
+    i64 *in_at, *out_at;
+};
+
+// The segments of phase (qy, qx). Places whose inputs and packed rows both follow one another make one segment.
+template <class T> static i64 list_segments(const Walk& walk, const Window<T>& window, i64 qy, i64 qx, Segment* segments) {
+    i64 count = 0;
+    for_places(walk, [&](i64 ky, i64 kx, i64 n, i64 py, i64 px) {
+        if (py != qy || px != qx) return;
+        const i64 x = (walk.y.offset(qy, ky) - walk.y.low) * window.pitch + (walk.x.offset(qx, kx) - walk.x.low) * walk.in_c;
+        const i64 w = n * walk.group_in;
+        Segment* last = count ? segments + count - 1 : nullptr;
+        if (last && last->x + last->n == x && last->w + last->n == w && walk.group_in == walk.in_c) last->n += walk.group_in;
+        else segments[count++] = {x, w, walk.group_in};
+    });
+    return count;
+}
+
+// The pixels of phase (qy, qx) in rows [j0, j1): where each reads and writes, counted from the item's first row.
+template <class T>
+static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1, i64 qy, i64 qx, i64* in_at, i64* out_at) {
+    const i64 rows = walk.y.outputs(qy), columns = walk.x.outputs(qx);
+    i64 count = 0;
+    for (i64 j = j0; j < j1 && j < rows; j++)
+        for (i64 i = 0; i < columns; i++, count++) {
+            in_at[count] = (j - j0) * walk.y.step * window.pitch + i * walk.x.step * walk.in_c;
+            out_at[count] = ((j * walk.y.phases + qy) * walk.x.out + i * walk.x.phases + qx) * walk.out_c;
+        }
+    return count;
+}
+
+template <class T>
+static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1, T* image) {
+    constexpr int L = LANES<T>;
+    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS), tiles(pixels, TILE_ROWS);
+    const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
+    for (i64 s = s0; s < s1; s++) {
+        const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
+        const int vecs = slivers.width(s);
+        const i64 left = walk.group_out - column - (vecs - 1) * L;
+        tile.tail = left < L ? int(left) : L;
+        tile.out = image + out_column;
+        tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
+        tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
+        i64 pixel = 0;
+        for (i64 t = 0; t < tiles.parts;) {  // two heights at the most, the higher ones first
+            const i64 stop = t < tiles.larger ? tiles.larger : tiles.parts;
+            const int height = tiles.width(t);
+            const DirectTileKernel<T> kernel = pick_direct_tile<T>(height, vecs, tile.tail != L);
+            for (; t < stop; t++, pixel += height) kernel(tile, pixel);
+        }
+    }
+}
+
+template <class T> static void direct_item(const Conv& job, const Walk& walk, const DirectCut& c, i64 item) {
+    const i64 chunk = item % c.sliver_blocks, block = item / c.sliver_blocks % c.row_blocks, b = item / c.sliver_blocks / c.row_blocks;
+    const i64 j0 = block * c.rows, j1 = j0 + c.rows < walk.y.count ? j0 + c.rows : walk.y.count;
+    const i64 s0 = chunk * c.chunk, s1 = s0 + c.chunk < c.slivers ? s0 + c.chunk : c.slivers;
+    char* own = reinterpret_cast<char*>(slot_of<T>(job));
+    Lists lists;
+    lists.segments = reinterpret_cast<Segment*>(own);
+    lists.in_at = reinterpret_cast<i64*>(lists.segments + job.kh * job.kw);
+    lists.out_at = lists.in_at + c.rows * walk.x.count;
+    const T* in = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * walk.in_c;
+    T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * walk.out_c;
+    const Window<T> window =
+        window_of(reinterpret_cast<T*>(lists.out_at + c.rows * walk.x.count), in, walk.y.in, walk.x.in, walk.in_c,
+                  j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
+    for (i64 qy = 0; qy < walk.y.phases; qy++)
+        for (i64 qx = 0; qx < walk.x.phases; qx++) {
+            DirectTile<T> tile = {};
+            const i64 pixels = list_pixels(walk, window, j0, j1, qy, qx, lists.in_at, lists.out_at);
+            if (!pixels) continue;
+            tile.count = list_segments(walk, window, qy, qx, lists.segments);
+            tile.segments = lists.segments;
+            tile.in_at = lists.in_at;
+            tile.out_at = lists.out_at;
+            tile.relu = job.relu;
+            for (i64 g = 0; g < job.groups; g++) {
+                tile.in = window.data + g * walk.group_in;
+                run_tiles(job, walk, tile, pixels, g, s0, s1, out);
+            }
+        }
+}
+
+template <class T> void direct(const Conv& job, i64 begin, i64 end) {
+    const Walk walk(job);
+    const DirectCut c = cut<T>(job, walk);
+    for (i64 item = begin; item < end; item++)
+        if (job.stage == 0) pack<T>(job, walk, item);
+        else direct_item<T>(job, walk, c, item);
+}
+
+template void direct_plan<float>(Conv&);
+template void direct_plan<double>(Conv&);
+template void direct_stage<float>(Conv&);
+template void direct_stage<double>(Conv&);
+template void direct<float>(const Conv&, i64, i64);
+template void direct<double>(const Conv&, i64, i64);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

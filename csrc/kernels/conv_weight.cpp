@@ -1,0 +1,198 @@
+// The weight gradient by the definition: an outer product summed over pixels, on the same tile.
+//
+//   dw [row (ky, kx, c)][filter]  +=  sum over pixels  x[pixel + place (ky, kx), c]  dy[pixel, filter]
+//
+// MR rows times NV vectors of filters stay in registers while the pixels of a block of image rows go by. The pixels are cut into
+// `parts` by the shapes alone; each part has sums of its own, and a last stage adds them in order and turns them over to
+// (f, c, ky, kx): the bits do not depend on the number of threads.
+#include "conv.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr i64 WINDOW = 16 << 10;        // elements of x of a block of rows, about
+constexpr i64 MOST_SUMS = 4 << 20;      // elements of all parts' sums, about
+constexpr i64 MOST_PARTS = 16;          // what many threads can share
+
+struct WeightCut {
+    i64 rows, group_c, group_f, padded, slivers, chunks;  // rows: kh * kw * group_c, of the weight
+    i64 lines;                                            // rows of output pixels, of all images
+    i64 window_w;
+};
+
+template <class T> static WeightCut cut(const Conv& job) {
+    const i64 group_c = job.c / job.groups, group_f = job.f / job.groups, vecs = ceil_div(group_f, LANES<T>);
+    const i64 slivers = Split(vecs, TILE_VECS).parts;
+    return {job.kh * job.kw * group_c, group_c, group_f, vecs * LANES<T>, slivers, ceil_div(slivers, job.chunk),
+            job.batch * job.oh, (job.ow - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1};
+}
+
+static i64 window_h(const Conv& job, i64 rows) { return (rows - 1) * job.stride_h + (job.kh - 1) * job.dilation_h + 1; }
+
+template <class T> void weight_plan(Conv& job) {
+    job.chunk = 1;
+    const WeightCut c = cut<T>(job);
+    const double sums = double(job.groups * c.padded) * double(c.rows);
+    job.way = CONV_DIRECT;
+    job.stages = 3;  // nothing, sums, their sum
+    job.block = 1;
+    while (job.block < job.oh && double(window_h(job, job.block + 1)) * double(c.window_w) * double(job.c) <= WINDOW) job.block++;
+    job.parts = c.lines < MOST_PARTS ? c.lines : MOST_PARTS;
+    while (job.parts > 1 && sums * double(job.parts) > MOST_SUMS) job.parts = ceil_div(job.parts, 2);
+    job.chunk = c.slivers;
+    while (job.chunk > 1 && job.parts * ceil_div(c.slivers, job.chunk) < MOST_PARTS) job.chunk = ceil_div(job.chunk, 2);
+    job.prepared_size = 0;
+    job.scratch_size = bounded(sums * double(job.parts));
+    job.slot_size = bounded(double(window_h(job, job.block)) * double(c.window_w) * double(job.c) + 16);
+}
+
+template <class T> void weight_stage(Conv& job) {
+    const WeightCut c = cut<T>(job);
+    const double sums = double(job.groups * c.padded) * double(c.rows);
+    job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts * c.chunks : job.groups * c.padded / LANES<T>;
+    job.item_flops = (job.stage == 1 ? 2.0 * double(c.lines * job.ow) : 20.0 * double(job.parts)) * sums / double(job.items + (job.items == 0));
+}
+
+// ---- sums -------------------------------------------------------------------------------------------------------------
+
+// One block of output rows of one image, one sliver.
+template <class T> struct Block {
+    T* sums;             // [row][padded], at the sliver's first column
+    i64 sums_row;
+    const i64* x_at;     // of the rows of a tile
+    const T* x;          // the window
+    i64 x_line, x_pixel;
+    const T* dy;         // at the sliver's first column
+    i64 dy_line, dy_pixel;
+    i64 lines, pixels;
+    int tail;
+    bool first;          // of this part: nothing to add to
+};
+
+template <class T, int MR, int NV, bool MASKED> static void sum_tile(const Block<T>& b, i64 r) {
+    constexpr int L = LANES<T>;
+    Vec<T> acc[MR][NV];
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) acc[i][j] = b.first ? Vec<T>{} : load(b.sums + (r + i) * b.sums_row + j * L);
+    for (i64 line = 0; line < b.lines; line++) {
+        const T* row[MR];
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) row[i] = b.x + b.x_at[i] + line * b.x_line;
+        rows_anywhere<T, MR, NV, MASKED>(acc, row, b.x_pixel, b.dy + line * b.dy_line, b.dy_pixel, b.pixels, b.tail);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) store(b.sums + (r + i) * b.sums_row + j * L, acc[i][j]);
+}
+
+template <class T> using SumTile = void (*)(const Block<T>&, i64);
+template <class T, int MR> static SumTile<T> pick_width(int vecs, bool masked) {
+    switch (vecs) {
+        case 1: return masked ? sum_tile<T, MR, 1, true> : sum_tile<T, MR, 1, false>;
+        case 2: return masked ? sum_tile<T, MR, 2, true> : sum_tile<T, MR, 2, false>;
+        default: return masked ? sum_tile<T, MR, TILE_VECS, true> : sum_tile<T, MR, TILE_VECS, false>;
+    }
+}
+template <class T> static SumTile<T> pick_sum_tile(int rows, int vecs, bool masked) {
+    switch (rows) {
+        case 1: return pick_width<T, 1>(vecs, masked);
+        case 2: return pick_width<T, 2>(vecs, masked);
+        case 3: return pick_width<T, 3>(vecs, masked);
+        case 4: return pick_width<T, 4>(vecs, masked);
+        case 5: return pick_width<T, 5>(vecs, masked);
+        case 6: return pick_width<T, 6>(vecs, masked);
+        case 7: return pick_width<T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs, masked);
+        default: return pick_width<T, TILE_ROWS>(vecs, masked);
+    }
+}
+
+// All rows of the weight and the slivers [s0, s1) of group g.
+template <class T>
+static void sum_block(const Conv& job, const WeightCut& c, Block<T> b, const Window<T>& window, i64 g, i64 s0, i64 s1, T* sums, const T* dy) {
+    constexpr int L = LANES<T>;
+    const Split slivers(c.padded / L, TILE_VECS), tiles(c.rows, TILE_ROWS);
+    i64 at[TILE_ROWS];
+    b.x = window.data + g * c.group_c;
+    b.x_at = at;
+    for (i64 s = s0; s < s1; s++) {
+        const i64 column = slivers.begin(s) * L, left = c.group_f - column - (slivers.width(s) - 1) * L;
+        b.tail = left < L ? int(left) : L;
+        b.sums = sums + g * c.rows * c.padded + column;
+        b.dy = dy + g * c.group_f + column;
+        for (i64 t = 0; t < tiles.parts; t++) {
+            const i64 first = tiles.begin(t);
+            const int height = tiles.width(t);
+            for (int i = 0; i < height; i++) {
+                const i64 place = (first + i) / c.group_c, channel = (first + i) % c.group_c;
+                at[i] = place / job.kw * job.dilation_h * window.pitch + place % job.kw * job.dilation_w * job.c + channel;
+            }
+            pick_sum_tile<T>(height, slivers.width(s), b.tail != L)(b, first);
+        }
+    }
+}
+
+template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64 item) {
+    const i64 part = item / c.chunks, s0 = item % c.chunks * job.chunk, s1 = s0 + job.chunk < c.slivers ? s0 + job.chunk : c.slivers;
+    const Split parts(c.lines, ceil_div(c.lines, job.parts));
+    T* sums = static_cast<T*>(job.scratch) + part * job.groups * c.rows * c.padded;
+    if (part >= parts.parts) {  // fewer lines than parts have room for
+        if (s0 == 0) memset(sums, 0, size_t(job.groups * c.rows * c.padded) * sizeof(T));
+        return;
+    }
+    const i64 begin = parts.begin(part), end = begin + parts.width(part);
+    for (i64 line = begin; line < end;) {
+        const i64 image = line / job.oh, p = line % job.oh;
+        i64 lines = job.oh - p < job.block ? job.oh - p : job.block;
+        if (lines > end - line) lines = end - line;
+        const Window<T> window = window_of(slot_of<T>(job), static_cast<const T*>(job.x) + image * job.h * job.w * job.c, job.h, job.w,
+                                           job.c, p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), c.window_w);
+        Block<T> b = {};
+        b.sums_row = c.padded;
+        b.x_line = job.stride_h * window.pitch, b.x_pixel = job.stride_w * job.c;
+        b.dy_line = job.ow * job.f, b.dy_pixel = job.f;
+        b.lines = lines, b.pixels = job.ow;
+        b.first = line == begin;
+        const T* dy = static_cast<const T*>(job.dy) + line * job.ow * job.f;
+        for (i64 g = 0; g < job.groups; g++) sum_block(job, c, b, window, g, s0, s1, sums, dy);
+        line += lines;
+    }
+}
+
+// ---- their sum --------------------------------------------------------------------------------------------------------
+
+// One vector of filters: dw[f][c][place] = sum over parts of sums[part][place, c][f].
+template <class T> static void finish(const Conv& job, const WeightCut& c, i64 item) {
+    constexpr int L = LANES<T>;
+    const i64 g = item / (c.padded / L), column = item % (c.padded / L) * L, places = job.kh * job.kw;
+    const int count = c.group_f - column < L ? int(c.group_f - column) : L;
+    const T* sums = static_cast<const T*>(job.scratch) + g * c.rows * c.padded + column;
+    T* dw = static_cast<T*>(job.out) + (g * c.group_f + column) * c.rows;
+    for (i64 r = 0; r < c.rows; r++) {
+        Vec<T> v = load(sums + r * c.padded);
+        for (i64 part = 1; part < job.parts; part++) v += load(sums + (part * job.groups * c.rows + r) * c.padded);
+        T lanes[L];
+        store(lanes, v);
+        T* out = dw + r % c.group_c * places + r / c.group_c;
+        for (int i = 0; i < count; i++) out[i * c.rows] = lanes[i];
+    }
+}
+
+template <class T> void weight(const Conv& job, i64 begin, i64 end) {
+    const WeightCut c = cut<T>(job);
+    for (i64 item = begin; item < end; item++)
+        if (job.stage == 1) sum_part<T>(job, c, item);
+        else finish<T>(job, c, item);
+}
+
+template void weight_plan<float>(Conv&);
+template void weight_plan<double>(Conv&);
+template void weight_stage<float>(Conv&);
+template void weight_stage<double>(Conv&);
+template void weight<float>(const Conv&, i64, i64);
+template void weight<double>(const Conv&, i64, i64);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

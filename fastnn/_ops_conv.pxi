@@ -1,0 +1,466 @@
+# Convolution. Its three passes are each linear in both of what they read, and the derivatives of each are the other two, so one
+# node serves them all, to any order.
+#
+#     y  = forward(x, w)         dx = input(dy, w)         dw = weight(x, dy)
+
+cdef bint conv_strict = False
+
+
+def set_precision(str precision not None):
+    """How 3x3 convolutions that do not say themselves are computed, in the whole process.
+
+    Parameters
+    ----------
+    precision : {"fast", "strict"}
+        "fast" may take Winograd's algorithm: up to four times fewer multiplications, at up to eight times the rounding error,
+        relative to the largest values of a 6 x 6 neighbourhood; Inf and NaN spread over such a neighbourhood. "strict" makes every
+        product of the definition.
+
+    Raises
+    ------
+    ValueError
+        For another word.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.set_precision("strict")
+    >>> fnn.get_precision()
+    'strict'
+    >>> fnn.set_precision("fast")
+    """
+    global conv_strict
+    conv_strict = strict_of("set_precision", precision)
+
+
+def get_precision():
+    """What `set_precision` set; "fast" at first.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.get_precision()
+    'fast'
+    """
+    return "strict" if conv_strict else "fast"
+
+
+cdef bint strict_of(str name, object precision) except -1:
+    if precision is None:
+        return conv_strict
+    if precision == "fast" or precision == "strict":
+        return precision == "strict"
+    raise ValueError(f"{name}: precision must be 'fast', 'strict' or None, got {precision!r}")
+
+
+# ----- geometry -----
+
+cdef i64 LARGEST = 2147483648  # of a kernel with its dilation, a stride, a pad: their products fit an i64
+
+
+cdef int pair_of(str name, str what, object value, i64 least, i64* pair) except -1:
+    """An integer for both axes, or two."""
+    cdef int i
+    values = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name}: {what} must be an integer or two, got {value!r}")
+    for i in range(2):
+        if isinstance(values[i], bool) or not hasattr(values[i], "__index__"):
+            raise TypeError(f"{name}: {what} must be an integer or two, got {value!r}")
+        number = values[i].__index__()
+        if not least <= number < LARGEST:
+            raise ValueError(f"{name}: {what} must be at least {least} and below 2**31, got {value!r}")
+        pair[i] = number
+    return 0
+
+
+cdef int pads_of(str name, object padding, ConvJob* job, i64* before, i64* after) except -1:
+    """What stands around the image: one number, one for each axis, (before, after) for each axis, "same" or "valid"."""
+    cdef int i
+    cdef i64[2] kernel = [job.kh, job.kw], stride = [job.stride_h, job.stride_w], dilation = [job.dilation_h, job.dilation_w]
+    cdef i64[2] both
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"{name}: padding must be numbers, 'same' or 'valid', got {padding!r}")
+        for i in range(2):
+            before[i] = after[i] = 0
+            if padding == "same":
+                if stride[i] != 1:
+                    raise ValueError(f"{name}: padding='same' goes with stride 1 only, got stride {stride[0], stride[1]}")
+                before[i] = dilation[i] * (kernel[i] - 1) // 2
+                after[i] = dilation[i] * (kernel[i] - 1) - before[i]
+        return 0
+    if isinstance(padding, (tuple, list)) and len(padding) == 2 and isinstance(padding[0], (tuple, list)):
+        for i in range(2):
+            pair_of(name, "padding of an axis", padding[i], 0, both)
+            before[i], after[i] = both[0], both[1]
+        return 0
+    pair_of(name, "padding", padding, 0, before)
+    after[0], after[1] = before[0], before[1]
+    return 0
+
+
+cdef int kernel_of(str name, Tensor weight, object stride, object dilation, object groups, ConvJob* job) except -1:
+    """What the weight (out, in / groups, kh, kw) and the numbers beside it say."""
+    cdef i64[2] pair
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise TypeError(f"{name}: groups must be an integer, got {groups!r}")
+    if not 1 <= groups.__index__() < LARGEST:
+        raise ValueError(f"{name}: groups must be at least 1 and below 2**31, got {groups}")
+    job.groups = groups.__index__()
+    job.kh, job.kw = cnp.PyArray_DIM(weight.array, 2), cnp.PyArray_DIM(weight.array, 3)
+    if job.kh == 0 or job.kw == 0:
+        raise ValueError(f"{name}: weight is {shape_of(weight.array)}; expected a kernel of at least one by one")
+    pair_of(name, "stride", stride, 1, pair)
+    job.stride_h, job.stride_w = pair[0], pair[1]
+    pair_of(name, "dilation", dilation, 1, pair)
+    job.dilation_h, job.dilation_w = pair[0], pair[1]
+    if job.kh * job.dilation_h >= LARGEST or job.kw * job.dilation_w >= LARGEST:
+        raise ValueError(f"{name}: a kernel of {job.kh, job.kw} dilated by {job.dilation_h, job.dilation_w} is too large; "
+                         f"expected less than 2**31 each way")
+    return 0
+
+
+# ----- running a pass -----
+
+cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, PackedWeight packed):
+    """The pass that job says, of its two arguments: (x, weight), (dy, weight) or (x, dy), all of one float type."""
+    cdef npy_intp[4] dims
+    cdef ndarray out
+    cdef int dtype = kind(a)
+    cdef void* made = NULL
+    cdef void** kept = NULL
+    cdef bint done
+    a = channels_last(a)
+    if job.pass_ == CONV_WEIGHT:
+        b = channels_last(b)
+        dims = [job.f, job.c // job.groups, job.kh, job.kw]
+        out = new_array(4, dims, cnp.PyArray_TYPE(a))
+        job.x, job.dy = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b)
+    else:
+        b = contiguous(b)
+        if job.pass_ == CONV_FORWARD:
+            dims = [job.batch, job.f, job.oh, job.ow]
+            job.x = cnp.PyArray_DATA(a)
+        else:
+            dims = [job.batch, job.c, job.h, job.w]
+            job.dy = cnp.PyArray_DATA(a)
+        out = new_images(4, dims, cnp.PyArray_TYPE(a))
+        job.weight = cnp.PyArray_DATA(b)
+    job.out, job.bias = cnp.PyArray_DATA(out), NULL
+    if bias is not None:
+        bias = contiguous(bias)
+        job.bias = cnp.PyArray_DATA(bias)
+    if cnp.PyArray_SIZE(out) == 0:
+        return out
+    if cnp.PyArray_SIZE(a) == 0 or cnp.PyArray_SIZE(b) == 0:  # sums of nothing
+        memset(cnp.PyArray_DATA(out), 0, cnp.PyArray_NBYTES(out))
+        if bias is not None:
+            out += bias.reshape((1, -1, 1, 1))
+        return np.maximum(out, 0, out=out) if job.relu else out
+    job.kept = packed is not None
+    if job.kept:
+        kept = packed.conv
+    with nogil:
+        done = runtime.conv(dtype, job, kept, made)
+    if not done:
+        runtime.release(made)
+        raise MemoryError(f"no memory for the scratch of a convolution to shape {shape_of(out)}")
+    if job.kept and kept[job.way] == NULL:
+        kept[job.way] = made
+    else:
+        runtime.release(made)
+    return out
+
+
+cdef class ConvNode(Node):
+    """saved is the output where it was relu'd; job has the geometry and the pass."""
+    cdef ConvJob job
+
+    cdef tuple backward(self, Value dy):
+        cdef Tensor a = <Tensor>self.first(), b = <Tensor>self.second(), g = <Tensor>dy, da = None, db = None, dbias = None
+        if self.job.relu:
+            if grad_enabled():
+                g = mul(g, wrap(np.asarray((<ndarray>self.kept()) > 0, g.array.dtype)))
+            else:
+                g = wrap(binary_array(RELU_GRAD, g.array, <ndarray>self.kept()))
+        if self.job.pass_ == CONV_FORWARD:    # a = x, b = weight
+            da = conv_pass(self.job, CONV_INPUT, g, b) if self.needs(0) else None
+            db = conv_pass(self.job, CONV_WEIGHT, a, g) if self.needs(1) else None
+        elif self.job.pass_ == CONV_INPUT:    # a = dy, b = weight
+            da = conv_pass(self.job, CONV_FORWARD, g, b) if self.needs(0) else None
+            db = conv_pass(self.job, CONV_WEIGHT, g, a) if self.needs(1) else None
+        else:                                 # a = x, b = dy
+            da = conv_pass(self.job, CONV_INPUT, b, g) if self.needs(0) else None
+            db = conv_pass(self.job, CONV_FORWARD, a, g) if self.needs(1) else None
+        if len(self.edges) == 2:
+            return da, db
+        if self.needs(2):
+            dbias = scaled_sum(g, 0b1101, False, 1)
+        return da, db, dbias
+
+
+cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor bias=None, bint relu=False):
+    """A pass on tensors of one float type, recorded where an argument needs a gradient."""
+    cdef ConvJob job = geometry
+    cdef ConvNode node
+    cdef Tensor out
+    cdef bint needed = grad_enabled() and (a.needs_grad or b.needs_grad or (bias is not None and bias.needs_grad))
+    job.pass_ = which
+    job.relu = relu
+    out = wrap(conv_array(job, a.array, b.array, None if bias is None else bias.array,
+                          None if which == CONV_WEIGHT or needed else usable_packed(b)))
+    if not needed:
+        return out
+    node = ConvNode.__new__(ConvNode)
+    node.job = job
+    node.save(a, b)
+    if relu:
+        node.keep(out, out.array)
+    return <Tensor>attach(out, node, (edge(a), edge(b)) if bias is None else (edge(a), edge(b), edge(bias)))
+
+
+cdef tuple conv_arguments(str name, object x, object weight, object bias, int spatial, bint transposed):
+    """The three as Tensors of one float type: images (N, C, ...), weight, and a bias that fits or None."""
+    cdef Tensor t = as_tensor(x), w = as_tensor(weight), b = None if bias is None else as_tensor(bias)
+    cdef int type_num
+    images = "(N, C, H, W)" if spatial == 2 else "(N, C, L)"
+    if cnp.PyArray_NDIM(t.array) != spatial + 2 or cnp.PyArray_NDIM(w.array) != spatial + 2:
+        raise ValueError(f"{name}: x is {shape_of(t.array)}, weight is {shape_of(w.array)}; expected {images} and "
+                         f"{'(in, out / groups, ' if transposed else '(out, in / groups, '}"
+                         f"{'kh, kw)' if spatial == 2 else 'k)'}")
+    if b is not None and cnp.PyArray_NDIM(b.array) != 1:
+        raise ValueError(f"{name}: bias is {shape_of(b.array)}; expected one number for each channel of the output")
+    if kind(t.array) < 0 or kind(t.array) != kind(w.array) or (b is not None and kind(b.array) != kind(t.array)):
+        type_num = common_type(t.array, w.array)
+        type_num = cnp.NPY_DOUBLE if b is not None and kind(b.array) == F64 else type_num
+        t, w, b = cast(t, type_num), cast(w, type_num), None if b is None else cast(b, type_num)
+    return t, w, b
+
+
+cdef int output_size(str name, i64 n, i64 before, i64 after, i64 kernel, i64 dilation, i64 stride, i64* out) except -1:
+    cdef i64 reach = dilation * (kernel - 1) + 1
+    if n + before + after < reach:
+        raise ValueError(f"{name}: the kernel reaches over {reach}, the input with its padding is {n + before + after}")
+    out[0] = (n + before + after - reach) // stride + 1
+    return 0
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, activation=None, precision=None):
+    """Convolution (cross-correlation, as everywhere in the field): the kernel slides over the image.
+
+    ``y[n, f, p, q] = act(bias[f] + sum over c, i, j of x[n, c, p * stride - padding + i * dilation, ...] * weight[f, c, i, j])``,
+    with zeros outside x.
+
+    Parameters
+    ----------
+    x : Tensor (N, C, H, W)
+        Fastest where its memory is channels-last (N, H, W, C), as that of a picture whose axes were permuted, and as all images
+        are that come out of here; anything else is copied once.
+    weight : Tensor (F, C / groups, kh, kw)
+    bias : Tensor (F,), optional
+    stride, dilation : int or two
+    padding : int, two, ((top, bottom), (left, right)), "same" or "valid"
+    groups : int
+        Channels and filters in so many groups that do not see one another; groups = C is a depthwise convolution.
+    activation : {None, "relu", "tanh", "sigmoid", "gelu", "silu"}
+        "relu" is applied while the sums are still in registers.
+    precision : {None, "fast", "strict"}
+        "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
+
+    Returns
+    -------
+    Tensor (N, F, H', W')
+        H' = (H + padding - dilation * (kh - 1) - 1) // stride + 1, W' likewise; its memory is channels-last.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where shapes do not fit, the kernel is larger than the padded image, or a number is out of range.
+
+    References
+    ----------
+    Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016, for the 3x3 kernels.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> x = fnn.arange(9.0).reshape(1, 1, 3, 3)
+    >>> fnn.nn.functional.conv2d(x, fnn.ones(1, 1, 2, 2)).tolist()
+    [[[[8.0, 12.0], [20.0, 24.0]]]]
+    """
+    cdef Tensor t, w, b, out
+    cdef ConvJob job
+    cdef i64[2] before, after
+    cdef int act = activation_of("conv2d", activation)
+    t, w, b = conv_arguments("conv2d", x, weight, bias, 2, False)
+    memset(&job, 0, sizeof(ConvJob))
+    kernel_of("conv2d", w, stride, dilation, groups, &job)
+    pads_of("conv2d", padding, &job, before, after)
+    job.batch, job.c = cnp.PyArray_DIM(t.array, 0), cnp.PyArray_DIM(t.array, 1)
+    job.h, job.w, job.f = cnp.PyArray_DIM(t.array, 2), cnp.PyArray_DIM(t.array, 3), cnp.PyArray_DIM(w.array, 0)
+    if job.c % job.groups or job.f % job.groups or job.c // job.groups != cnp.PyArray_DIM(w.array, 1):
+        raise ValueError(f"conv2d: x is {shape_of(t.array)}, weight is {shape_of(w.array)}, groups is {job.groups}; expected "
+                         f"(N, C, H, W) and (F, C / groups, kh, kw), C and F multiples of groups")
+    if b is not None and cnp.PyArray_DIM(b.array, 0) != job.f:
+        raise ValueError(f"conv2d: bias is {shape_of(b.array)}; expected ({job.f},)")
+    output_size("conv2d", job.h, before[0], after[0], job.kh, job.dilation_h, job.stride_h, &job.oh)
+    output_size("conv2d", job.w, before[1], after[1], job.kw, job.dilation_w, job.stride_w, &job.ow)
+    job.pad_h, job.pad_w = before[0], before[1]
+    job.strict = strict_of("conv2d", precision)
+    out = conv_pass(job, CONV_FORWARD, t, w, b, act == RELU)
+    if act == COPY or act == RELU:
+        return out
+    return activated(act, out)
+
+
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
+                              activation=None, precision=None):
+    """Transposed convolution: the gradient of `conv2d` with respect to its input, as a layer. With stride 2 it doubles an image.
+
+    Parameters
+    ----------
+    x : Tensor (N, C, H, W)
+    weight : Tensor (C, F / groups, kh, kw)
+    bias : Tensor (F,), optional
+    stride, dilation : int or two
+    padding : int, two, or ((top, bottom), (left, right))
+        What is cut from the output.
+    output_padding : int or two
+        Rows and columns more at the end, fewer than stride or dilation.
+    groups : int
+    activation, precision
+        As in `conv2d`.
+
+    Returns
+    -------
+    Tensor (N, F, H', W')
+        H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where shapes do not fit, nothing is left of the output, or a number is out of range.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> x = fnn.ones(1, 1, 2, 2)
+    >>> fnn.nn.functional.conv_transpose2d(x, fnn.ones(1, 1, 2, 2), stride=2).shape
+    (1, 1, 4, 4)
+    """
+    cdef Tensor t, w, b, out
+    cdef ConvJob job
+    cdef i64[2] before, after, more
+    cdef int act = activation_of("conv_transpose2d", activation)
+    t, w, b = conv_arguments("conv_transpose2d", x, weight, bias, 2, True)
+    memset(&job, 0, sizeof(ConvJob))
+    kernel_of("conv_transpose2d", w, stride, dilation, groups, &job)
+    if isinstance(padding, str):
+        raise TypeError(f"conv_transpose2d: padding must be numbers, got {padding!r}")
+    pads_of("conv_transpose2d", padding, &job, before, after)
+    pair_of("conv_transpose2d", "output_padding", output_padding, 0, more)
+    if ((more[0] >= job.stride_h and more[0] >= job.dilation_h and more[0])
+            or (more[1] >= job.stride_w and more[1] >= job.dilation_w and more[1])):
+        raise ValueError(f"conv_transpose2d: output_padding {more[0], more[1]} must be less than stride or dilation")
+    job.batch, job.f = cnp.PyArray_DIM(t.array, 0), cnp.PyArray_DIM(t.array, 1)
+    job.oh, job.ow = cnp.PyArray_DIM(t.array, 2), cnp.PyArray_DIM(t.array, 3)
+    if job.f % job.groups or job.f != cnp.PyArray_DIM(w.array, 0):
+        raise ValueError(f"conv_transpose2d: x is {shape_of(t.array)}, weight is {shape_of(w.array)}, groups is {job.groups}; "
+                         f"expected (N, C, H, W) and (C, F / groups, kh, kw), C a multiple of groups")
+    if cnp.PyArray_DIM(w.array, 1) > (1 << 62) // job.groups:
+        raise ValueError(f"conv_transpose2d: {job.groups} groups of {cnp.PyArray_DIM(w.array, 1)} filters are too many")
+    job.c = cnp.PyArray_DIM(w.array, 1) * job.groups
+    if b is not None and cnp.PyArray_DIM(b.array, 0) != job.c:
+        raise ValueError(f"conv_transpose2d: bias is {shape_of(b.array)}; expected ({job.c},)")
+    transposed_size(job.oh, job.stride_h, before[0] + after[0], job.dilation_h * (job.kh - 1) + 1 + more[0], &job.h)
+    transposed_size(job.ow, job.stride_w, before[1] + after[1], job.dilation_w * (job.kw - 1) + 1 + more[1], &job.w)
+    job.pad_h, job.pad_w = before[0], before[1]
+    job.strict = strict_of("conv_transpose2d", precision)
+    out = conv_pass(job, CONV_INPUT, t, w, b, act == RELU)
+    if act == COPY or act == RELU:
+        return out
+    return activated(act, out)
+
+
+cdef int transposed_size(i64 n, i64 stride, i64 pads, i64 reach, i64* size) except -1:
+    if n == 0 or (n - 1) > ((1 << 62) - reach) // stride:
+        raise ValueError(f"conv_transpose2d: an input of {n} pixels at stride {stride} has no output that fits a tensor")
+    size[0] = (n - 1) * stride + reach - pads
+    if size[0] < 1:
+        raise ValueError(f"conv_transpose2d: the padding of {pads} leaves nothing of an output of {size[0] + pads}")
+    return 0
+
+
+cdef object last_axis(object value):
+    """A number for the one axis of a sequence, as those for the two of an image that is one pixel high."""
+    return value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
+
+
+cdef object flat_pads(object padding):
+    if isinstance(padding, (tuple, list)) and len(padding) == 2:
+        return ((0, 0), tuple(padding))
+    return padding if isinstance(padding, str) else (0, last_axis(padding))
+
+
+def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, activation=None, precision=None):
+    """Convolution over sequences: `conv2d` of images one pixel high.
+
+    Parameters
+    ----------
+    x : Tensor (N, C, L)
+    weight : Tensor (F, C / groups, k)
+    bias : Tensor (F,), optional
+    stride, dilation : int
+    padding : int, (before, after), "same" or "valid"
+    groups, activation, precision
+        As in `conv2d`.
+
+    Returns
+    -------
+    Tensor (N, F, L')
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.conv1d(fnn.arange(4.0).reshape(1, 1, 4), fnn.tensor([[[-1.0, 1.0]]])).tolist()
+    [[[1.0, 1.0, 1.0]]]
+    """
+    t, w, b = conv_arguments("conv1d", x, weight, bias, 1, False)
+    return squeeze(conv2d(unsqueeze(t, 2), unsqueeze(w, 2), b, (1, last_axis(stride)), flat_pads(padding),
+                          (1, last_axis(dilation)), groups, activation=activation, precision=precision), 2)
+
+
+def conv_transpose1d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
+                              activation=None, precision=None):
+    """Transposed convolution over sequences: `conv_transpose2d` of images one pixel high.
+
+    Parameters
+    ----------
+    x : Tensor (N, C, L)
+    weight : Tensor (C, F / groups, k)
+
+    Returns
+    -------
+    Tensor (N, F, L')
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv_transpose2d`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.conv_transpose1d(fnn.ones(1, 1, 2), fnn.ones(1, 1, 2), stride=2).tolist()
+    [[[1.0, 1.0, 1.0, 1.0]]]
+    """
+    t, w, b = conv_arguments("conv_transpose1d", x, weight, bias, 1, True)
+    return squeeze(conv_transpose2d(unsqueeze(t, 2), unsqueeze(w, 2), b, (1, last_axis(stride)), flat_pads(padding),
+                                    (0, last_axis(output_padding)), groups, (1, last_axis(dilation)),
+                                    activation=activation, precision=precision), 2)
