@@ -81,6 +81,9 @@ template <class T> void direct(const Conv& job, i64 begin, i64 end);
 template <class T> void weight_plan(Conv& job);           // conv_weight.cpp: CONV_WEIGHT
 template <class T> void weight_stage(Conv& job);
 template <class T> void weight(const Conv& job, i64 begin, i64 end);
+template <class T, int M> void winograd_plan_any(Conv& job);  // winograd.cpp: all passes of 3x3, float, by M x M tiles
+template <class T, int M> void winograd_stage_any(Conv& job);
+template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

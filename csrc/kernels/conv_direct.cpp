@@ -115,7 +115,10 @@ template <class T> struct DirectTile {
     bool relu;
 };
 
-template <class T, int MR, int NV, bool MASKED> static void direct_tile(const DirectTile<T>& t, i64 pixel) {
+template <class T, int MR, int NV, bool MASKED> struct DirectKernel {
+    static void run(const DirectTile<T>& t, i64 pixel);
+};
+template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
     constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
@@ -137,27 +140,6 @@ template <class T, int MR, int NV, bool MASKED> static void direct_tile(const Di
             const Vec<T> v = t.relu ? max<T>(Vec<T>{}, acc[i][j]) : acc[i][j];
             store_n(t.out + t.out_at[pixel + i] + j * L, v, MASKED && j == NV - 1 ? t.tail : L);
         }
-}
-
-template <class T> using DirectTileKernel = void (*)(const DirectTile<T>&, i64);
-template <class T, int MR> static DirectTileKernel<T> pick_width(int vecs, bool masked) {
-    switch (vecs) {
-        case 1: return masked ? direct_tile<T, MR, 1, true> : direct_tile<T, MR, 1, false>;
-        case 2: return masked ? direct_tile<T, MR, 2, true> : direct_tile<T, MR, 2, false>;
-        default: return masked ? direct_tile<T, MR, TILE_VECS, true> : direct_tile<T, MR, TILE_VECS, false>;
-    }
-}
-template <class T> static DirectTileKernel<T> pick_direct_tile(int rows, int vecs, bool masked) {
-    switch (rows) {
-        case 1: return pick_width<T, 1>(vecs, masked);
-        case 2: return pick_width<T, 2>(vecs, masked);
-        case 3: return pick_width<T, 3>(vecs, masked);
-        case 4: return pick_width<T, 4>(vecs, masked);
-        case 5: return pick_width<T, 5>(vecs, masked);
-        case 6: return pick_width<T, 6>(vecs, masked);
-        case 7: return pick_width<T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs, masked);
-        default: return pick_width<T, TILE_ROWS>(vecs, masked);
-    }
 }
 
 // ---- an item ----------------------------------------------------------------------------------------------------------
@@ -208,13 +190,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
         tile.out = image + out_column;
         tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
         tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-        i64 pixel = 0;
-        for (i64 t = 0; t < tiles.parts;) {  // two heights at the most, the higher ones first
-            const i64 stop = t < tiles.larger ? tiles.larger : tiles.parts;
-            const int height = tiles.width(t);
-            const DirectTileKernel<T> kernel = pick_direct_tile<T>(height, vecs, tile.tail != L);
-            for (; t < stop; t++, pixel += height) kernel(tile, pixel);
-        }
+        for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L, [&](auto kernel, i64 pixel, int) { kernel(tile, pixel); });
     }
 }
 

@@ -69,7 +69,10 @@ template <class T> struct Block {
     bool first;          // of this part: nothing to add to
 };
 
-template <class T, int MR, int NV, bool MASKED> static void sum_tile(const Block<T>& b, i64 r) {
+template <class T, int MR, int NV, bool MASKED> struct SumKernel {
+    static void run(const Block<T>& b, i64 r);
+};
+template <class T, int MR, int NV, bool MASKED> void SumKernel<T, MR, NV, MASKED>::run(const Block<T>& b, i64 r) {
     constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
@@ -88,27 +91,6 @@ template <class T, int MR, int NV, bool MASKED> static void sum_tile(const Block
         for (int j = 0; j < NV; j++) store(b.sums + (r + i) * b.sums_row + j * L, acc[i][j]);
 }
 
-template <class T> using SumTile = void (*)(const Block<T>&, i64);
-template <class T, int MR> static SumTile<T> pick_width(int vecs, bool masked) {
-    switch (vecs) {
-        case 1: return masked ? sum_tile<T, MR, 1, true> : sum_tile<T, MR, 1, false>;
-        case 2: return masked ? sum_tile<T, MR, 2, true> : sum_tile<T, MR, 2, false>;
-        default: return masked ? sum_tile<T, MR, TILE_VECS, true> : sum_tile<T, MR, TILE_VECS, false>;
-    }
-}
-template <class T> static SumTile<T> pick_sum_tile(int rows, int vecs, bool masked) {
-    switch (rows) {
-        case 1: return pick_width<T, 1>(vecs, masked);
-        case 2: return pick_width<T, 2>(vecs, masked);
-        case 3: return pick_width<T, 3>(vecs, masked);
-        case 4: return pick_width<T, 4>(vecs, masked);
-        case 5: return pick_width<T, 5>(vecs, masked);
-        case 6: return pick_width<T, 6>(vecs, masked);
-        case 7: return pick_width<T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs, masked);
-        default: return pick_width<T, TILE_ROWS>(vecs, masked);
-    }
-}
-
 // All rows of the weight and the slivers [s0, s1) of group g.
 template <class T>
 static void sum_block(const Conv& job, const WeightCut& c, Block<T> b, const Window<T>& window, i64 g, i64 s0, i64 s1, T* sums, const T* dy) {
@@ -122,15 +104,13 @@ static void sum_block(const Conv& job, const WeightCut& c, Block<T> b, const Win
         b.tail = left < L ? int(left) : L;
         b.sums = sums + g * c.rows * c.padded + column;
         b.dy = dy + g * c.group_f + column;
-        for (i64 t = 0; t < tiles.parts; t++) {
-            const i64 first = tiles.begin(t);
-            const int height = tiles.width(t);
+        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L, [&](auto kernel, i64 first, int height) {
             for (int i = 0; i < height; i++) {
                 const i64 place = (first + i) / c.group_c, channel = (first + i) % c.group_c;
                 at[i] = place / job.kw * job.dilation_h * window.pitch + place % job.kw * job.dilation_w * job.c + channel;
             }
-            pick_sum_tile<T>(height, slivers.width(s), b.tail != L)(b, first);
-        }
+            kernel(b, first);
+        });
     }
 }
 

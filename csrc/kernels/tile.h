@@ -56,6 +56,40 @@ INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64
     rows_anywhere<T, MR, NV, MASKED>(acc, row, a_col, b, b_row, kc, tail);
 }
 
+// Kernel<T, MR, NV, MASKED>::run for a height, a number of vectors, and whether the last of these is short.
+template <template <class, int, int, bool> class Kernel, class T, int MR>
+auto pick_width(int vecs, bool masked) -> decltype(&Kernel<T, 1, 1, false>::run) {
+    switch (vecs) {
+        case 1: return masked ? Kernel<T, MR, 1, true>::run : Kernel<T, MR, 1, false>::run;
+        case 2: return masked ? Kernel<T, MR, 2, true>::run : Kernel<T, MR, 2, false>::run;
+        default: return masked ? Kernel<T, MR, TILE_VECS, true>::run : Kernel<T, MR, TILE_VECS, false>::run;
+    }
+}
+template <template <class, int, int, bool> class Kernel, class T>
+auto pick_kernel(int rows, int vecs, bool masked) -> decltype(&Kernel<T, 1, 1, false>::run) {
+    switch (rows) {
+        case 1: return pick_width<Kernel, T, 1>(vecs, masked);
+        case 2: return pick_width<Kernel, T, 2>(vecs, masked);
+        case 3: return pick_width<Kernel, T, 3>(vecs, masked);
+        case 4: return pick_width<Kernel, T, 4>(vecs, masked);
+        case 5: return pick_width<Kernel, T, 5>(vecs, masked);
+        case 6: return pick_width<Kernel, T, 6>(vecs, masked);
+        case 7: return pick_width<Kernel, T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs, masked);
+        default: return pick_width<Kernel, T, TILE_ROWS>(vecs, masked);
+    }
+}
+
+// f(kernel, tile, height) for all tiles of a split, one choice of kernel for each of the two heights there are.
+template <template <class, int, int, bool> class Kernel, class T, class Body>
+INLINE void for_tiles(const Split& tiles, int vecs, bool masked, Body body) {
+    for (i64 t = 0; t < tiles.parts;) {
+        const i64 stop = t < tiles.larger ? tiles.larger : tiles.parts;
+        const int height = tiles.width(t);
+        const auto kernel = pick_kernel<Kernel, T>(height, vecs, masked);
+        for (; t < stop; t++) body(kernel, tiles.begin(t), height);
+    }
+}
+
 // acc[i][j] += lane-wise products of row i of a and row j of b, both contiguous along k; the sums over lanes come after.
 template <class T, int MR, int NR>
 INLINE void rows_dot_rows(Vec<T> (&acc)[MR][NR], const T* a, i64 a_row, const T* b, i64 b_row, i64 k) {
