@@ -19,6 +19,7 @@ namespace FASTNN_ISA {
 constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of L2
 constexpr i64 CHUNK = 64;               // filters of M at a time, about
 constexpr i64 BATCH_BYTES = 4 << 20;    // of V and D in a batch of the weight gradient: they pass through L3
+constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
 constexpr i64 STAGGER = 16;
 
 // The tiles of a pass: M x M outputs each, in rows, image after image.
@@ -43,7 +44,7 @@ template <class T, int M> struct Tiling {
     }
 };
 
-static constexpr i64 plane(i64 tiles, i64 row) { return tiles * row + STAGGER; }
+static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
 
 // ---- transforms of tiles ----------------------------------------------------------------------------------------------
 
@@ -117,14 +118,16 @@ static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first
 
 // ---- U: [point][sliver][channel][width] -------------------------------------------------------------------------------
 
-// Channel c of U, in double: the weight is transformed once and used for every tile.
+// Channel c of U, in double: the weight is transformed once and used for every tile. A sliver's row is put together before it is
+// written: the points are far apart.
 template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M>& g, i64 c) {
     constexpr int N = Winograd<M>::N, D = LANES<double>, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 u_plane = plane(g.in_c, g.out_row);
     const T* weight = static_cast<const T*>(job.weight);
-    T* u = static_cast<T*>(job.prepared);
     for (i64 s = 0; s < slivers.parts; s++) {
         const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
+        T rows[N * N][TILE_VECS * L];
         for (i64 j = 0; j < width; j += D) {
             double w[9][D] = {};
             for (i64 i = 0; i < D && column + j + i < g.out_c; i++) {
@@ -132,14 +135,15 @@ template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M
                 const T* from = weight + (g.turned ? c * g.out_c + f : f * g.in_c + c) * 9;
                 for (int k = 0; k < 9; k++) w[k][i] = double(from[g.turned ? 8 - k : k]);
             }
-            T* out = u + column * g.in_c + c * width + j;
             both_axes<double, 3, N>([](const auto& x, auto& made) { Winograd<M>::template weight<double>(x, made); },
-                                            [&](int y, int x) { return load(w[y * 3 + x]); },
-                                            [&](int y, int x, Vec<double> value) {
-                                                T* to = out + (y * N + x) * g.in_c * g.out_row;
-                                                for (int i = 0; i < D; i++) to[i] = T(value[i]);
-                                            });
+                                    [&](int y, int x) { return load(w[y * 3 + x]); },
+                                    [&](int y, int x, Vec<double> value) {
+                                        for (int i = 0; i < D; i++) rows[y * N + x][j + i] = T(value[i]);
+                                    });
         }
+        T* u = static_cast<T*>(job.prepared) + column * g.in_c + c * width;
+        for (int point = 0; point < N * N; point++)
+            for_vectors<T>(width, [&](i64 j, int n) { store_n(u + point * u_plane + j, load_n(rows[point] + j, n), n); });
     }
 }
 
@@ -175,12 +179,12 @@ template <class T, int M> static void winograd_plan(Conv& job) {
     job.chunk = chunk < slivers.parts ? chunk : slivers.parts;
     const i64 tile_bytes = N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T));
     i64 most = BLOCK_BYTES / tile_bytes;
-    most = most < 4 * TILE_ROWS ? 4 * TILE_ROWS : most;  // U streams by for each block: at least so many tiles use it
-    const i64 halves = g.tiles >= 12 ? 2 : 1;               // two threads have something to share
-    job.block = ceil_div(g.tiles, halves) < most ? ceil_div(g.tiles, halves) : most;
-    job.block = job.block > TILE_ROWS ? job.block / TILE_ROWS * TILE_ROWS + (job.block < most && job.block % TILE_ROWS ? TILE_ROWS : 0) : job.block;
-    job.parts = g.tiles < 12 && slivers.parts > job.chunk ? ceil_div(slivers.parts, job.chunk) : 1;  // few tiles: cut the filters
-    job.prepared_size = bounded(double(N * N * g.in_c) * double(g.out_row));
+    most = most < LEAST_TILES ? LEAST_TILES : most;
+    i64 blocks = ceil_div(g.tiles, most);
+    if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
+    job.block = ceil_div(g.tiles, blocks);
+    job.parts = blocks > 1 ? 1 : ceil_div(slivers.parts, job.chunk);  // a single block: each part makes V for itself
+    job.prepared_size = bounded(double(N * N) * (double(g.in_c) * double(g.out_row) + STAGGER));
     job.scratch_size = 0;
     job.slot_size = N * N * (plane(job.block, g.in_row) + plane(job.block, job.chunk * TILE_VECS * L)) + g.in_row + 64;
 }
@@ -202,7 +206,7 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
     for (int point = 0; point < N * N; point++)
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-            const T* u = static_cast<const T*>(job.prepared) + (point * g.out_row + column) * g.in_c;
+            const T* u = static_cast<const T*>(job.prepared) + point * plane(g.in_c, g.out_row) + column * g.in_c;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), false, [&](auto kernel, i64 tile, int) {
                 kernel(m + point * m_plane + tile * m_row + column - first, m_row, v + point * v_plane + tile * g.in_row, g.in_row, 1, u,
                        width, g.in_c);
@@ -257,7 +261,7 @@ template <class T, int M> static void gradient_plan(Conv& job) {
     job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     job.stages = 2 + 2 * ceil_div(g.tiles, job.block);
     job.prepared_size = 0;
-    job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.out_row) + g.in_c * g.out_row);
+    job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.out_row) + plane(g.in_c, g.out_row));
     job.slot_size = (g.in_row > g.out_row ? g.in_row : g.out_row) + 64;
 }
 
@@ -297,7 +301,7 @@ template <class T, int M> static void gradient_multiply(const Conv& job, const T
     const i64 left = g.tiles - first * job.block, count = left < job.block ? left : job.block;
     const i64 row = blocks.begin(block);
     const Split tiles(blocks.width(block), TILE_ROWS);
-    T* du = b.du + (point * g.in_c + row) * g.out_row;
+    T* du = b.du + point * plane(g.in_c, g.out_row) + row * g.out_row;
     for (i64 s = 0; s < slivers.parts; s++) {
         const i64 column = slivers.begin(s) * L;
         for_tiles<PointKernel, T>(tiles, slivers.width(s), first > 0, [&](auto kernel, i64 r, int) {
@@ -309,14 +313,18 @@ template <class T, int M> static void gradient_multiply(const Conv& job, const T
 
 // dw[.][c] = G^T dU G.
 template <class T, int M> static void gradient_finish(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 c) {
-    constexpr int N = Winograd<M>::N;
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    const i64 u_plane = plane(g.in_c, g.out_row);
     for_vectors<T>(g.out_c, [&](i64 f, int n) {
-        T* dw = static_cast<T*>(job.out) + (f * g.in_c + c) * 9;
-        both_axes<T, N, 3>([](const auto& u, auto& made) { Winograd<M>::template weight_gradient<T>(u, made); },
-                                     [&](int i, int j) { return load(b.du + ((i * N + j) * g.in_c + c) * g.out_row + f); },
-                                     [&](int i, int j, Vec<T> value) {
-                                         for (int lane = 0; lane < n; lane++) dw[lane * g.in_c * 9 + i * 3 + j] = value[lane];
-                                     });
+        const T* u = b.du + c * g.out_row + f;
+        T w[9][L];
+        both_axes<T, N, 3>([](const auto& x, auto& made) { Winograd<M>::template weight_gradient<T>(x, made); },
+                           [&](int i, int j) { return load(u + (i * N + j) * u_plane); },
+                           [&](int i, int j, Vec<T> value) { store(w[i * 3 + j], value); });
+        for (int lane = 0; lane < n; lane++) {
+            T* dw = static_cast<T*>(job.out) + ((f + lane) * g.in_c + c) * 9;
+            for (int k = 0; k < 9; k++) dw[k] = w[k][lane];
+        }
     });
 }
 
