@@ -507,6 +507,17 @@ def conv2d(
     activation: str | None = None,
     precision: str | None = None,
 ) -> Tensor: ...
+def conv2d_backward(
+    dy: _Data,
+    x: _Data,
+    weight: _Data,
+    stride: _Axes = 1,
+    padding: _Pads = 0,
+    dilation: _Axes = 1,
+    groups: int = 1,
+    *,
+    precision: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor]: ...
 def conv1d(
     x: _Data,
     weight: _Data,

@@ -291,27 +291,64 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     """
     cdef Tensor t, w, b, out
     cdef ConvJob job
-    cdef i64[2] before, after
     cdef int act = activation_of("conv2d", activation)
     t, w, b = conv_arguments("conv2d", x, weight, bias, 2, False)
-    memset(&job, 0, sizeof(ConvJob))
-    kernel_of("conv2d", w, stride, dilation, groups, &job)
-    pads_of("conv2d", padding, &job, before, after)
-    job.batch, job.c = cnp.PyArray_DIM(t.array, 0), cnp.PyArray_DIM(t.array, 1)
-    job.h, job.w, job.f = cnp.PyArray_DIM(t.array, 2), cnp.PyArray_DIM(t.array, 3), cnp.PyArray_DIM(w.array, 0)
-    if job.c % job.groups or job.f % job.groups or job.c // job.groups != cnp.PyArray_DIM(w.array, 1):
-        raise ValueError(f"conv2d: x is {shape_of(t.array)}, weight is {shape_of(w.array)}, groups is {job.groups}; expected "
-                         f"(N, C, H, W) and (F, C / groups, kh, kw), C and F multiples of groups")
+    conv2d_geometry("conv2d", t, w, stride, padding, dilation, groups, precision, &job)
     if b is not None and cnp.PyArray_DIM(b.array, 0) != job.f:
         raise ValueError(f"conv2d: bias is {shape_of(b.array)}; expected ({job.f},)")
-    output_size("conv2d", job.h, before[0], after[0], job.kh, job.dilation_h, job.stride_h, &job.oh)
-    output_size("conv2d", job.w, before[1], after[1], job.kw, job.dilation_w, job.stride_w, &job.ow)
-    job.pad_h, job.pad_w = before[0], before[1]
-    job.strict = strict_of("conv2d", precision)
     out = conv_pass(job, CONV_FORWARD, t, w, b, act == RELU)
     if act == COPY or act == RELU:
         return out
     return activated(act, out)
+
+
+cdef int conv2d_geometry(str name, Tensor x, Tensor weight, object stride, object padding, object dilation, object groups,
+                         object precision, ConvJob* job) except -1:
+    """Fills job from shapes and numbers, all checked."""
+    cdef i64[2] before, after
+    memset(job, 0, sizeof(ConvJob))
+    kernel_of(name, weight, stride, dilation, groups, job)
+    pads_of(name, padding, job, before, after)
+    job.batch, job.c = cnp.PyArray_DIM(x.array, 0), cnp.PyArray_DIM(x.array, 1)
+    job.h, job.w, job.f = cnp.PyArray_DIM(x.array, 2), cnp.PyArray_DIM(x.array, 3), cnp.PyArray_DIM(weight.array, 0)
+    if job.c % job.groups or job.f % job.groups or job.c // job.groups != cnp.PyArray_DIM(weight.array, 1):
+        raise ValueError(f"{name}: x is {shape_of(x.array)}, weight is {shape_of(weight.array)}, groups is {job.groups}; "
+                         f"expected (N, C, H, W) and (F, C / groups, kh, kw), C and F multiples of groups")
+    output_size(name, job.h, before[0], after[0], job.kh, job.dilation_h, job.stride_h, &job.oh)
+    output_size(name, job.w, before[1], after[1], job.kw, job.dilation_w, job.stride_w, &job.ow)
+    job.pad_h, job.pad_w = before[0], before[1]
+    job.strict = strict_of(name, precision)
+    return 0
+
+
+def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *, precision=None):
+    """The gradients of `conv2d` to x, weight and bias from that of its output, (dx, dweight, dbias), not recorded.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `conv2d`, and where dy has not the shape of its output.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> x, w = fnn.ones(1, 1, 3, 3), fnn.ones(1, 1, 2, 2)
+    >>> dx, dw, db = fnn.nn.functional.conv2d_backward(fnn.ones(1, 1, 2, 2), x, w)
+    >>> dx.tolist(), db.tolist()
+    ([[[[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]]], [4.0])
+    """
+    cdef Tensor t, w, g
+    cdef ConvJob job
+    cdef bint before = set_grad_enabled(False)
+    try:
+        t, w, _ = conv_arguments("conv2d_backward", x, weight, None, 2, False)
+        conv2d_geometry("conv2d_backward", t, w, stride, padding, dilation, groups, precision, &job)
+        g = cast(as_tensor(dy), cnp.PyArray_TYPE(t.array))
+        if shape_of(g.array) != (job.batch, job.f, job.oh, job.ow):
+            raise ValueError(f"conv2d_backward: dy is {shape_of(g.array)}; expected {job.batch, job.f, job.oh, job.ow}")
+        return conv_pass(job, CONV_INPUT, g, w), conv_pass(job, CONV_WEIGHT, t, g), scaled_sum(g, 0b1101, False, 1)
+    finally:
+        set_grad_enabled(before)
 
 
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _kernels
+from fastnn._kernel_conv import conv2d, conv2d_backward, filter2d
 from fastnn._kernel_steps import Floats, adam, rmsprop, sgd
 from fastnn._kernels import (
     abs,
@@ -76,8 +77,9 @@ from fastnn._kernels import (
 )
 
 __all__ = [
-    "abs", "abs_grad", "adam", "add", "all_isas", "available_cpus", "copy", "cross_entropy", "cross_entropy_backward",
-    "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad", "exp", "gelu",
+    "abs", "abs_grad", "adam", "add", "all_isas", "available_cpus", "conv2d", "conv2d_backward", "copy", "cross_entropy",
+    "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
+    "exp", "filter2d", "gelu",
     "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "get_num_threads", "isa", "isas", "leaky_relu", "leaky_relu_grad",
     "log", "log_softmax", "log_softmax_backward", "matmul", "max", "maximum", "memory_stats", "min", "minimum",
     "multiply", "negative", "prod", "reciprocal", "relu", "relu_grad", "rmsprop", "set_num_threads", "sgd", "sigmoid",
