@@ -74,7 +74,7 @@ def conv2d_backward(
     groups: int = 1,
     precision: str | None = None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Gradients of `conv2d`, (dx, dw, dbias), from `dy`, the gradient of its output; other arguments and errors as there.
+    """Gradients of `conv2d`, (dx, dw, dbias), from `dy`, that of its output; other arguments and errors as there.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def conv2d_backward(
 
 
 def filter2d(image: Floats, kernel: Floats) -> Floats:
-    """Slide a small window of numbers over one picture: every output pixel is the weighted sum of its neighbourhood.
+    """Slide a small window of numbers over a picture: each output pixel is the weighted sum of its neighbourhood.
 
     ``out[y, x] = sum over i, j of image[y + i - kh // 2, x + j - kw // 2] * kernel[i, j]``; beyond its edges the picture
     goes on with its outermost pixels. Each channel is filtered for itself.
@@ -123,8 +123,8 @@ def filter2d(image: Floats, kernel: Floats) -> Floats:
     _check("filter2d", image=image, kernel=kernel)
     if image.ndim not in (2, 3) or kernel.ndim != 2 or image.size == 0 or kernel.size == 0:
         raise ValueError(
-            f"filter2d: image is {image.shape}, kernel is {kernel.shape}; expected (H, W) or (H, W, channels) and (kh, kw), "
-            f"none of them empty"
+            f"filter2d: image is {image.shape}, kernel is {kernel.shape}; expected (H, W) or (H, W, channels) and "
+            f"(kh, kw), none of them empty"
         )
     kh, kw = kernel.shape
     around = [(kh // 2, kh - 1 - kh // 2), (kw // 2, kw - 1 - kw // 2)]

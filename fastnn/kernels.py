@@ -77,8 +77,8 @@ from fastnn._kernels import (
 )
 
 __all__ = [
-    "abs", "abs_grad", "adam", "add", "all_isas", "available_cpus", "conv2d", "conv2d_backward", "copy", "cross_entropy",
-    "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
+    "abs", "abs_grad", "adam", "add", "all_isas", "available_cpus", "conv2d", "conv2d_backward", "copy",
+    "cross_entropy", "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
     "exp", "filter2d", "gelu",
     "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "get_num_threads", "isa", "isas", "leaky_relu", "leaky_relu_grad",
     "log", "log_softmax", "log_softmax_backward", "matmul", "max", "maximum", "memory_stats", "min", "minimum",

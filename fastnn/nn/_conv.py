@@ -50,15 +50,15 @@ class _Conv(Module):
         self.dilation = _sizes(name, "dilation", dilation, axes, 1)
         self.groups = _size(name, "groups", groups)
         if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                f"{name}: in_channels {in_channels} and out_channels {out_channels} must be multiples of groups {groups}"
-            )
+            raise ValueError(f"{name}: channels {in_channels}, {out_channels} must be multiples of groups={groups}")
         modes = ("zeros",) if self.TRANSPOSED else ("zeros", "reflect", "replicate", "circular")
         if padding_mode not in modes:
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(modes)}, got {padding_mode!r}")
         if precision not in (None, "fast", "strict"):
             raise ValueError(f"{name}: precision must be 'fast', 'strict' or None, got {precision!r}")
-        self.padding = padding if isinstance(padding, str) or _nested(padding) else _sizes(name, "padding", padding, axes, 0)
+        self.padding = (
+            padding if isinstance(padding, str) or _nested(padding) else _sizes(name, "padding", padding, axes, 0)
+        )
         self.padding_mode = padding_mode
         self.activation = _activation(activation)
         self.precision = precision
@@ -174,8 +174,17 @@ class Conv2d(_Forward):
 
     def convolve(self, x, activation):
         x, padding = self._padded(x)
-        return _ops.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
-                           activation=activation, precision=self.precision)  # fmt: skip
+        return _ops.conv2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+            activation=activation,
+            precision=self.precision,
+        )
 
 
 class Conv1d(_Forward):
@@ -197,8 +206,17 @@ class Conv1d(_Forward):
     def convolve(self, x, activation):
         x, padding = self._padded(x)
         padding = padding[0] if _nested(padding) else padding
-        return _ops.conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
-                           activation=activation, precision=self.precision)  # fmt: skip
+        return _ops.conv1d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+            activation=activation,
+            precision=self.precision,
+        )
 
 
 class ConvTranspose2d(_Conv):
@@ -213,7 +231,7 @@ class ConvTranspose2d(_Conv):
 
     Notes
     -----
-    x: (N, C, H, W); y: (N, F, H', W') with H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1.
+    x: (N, C, H, W); y: (N, F, H', W'), H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1.
     weight: (C, F / groups, kh, kw).
 
     Examples
@@ -244,12 +262,34 @@ class ConvTranspose2d(_Conv):
         if isinstance(padding, str):
             raise TypeError(f"{type(self).__name__}: padding must be numbers, got {padding!r}")
         self.output_padding = _sizes(type(self).__name__, "output_padding", output_padding, self.AXES, 0)
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode,
-                         activation, precision, dtype)  # fmt: skip
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            activation,
+            precision,
+            dtype,
+        )
 
     def convolve(self, x, activation):
-        return _ops.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups,
-                                     self.dilation, activation=activation, precision=self.precision)  # fmt: skip
+        return _ops.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+            activation=activation,
+            precision=self.precision,
+        )
 
 
 class ConvTranspose1d(ConvTranspose2d):
@@ -270,5 +310,15 @@ class ConvTranspose1d(ConvTranspose2d):
 
     def convolve(self, x, activation):
         padding = self.padding[0] if _nested(self.padding) else self.padding
-        return _ops.conv_transpose1d(x, self.weight, self.bias, self.stride, padding, self.output_padding, self.groups,
-                                     self.dilation, activation=activation, precision=self.precision)  # fmt: skip
+        return _ops.conv_transpose1d(
+            x,
+            self.weight,
+            self.bias,
+            self.stride,
+            padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+            activation=activation,
+            precision=self.precision,
+        )

@@ -1,0 +1,225 @@
+"""Convolution kernels against the definition in float64, on every instruction set; whole numbers exactly."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import kernels
+
+
+def definition(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1):
+    """y of x (N, C, H, W) and w (F, C / groups, kh, kw), place by place of the kernel."""
+    n = x.shape[0]
+    f, cg, kh, kw = w.shape
+    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), *padding))
+    oh = (x.shape[2] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
+    ow = (x.shape[3] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
+    y = np.zeros((n, groups, f // groups, oh, ow))
+    for i, j in itertools.product(range(kh), range(kw)):
+        part = x[:, :, i * dilation[0] :, j * dilation[1] :][:, :, : (oh - 1) * stride[0] + 1 : stride[0]]
+        part = part[..., : (ow - 1) * stride[1] + 1 : stride[1]].reshape(n, groups, cg, oh, ow)
+        y += np.einsum("ngchw,gfc->ngfhw", part, w[:, :, i, j].reshape(groups, f // groups, cg).astype(np.float64))
+    return y.reshape(n, f, oh, ow)
+
+
+def adjoints(dy, x, w, **geometry):
+    """dx and dw: y is linear in each, so both are found by what the definition makes of unit changes' sums."""
+    dx = np.zeros(x.shape)
+    dw = np.zeros(w.shape)
+    n, c, h, wd = x.shape
+    f, cg, kh, kw = w.shape
+    stride, dilation, groups = geometry["stride"], geometry["dilation"], geometry["groups"]
+    (top, bottom), (left, right) = geometry["padding"]
+    px = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
+    pdx = np.zeros_like(px)
+    oh, ow = dy.shape[2:]
+    g = dy.astype(np.float64).reshape(n, groups, f // groups, oh, ow)
+    wg = w.astype(np.float64).reshape(groups, f // groups, cg, kh, kw)
+    for i, j in itertools.product(range(kh), range(kw)):
+        rows = slice(i * dilation[0], i * dilation[0] + (oh - 1) * stride[0] + 1, stride[0])
+        columns = slice(j * dilation[1], j * dilation[1] + (ow - 1) * stride[1] + 1, stride[1])
+        pdx[:, :, rows, columns] += np.einsum("ngfhw,gfc->ngchw", g, wg[..., i, j]).reshape(n, c, oh, ow)
+        part = px[:, :, rows, columns].reshape(n, groups, cg, oh, ow)
+        dw[:, :, i, j] = np.einsum("ngfhw,ngchw->gfc", g, part).reshape(f, cg)
+    dx[...] = pdx[:, :, top : top + h, left : left + wd]
+    return dx, dw
+
+
+def channels_last(x):
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+def geometries():
+    """(x shape, w shape, stride, padding, dilation, groups): all kinds, odd sizes, channels that straddle the lanes."""
+    yield (1, 1, 1, 1), (1, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+    yield (2, 3, 5, 4), (4, 3, 5, 4), (1, 1), ((0, 0), (0, 0)), (1, 1), 1  # the kernel is the image
+    yield (1, 2, 1, 1), (3, 2, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1  # one pixel
+    yield (2, 5, 7, 6), (3, 5, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1  # a product
+    yield (2, 5, 7, 6), (3, 5, 1, 1), (2, 3), ((0, 0), (0, 0)), (1, 1), 1
+    yield (1, 4, 6, 7), (4, 4, 3, 3), (2, 2), ((0, 1), (2, 0)), (1, 1), 1  # asymmetric
+    yield (1, 4, 9, 7), (6, 2, 3, 2), (1, 2), ((2, 1), (3, 3)), (2, 3), 2
+    yield (1, 3, 30, 31), (2, 3, 11, 7), (4, 3), ((2, 2), (5, 5)), (1, 1), 1
+    yield (1, 2, 4, 5), (3, 2, 2, 2), (5, 4), ((1, 1), (1, 1)), (1, 1), 1  # strides beyond the kernel
+    yield (2, 1, 9, 8), (16, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1
+    for channels in (2, 7, 8, 9, 16, 17, 33, 50):  # depthwise
+        yield (2, channels, 6, 5), (channels, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), channels
+    yield (1, 12, 7, 7), (12, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 12
+    yield (1, 3, 7, 7), (6, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3  # two filters a channel
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        groups = int(rng.choice([1, 1, 2, 3]))
+        cg, fg = int(rng.choice([1, 3, 7, 8, 9])), int(rng.choice([1, 2, 8, 15, 17, 26]))
+        k, s, d = (tuple(int(v) for v in rng.integers(1, top, 2)) for top in (5, 4, 3))
+        pad = tuple(tuple(int(v) for v in rng.integers(0, 3, 2)) for _ in range(2))
+        size = [max(int(v), d[i] * (k[i] - 1) + 1 - sum(pad[i])) for i, v in enumerate(rng.integers(1, 14, 2))]
+        yield (int(rng.integers(1, 4)), groups * cg, *size), (groups * fg, cg, *k), s, pad, d, groups
+
+
+def ways(geometry):
+    x, w, stride, padding, dilation, groups = geometry
+    return dict(stride=stride, padding=padding, dilation=dilation, groups=groups), x, w
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("geometry", list(geometries()), ids=str)
+def test_exact_on_integers(isa, geometry, dtype):
+    options, x_shape, w_shape = ways(geometry)
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-4, 5, x_shape).astype(dtype), rng.integers(-4, 5, w_shape).astype(dtype)
+    want = definition(x, w, **options)
+    bias = rng.integers(-9, 10, w_shape[0]).astype(dtype)
+    y = kernels.conv2d(channels_last(x), w, bias, precision="strict", **options)
+    np.testing.assert_array_equal(y, want + bias[:, None, None])
+    np.testing.assert_array_equal(kernels.conv2d(x, w, relu=True, precision="strict", **options), np.maximum(want, 0))
+    dy = rng.integers(-4, 5, want.shape).astype(dtype)
+    dx, dw, dbias = kernels.conv2d_backward(dy, x, w, precision="strict", **options)
+    want_dx, want_dw = adjoints(dy, x, w, **options)
+    np.testing.assert_array_equal(dx, want_dx)
+    np.testing.assert_array_equal(dw, want_dw)
+    np.testing.assert_array_equal(dbias, dy.sum((0, 2, 3)))
+
+
+WINOGRAD = [
+    (n, c, f, h, w, pad)
+    for (n, c, f), (h, w), pad in itertools.product(
+        [(1, 16, 16), (2, 33, 17), (3, 64, 40)], [(4, 4), (7, 9), (14, 13), (3, 22)], [0, 1, 2]
+    )
+    if h + 2 * pad >= 3
+]
+
+
+def relative(got, want):
+    return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
+
+
+@pytest.mark.parametrize("case", WINOGRAD, ids=lambda c: "-".join(map(str, c)))
+def test_winograd_is_as_near_as_promised(isa, case):
+    n, c, f, h, wd, pad = case
+    rng = np.random.default_rng(1)
+    x = channels_last(rng.standard_normal((n, c, h, wd)).astype(np.float32))
+    w = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
+    options = dict(stride=(1, 1), padding=((pad, pad), (pad, pad)), dilation=(1, 1), groups=1)
+    want = definition(x, w, **options)
+    bias = rng.standard_normal(f).astype(np.float32)
+    assert (
+        relative(kernels.conv2d(x, w, bias, padding=pad, relu=True), np.maximum(want + bias[:, None, None], 0)) < 2e-6
+    )
+    dy = rng.standard_normal(want.shape).astype(np.float32)
+    dx, dw, _ = kernels.conv2d_backward(dy, x, w, padding=pad)
+    want_dx, want_dw = adjoints(dy, x, w, **options)
+    assert relative(dx, want_dx) < 3e-6
+    assert relative(dw, want_dw) < 4e-6
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 64, 56, 56, 64), (8, 32, 14, 14, 48), (3, 16, 30, 30, 8), (1, 160, 7, 7, 96)], ids=str
+)
+@pytest.mark.parametrize("precision", ["fast", "strict"])
+def test_same_bits_for_every_number_of_threads(shape, precision):
+    n, c, h, w, f = shape
+    rng = np.random.default_rng(2)
+    x = channels_last(rng.standard_normal((n, c, h, w)).astype(np.float32))
+    weight = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
+    dy = rng.standard_normal((n, f, h, w)).astype(np.float32)
+
+    def everything():
+        y = kernels.conv2d(x, weight, padding=1, precision=precision)
+        return [y, *kernels.conv2d_backward(dy, x, weight, padding=1, precision=precision)]
+
+    with fnn.threads(1):
+        alone = everything()
+    for threads in (2, 5):
+        with fnn.threads(threads):
+            for one, many in zip(alone, everything(), strict=True):
+                np.testing.assert_array_equal(one, many)
+
+
+def test_nan_and_inf_reach_what_they_touch_and_strict_touches_nothing_else():
+    x = np.ones((1, 16, 12, 12), np.float32)
+    w = np.ones((16, 16, 3, 3), np.float32)
+    x[0, 3, 6, 6] = np.nan
+    touched = np.zeros((12, 12), bool)
+    touched[5:8, 5:8] = True
+    strict = kernels.conv2d(x, w, padding=1, precision="strict")
+    np.testing.assert_array_equal(np.isnan(strict[0, 0]), touched)
+    assert np.isnan(kernels.conv2d(x, w, padding=1)[0, 0][touched]).all()
+
+
+def test_the_transforms_are_exact():
+    """With weights of one place and whole numbers that the points' fractions divide, Winograd shifts images exactly."""
+    x = np.zeros((1, 16, 8, 8), np.float32)
+    x[0, :, 3, 4] = 1
+    for i, j in itertools.product(range(3), range(3)):
+        w = np.zeros((16, 16, 3, 3), np.float32)
+        w[:, :, i, j] = np.eye(16)
+        y = kernels.conv2d(x, w, padding=1)
+        want = kernels.conv2d(x, w, padding=1, precision="strict")
+        np.testing.assert_allclose(y, want, atol=3e-7)
+
+
+def test_filter2d_slides_a_window(rng):
+    image = rng.random((9, 11, 3)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3)).astype(np.float32)
+    got = kernels.filter2d(image, kernel)
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    want = sum(padded[i : i + 9, j : j + 11] * kernel[i, j] for i in range(3) for j in range(3))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kernels.filter2d(image[..., 0], kernel), got[..., 0], rtol=1e-6)
+    with pytest.raises(ValueError, match="filter2d: image is"):
+        kernels.filter2d(image, kernel[0])
+    with pytest.raises(TypeError, match="filter2d: kernel is float64"):
+        kernels.filter2d(image, kernel.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "options", "message"),
+    [
+        ((2, 3), (1, 3, 1, 1), {}, "x is"),
+        ((1, 3, 4, 4), (2, 4, 3, 3), {}, "expected"),
+        ((1, 3, 4, 4), (2, 3, 5, 3), {}, "kernel reaches over 5"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"padding": -1}, "padding"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"padding": 2**40}, "padding"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"stride": 0}, "stride"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"stride": (1, 2, 3)}, "stride"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"dilation": 2**31}, "dilation"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"groups": 2}, "groups"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"groups": 0}, "groups"),
+        ((1, 3, 4, 4), (2, 3, 0, 3), {}, "at least one by one"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"padding": "half"}, "padding"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"padding": "same", "stride": 2}, "same"),
+        ((1, 3, 4, 4), (2, 3, 3, 3), {"precision": "sloppy"}, "precision"),
+    ],
+)
+def test_refuses(x, w, options, message):
+    with pytest.raises(ValueError, match=message):
+        kernels.conv2d(np.ones(x, np.float32), np.ones(w, np.float32), **options)
+
+
+def test_huge_padding_has_no_memory_and_says_so():
+    with pytest.raises(MemoryError):
+        kernels.conv2d(np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 3, 3), np.float32), padding=2**30)
+    x, w = np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 2, 2), np.float32)
+    with pytest.raises(MemoryError):
+        kernels.conv2d(x, w, padding=2**28, dilation=2**29)
