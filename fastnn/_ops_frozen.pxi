@@ -8,7 +8,7 @@ cdef class PackedWeight:
     """The packed form of one read-only array, filled by the first product that needs it."""
     cdef ndarray array
     cdef void* memory           # null until then
-    cdef void* conv[4]          # by ConvWay
+    cdef void* conv[5]          # by ConvWay
     cdef const Kernels* table   # the kernels that packed it: another row packs otherwise
 
     def __dealloc__(self):

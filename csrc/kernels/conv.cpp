@@ -20,6 +20,7 @@ static double winograd_cost(const Conv& job, int m) {
 }
 
 template <class T> static int choose_way(const Conv& job) {
+    if (is_depthwise(job)) return CONV_DEPTHWISE;
     const bool fits = sizeof(T) == 4 && !job.strict && job.kh == 3 && job.kw == 3 && job.stride_h == 1 && job.stride_w == 1 &&
                       job.dilation_h == 1 && job.dilation_w == 1 && job.groups == 1;
     if (!fits) return CONV_DIRECT;
@@ -32,18 +33,21 @@ template <class T> void conv_plan(Conv& job) {
     const int way = choose_way<T>(job);
     if (way == CONV_WINOGRAD4) winograd_plan_any<float, 4>(job);
     else if (way == CONV_WINOGRAD2) winograd_plan_any<float, 2>(job);
+    else if (way == CONV_DEPTHWISE) depthwise_plan<T>(job);
     else job.pass == CONV_WEIGHT ? weight_plan<T>(job) : direct_plan<T>(job);
 }
 
 template <class T> void conv_stage(Conv& job) {
     if (job.way == CONV_WINOGRAD4) winograd_stage_any<float, 4>(job);
     else if (job.way == CONV_WINOGRAD2) winograd_stage_any<float, 2>(job);
+    else if (job.way == CONV_DEPTHWISE) depthwise_stage<T>(job);
     else job.pass == CONV_WEIGHT ? weight_stage<T>(job) : direct_stage<T>(job);
 }
 
 template <class T> void conv(const Conv& job, i64 begin, i64 end) {
     if (job.way == CONV_WINOGRAD4) winograd<float, 4>(job, begin, end);
     else if (job.way == CONV_WINOGRAD2) winograd<float, 2>(job, begin, end);
+    else if (job.way == CONV_DEPTHWISE) depthwise<T>(job, begin, end);
     else job.pass == CONV_WEIGHT ? weight<T>(job, begin, end) : direct<T>(job, begin, end);
 }
 

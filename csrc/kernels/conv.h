@@ -30,18 +30,17 @@ struct Axis {
     i64 window(i64 n) const { return n ? (n - 1) * step + high - low + 1 : 0; }  // inputs that n outputs of a phase span
 };
 
-// Every channel for itself: then the channels are the lanes, and all groups are walked as one whose input is one channel deep.
+// Every channel for itself.
 INLINE bool is_depthwise(const Conv& job) { return job.groups > 1 && job.c == job.groups && job.f == job.groups; }
 
 // The images a pass reads (in) and writes (out): a convolution goes from x to y, the input gradient from dy to dx.
 struct Walk {
-    bool gradient, depthwise;
-    i64 in_c, out_c, groups, group_in, group_out;
+    bool gradient;
+    i64 in_c, out_c, group_in, group_out;
     Axis y, x;
     explicit Walk(const Conv& job)
-        : gradient(job.pass == CONV_INPUT), depthwise(is_depthwise(job)), in_c(gradient ? job.f : job.c),
-          out_c(gradient ? job.c : job.f), groups(depthwise ? 1 : job.groups), group_in(depthwise ? 1 : in_c / groups),
-          group_out(out_c / groups),
+        : gradient(job.pass == CONV_INPUT), in_c(gradient ? job.f : job.c), out_c(gradient ? job.c : job.f),
+          group_in(in_c / job.groups), group_out(out_c / job.groups),
           y(gradient ? job.oh : job.h, gradient ? job.h : job.oh, job.kh, job.stride_h, job.pad_h, job.dilation_h, gradient),
           x(gradient ? job.ow : job.w, gradient ? job.w : job.ow, job.kw, job.stride_w, job.pad_w, job.dilation_w, gradient) {}
 };
@@ -85,6 +84,9 @@ template <class T> void direct(const Conv& job, i64 begin, i64 end);
 template <class T> void weight_plan(Conv& job);           // conv_weight.cpp: CONV_WEIGHT
 template <class T> void weight_stage(Conv& job);
 template <class T> void weight(const Conv& job, i64 begin, i64 end);
+template <class T> void depthwise_plan(Conv& job);        // conv_depthwise.cpp: all passes
+template <class T> void depthwise_stage(Conv& job);
+template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
 template <class T, int M> void winograd_plan_any(Conv& job);  // winograd.cpp: all passes of 3x3, float, by M x M tiles
 template <class T, int M> void winograd_stage_any(Conv& job);
 template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end);

@@ -47,7 +47,7 @@ template <class T> void direct_plan(Conv& job) {
     while (job.chunk > 1 && job.batch * ceil_div(walk.y.count, job.block) * ceil_div(slivers, job.chunk) < wanted)
         job.chunk = ceil_div(job.chunk, 2);
     const i64 padded = ceil_div(walk.group_out, LANES<T>) * LANES<T>;
-    job.prepared_size = bounded(double(walk.groups * padded) * double(walk.group_in * job.kh * job.kw));
+    job.prepared_size = bounded(double(job.groups * padded) * double(walk.group_in * job.kh * job.kw));
     job.scratch_size = 0;
     const double numbers = MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) + 2.0 * double(job.block) * double(walk.x.count);
     job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + 64);
@@ -57,7 +57,7 @@ template <class T> void direct_stage(Conv& job) {
     const Walk walk(job);
     const DirectCut c = cut<T>(job, walk);
     if (job.stage == 0) {
-        job.items = walk.groups * c.slivers;
+        job.items = job.groups * c.slivers;
         job.item_flops = double(job.prepared_size) / double(job.items ? job.items : 1) * 100;
     } else {
         job.items = job.batch * c.row_blocks * c.sliver_blocks;
@@ -94,7 +94,7 @@ template <class T> static void pack(const Conv& job, const Walk& walk, i64 item)
         for (i64 i = 0; i < walk.group_in; i++)
             for (i64 j = 0; j < width; j++) {
                 const i64 o = group * walk.group_out + column + j, in = group * walk.group_in + i;
-                const i64 f = walk.gradient && !walk.depthwise ? in : o, c = walk.gradient && !walk.depthwise ? column + j : i;
+                const i64 f = walk.gradient ? in : o, c = walk.gradient ? column + j : i;
                 out[(n * walk.group_in + i) * width + j] =
                     column + j < walk.group_out ? weight[(f * group_c + c) * places + ky * job.kw + kx] : T(0);
             }
@@ -137,30 +137,15 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
 template <class T, int MR, int NV, bool MASKED> struct DirectKernel {
     static void run(const DirectTile<T>& t, i64 pixel);
 };
-template <class T, int MR, int NV, bool MASKED> INLINE void start(const DirectTile<T>& t, Vec<T> (&acc)[MR][NV]) {
+template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
     constexpr int L = LANES<T>;
+    Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) {
         const Vec<T> b = !t.bias ? Vec<T>{} : MASKED && j == NV - 1 ? load_first(t.bias + j * L, t.tail) : load(t.bias + j * L);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
-}
-template <class T, int MR, int NV, bool MASKED> INLINE void finish(const DirectTile<T>& t, const Vec<T> (&acc)[MR][NV], i64 pixel) {
-    constexpr int L = LANES<T>;
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) {
-            const Vec<T> v = t.relu ? max<T>(Vec<T>{}, acc[i][j]) : acc[i][j];
-            store_n(t.out + t.out_at[pixel + i] + j * L, v, MASKED && j == NV - 1 ? t.tail : L);
-        }
-}
-
-template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
-    constexpr int L = LANES<T>;
-    Vec<T> acc[MR][NV];
-    start<T, MR, NV, MASKED>(t, acc);
     const T* row[MR];
     if (t.steps) {
 #pragma GCC unroll 8
@@ -172,31 +157,13 @@ template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MAS
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
         rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
     }
-    finish<T, MR, NV, MASKED>(t, acc, pixel);
-}
-
-// Depthwise: lane by lane, with the inputs where the tile above has one broadcast.
-template <class T, int MR, int NV, bool MASKED> struct DepthwiseKernel {
-    static void run(const DirectTile<T>& t, i64 pixel);
-};
-template <class T, int MR, int NV, bool MASKED> void DepthwiseKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
-    constexpr int L = LANES<T>;
-    Vec<T> acc[MR][NV];
-    start<T, MR, NV, MASKED>(t, acc);
-    const T* row[MR];
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i];
-    for (i64 s = 0; s < t.count; s++)
+    for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++) {
-            const Vec<T> w = load(t.weight + (t.segments[s].w * NV + j) * L);
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++) {
-                const T* x = row[i] + t.segments[s].x + j * L;
-                acc[i][j] = fma<T>(MASKED && j == NV - 1 ? load_first(x, t.tail) : load(x), w, acc[i][j]);
-            }
+            const Vec<T> v = t.relu ? max<T>(Vec<T>{}, acc[i][j]) : acc[i][j];
+            store_n(t.out + t.out_at[pixel + i] + j * L, v, MASKED && j == NV - 1 ? t.tail : L);
         }
-    finish<T, MR, NV, MASKED>(t, acc, pixel);
 }
 
 // ---- an item ----------------------------------------------------------------------------------------------------------
@@ -264,13 +231,7 @@ static void run_sliver(const Conv& job, const Walk& walk, DirectTile<T> tile, i6
     tile.out = image + out_column;
     tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
     tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-    const auto body = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); };
-    if (walk.depthwise) {
-        tile.in += column;
-        for_tiles<DepthwiseKernel, T>(tiles, vecs, tile.tail != L, body);
-    } else {
-        for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L, body);
-    }
+    for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
 }
 
 // A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of pixels.
@@ -305,11 +266,11 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
             if (!pixels) continue;
             tile.count = list_segments(walk, window, qy, qx, lists.segments);
             tile.segments = lists.segments;
-            tile.steps = walk.depthwise ? nullptr : list_steps(lists.segments, tile.count, lists.steps);
+            tile.steps = list_steps(lists.segments, tile.count, lists.steps);
             tile.in_at = lists.in_at;
             tile.out_at = lists.out_at;
             tile.relu = job.relu;
-            for (i64 g = 0; g < walk.groups; g++) {
+            for (i64 g = 0; g < job.groups; g++) {
                 tile.in = window.data + g * walk.group_in;
                 run_tiles(job, walk, tile, pixels, g, s0, s1, out);
             }

@@ -15,17 +15,15 @@ constexpr i64 MOST_SUMS = 4 << 20;      // elements of all parts' sums, about
 constexpr i64 MOST_PARTS = 16;          // what many threads can share
 
 struct WeightCut {
-    bool depthwise;  // all groups as one that is one channel deep
-    i64 groups, rows, group_c, group_f, padded, slivers, chunks;  // rows: kh * kw * group_c, of the weight
+    i64 rows, group_c, group_f, padded, slivers, chunks;  // rows: kh * kw * group_c, of the weight
     i64 lines;                                            // rows of output pixels, of all images
     i64 window_w;
 };
 
 template <class T> static WeightCut cut(const Conv& job) {
-    const bool depthwise = is_depthwise(job);
-    const i64 groups = depthwise ? 1 : job.groups, group_c = job.c / job.groups, group_f = job.f / groups;
+    const i64 group_c = job.c / job.groups, group_f = job.f / job.groups;
     const i64 vecs = ceil_div(group_f, LANES<T>), slivers = Split(vecs, TILE_VECS).parts;
-    return {depthwise, groups, job.kh * job.kw * group_c, group_c, group_f, vecs * LANES<T>, slivers, ceil_div(slivers, job.chunk),
+    return {job.kh * job.kw * group_c, group_c, group_f, vecs * LANES<T>, slivers, ceil_div(slivers, job.chunk),
             job.batch * job.oh, (job.ow - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1};
 }
 
@@ -34,7 +32,7 @@ static i64 window_h(const Conv& job, i64 rows) { return (rows - 1) * job.stride_
 template <class T> void weight_plan(Conv& job) {
     job.chunk = 1;
     const WeightCut c = cut<T>(job);
-    const double sums = double(c.groups * c.padded) * double(c.rows);
+    const double sums = double(job.groups * c.padded) * double(c.rows);
     job.way = CONV_DIRECT;
     job.stages = 3;  // nothing, sums, their sum
     job.block = 1;
@@ -50,8 +48,8 @@ template <class T> void weight_plan(Conv& job) {
 
 template <class T> void weight_stage(Conv& job) {
     const WeightCut c = cut<T>(job);
-    const double sums = double(c.groups * c.padded) * double(c.rows);
-    job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts * c.chunks : c.groups * c.padded / LANES<T>;
+    const double sums = double(job.groups * c.padded) * double(c.rows);
+    job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts * c.chunks : job.groups * c.padded / LANES<T>;
     job.item_flops = (job.stage == 1 ? 2.0 * double(c.lines * job.ow) : 20.0 * double(job.parts)) * sums / double(job.items + (job.items == 0));
 }
 
@@ -74,50 +72,23 @@ template <class T> struct Block {
 template <class T, int MR, int NV, bool MASKED> struct SumKernel {
     static void run(const Block<T>& b, i64 r);
 };
-template <class T, int MR, int NV> INLINE void load_sums(const Block<T>& b, i64 r, Vec<T> (&acc)[MR][NV]) {
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) acc[i][j] = b.first ? Vec<T>{} : load(b.sums + (r + i) * b.sums_row + j * LANES<T>);
-}
-template <class T, int MR, int NV> INLINE void store_sums(const Block<T>& b, i64 r, const Vec<T> (&acc)[MR][NV]) {
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) store(b.sums + (r + i) * b.sums_row + j * LANES<T>, acc[i][j]);
-}
-
 template <class T, int MR, int NV, bool MASKED> void SumKernel<T, MR, NV, MASKED>::run(const Block<T>& b, i64 r) {
+    constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
-    load_sums<T, MR, NV>(b, r, acc);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) acc[i][j] = b.first ? Vec<T>{} : load(b.sums + (r + i) * b.sums_row + j * L);
     for (i64 line = 0; line < b.lines; line++) {
         const T* row[MR];
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) row[i] = b.x + b.x_at[i] + line * b.x_line;
         rows_anywhere<T, MR, NV, MASKED>(acc, row, b.x_pixel, b.dy + line * b.dy_line, b.dy_pixel, b.pixels, b.tail);
     }
-    store_sums<T, MR, NV>(b, r, acc);
-}
-
-// Depthwise: rows are places of the kernel, lanes are channels of both.
-template <class T, int MR, int NV, bool MASKED> struct DepthwiseSumKernel {
-    static void run(const Block<T>& b, i64 r);
-};
-template <class T, int MR, int NV, bool MASKED> void DepthwiseSumKernel<T, MR, NV, MASKED>::run(const Block<T>& b, i64 r) {
-    constexpr int L = LANES<T>;
-    Vec<T> acc[MR][NV];
-    load_sums<T, MR, NV>(b, r, acc);
-    for (i64 line = 0; line < b.lines; line++)
-        for (i64 p = 0; p < b.pixels; p++)
 #pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) {
-                const int n = MASKED && j == NV - 1 ? b.tail : L;
-                const Vec<T> dy = load_n(b.dy + line * b.dy_line + p * b.dy_pixel + j * L, n);
+    for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-                for (int i = 0; i < MR; i++)
-                    acc[i][j] = fma<T>(load_n(b.x + b.x_at[i] + line * b.x_line + p * b.x_pixel + j * L, n), dy, acc[i][j]);
-            }
-    store_sums<T, MR, NV>(b, r, acc);
+        for (int j = 0; j < NV; j++) store(b.sums + (r + i) * b.sums_row + j * L, acc[i][j]);
 }
 
 // All rows of the weight and the slivers [s0, s1) of group g.
@@ -133,28 +104,22 @@ static void sum_block(const Conv& job, const WeightCut& c, Block<T> b, const Win
         b.tail = left < L ? int(left) : L;
         b.sums = sums + g * c.rows * c.padded + column;
         b.dy = dy + g * c.group_f + column;
-        const auto body = [&](auto kernel, i64 first, int height) {
+        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L, [&](auto kernel, i64 first, int height) {
             for (int i = 0; i < height; i++) {
                 const i64 place = (first + i) / c.group_c, channel = (first + i) % c.group_c;
                 at[i] = place / job.kw * job.dilation_h * window.pitch + place % job.kw * job.dilation_w * job.c + channel;
             }
             kernel(b, first);
-        };
-        if (c.depthwise) {
-            b.x = window.data + column;
-            for_tiles<DepthwiseSumKernel, T>(tiles, slivers.width(s), b.tail != L, body);
-        } else {
-            for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L, body);
-        }
+        });
     }
 }
 
 template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64 item) {
     const i64 part = item / c.chunks, s0 = item % c.chunks * job.chunk, s1 = s0 + job.chunk < c.slivers ? s0 + job.chunk : c.slivers;
     const Split parts(c.lines, ceil_div(c.lines, job.parts));
-    T* sums = static_cast<T*>(job.scratch) + part * c.groups * c.rows * c.padded;
+    T* sums = static_cast<T*>(job.scratch) + part * job.groups * c.rows * c.padded;
     if (part >= parts.parts) {  // fewer lines than parts have room for
-        if (s0 == 0) memset(sums, 0, size_t(c.groups * c.rows * c.padded) * sizeof(T));
+        if (s0 == 0) memset(sums, 0, size_t(job.groups * c.rows * c.padded) * sizeof(T));
         return;
     }
     const i64 begin = parts.begin(part), end = begin + parts.width(part);
@@ -171,7 +136,7 @@ template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64
         b.lines = lines, b.pixels = job.ow;
         b.first = line == begin;
         const T* dy = static_cast<const T*>(job.dy) + line * job.ow * job.f;
-        for (i64 g = 0; g < c.groups; g++) sum_block(job, c, b, window, g, s0, s1, sums, dy);
+        for (i64 g = 0; g < job.groups; g++) sum_block(job, c, b, window, g, s0, s1, sums, dy);
         line += lines;
     }
 }
@@ -187,7 +152,7 @@ template <class T> static void finish(const Conv& job, const WeightCut& c, i64 i
     T* dw = static_cast<T*>(job.out) + (g * c.group_f + column) * c.rows;
     for (i64 r = 0; r < c.rows; r++) {
         Vec<T> v = load(sums + r * c.padded);
-        for (i64 part = 1; part < job.parts; part++) v += load(sums + (part * c.groups * c.rows + r) * c.padded);
+        for (i64 part = 1; part < job.parts; part++) v += load(sums + (part * job.groups * c.rows + r) * c.padded);
         T lanes[L];
         store(lanes, v);
         T* out = dw + r % c.group_c * places + r / c.group_c;
