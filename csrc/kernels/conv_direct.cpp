@@ -114,7 +114,7 @@ template <class T> struct DirectTile {
     const T* weight;     // of the sliver
     const T* bias;       // or null
     int tail;            // lanes of the last vector
-    bool relu;
+    T least;             // 0 where the output is relu'd, else -inf
 };
 
 // acc += a b where the p-th column of a is at row[i][steps[p]]: for segments too short to loop over (C1 F16: 1.3 times the speed).
@@ -157,13 +157,15 @@ template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MAS
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
         rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
     }
+    T* const out = t.out;
+    const i64* const out_at = t.out_at + pixel;
+    const Vec<T> least = splat<T>(t.least);
+    const int tail = t.tail;
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) {
-            const Vec<T> v = t.relu ? max<T>(Vec<T>{}, acc[i][j]) : acc[i][j];
-            store_n(t.out + t.out_at[pixel + i] + j * L, v, MASKED && j == NV - 1 ? t.tail : L);
-        }
+        for (int j = 0; j < NV; j++)
+            store_n(out + out_at[i] + j * L, max<T>(least, acc[i][j]), MASKED && j == NV - 1 ? tail : L);
 }
 
 // ---- an item ----------------------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ template <class T> static i64 list_segments(const Walk& walk, const Window<T>& w
 static const i64* list_steps(const Segment* segments, i64& count, i64* steps) {
     i64 rows = 0;
     for (i64 s = 0; s < count; s++) rows += segments[s].n;
-    if (count < 2 || rows > MOST_STEPS || rows >= 8 * count) return nullptr;
+    if (count < 2 || rows > MOST_STEPS || rows >= 16 * count) return nullptr;
     i64* next = steps;
     for (i64 s = 0; s < count; s++)
         for (i64 i = 0; i < segments[s].n; i++) *next++ = segments[s].x + i;
@@ -218,30 +220,27 @@ static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1
     return count;
 }
 
-// One sliver for the pixels [p0, p1).
-template <class T>
-static void run_sliver(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 p0, i64 p1, i64 group, i64 s, T* image) {
-    constexpr int L = LANES<T>;
-    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS), tiles(p1 - p0, TILE_ROWS);
-    const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
-    const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
-    const int vecs = slivers.width(s);
-    const i64 left = walk.group_out - column - (vecs - 1) * L;
-    tile.tail = left < L ? int(left) : L;
-    tile.out = image + out_column;
-    tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
-    tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-    for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
-}
-
 // A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of pixels.
 template <class T>
-static void run_tiles(const Conv& job, const Walk& walk, const DirectTile<T>& tile, i64 pixels, i64 group, i64 s0, i64 s1, T* image) {
-    const i64 weight = job.kh * job.kw * walk.group_in * walk.group_out * i64(sizeof(T));
-    const Split stretches(pixels, weight <= 16 << 10 ? 8 * TILE_ROWS : pixels);
-    for (i64 q = 0; q < stretches.parts; q++)
-        for (i64 s = s0; s < s1; s++)
-            run_sliver(job, walk, tile, stretches.begin(q), stretches.begin(q + 1), group, s, image);
+static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1, T* image) {
+    constexpr int L = LANES<T>;
+    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
+    const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
+    const bool small = rows * padded * i64(sizeof(T)) <= 16 << 10 && s1 - s0 > 1;
+    const i64 stretch = small ? 8 * TILE_ROWS : pixels;
+    for (i64 p0 = 0; p0 < pixels; p0 += stretch) {
+        const Split tiles(pixels - p0 < stretch ? pixels - p0 : stretch, TILE_ROWS);
+        for (i64 s = s0; s < s1; s++) {
+            const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
+            const int vecs = slivers.width(s);
+            const i64 left = walk.group_out - column - (vecs - 1) * L;
+            tile.tail = left < L ? int(left) : L;
+            tile.out = image + out_column;
+            tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
+            tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
+            for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
+        }
+    }
 }
 
 template <class T> static void direct_item(const Conv& job, const Walk& walk, const DirectCut& c, i64 item) {
@@ -269,7 +268,7 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
             tile.steps = list_steps(lists.segments, tile.count, lists.steps);
             tile.in_at = lists.in_at;
             tile.out_at = lists.out_at;
-            tile.relu = job.relu;
+            tile.least = job.relu ? T(0) : -T(INFINITY);
             for (i64 g = 0; g < job.groups; g++) {
                 tile.in = window.data + g * walk.group_in;
                 run_tiles(job, walk, tile, pixels, g, s0, s1, out);

@@ -43,7 +43,7 @@ template <class T> void weight_plan(Conv& job) {
     while (job.chunk > 1 && job.parts * ceil_div(c.slivers, job.chunk) < MOST_PARTS) job.chunk = ceil_div(job.chunk, 2);
     job.prepared_size = 0;
     job.scratch_size = bounded(sums * double(job.parts));
-    job.slot_size = bounded(double(window_h(job, job.block)) * double(c.window_w) * double(job.c) + 16);
+    job.slot_size = bounded(double(window_h(job, job.block)) * double(c.window_w) * double(job.c) + 8 / sizeof(T) * double(c.rows) + 16);
 }
 
 template <class T> void weight_stage(Conv& job) {
@@ -59,7 +59,7 @@ template <class T> void weight_stage(Conv& job) {
 template <class T> struct Block {
     T* sums;             // [row][padded], at the sliver's first column
     i64 sums_row;
-    const i64* x_at;     // of the rows of a tile
+    const i64* x_at;     // where each row of the weight reads
     const T* x;          // the window
     i64 x_line, x_pixel;
     const T* dy;         // at the sliver's first column
@@ -82,7 +82,7 @@ template <class T, int MR, int NV, bool MASKED> void SumKernel<T, MR, NV, MASKED
     for (i64 line = 0; line < b.lines; line++) {
         const T* row[MR];
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) row[i] = b.x + b.x_at[i] + line * b.x_line;
+        for (int i = 0; i < MR; i++) row[i] = b.x + b.x_at[r + i] + line * b.x_line;
         rows_anywhere<T, MR, NV, MASKED>(acc, row, b.x_pixel, b.dy + line * b.dy_line, b.dy_pixel, b.pixels, b.tail);
     }
 #pragma GCC unroll 8
@@ -93,25 +93,25 @@ template <class T, int MR, int NV, bool MASKED> void SumKernel<T, MR, NV, MASKED
 
 // All rows of the weight and the slivers [s0, s1) of group g.
 template <class T>
-static void sum_block(const Conv& job, const WeightCut& c, Block<T> b, const Window<T>& window, i64 g, i64 s0, i64 s1, T* sums, const T* dy) {
+static void sum_block(const WeightCut& c, Block<T> b, const Window<T>& window, i64 g, i64 s0, i64 s1, T* sums, const T* dy) {
     constexpr int L = LANES<T>;
     const Split slivers(c.padded / L, TILE_VECS), tiles(c.rows, TILE_ROWS);
-    i64 at[TILE_ROWS];
     b.x = window.data + g * c.group_c;
-    b.x_at = at;
     for (i64 s = s0; s < s1; s++) {
         const i64 column = slivers.begin(s) * L, left = c.group_f - column - (slivers.width(s) - 1) * L;
         b.tail = left < L ? int(left) : L;
         b.sums = sums + g * c.rows * c.padded + column;
         b.dy = dy + g * c.group_f + column;
-        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L, [&](auto kernel, i64 first, int height) {
-            for (int i = 0; i < height; i++) {
-                const i64 place = (first + i) / c.group_c, channel = (first + i) % c.group_c;
-                at[i] = place / job.kw * job.dilation_h * window.pitch + place % job.kw * job.dilation_w * job.c + channel;
-            }
-            kernel(b, first);
-        });
+        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L, [&](auto kernel, i64 first, int) { kernel(b, first); });
     }
+}
+
+// Where the rows (ky, kx, c) of the weight read, from the pixel's place in the window.
+static void list_rows(const Conv& job, const WeightCut& c, i64 pitch, i64* x_at) {
+    for (i64 ky = 0; ky < job.kh; ky++)
+        for (i64 kx = 0; kx < job.kw; kx++)
+            for (i64 channel = 0; channel < c.group_c; channel++)
+                *x_at++ = ky * job.dilation_h * pitch + kx * job.dilation_w * job.c + channel;
 }
 
 template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64 item) {
@@ -123,20 +123,23 @@ template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64
         return;
     }
     const i64 begin = parts.begin(part), end = begin + parts.width(part);
+    i64* x_at = reinterpret_cast<i64*>(slot_of<T>(job));
     for (i64 line = begin; line < end;) {
         const i64 image = line / job.oh, p = line % job.oh;
         i64 lines = job.oh - p < job.block ? job.oh - p : job.block;
         if (lines > end - line) lines = end - line;
-        const Window<T> window = window_of(slot_of<T>(job), static_cast<const T*>(job.x) + image * job.h * job.w * job.c, job.h, job.w,
+        const Window<T> window = window_of(reinterpret_cast<T*>(x_at + c.rows), static_cast<const T*>(job.x) + image * job.h * job.w * job.c, job.h, job.w,
                                            job.c, p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), c.window_w);
+        list_rows(job, c, window.pitch, x_at);
         Block<T> b = {};
+        b.x_at = x_at;
         b.sums_row = c.padded;
         b.x_line = job.stride_h * window.pitch, b.x_pixel = job.stride_w * job.c;
         b.dy_line = job.ow * job.f, b.dy_pixel = job.f;
         b.lines = lines, b.pixels = job.ow;
         b.first = line == begin;
         const T* dy = static_cast<const T*>(job.dy) + line * job.ow * job.f;
-        for (i64 g = 0; g < job.groups; g++) sum_block(job, c, b, window, g, s0, s1, sums, dy);
+        for (i64 g = 0; g < job.groups; g++) sum_block(c, b, window, g, s0, s1, sums, dy);
         line += lines;
     }
 }
