@@ -49,6 +49,7 @@ class Case:
     answer: Callable[[Inputs], Answer]
     peers: Mapping[str, Variants] = field(repr=False)
     bound: Callable[[Inputs, Answer], Sequence[Any]] | float = 1e-5
+    rms: Sequence[float] = ()  # of each array, the RMS error allowed over the RMS of the answer; (): only `bound` counts
     flops: float = 0.0
     bytes: float = 0.0
 
@@ -72,6 +73,9 @@ class Case:
             error = np.abs(np.asarray(g, np.float64) - w)
             if not np.all(error <= bound):
                 raise WrongAnswer(f"{self.id}: error {np.max(error - bound):.3g} above the bound")
+        for w, g, allowed in zip(want, got, self.rms, strict=False):
+            if not (error := rms_error(g, w)) <= allowed:
+                raise WrongAnswer(f"{self.id}: RMS error {error:.3g}, allowed {allowed:.3g}")
 
     def setup(self, label: str, inputs: Inputs, seconds: float = 0.02) -> Run:
         """The fastest of the label's variants, all of them checked. A variant that cannot run is passed over."""
@@ -101,6 +105,12 @@ def aligned(array: np.ndarray) -> np.ndarray:
     made = block[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     made[...] = array
     return made
+
+
+def rms_error(got: np.ndarray, want: np.ndarray) -> float:
+    """The root mean square of the error over that of the answer."""
+    error = np.asarray(got, np.float64) - want
+    return float(np.linalg.norm(error.ravel()) / max(np.linalg.norm(want.ravel()), np.finfo(float).tiny))
 
 
 def random_inputs(**shapes: tuple[int, ...]) -> Callable[[], Inputs]:

@@ -12,6 +12,8 @@ from bench.case import Inputs, Run, Variants, aligned
 
 # Operator, inputs (names; an array is a literal), attributes. A chain: outputs are y0, y1, ...
 Nodes = Sequence[tuple[str, Sequence[str | np.ndarray], dict[str, Any]]]
+# The same for ncnn: layer type, inputs, parameters as its .param files write them, weights (names of inputs).
+Layers = Sequence[tuple[str, Sequence[str], str, Sequence[str]]]
 
 
 def _listed(result: Any) -> list[np.ndarray]:
@@ -265,6 +267,88 @@ def openvino_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
         return Run(call, answer)
 
     return {"infer": infer, "start_async, wait": wait}
+
+
+NCNN_OFF = (
+    *(f"use_fp16_{what}" for what in ("packed", "storage", "arithmetic")),
+    *(f"use_bf16_{what}" for what in ("packed", "storage")),
+    *(f"use_int8_{what}" for what in ("packed", "storage", "arithmetic", "inference")),
+    "use_vulkan_compute",
+)
+NCNN_WINOGRAD = ("use_winograd63_convolution", "use_winograd43_convolution", "use_winograd23_convolution")
+
+
+def ncnn_op(layers: Layers) -> Variants:
+    """ncnn on one image (batch 1) in float32, packed layout, Winograd on; its choice of tile is helped by hand too."""
+
+    def setup(off: Sequence[str], inputs: Inputs) -> Run:
+        import ncnn
+
+        net, image = ncnn_net(layers, inputs, off), ncnn.Mat(inputs["x"][0])
+
+        def call() -> Any:
+            with net.create_extractor() as extractor:
+                extractor.input("x", image)
+                return extractor.extract(f"y{len(layers) - 1}")[1]
+
+        return Run(call, lambda: [np.array(call())[None]])
+
+    return {
+        "Winograd": lambda i: setup((), i),
+        "Winograd F(4x4)": lambda i: setup(NCNN_WINOGRAD[:1], i),
+        "Winograd F(2x2)": lambda i: setup(NCNN_WINOGRAD[:2], i),
+        "no Winograd": lambda i: setup(("use_winograd_convolution",), i),
+    }
+
+
+def ncnn_net(layers: Layers, inputs: Inputs, off: Sequence[str]) -> Any:
+    """The network, its weights from a temporary file (ncnn keeps pointers into memory it is given)."""
+    import os
+    import tempfile
+
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = int(os.environ["OMP_NUM_THREADS"])
+    for option in (*NCNN_OFF, *off):
+        setattr(net.opt, option, False)
+    with tempfile.TemporaryDirectory() as folder:
+        param, model = os.path.join(folder, "net.param"), os.path.join(folder, "net.bin")
+        with open(param, "w") as file:
+            file.write(ncnn_text(layers))
+        with open(model, "wb") as file:
+            for *_, weights in layers:
+                for i, name in enumerate(weights):  # four zero bytes before a layer's first array: float32 follows
+                    file.write((b"" if i else bytes(4)) + inputs[name].tobytes())
+        if net.load_param(param) or net.load_model(model):
+            raise RuntimeError("ncnn refused the network")
+    return net
+
+
+def ncnn_text(layers: Layers) -> str:
+    """The .param file. A blob has one reader in ncnn: one that is read n times goes through a Split first."""
+    readers: dict[str, int] = {}
+    for _, sources, _, _ in layers:
+        for name in sources:
+            readers[name] = readers.get(name, 0) + 1
+    used = dict.fromkeys(readers, 0)
+    lines = ["Input x 0 1 x"]
+
+    def split(name: str) -> None:
+        if (count := readers.get(name, 0)) > 1:
+            lines.append(f"Split s_{name} 1 {count} {name} " + " ".join(f"{name}_{i}" for i in range(count)))
+
+    def reading(name: str) -> str:
+        used[name] += 1
+        return name if readers[name] == 1 else f"{name}_{used[name] - 1}"
+
+    split("x")
+    for i, (kind, sources, parameters, _) in enumerate(layers):
+        blobs = " ".join(reading(name) for name in sources)
+        lines.append(f"{kind} l{i} {len(sources)} 1 {blobs} y{i} {parameters}")
+        split(f"y{i}")
+    blobs = sum(int(line.split()[3]) for line in lines)
+    return "\n".join(["7767517", f"{len(lines)} {blobs}", *lines, ""])
 
 
 def graph_ops(nodes: Nodes, constants: Sequence[str] = ()) -> dict[str, Variants]:
