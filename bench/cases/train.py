@@ -58,8 +58,8 @@ def _number(loss: Any) -> float:
     return float(loss.detach() if hasattr(loss, "detach") else loss)
 
 
-def _losses(call: Callable[[], Any]) -> Callable[[], Answer]:
-    return lambda: [np.array([_number(call()) for _ in range(CHECKED_STEPS)])]
+def _losses(call: Callable[[], Any], steps: int = CHECKED_STEPS) -> Callable[[], Answer]:
+    return lambda: [np.array([_number(call()) for _ in range(steps)])]
 
 
 # ------------------------------------------------------------------ NumPy by hand, also the right answer in float64
