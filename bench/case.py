@@ -49,7 +49,7 @@ class Case:
     answer: Callable[[Inputs], Answer]
     peers: Mapping[str, Variants] = field(repr=False)
     bound: Callable[[Inputs, Answer], Sequence[Any]] | float = 1e-5
-    rms: Sequence[float] = ()  # of each array, the RMS error allowed over the RMS of the answer; (): only `bound` counts
+    rms: Sequence[float] = ()  # of each array, the RMS error allowed over the RMS of the answer; (): `bound` alone
     flops: float = 0.0
     bytes: float = 0.0
 

@@ -13,6 +13,7 @@ COLOURS = {
     "jax": "#669bbc",
     "onnxruntime": "#29335c",
     "openvino": "#76b041",
+    "ncnn": "#9d4edd",
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 OURS = "fastnn"
 NAMES = {
     "fastnn:kernel": "raw kernel",
+    "fastnn:strict": "strict",
     "numpy": "NumPy",
     "torch": "PyTorch",
     "torch:compile": "PyTorch compiled",
@@ -23,6 +24,7 @@ NAMES = {
     "onnxruntime:constant b": "ONNX Runtime, b constant",
     "openvino": "OpenVINO",
     "openvino:constant b": "OpenVINO, b constant",
+    "ncnn": "ncnn",
 }
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 IN_README = {
@@ -34,8 +36,14 @@ IN_README = {
     ("softmax", "softmax 128x1000"): "softmax 128 x 1000",
     ("adam", "235 thousand parameters"): "Adam, 235 thousand parameters",
     ("overhead", "Linear(8, 8) on a row, taped"): "Linear(8, 8) on a row, recorded",
+    ("conv", "3x3 N1 C64 H56 K64"): "3x3 convolution, 64 channels of 56 x 56",
+    ("conv", "3x3 N32 C128 H28 K128"): "3x3 convolution, 128 channels of 28 x 28, batch 32",
+    ("conv_backward", "3x3 N32 C64 H32 K64"): "3x3 convolution and its gradients, 64 channels of 32 x 32, batch 32",
+    ("resnet", "ResNet-10 3x64x64 batch 1"): "ResNet-10 on a picture 64 x 64",
     ("train", "MLP 8-64-64-1 batch 32"): "training step, MLP 8-64-64-1, batch 32",
     ("train", "MLP 784-256-128-10 batch 128"): "training step, MLP 784-256-128-10, batch 128",
+    ("train", "CNN 28x28 batch 64"): "training step, small CNN on 28 x 28, batch 64",
+    ("train", "CNN BatchNorm 3x32x32 batch 64"): "training step, CNN with BatchNorm on 3 x 32 x 32, batch 64",
 }
 BUSY = 0.15  # CPUs taken by others, above which a run is marked as disturbed
 DRAM = 64e6  # a case that moves more bytes than this is held against the memory's bandwidth
@@ -224,7 +232,7 @@ def report(all_results: Sequence[Results]) -> str:
 
 def readme_section(all_results: Sequence[Results]) -> str:
     """A short table for the README: the cases most people ask for."""
-    labels = ["numpy", "torch", "torch:compile", "jax", "onnxruntime", "openvino"]
+    labels = ["numpy", "torch", "torch:compile", "jax", "onnxruntime", "openvino", "ncnn"]
     rows = []
     for results in all_results:
         for key in (k for k in IN_README if OURS in results.cases.get(k, {})):

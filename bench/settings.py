@@ -62,7 +62,7 @@ def why_missing(peer: str) -> str:
 
 
 def prepare(peer: str, threads: int, asynchronous: bool = False) -> None:
-    """Sets the number of threads through the peer's own interface; ONNX Runtime, OpenVINO and ncnn take it per model."""
+    """Sets the number of threads through the peer's own interface; ONNX Runtime, OpenVINO, ncnn take it per model."""
     if peer == "torch":
         import torch
 

@@ -363,7 +363,10 @@ def _block(channels: int, filters: int, norm: bool) -> tuple[Layer, ...]:
 
 POOL, FLAT, RELU = ("pool",), ("flatten",), ("relu",)
 SMALL = (*_block(1, 32, False), POOL, *_block(32, 64, False), POOL, FLAT, ("dense", 64 * 49, 128), RELU)
-NORMED = (*_block(3, 64, True), *_block(64, 64, True), POOL, *_block(64, 128, True), *_block(128, 128, True), POOL, FLAT)
+NORMED = (
+    *(*_block(3, 64, True), *_block(64, 64, True), POOL),
+    *(*_block(64, 128, True), *_block(128, 128, True), POOL, FLAT),
+)
 CASES = [
     train(ConvNet("CNN 28x28 batch 64", 1, 28, (*SMALL, ("dense", 128, 10)))),
     train(ConvNet("CNN BatchNorm 3x32x32 batch 64", 3, 32, (*NORMED, ("dense", 128 * 64, 10)))),

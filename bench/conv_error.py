@@ -1,0 +1,90 @@
+"""What Winograd's speed costs in accuracy: `python -m bench.conv_error`.
+
+The RMS error of a 3x3 convolution against float64, over the RMS of the answer, of y, dx and dw: fastnn as it is
+(Winograd where its cost model takes it), fastnn with precision="strict" (direct), and PyTorch where it is installed.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench import conv_reference as reference
+from bench import settings
+from bench.case import Answer, Inputs, rms_error
+
+SIZES = ((64, 56), (128, 28), (256, 14), (512, 14))  # channels (and filters), height and width
+BATCH = 2
+WHAT = ("y", "dx", "dw")
+
+
+def inputs(channels: int, size: int, relu: bool) -> Inputs:
+    """Normal x and dy; or as behind and before a ReLU: x not negative, half of dy zero."""
+    rng = np.random.default_rng(channels)
+    shape = (BATCH, channels, size, size)
+    x, dy = (rng.standard_normal(shape, np.float32) for _ in range(2))
+    w = rng.standard_normal((channels, channels, 3, 3), np.float32) * np.float32((2 / (9 * channels)) ** 0.5)
+    if relu:
+        x, dy = np.maximum(x, 0), dy * (rng.random(shape) < 0.5)
+    return {"x": x, "w": w, "dy": dy}
+
+
+def right(given: Inputs) -> Answer:
+    """y, dx, dw in float64."""
+    x, dy = (reference.channels_last(given[name]) for name in ("x", "dy"))
+    w = given["w"].astype(np.float64)
+    made = reference.forward(x, w, 1, 1), reference.input_gradient(dy, w, x.shape[1:3], 1, 1)
+    return [*map(reference.channels_first, made), reference.weight_gradient(dy, x, w.shape, 1, 1)]
+
+
+def by(library: str, **options: Any) -> Callable[[Inputs], Answer]:
+    """fastnn's or PyTorch's conv2d and its gradients."""
+
+    def run(given: Inputs) -> Answer:
+        lib = __import__(library)
+        x, w = (lib.tensor(given[name], requires_grad=True) for name in ("x", "w"))
+        y = lib.nn.functional.conv2d(x, w, padding=1, **options)
+        y.backward(lib.tensor(given["dy"]))
+        return [np.asarray(a.numpy()) for a in (y.detach(), x.grad, w.grad)]
+
+    return run
+
+
+PEERS: Mapping[str, Callable[[Inputs], Answer]] = {
+    "fastnn": by("fastnn"),
+    "strict": by("fastnn", precision="strict"),
+    "PyTorch": by("torch"),
+}
+MODULES = {"fastnn": "fastnn", "strict": "fastnn", "PyTorch": "torch"}
+
+
+def measure(sizes: Sequence[tuple[int, int]] = SIZES) -> list[dict[str, Any]]:
+    """One row per size, kind of data and result: the error of each peer."""
+    peers = {name: run for name, run in PEERS.items() if not settings.why_missing(MODULES[name])}
+    rows = []
+    for channels, size in sizes:
+        for relu in (False, True):
+            given = inputs(channels, size, relu)
+            want = right(given)
+            got = {name: run(given) for name, run in peers.items()}
+            for i, what in enumerate(WHAT):
+                errors = {name: rms_error(answer[i], want[i]) for name, answer in got.items()}
+                rows.append({"channels": channels, "size": size, "relu": relu, "what": what, "errors": errors})
+    return rows
+
+
+def main() -> None:
+    """Prints a table; the ratio is fastnn's error over its own strict one."""
+    rows = measure()
+    names = list(rows[0]["errors"])
+    print(f"{'3x3, RMS relative error':32}" + "".join(f"{name:>10}" for name in names) + "     ratio")
+    for row in rows:
+        errors = row["errors"]
+        title = f"C{row['channels']} H{row['size']} {'ReLU-like' if row['relu'] else 'normal'} {row['what']}"
+        ratio = f"{errors['fastnn'] / errors['strict']:10.2f}" if "strict" in errors else ""
+        print(f"{title:32}" + "".join(f"{errors[name]:10.2e}" for name in names) + ratio)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
