@@ -198,7 +198,8 @@ def _compiled(net: ConvNet, inputs: Inputs, last: bool, whole: bool) -> Run:
     """The loss compiled (its backward with it), Adam fused; or Adam compiled too."""
     import torch
 
-    torch._dynamo.reset()
+    if last and not whole:  # the first variant: another reset would throw its code away
+        torch._dynamo.reset()
     model = _model(torch, net, inputs).to(memory_format=torch.channels_last if last else torch.contiguous_format)
     data = cycle([(images(torch, x, last), torch.tensor(y)) for x, y in zip(inputs["x"], inputs["y"], strict=True)])
     opt = torch.optim.Adam(model.parameters(), lr=LR, **({"foreach": True} if whole else {"fused": True}))

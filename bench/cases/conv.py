@@ -224,14 +224,12 @@ def _torch_mkldnn(make: Callable[[Any, Inputs], Any], inputs: Inputs) -> Run:
 
 def _torch_compiled(make: Callable[[Any, Inputs], Any], inputs: Inputs, last: bool) -> Run:
     import torch
-    import torch._inductor.config as inductor
 
-    torch._dynamo.reset()
+    if last:  # the first variant: another reset would throw its code away
+        torch._dynamo.reset()
     module, x = make(torch, inputs).eval(), images(torch, inputs["x"], last)
     module.to(memory_format=torch.channels_last if last else torch.contiguous_format)
-    compiled = torch.compile(module, fullgraph=True, dynamic=False)
-    with inductor.patch(freezing=True), torch.no_grad():
-        compiled(x)
+    compiled = torch.compile(module, fullgraph=True, dynamic=False, options={"freezing": True})
     return Run(lambda: compiled(x), lambda: [compiled(x).numpy()], torch.no_grad)
 
 
