@@ -25,7 +25,7 @@ class WrongAnswer(AssertionError):
 class Run:
     """A peer ready to work: `call` is timed inside `context`, `answer` gives what is checked.
 
-    `inputs` keeps the arrays alive for peers that only hold their address.
+    `inputs` keeps the arrays alive for peers that only hold their address (by default the case's).
     """
 
     call: Callable[[], Any]
@@ -85,7 +85,8 @@ class Case:
         runs, reasons = [], []
         for variant, make in self.peers[label].items():
             try:
-                run = replace(make(inputs), variant=variant, inputs=inputs)
+                run = make(inputs)
+                run = replace(run, variant=variant, inputs=run.inputs or inputs)
                 with run.context():
                     got = run.answer()
             except Exception as error:  # a peer's own failure: any type

@@ -229,32 +229,22 @@ def onnxruntime_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
     return {"run": plain, "io binding": bound}
 
 
-def openvino_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
-    """OpenVINO with the latency hint in float32; tensors share the arrays' memory, the request is reused."""
+def openvino_op(nodes: Nodes, constants: Sequence[str] = (), images: bool = False) -> Variants:
+    """OpenVINO with the latency hint in float32; tensors share the arrays' memory, the request is reused.
 
-    def request(inputs: Inputs) -> Any:
-        import os
+    `images`: also with images as (N, H, W, C), which its kernels may prefer (or it copies them in every call).
+    """
 
-        import openvino as ov
+    def infer(inputs: Inputs, last: bool) -> Run:
+        made, arrays = _openvino_request(nodes, inputs, constants, last)
 
-        core = ov.Core()
-        config = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"]),
-            "INFERENCE_PRECISION_HINT": "f32",
-        }
-        model = core.read_model(onnx_model(nodes, inputs, constants))
-        made = core.compile_model(model, "CPU", config).create_infer_request()
-        for name in (k for k in inputs if k not in constants):
-            made.set_tensor(name, ov.Tensor(inputs[name], shared_memory=True))
-        return made
+        def call() -> Any:
+            return made.infer(share_outputs=True)
 
-    def infer(inputs: Inputs) -> Run:
-        made = request(inputs)
-        return Run(lambda: made.infer(share_outputs=True), lambda: [made.infer()[0]])
+        return Run(call, lambda: [_channels_first(made.infer()[0], last)], inputs=arrays)
 
-    def wait(inputs: Inputs) -> Run:
-        made = request(inputs)
+    def wait(inputs: Inputs, last: bool) -> Run:
+        made, arrays = _openvino_request(nodes, inputs, constants, last)
 
         def call() -> None:
             made.start_async(share_inputs=True)
@@ -262,11 +252,48 @@ def openvino_op(nodes: Nodes, constants: Sequence[str] = ()) -> Variants:
 
         def answer() -> list[np.ndarray]:
             call()
-            return [made.get_output_tensor(0).data.copy()]
+            return [_channels_first(made.get_output_tensor(0).data.copy(), last)]
 
-        return Run(call, answer)
+        return Run(call, answer, inputs=arrays)
 
-    return {"infer": infer, "start_async, wait": wait}
+    variants = {"infer": lambda i: infer(i, False), "start_async, wait": lambda i: wait(i, False)}
+    if images:
+        variants |= {"infer, NHWC": lambda i: infer(i, True), "start_async, wait, NHWC": lambda i: wait(i, True)}
+    return variants
+
+
+def _channels_first(y: np.ndarray, last: bool) -> np.ndarray:
+    return y.transpose(0, 3, 1, 2) if last and y.ndim == 4 else y
+
+
+def _openvino_request(nodes: Nodes, inputs: Inputs, constants: Sequence[str], last: bool) -> tuple[Any, Inputs]:
+    """The request, and the arrays it reads: it holds no more than their address."""
+    import os
+
+    import openvino as ov
+    from openvino.preprocess import PrePostProcessor
+
+    core = ov.Core()
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": int(os.environ["OMP_NUM_THREADS"]),
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    model = core.read_model(onnx_model(nodes, inputs, constants))
+    if last:
+        around = PrePostProcessor(model)
+        ends = [around.input()] + ([around.output()] if len(model.output().partial_shape) == 4 else [])
+        for end in ends:
+            end.tensor().set_layout(ov.Layout("NHWC"))
+            end.model().set_layout(ov.Layout("NCHW"))
+        model = around.build()
+    made = core.compile_model(model, "CPU", config).create_infer_request()
+    arrays = {k: v for k, v in inputs.items() if k not in constants}
+    if last:
+        arrays = {k: aligned(v.transpose(0, 2, 3, 1)) for k, v in arrays.items()}
+    for name, array in arrays.items():
+        made.set_tensor(name, ov.Tensor(array, shared_memory=True))
+    return made, arrays
 
 
 NCNN_OFF = (
@@ -351,6 +378,6 @@ def ncnn_text(layers: Layers) -> str:
     return "\n".join(["7767517", f"{len(lines)} {blobs}", *lines, ""])
 
 
-def graph_ops(nodes: Nodes, constants: Sequence[str] = ()) -> dict[str, Variants]:
+def graph_ops(nodes: Nodes, constants: Sequence[str] = (), images: bool = False) -> dict[str, Variants]:
     """The same ONNX model for ONNX Runtime and OpenVINO."""
-    return {"onnxruntime": onnxruntime_op(nodes, constants), "openvino": openvino_op(nodes, constants)}
+    return {"onnxruntime": onnxruntime_op(nodes, constants), "openvino": openvino_op(nodes, constants, images)}

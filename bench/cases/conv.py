@@ -334,7 +334,7 @@ def _forward_peers(task: Convolution) -> dict[str, Variants]:
             "NHWC, weights as arguments": _jax(task, "NHWC", constant=False),
             "NCHW": _jax(task, "NCHW", constant=True),
         },
-        **graph_ops(_graph(task), ("weight", "bias")),
+        **graph_ops(_graph(task), ("weight", "bias"), images=True),
         **({"ncnn": ncnn_op(_ncnn_layers(task))} if task.n == 1 and plain else {}),
     }
 

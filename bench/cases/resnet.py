@@ -162,7 +162,7 @@ def case(batch: int) -> Case:
         {
             "fastnn": {"frozen": _fastnn},
             **torch_inference(_module),
-            **graph_ops(onnx_nodes(), weights),
+            **graph_ops(onnx_nodes(), weights, images=True),
             **({"ncnn": ncnn_op(ncnn_layers())} if batch == 1 else {}),
         },
         lambda given, want: [EXTREME * allowed * np.sqrt(np.mean(want[0] ** 2))],
