@@ -21,6 +21,7 @@ CHECKED_STEPS = 3  # a float64 step of the larger network takes seconds
 EPS = 1e-5  # of BatchNorm
 # kind, and its channels in and out, or its channels, or nothing
 Layer = tuple[Any, ...]
+RELU = ("relu",)
 
 
 @dataclass(frozen=True)
@@ -158,13 +159,18 @@ def right(net: ConvNet) -> Answer:
 # ------------------------------------------------------------------------------- fastnn and PyTorch: the same program
 
 
-def _model(lib: Any, net: ConvNet, inputs: Inputs) -> Any:
+def _model(lib: Any, net: ConvNet, inputs: Inputs, fused: bool = False) -> Any:
+    """`fused`: ReLU as the activation of the layer before it, which fastnn's convolutions and dense layers take."""
     nn = lib.nn
+
+    def act(i: int) -> dict[str, str]:
+        return {"activation": "relu"} if fused and net.layers[i + 1 : i + 2] == (RELU,) else {}
+
     make = {
-        "conv": lambda i, c, f: nn.Conv2d(c, f, 3, padding=1, bias=net.has_bias(i)),
-        "dense": lambda i, c, f: nn.Linear(c, f),
+        "conv": lambda i, c, f: nn.Conv2d(c, f, 3, padding=1, bias=net.has_bias(i), **act(i)),
+        "dense": lambda i, c, f: nn.Linear(c, f, **act(i)),
         "norm": lambda i, c: nn.BatchNorm2d(c),
-        "relu": lambda i: nn.ReLU(),
+        "relu": lambda i: nn.Identity() if act(i - 1) and net.layers[i - 1][0] != "norm" else nn.ReLU(),
         "pool": lambda i: nn.MaxPool2d(2),
         "flatten": lambda i: nn.Flatten(),
     }
@@ -174,9 +180,11 @@ def _model(lib: Any, net: ConvNet, inputs: Inputs) -> Any:
     return model
 
 
-def _eager(library: str, net: ConvNet, inputs: Inputs, last: bool = True, **adam: Any) -> Run:
+def _eager(
+    library: str, net: ConvNet, inputs: Inputs, last: bool = True, activations: bool = False, **adam: Any
+) -> Run:
     lib = __import__(library)
-    model = _model(lib, net, inputs)
+    model = _model(lib, net, inputs, activations)
     if library == "torch":
         model = model.to(memory_format=lib.channels_last if last else lib.contiguous_format)
     data = cycle([(images(lib, x, last), lib.tensor(y)) for x, y in zip(inputs["x"], inputs["y"], strict=True)])
@@ -338,7 +346,10 @@ def train(net: ConvNet) -> Case:
         net.inputs,
         lambda inputs: right(net),
         {
-            "fastnn": {"as written": lambda i: _eager("fastnn", net, i)},
+            "fastnn": {
+                "ReLU layers": lambda i: _eager("fastnn", net, i),
+                "activation of a layer": lambda i: _eager("fastnn", net, i, activations=True),
+            },
             "torch": {
                 "channels_last, fused Adam": lambda i: _eager("torch", net, i, fused=True),
                 "channels_last, foreach Adam": lambda i: _eager("torch", net, i, foreach=True),
@@ -359,10 +370,10 @@ def train(net: ConvNet) -> Case:
 
 
 def _block(channels: int, filters: int, norm: bool) -> tuple[Layer, ...]:
-    return (("conv", channels, filters), *((("norm", filters),) if norm else ()), ("relu",))
+    return (("conv", channels, filters), *((("norm", filters),) if norm else ()), RELU)
 
 
-POOL, FLAT, RELU = ("pool",), ("flatten",), ("relu",)
+POOL, FLAT = ("pool",), ("flatten",)
 SMALL = (*_block(1, 32, False), POOL, *_block(32, 64, False), POOL, FLAT, ("dense", 64 * 49, 128), RELU)
 NORMED = (
     *(*_block(3, 64, True), *_block(64, 64, True), POOL),

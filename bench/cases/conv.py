@@ -132,15 +132,16 @@ def case(task: Convolution, backward: bool = False) -> Case:
     )
 
 
-# ------------------------------------------------------------------------------- fastnn and PyTorch: the same modules
+# ----------------------------------------------------------------------- fastnn and PyTorch: almost the same modules
 
 
 def _module(lib: Any, task: Convolution, inputs: Inputs, **options: Any) -> Any:
     kind = lib.nn.ConvTranspose2d if task.transposed else lib.nn.Conv2d
     how = {"stride": task.stride, "padding": task.padding, "groups": task.groups, **options}
-    layer = kind(task.c, task.k, task.size, **how)
+    fused = task.relu and lib.__name__ == "fastnn"  # PyTorch's layers have no activation
+    layer = kind(task.c, task.k, task.size, **how, **({"activation": "relu"} if fused else {}))
     layer.load_state_dict({name: lib.tensor(inputs[name]) for name in ("weight", "bias")})
-    return lib.nn.Sequential(layer, lib.nn.ReLU()) if task.relu else layer
+    return lib.nn.Sequential(layer, lib.nn.ReLU()) if task.relu and not fused else layer
 
 
 def images(lib: Any, x: np.ndarray, last: bool = True) -> Any:
