@@ -119,7 +119,7 @@ struct Matmul {
     i64 items, pack_items;
     i64 packed_size;       // elements of scratch for b of all `batch_packed` matrices; 0: b is read in place
     i64 batch_packed;      // 1 where one b serves all products
-    double item_flops;     // of an item, or what reading b costs if that is more
+    double item_flops;     // of an item at 150 a ns (narrow vectors: as many as take as long), or reading b if that takes longer
     void* packed;          // handed in by run_matmul
 };
 

@@ -80,8 +80,32 @@ INLINE __m256i first_lanes32(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi3
 INLINE __m256i first_lanes64(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
 template <> INLINE Vec<float> load_first(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes32(n)); }
 template <> INLINE Vec<double> load_first(const double* p, int n) { return _mm256_maskload_pd(p, first_lanes64(n)); }
-template <> INLINE void store_first(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first_lanes32(n), v); }
-template <> INLINE void store_first(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first_lanes64(n), v); }
+// Not vmaskmov, whose stores are 20-40 operations on AMD.
+template <> INLINE void store_first(float* p, Vec<float> v, int n) {
+    if (n == 8) return store(p, v);
+    __m128 left = _mm256_castps256_ps128(v);
+    if (n & 4) {
+        _mm_storeu_ps(p, left);
+        left = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi(reinterpret_cast<__m64*>(p), left);
+        left = _mm_movehl_ps(left, left);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, left);
+}
+template <> INLINE void store_first(double* p, Vec<double> v, int n) {
+    if (n == 4) return store(p, v);
+    __m128d left = _mm256_castpd256_pd128(v);
+    if (n & 2) {
+        _mm_storeu_pd(p, left);
+        left = _mm256_extractf128_pd(v, 1);
+        p += 2;
+    }
+    if (n & 1) _mm_store_sd(p, left);
+}
 template <> INLINE Vec<float> fma<float>(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a, b, c); }
 template <> INLINE Vec<double> fma<double>(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
 template <> INLINE Vec<float> max<float>(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }

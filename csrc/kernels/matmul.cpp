@@ -7,7 +7,7 @@
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
 //
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
-//   stream     one row times b: whole rows of b are read once, four at a time
+//   stream     one row times b, with narrow vectors up to 16: whole rows of b are read once, a few at a time
 //
 // An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
 // (96 KB) and a block of a (512 KB) stay in L2 while the tiles run down the rows. At 2048^3 blocks of 256 rows by 3 slivers
@@ -22,19 +22,20 @@ namespace FASTNN_ISA {
 constexpr i64 K_BLOCK = 512;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
 
-constexpr bool NARROW = BYTES < 64;  // a step of k reads less than whole cache lines of b
-
 enum Way { IN_PLACE, PACKED, DOT, STREAM };
-constexpr i64 DOT_ROWS = 8;
+constexpr i64 DOT_ROWS = 8, STREAM_MOST_ROWS = 16;
+constexpr i64 IN_PLACE_ROWS = NARROW ? 64 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
 
 template <class T> static Way choose_way(const Matmul& job) {
     if (job.b_row == 1 && job.b_col != 1 && job.m <= DOT_ROWS && job.a_col == 1) return DOT;
-    if (job.m == 1 && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
-    if (job.b_col == 1 || job.n == 1) {
-        // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
-        // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240.
-        if (job.m <= (NARROW ? 16 : 256) || job.k * job.n * i64(sizeof(T)) <= 3 << 19) return IN_PLACE;
-    }
+    const i64 b_bytes = job.k * job.n * i64(sizeof(T));
+    // Narrow vectors read b in place by half a cache line a row: from L3 at 23 GFLOP/s for 8 rows, streamed at 28.
+    const i64 stream_rows = NARROW && b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
+    if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
+    // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
+    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: at 512^3 38 against 34, at 96 x 1024 x 1024
+    // 33 against 30, at 64 x 1024 x 1024 31 against 34, at 256^3 level.
+    if ((job.b_col == 1 || job.n == 1) && (job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES)) return IN_PLACE;
     return PACKED;
 }
 
@@ -68,7 +69,8 @@ template <class T> void matmul_plan(Matmul& job) {
     const Grid grid = grid_of<T>(job, way);
     job.packed_size = job.pack_items = 0;
     job.batch_packed = shared_b ? 1 : job.batch;
-    const bool large = way == PACKED && 2.0 * double(job.m) * double(job.n) * double(job.k) > 2e8;  // else: items for every thread
+    const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
+    const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
     const i64 block_tiles = (large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
     job.m_block = grid.tiles < block_tiles ? grid.tiles + (grid.tiles == 0) : block_tiles;
     job.n_block = 1;
@@ -89,6 +91,7 @@ template <class T> void matmul_plan(Matmul& job) {
     const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
     job.items = job.batch * m_blocks * n_blocks;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
+    if (NARROW) job.item_flops *= 3;  // in flops of 512-bit vectors, of which parallel.h's thresholds think
     // One row takes as long as reading b does: at ~100 bytes a ns as long as 1.5 flops a byte would.
     if (way == DOT || way == STREAM) {
         const double reading = 1.5 * sizeof(T) * double(job.k) * double(job.n < FEW_COLUMNS ? job.n : FEW_COLUMNS);
@@ -113,7 +116,8 @@ static Offsets batch_offsets(const Matmul& job, i64 index) {
 
 // ---- packing ----------------------------------------------------------------------------------------------------
 
-// out (k, rows) = in^T where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond `rows` are 0.
+// out (k, rows) = in^T where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond `rows`
+// are 0.
 template <class T> static void pack_transposed(T* out, i64 width, const T* in, i64 stride, int rows, i64 k) {
     constexpr int L = LANES<T>;
     i64 p = 0;
@@ -146,6 +150,20 @@ template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_
     }
 }
 
+// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed side by side: a page
+// of b is touched once for all of them (1024^3 with 4-KiB pages: 0.75 ms, sliver by sliver 1.0). Returns how many.
+template <class T>
+static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split& slivers, i64 s, i64 most, i64 columns) {
+    constexpr int L = LANES<T>;
+    const i64 width = slivers.width(s) * i64(L), stop = s < slivers.larger ? slivers.larger : slivers.parts;
+    i64 count = most < stop - s ? most : stop - s;
+    if (count > columns / width) count = columns / width;
+    for (i64 p = 0; p < k; p++)
+        for (i64 i = 0; i < count; i++)
+            for (i64 j = 0; j < width; j += L) store(out + (i * k + p) * width + j, load(b + p * b_row + i * width + j));
+    return count;
+}
+
 template <class T> static T* packed_a(const Matmul& job) {
     return static_cast<T*>(job.packed) + job.batch_packed * job.k * padded<T>(job.n);
 }
@@ -158,7 +176,11 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
             const i64 product = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L;
             T* out = static_cast<T*>(job.packed) + (product * padded<T>(job.n) + column) * job.k;
             const T* b = static_cast<const T*>(job.b) + batch_offsets(job, product).b + column * job.b_col;
-            pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
+            const i64 most = end - item < 4 ? end - item : 4;
+            const i64 whole = NARROW && job.b_col == 1
+                                  ? pack_whole_slivers(out, b, job.b_row, job.k, slivers, s, most, job.n - column) : 0;
+            if (whole) item += whole - 1;
+            else pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
         } else {
             const i64 rest = item - job.batch_packed * slivers.parts, product = rest / tiles.parts, t = rest % tiles.parts;
             const i64 row = tiles.begin(t), rows = tiles.width(t);
@@ -183,37 +205,57 @@ template <class T> struct Finish {
     }
 };
 
-template <class T, int MR, int NV, bool MASKED>
-static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail, const Finish<T>& finish) {
+// The last vector of a sliver: whole; short in c and b; short in c, with b padded to whole vectors.
+enum Edge { WHOLE, SHORT, PADDED };
+
+template <class T, int MR, int NV, Edge EDGE>
+static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail,
+                 const Finish<T>& wanted) {
     constexpr int L = LANES<T>;
+    const Finish<T> finish = wanted;  // a copy: stores to c might change the other one
+    if (NARROW)  // hidden by the loop; without it 512^3 at 36.9 GFLOP/s, with it 37.6
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) __builtin_prefetch(c + i * c_row, 1);
     Vec<T> acc[MR][NV] = {};
-    rows_times_columns<T, MR, NV, MASKED>(acc, a, a_row, a_col, b, b_row, kc, tail);
+    rows_times_columns<T, MR, NV, EDGE == SHORT>(acc, a, a_row, a_col, b, b_row, kc, tail);
+    const auto store_all = [&](auto finished) {
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
+        for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) {
-            T* out = c + i * c_row + j * L;
-            const int n = MASKED && j == NV - 1 ? tail : L;
-            store_n(out, finish(acc[i][j], out, j * L, n), n);
-        }
+            for (int j = 0; j < NV; j++) {
+                T* out = c + i * c_row + j * L;
+                const int n = EDGE != WHOLE && j == NV - 1 ? tail : L;
+                store_n(out, finished(acc[i][j], out, j * L, n), n);
+            }
+    };
+    // The two frequent endings without a question per vector: at 48 x 16 x 256 39.4 GFLOP/s, not 38.7.
+    if (finish.bias || finish.relu) store_all(finish);
+    else if (finish.add) store_all([](Vec<T> v, const T* out, i64, int n) { return v + load_n(out, n); });
+    else store_all([](Vec<T> v, const T*, i64, int) { return v; });
 }
 
-template <class T> using Tile = decltype(&tile<T, 1, 1, false>);
+template <class T> using Tile = decltype(&tile<T, 1, 1, WHOLE>);
 template <class T, int MR> struct TilesOf {
-    static constexpr Tile<T> by_width[3][2] = {{tile<T, MR, 1, false>, tile<T, MR, 1, true>},
-                                               {tile<T, MR, 2, false>, tile<T, MR, 2, true>},
-                                               {tile<T, MR, TILE_VECS, false>, tile<T, MR, TILE_VECS, true>}};
+    template <int NV> struct Wide {
+        static constexpr Edge MARGIN = NARROW ? PADDED : SHORT;  // masked loads are free with AVX-512: no third kernel
+        static constexpr Tile<T> by_edge[3] = {tile<T, MR, NV, WHOLE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, MARGIN>};
+    };
+    static Tile<T> pick(int vecs, Edge edge) {
+        if (vecs == 1) return Wide<1>::by_edge[edge];
+        if (vecs == 2) return Wide<2>::by_edge[edge];
+        return Wide<TILE_VECS>::by_edge[edge];
+    }
 };
-template <class T> static Tile<T> pick_tile(int rows, int vecs, bool masked) {
+template <class T> static Tile<T> pick_tile(int rows, int vecs, Edge edge) {
     switch (rows) {
-        case 1: return TilesOf<T, 1>::by_width[vecs - 1][masked];
-        case 2: return TilesOf<T, 2>::by_width[vecs - 1][masked];
-        case 3: return TilesOf<T, 3>::by_width[vecs - 1][masked];
-        case 4: return TilesOf<T, 4>::by_width[vecs - 1][masked];
-        case 5: return TilesOf<T, 5>::by_width[vecs - 1][masked];
-        case 6: return TilesOf<T, 6>::by_width[vecs - 1][masked];
-        case 7: return TilesOf<T, TILE_ROWS < 7 ? TILE_ROWS : 7>::by_width[vecs - 1][masked];
-        default: return TilesOf<T, TILE_ROWS>::by_width[vecs - 1][masked];
+        case 1: return TilesOf<T, 1>::pick(vecs, edge);
+        case 2: return TilesOf<T, 2>::pick(vecs, edge);
+        case 3: return TilesOf<T, 3>::pick(vecs, edge);
+        case 4: return TilesOf<T, 4>::pick(vecs, edge);
+        case 5: return TilesOf<T, 5>::pick(vecs, edge);
+        case 6: return TilesOf<T, 6>::pick(vecs, edge);
+        case 7: return TilesOf<T, TILE_ROWS < 7 ? TILE_ROWS : 7>::pick(vecs, edge);
+        default: return TilesOf<T, TILE_ROWS>::pick(vecs, edge);
     }
 }
 
@@ -239,6 +281,7 @@ template <class T> struct Strip {
     const T* b;
     i64 b_row, kc;
     int vecs, tail;
+    Edge edge;
     Finish<T> finish;
 
     // Two heights of tile at the most, the higher ones first: one choice of kernel for each.
@@ -246,7 +289,7 @@ template <class T> struct Strip {
         for (i64 t = t0; t < t1;) {
             const int rows = tiles.width(t);
             const i64 stop = t < tiles.larger && tiles.larger < t1 ? tiles.larger : t1;
-            const Tile<T> kernel = pick_tile<T>(rows, vecs, tail != LANES<T>);
+            const Tile<T> kernel = pick_tile<T>(rows, vecs, edge);
             for (; t < stop; t++) {
                 const i64 row = tiles.begin(t);
                 if (a_tile_k)  // panels [tile][k][rows]
@@ -267,6 +310,7 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
     const T* bias = static_cast<const T*>(job.bias);
     const bool own_a = packs_a<T>(job, job.packed ? PACKED : IN_PLACE);
     if (own_a) a = packed_a<T>(job) + product * job.m * job.k;
+    T last_sliver[NARROW ? K_BLOCK * TILE_VECS * L : 1];
     const i64 last = parts.parts ? parts.parts - 1 : 0;  // k = 0: one empty part writes the bias
     for (i64 q = 0; q <= last; q++) {
         const i64 p = parts.begin(q), kc = parts.parts ? parts.width(q) : 0;
@@ -274,13 +318,19 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const i64 columns = job.n - column < width ? job.n - column : width;
             const i64 b_product = job.batch_packed == 1 ? 0 : product;
-            const T* b = job.packed ? static_cast<const T*>(job.packed) + (b_product * padded<T>(job.n) + column) * job.k + p * width
-                                    : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
+            const T* packed = static_cast<const T*>(job.packed) + (b_product * padded<T>(job.n) + column) * job.k + p * width;
+            const T* b = job.packed ? packed : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
+            i64 b_row = job.packed ? width : job.b_row;
+            Edge edge = columns == width ? WHOLE : job.packed ? PADDED : SHORT;
+            if (NARROW && edge == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13 GFLOP/s, so 24
+                pack_sliver(last_sliver, b, b_row, 1, kc, columns, width);
+                b = last_sliver, b_row = width, edge = PADDED;
+            }
             const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
                                       q == last && bias && !job.accumulate ? bias + column : nullptr};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
-                                    b, job.packed ? width : job.b_row, kc, slivers.width(s), int(columns - (width - L)), finish};
+                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), edge, finish};
             strip.run(own_a ? job.k : 0);
         }
     }
@@ -289,13 +339,14 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
     activate(job, c + row * job.c_row + column, tiles.begin(t1) - row, stop - column);
 }
 
-template <class T> static void few_rows_block(const Matmul& job, Way way, i64 product, i64 part) {
+// `parts` stretches of columns from the one at `part` on, in one go.
+template <class T> static void few_rows_block(const Matmul& job, Way way, i64 product, i64 part, i64 parts) {
     const Offsets at = batch_offsets(job, product);
-    const i64 j0 = part * FEW_COLUMNS, j1 = j0 + FEW_COLUMNS < job.n ? j0 + FEW_COLUMNS : job.n;
+    const i64 j0 = part * FEW_COLUMNS, j1 = (part + parts) * FEW_COLUMNS < job.n ? (part + parts) * FEW_COLUMNS : job.n;
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* b = static_cast<const T*>(job.b) + at.b;
-    way == DOT ? dot_rows<T, DOT_ROWS>(job, 0, c, a, b, j0, j1) : stream_row(job, c, a, b, j0, j1);
+    way == DOT ? dot_rows<T, DOT_ROWS>(job, 0, c, a, b, j0, j1) : stream_rows(job, c, a, b, j0, j1);
     activate(job, c + j0, job.m, j1 - j0);
 }
 
@@ -308,7 +359,10 @@ template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
         const i64 product = item / (m_blocks * n_blocks), rest = item % (m_blocks * n_blocks);
         const i64 t0 = rest / n_blocks * job.m_block, s0 = rest % n_blocks * job.n_block;
         if (way == DOT || way == STREAM) {
-            few_rows_block<T>(job, way, product, s0);
+            // Longer stretches of b's rows where a thread has two items: 1 x 1024 x 1024 at 23 GFLOP/s, not 18 (AVX2).
+            const i64 parts = NARROW && way == STREAM && item + 1 < end && s0 + 1 < n_blocks ? 2 : 1;
+            few_rows_block<T>(job, way, product, s0, parts);
+            item += parts - 1;
         } else {
             const i64 t1 = t0 + job.m_block < grid.tiles ? t0 + job.m_block : grid.tiles;
             const i64 s1 = s0 + job.n_block < grid.slivers ? s0 + job.n_block : grid.slivers;

@@ -16,6 +16,7 @@ namespace FASTNN_ISA {
 
 constexpr int TILE_ROWS = REGISTERS == 16 ? 6 : 8;
 constexpr int TILE_VECS = REGISTERS == 16 ? 2 : 3;
+constexpr bool NARROW = BYTES < 64;  // a vector is less than a cache line: AVX2, NEON
 
 // n things in parts of at most `most`, as equal as can be: 10 rows are 5 + 5, not 8 + 2.
 struct Split {
