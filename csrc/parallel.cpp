@@ -23,6 +23,9 @@ constexpr double AWAKE_NS = 8e3;    // unless the workers still spin after the l
 constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
 constexpr auto SPIN = std::chrono::microseconds(30);
+constexpr double SLICE_NS = 4e6;    // for so long a worker that loses its core to another process can be away
+constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer has lost its core:
+constexpr i64 ALONE = 16;           // shorter work than a slice then stays in the caller for 16 times as long as we waited
 constexpr int MOST_THREADS = 256;
 
 static inline void pause() {
@@ -31,6 +34,11 @@ static inline void pause() {
 #elif defined(__aarch64__)
     asm volatile("yield");
 #endif
+}
+
+static i64 now_ns() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
 // Polls for SPIN, then gives up: true when the condition came true. The clock is read every 64 polls.
@@ -70,6 +78,7 @@ struct Pool {
 static std::atomic<Pool*> pool{nullptr};
 static std::atomic<int> threads_wanted{0};  // 0: not asked yet
 static thread_local bool inside = false;    // a chunk of this thread's is running
+static std::atomic<i64> alone_until{0};     // when threads are worth trying again after one was late; 0: now
 static thread_local int index_of_thread = 0;
 
 int thread_index() { return index_of_thread; }
@@ -144,7 +153,11 @@ void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threa
     inside = false;
     // A worker may still be in its last chunk; if it lost its core, ours is better given to it than spun on.
     const auto done = [&] { return finished.load(std::memory_order_acquire) == count; };
+    if (spin_until(done)) return;
+    const i64 start = now_ns();
     while (!spin_until(done)) sched_yield();
+    const i64 end = now_ns();
+    if (end - start > LATE_NS) alone_until.store(end + ALONE * (end - start), std::memory_order_relaxed);
 }
 
 // A child of fork has no workers: it gets a fresh pool when it needs one. The old one is left alone: its mutex may be held.
@@ -169,12 +182,22 @@ static bool awake() {
     return p && p->workers > 0 && p->parked.load(std::memory_order_relaxed) == 0;
 }
 
+// Beside a busy process our threads are put off their cores, and every small work would wait for a slice of the scheduler's:
+// after such a wait the caller works alone for a while, so that two threads are at most 1/16 slower than one.
+static bool alone() {
+    const i64 until = alone_until.load(std::memory_order_relaxed);
+    if (until == 0) return false;
+    if (now_ns() < until) return true;
+    alone_until.store(0, std::memory_order_relaxed);
+    return false;
+}
+
 void launch(RangeFunction f, const void* job, i64 items, double cost) {
     if (items <= 0) return;
     const double total = double(items) * cost;
     if (total < AWAKE_NS || items < 2 || inside) return f(job, 0, items);
     const int threads = num_threads();
-    if (threads == 1 || (total < SERIAL_NS && !awake())) return f(job, 0, items);
+    if (threads == 1 || (total < SERIAL_NS && !awake()) || (total < SLICE_NS && alone())) return f(job, 0, items);
 
     const double chunk_ns = std::min(CHUNK_NS, total / 4);
     i64 chunk = std::max(i64(chunk_ns / cost), (items + MOST_CHUNKS - 1) / MOST_CHUNKS);

@@ -12,12 +12,15 @@ try:
     from . import _kernels as _kernels
     from ._ops import Tensor as Tensor
 except ImportError as error:
-    if "FASTNN_" not in str(error):  # a wrong setting speaks for itself
-        error.add_note(
-            "fastnn's compiled modules are missing or do not load. Did you build it? In a checkout run `pip install .` "
-            "and start Python from another folder: there `import fastnn` finds the sources."
-        )
-    raise
+    if "FASTNN_" in str(error):  # a wrong setting speaks for itself
+        raise
+    # In the text, not in a note: `python -m fastnn` shows no notes.
+    raise ImportError(
+        "fastnn's compiled modules are missing or do not load. Did you build it? In a checkout run `pip install .` and "
+        f"start Python from another folder, or with -P: there `import fastnn` finds the sources. ({error})",
+        name=error.name,
+        path=error.path,
+    ) from error
 
 from ._errors import FormatError as FormatError
 from ._kernels import available_cpus as available_cpus

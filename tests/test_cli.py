@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,15 @@ def test_alone_it_lists_what_there_is(capsys):
     assert fnn.__version__ in text
     for word in ("info", *DEMOS):
         assert word in text
+
+
+def test_sources_that_were_not_built_say_so(tmp_path):
+    (tmp_path / "fastnn").symlink_to(Path(__file__).parents[1] / "fastnn")
+    settings = {**os.environ, "PYTHONSAFEPATH": ""}
+    done = run(cwd=tmp_path, env=settings)
+    assert done.returncode == 1
+    assert "Did you build it?" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["demo"], ["demo", "--help"], ["--help"], ["-h"]])
