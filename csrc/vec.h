@@ -149,6 +149,19 @@ INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) {  // in two
 }
 #endif
 
+// Whether a comparison holds in every lane; asked only where the answer saves more than it costs.
+INLINE bool all_lanes(IVec<float> mask) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)mask) == 0xffff;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) == 0xff;
+#else
+    for (int i = 0; i < LANES<float>; i++)
+        if (!mask[i]) return false;
+    return true;
+#endif
+}
+
 template <class T> INLINE Vec<T> abs(Vec<T> v) { return from_bits<T>(bits<T>(v) & ~bits<T>(splat<T>(T(-0.0)))); }
 template <class T> INLINE Vec<T> copysign(Vec<T> size, Vec<T> sign) {
     const IVec<T> top = bits<T>(splat<T>(T(-0.0)));

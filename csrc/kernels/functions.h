@@ -40,20 +40,26 @@ INLINE F power_of_two(F n) {
 
 // For x in [-87, 88], where neither overflow nor denormals can come: half the work of exp.
 INLINE F exp_moderate(F x) {
-    const Reduced e = reduce_exp(x);
-    return exp_reduced(e.r) * power_of_two(e.n);
+    const F whole = fma<float>(x, splat(1.44269504f), splat(12582912.0f));  // n in its low bits
+    const F n = whole - splat(12582912.0f);
+    const F r = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), x));
+    return exp_reduced(r) * from_bits<float>((bits<float>(whole) + (127 - 0x4b400000)) << 23);
 }
 INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
 // For x <= 0 (and NaN): what softmax and sigmoid need. Below -104 e^x is 0 in float. The limit stands first in max: it gives the
 // second where that is NaN.
 INLINE F exp_negative(F x) {
+    if (BYTES == 32 && all_lanes(x >= splat(-87.0f))) return exp_moderate(x);  // the same bits for two thirds of the work
     const Reduced e = reduce_exp(max<float>(splat(-104.0f), x));
     return scale_by_power_of_two(exp_reduced(e.r), e.n);
 }
 INLINE Vec<double> exp_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
-INLINE F exp(F x) { return exp_negative(min<float>(splat(89.0f), x)); }
+INLINE F exp(F x) {
+    if (BYTES == 32 && all_lanes(abs<float>(x) <= splat(87.0f))) return exp_moderate(x);
+    return exp_negative(min<float>(splat(89.0f), x));
+}
 INLINE Vec<double> exp(Vec<double> x) { return exp_negative(x); }
 
 INLINE F log(F x) {
@@ -84,21 +90,31 @@ INLINE F log(F x) {
 }
 INLINE Vec<double> log(Vec<double> x) { return lanewise(x, [](double v) { return ::log(v); }); }
 
-// tanh |x| = t / (t + 2), t = e^2|x| - 1: no cancellation near 0. From 9.02 on tanh is 1 in float.
+// tanh |x| = t / (t + 2), t = e^2|x| - 1: no cancellation near 0. From 9.02 on tanh is 1 in float. A rational function with one
+// division is a third faster (ONNX Runtime's), but 5 units off near 8.
 INLINE F tanh(F x) {
-    const F twice = abs<float>(x) + abs<float>(x);
-    const Reduced e = reduce_exp(min<float>(splat(20.0f), twice));
-    const F scale = power_of_two(e.n);
-    const F t = fma<float>(expm1_reduced(e.r), scale, scale - splat(1.0f));
+    const F size = min<float>(splat(10.0f), abs<float>(x));
+    const F whole = fma<float>(size, splat(2.88539008f), splat(12582912.0f));
+    const F n = whole - splat(12582912.0f);
+    const F r = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), size + size));
+    const F scale = from_bits<float>((bits<float>(whole) + (127 - 0x4b400000)) << 23);
+    const F t = fma<float>(expm1_reduced(r), scale, scale - splat(1.0f));
     return copysign<float>(t / (t + splat(2.0f)), x);
 }
 INLINE Vec<double> tanh(Vec<double> x) { return lanewise(x, [](double v) { return ::tanh(v); }); }
 
 // Divisions are divisions: a 14-bit reciprocal with Newton steps costs sigmoid half as much again (7.0 us against 4.7).
 // 1 / (1 + e^-x), from e^-|x| so that nothing overflows and small results keep their digits.
-template <class T> INLINE Vec<T> sigmoid(Vec<T> x) {
+template <class T> INLINE Vec<T> sigmoid_anywhere(Vec<T> x) {
     const Vec<T> e = exp_negative(-abs<T>(x));
     return select<T>(x < Vec<T>{}, e, splat<T>(1)) / (splat<T>(1) + e);
+}
+template <class T> INLINE Vec<T> sigmoid(Vec<T> x) { return sigmoid_anywhere<T>(x); }
+template <> INLINE F sigmoid<float>(F x) {
+    if (BYTES != 32) return sigmoid_anywhere<float>(x);
+    const IVec<float> moderate = abs<float>(x) <= splat(87.0f);  // where e^-x is neither inf nor denormal
+    const F y = splat(1.0f) / (splat(1.0f) + exp_moderate(-x));
+    return all_lanes(moderate) ? y : select<float>(moderate, y, sigmoid_anywhere<float>(x));
 }
 
 INLINE F erf(F x) {

@@ -1,7 +1,7 @@
 // c = act(a b + bias). Four ways, by shape:
 //
 //   in place   small m or small b: the tile reads b's rows where they are
-//   packed     b is copied once into slivers, each TILE_VECS vectors wide and contiguous along k, so that the tile streams it:
+//   packed     b is copied once into slivers, TILE_VECS vectors wide and contiguous along k, so that the tile streams it:
 //
 //                  b (k, n)          packed: [sliver][k][width]
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
@@ -10,8 +10,9 @@
 //   stream     one row times b, with narrow vectors up to 16: whole rows of b are read once, a few at a time
 //
 // An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
-// (96 KB) and a block of a (512 KB) stay in L2 while the tiles run down the rows. At 2048^3 blocks of 256 rows by 3 slivers
-// give 241 GFLOP/s, of 128 rows by 1 sliver 227.
+// (96 KB, AVX2: 32) and a block of a (512 KB) stay in L2 while the tiles run down the rows. At 2048^3 blocks of 256 rows
+// by 3 slivers give 241 GFLOP/s, of 128 rows by 1 sliver 227. AVX2 on Zen 1 gains nothing by parts of 256 or 384
+// (1024^3: 35-36 GFLOP/s, 512: 37), a packed a, blocks of 192 rows by 16 slivers, or prefetching b (8 rows: 30, so 17).
 #include "few_rows.h"
 #include "kernels.h"
 #include "tile.h"
@@ -33,14 +34,14 @@ template <class T> static Way choose_way(const Matmul& job) {
     const i64 stream_rows = NARROW && b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
-    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: at 512^3 38 against 34, at 96 x 1024 x 1024
-    // 33 against 30, at 64 x 1024 x 1024 31 against 34, at 256^3 level.
+    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: at 512^3 38 against 34, at
+    // 96 x 1024 x 1024 33 against 30, but at 64 x 1024 x 1024 31 against 34; at 256^3 level.
     if ((job.b_col == 1 || job.n == 1) && (job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES)) return IN_PLACE;
     return PACKED;
 }
 
-// An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even where its
-// rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219); with narrow vectors they pay (AVX2: 70, 110).
+// An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even where
+// its rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219); narrow vectors need them (AVX2: 70, so 110).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
     return way == PACKED && job.a_col != 1 && (job.a_row != 1 || (NARROW && job.a_col * sizeof(T) % 1024 == 0));
 }
@@ -116,8 +117,8 @@ static Offsets batch_offsets(const Matmul& job, i64 index) {
 
 // ---- packing ----------------------------------------------------------------------------------------------------
 
-// out (k, rows) = in^T where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond `rows`
-// are 0.
+// out (k, rows) = in^T where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond
+// `rows` are 0.
 template <class T> static void pack_transposed(T* out, i64 width, const T* in, i64 stride, int rows, i64 k) {
     constexpr int L = LANES<T>;
     i64 p = 0;
@@ -139,7 +140,8 @@ template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_
         for (i64 p = 0; p < k; p++)
             for (i64 j = 0; j < width; j += L) {
                 const i64 left = columns - j;
-                store(out + p * width + j, left >= L ? load(b + p * b_row + j) : load_first(b + p * b_row + j, int(left)));
+                const T* in = b + p * b_row + j;
+                store(out + p * width + j, left >= L ? load(in) : load_first(in, int(left)));
             }
     } else if (b_row == 1) {
         for (i64 j = 0; j < width; j += L)
@@ -150,17 +152,18 @@ template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_
     }
 }
 
-// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed side by side: a page
-// of b is touched once for all of them (1024^3 with 4-KiB pages: 0.75 ms, sliver by sliver 1.0). Returns how many.
+// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed side by side:
+// a page of b is touched once for all of them (1024^3, 4-KiB pages: 0.75 ms, sliver by sliver 1.0). Returns how many.
 template <class T>
-static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split& slivers, i64 s, i64 most, i64 columns) {
+static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split& slivers, i64 s, i64 most,
+                              i64 columns) {
     constexpr int L = LANES<T>;
     const i64 width = slivers.width(s) * i64(L), stop = s < slivers.larger ? slivers.larger : slivers.parts;
     i64 count = most < stop - s ? most : stop - s;
     if (count > columns / width) count = columns / width;
-    for (i64 p = 0; p < k; p++)
+    for (i64 p = 0; p < k; p++, b += b_row)
         for (i64 i = 0; i < count; i++)
-            for (i64 j = 0; j < width; j += L) store(out + (i * k + p) * width + j, load(b + p * b_row + i * width + j));
+            for (i64 j = 0; j < width; j += L) store(out + (i * k + p) * width + j, load(b + i * width + j));
     return count;
 }
 
@@ -182,11 +185,16 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
             if (whole) item += whole - 1;
             else pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
         } else {
-            const i64 rest = item - job.batch_packed * slivers.parts, product = rest / tiles.parts, t = rest % tiles.parts;
+            const i64 rest = item - job.batch_packed * slivers.parts;
+            const i64 product = rest / tiles.parts, t = rest % tiles.parts;
             const i64 row = tiles.begin(t), rows = tiles.width(t);
             T* out = packed_a<T>(job) + (product * job.m + row) * job.k;
             const T* a = static_cast<const T*>(job.a) + batch_offsets(job, product).a + row * job.a_row;
-            for (i64 p = 0; p < job.k; p++)
+            i64 p = 0;
+            if (job.a_row == 1 && rows < L)  // whole vectors: the next row overwrites what is too much of them
+                for (; p * rows + L <= job.k * rows; p++)
+                    store(out + p * rows, load_first(a + p * job.a_col, int(rows)));
+            for (; p < job.k; p++)
                 for (i64 i = 0; i < rows; i++) out[p * rows + i] = a[i * job.a_row + p * job.a_col];
         }
     }
@@ -292,10 +300,11 @@ template <class T> struct Strip {
             const Tile<T> kernel = pick_tile<T>(rows, vecs, edge);
             for (; t < stop; t++) {
                 const i64 row = tiles.begin(t);
+                T* out = c + row * c_row;
                 if (a_tile_k)  // panels [tile][k][rows]
-                    kernel(c + row * c_row, c_row, a + row * a_tile_k + (a_col - 1) * rows, 1, rows, b, b_row, kc, tail, finish);
+                    kernel(out, c_row, a + row * a_tile_k + (a_col - 1) * rows, 1, rows, b, b_row, kc, tail, finish);
                 else
-                    kernel(c + row * c_row, c_row, a + row * a_row, a_row, a_col, b, b_row, kc, tail, finish);
+                    kernel(out, c_row, a + row * a_row, a_row, a_col, b, b_row, kc, tail, finish);
             }
         }
     }
@@ -318,11 +327,12 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const i64 columns = job.n - column < width ? job.n - column : width;
             const i64 b_product = job.batch_packed == 1 ? 0 : product;
-            const T* packed = static_cast<const T*>(job.packed) + (b_product * padded<T>(job.n) + column) * job.k + p * width;
-            const T* b = job.packed ? packed : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
+            const i64 in_packed = (b_product * padded<T>(job.n) + column) * job.k + p * width;
+            const T* b = job.packed ? static_cast<const T*>(job.packed) + in_packed
+                                    : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
             i64 b_row = job.packed ? width : job.b_row;
             Edge edge = columns == width ? WHOLE : job.packed ? PADDED : SHORT;
-            if (NARROW && edge == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13 GFLOP/s, so 24
+            if (NARROW && edge == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13, so 21
                 pack_sliver(last_sliver, b, b_row, 1, kc, columns, width);
                 b = last_sliver, b_row = width, edge = PADDED;
             }
