@@ -217,4 +217,5 @@ PYBIND11_MODULE(_kernels, m) {
     bind_rows(m);
     bind_matmul(m);
     bind_optimizers(m);
+    bind_pool(m);
 }

@@ -99,6 +99,7 @@ void bind_elementwise(py::module_& m);
 void bind_rows(py::module_& m);  // reductions, softmax, cross-entropy, dropout
 void bind_matmul(py::module_& m);
 void bind_optimizers(py::module_& m);
+void bind_pool(py::module_& m);  // pooling and resampling of images
 
 }  // namespace bind
 }  // namespace fastnn

@@ -193,6 +193,46 @@ struct Dropout {
 
 // The number of the calling thread of the pool: 0 for one that called, below num_threads(). For scratch of its own.
 int thread_index();
+// Pooling of images, channels-last: x and dx are (N, H, W, C), y, dy and tap (N, OH, OW, C). Along an axis window q holds the
+// pixels q * stride - padding + t * dilation for t in [0, kernel), as far as they lie in the image; `adaptive`: those from
+// floor(q size / out) up to ceil((q + 1) size / out), and kernel is above the most of them. No window is empty (plan_pool,
+// windows.h). Tap (i, j) of a window has the number i * cols.kernel + j.
+//   max_pool:          y = the greatest of the window, NaN if one is; tap = its number: the first greatest's, the last NaN's
+//   max_pool_pick:     y = x at tap
+//   max_pool_backward: dx = the sum of dy over the windows whose tap lies there
+//   avg_pool:          y = sum / divisor
+//   avg_pool_backward: dx = the sum of dy / divisor over the windows that hold it
+// Items: rows of y (N * OH); in a backward rows of dx (N * H).
+struct PoolAxis {
+    i64 size, out, kernel, stride, padding, dilation;
+};
+struct Pooling {
+    void* out;       // y, or dx in a backward
+    const void* in;  // x, or dy in a backward
+    void* tap;       // uint8_t where rows.kernel * cols.kernel <= 256, else int32_t; null: max_pool keeps none
+    i64 images, channels;
+    PoolAxis rows, cols;
+    bool adaptive;
+    bool count_include_pad;  // the divisor counts the padding
+    i64 divisor;             // 0: the number of pixels of the window
+};
+
+// Resampling of images, channels-last: x and dx are (N, H, W, C), y and dy (N, OH, OW, C). Along an axis output q is
+// (1 - weight[q]) x[index[q]] + weight[q] x[min(index[q] + 1, size - 1)], or x[index[q]] where weight is null. index never
+// falls; first[i] is the first q with index[q] >= i, for i in [0, size]. plan_resize (windows.h) makes the tables.
+// Items: rows of y (N * OH); in resize_backward, the adjoint, rows of dx (N * H).
+struct ResizeAxis {
+    i64 size, out;
+    const i64* index;      // (out)
+    const i64* first;      // (size + 1)
+    const double* weight;  // (out) or null
+};
+struct Resize {
+    void* out;       // y, or dx in the backward
+    const void* in;  // x, or dy in the backward
+    i64 images, channels;
+    ResizeAxis rows, cols;
+};
 
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
 
@@ -209,6 +249,8 @@ struct Kernels {
     KernelOf<Conv> conv;
     KernelOf<Optimize> sgd, adam, rmsprop;
     KernelOf<Dropout> dropout;
+    KernelOf<Pooling> max_pool, max_pool_pick, max_pool_backward, avg_pool, avg_pool_backward;
+    KernelOf<Resize> resize, resize_backward;
 };
 
 }  // namespace fastnn

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "reference.h"
+#include "reference_pool.h"
 
 namespace fastnn {
 namespace reference {
@@ -374,6 +375,8 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         conv_plan, conv_stage, conv<T>,
         sgd<T>, adam<T>, rmsprop<T>,
         dropout<T>,
+        max_pool<T>, max_pool_pick<T>, max_pool_backward<T>, avg_pool<T>, avg_pool_backward<T>,
+        resize<T>, resize_backward<T>,
     };
 }
 

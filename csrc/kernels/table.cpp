@@ -27,6 +27,13 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         adam<T>,
         rmsprop<T>,
         dropout<T>,
+        max_pool<T>,
+        max_pool_pick<T>,
+        max_pool_backward<T>,
+        avg_pool<T>,
+        avg_pool_backward<T>,
+        resize<T>,
+        resize_backward<T>,
     };
 }
 

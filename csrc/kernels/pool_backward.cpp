@@ -1,0 +1,119 @@
+// Pooling, backward: each row of dx gathers from the rows of windows that hold it, so threads never meet and sums have one order.
+// Windows that do not overlap (2x2 at stride 2) write every pixel once; others add into a row that lies in L1.
+#include "pool.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+// The gradient that a window hands to its tap number `t`, in the channels from c on.
+template <class T, class Tap> struct MaxGradient {
+    const Pooling& job;
+    struct At {
+        Vec<T> dy;
+        IVec<T> tap;
+        INLINE Vec<T> to(i64 t) const { return from_bits<T>(bits<T>(dy) & (tap == tap_number<T>(t))); }
+    };
+    INLINE Divide<T> divide(const Span&, const Span&) const { return Divide<T>(1); }
+    INLINE At at(i64 offset, int n, const Divide<T>&) const {
+        return {load_n(static_cast<const T*>(job.in) + offset, n), load_taps<T>(static_cast<const Tap*>(job.tap) + offset, n)};
+    }
+};
+template <class T> struct AvgGradient {
+    const Pooling& job;
+    struct At {
+        Vec<T> dy;
+        INLINE Vec<T> to(i64) const { return dy; }
+    };
+    INLINE Divide<T> divide(const Span& rows, const Span& cols) const { return Divide<T>(divisor_of(job, rows, cols)); }
+    INLINE At at(i64 offset, int n, const Divide<T>& divide) const {
+        return {divide(load_n(static_cast<const T*>(job.in) + offset, n))};
+    }
+};
+
+// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images. ONCE: no pixel is in two windows.
+template <class T, bool ONCE, int KW, class Gradient>
+INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, i64 i, T* dx) {
+    const i64 C = job.channels, offset = y_row * job.cols.out * C;
+    const Span rows = span_of(job.rows, job.adaptive, y_row % job.rows.out);
+    const IVec<T> all = channels_of<T>(LANES<T>), tail = channels_of<T>(C % LANES<T>);
+    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) {
+        const Divide<T> divide = gradient.divide(rows, cols);
+        const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
+        T* to = dx + (cols.first + cols.begin * job.cols.dilation) * C;
+        const i64 step = job.cols.dilation * C, taps = cols.end - cols.begin, first_tap = i * job.cols.kernel + cols.begin;
+        for_channels<T>(C, smaller((job.cols.size - last) * C, (job.cols.out - q) * C), [&](i64 c, int n) {
+            const auto from = gradient.at(offset + q * C + c, n, divide);
+            const IVec<T> mine = c + LANES<T> <= C ? all : tail;  // the next pixel, into which v runs over, stays as it is
+            const auto put = [&](i64 j) {
+                Vec<T> v = from.to(first_tap + j);
+                T* p = to + j * step + c;
+                if (!ONCE)
+                    v = load_n(p, n) + from_bits<T>(bits<T>(v) & mine);
+                else if (c + LANES<T> > C)
+                    v = mine ? v : load_n(p, n);
+                store_n(p, v, n);
+            };
+            if (KW && taps == KW) {
+#pragma GCC unroll 3
+                for (i64 j = 0; j < KW; j++) put(j);
+            } else {
+                for (i64 j = 0; j < taps; j++) put(j);
+            }
+        });
+    });
+}
+
+// No two windows of the axis share a pixel, and every pixel is in one.
+INLINE bool apart(const PoolAxis& axis) { return (axis.kernel - 1) * axis.dilation < axis.stride; }
+INLINE bool tiled(const PoolAxis& axis) {
+    return axis.kernel == axis.stride && axis.dilation == 1 && axis.padding == 0 && axis.out * axis.stride >= axis.size;
+}
+
+template <class T, bool ONCE, int KW, class Gradient>
+static void spread_rows(const Pooling& job, const Gradient& gradient, i64 begin, i64 end) {
+    const i64 row = job.cols.size * job.channels;
+    const bool covered = ONCE && tiled(job.cols);
+    for (i64 item = begin; item < end; item++) {
+        T* dx = static_cast<T*>(job.out) + item * row;
+        const i64 image = item / job.rows.size;
+        bool any = false;
+        if (!covered) memset(dx, 0, size_t(row) * sizeof(T));
+        for_windows_of(job.rows, job.adaptive, item % job.rows.size, [&](i64 r, i64 i) {
+            any = true;
+            spread_row<T, ONCE, KW>(job, gradient, image * job.rows.out + r, i, dx);
+        });
+        if (covered && !any) memset(dx, 0, size_t(row) * sizeof(T));
+    }
+}
+
+template <class T, class Gradient> static void spread(const Pooling& job, const Gradient& gradient, i64 begin, i64 end) {
+    const bool once = !job.adaptive && apart(job.rows) && apart(job.cols);
+    if (once && job.cols.kernel == 2)
+        spread_rows<T, true, 2>(job, gradient, begin, end);
+    else if (once)
+        spread_rows<T, true, 0>(job, gradient, begin, end);
+    else if (job.cols.kernel == 3)
+        spread_rows<T, false, 3>(job, gradient, begin, end);
+    else
+        spread_rows<T, false, 0>(job, gradient, begin, end);
+}
+
+template <class T> void max_pool_backward(const Pooling& job, i64 begin, i64 end) {
+    if (byte_taps(job))
+        spread<T>(job, MaxGradient<T, uint8_t>{job}, begin, end);
+    else
+        spread<T>(job, MaxGradient<T, int32_t>{job}, begin, end);
+}
+
+template <class T> void avg_pool_backward(const Pooling& job, i64 begin, i64 end) {
+    spread<T>(job, AvgGradient<T>{job}, begin, end);
+}
+
+#define INSTANTIATE(kernel)                              \
+    template void kernel<float>(const Pooling&, i64, i64); \
+    template void kernel<double>(const Pooling&, i64, i64);
+INSTANTIATE(max_pool_backward)
+INSTANTIATE(avg_pool_backward)
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn
