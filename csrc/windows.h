@@ -84,7 +84,7 @@ template <class T> inline void fill_resize_tables(const ResizeAxis& axis, int ho
 }
 
 // Fills axis from axis.size and axis.out, both at least 1. May throw std::bad_alloc.
-inline void plan_resize(ResizeAxis& axis, DType dtype, int how, double scale_factor, ResizeTables& tables) {
+inline void plan_resize(ResizeAxis& axis, int dtype, int how, double scale_factor, ResizeTables& tables) {
     tables.index.resize(size_t(axis.out));
     tables.first.resize(size_t(axis.size) + 1);
     if (how >= LINEAR) tables.weight.resize(size_t(axis.out));

@@ -8,6 +8,8 @@ _Floats = npt.NDArray[np.floating]
 _Arrays = Sequence[_Floats]
 _Integers = npt.NDArray[np.integer]
 
+_Pair = tuple[int, int]
+
 _runtime: Any
 
 def isas() -> list[str]: ...
@@ -137,3 +139,54 @@ def rmsprop(
     grad_scale: float = 1.0,
     zero_grad: bool = False,
 ) -> None: ...
+def max_pool2d(
+    x: _Floats, kernel: _Pair, stride: _Pair, padding: _Pair, dilation: _Pair, ceil_mode: bool, /
+) -> tuple[_Floats, _Integers]: ...
+def max_pool2d_backward(
+    dy: _Floats,
+    taps: _Integers,
+    size: _Pair,
+    kernel: _Pair,
+    stride: _Pair,
+    padding: _Pair,
+    dilation: _Pair,
+    ceil_mode: bool,
+    /,
+) -> _Floats: ...
+def max_pool2d_pick(
+    x: _Floats,
+    taps: _Integers,
+    kernel: _Pair,
+    stride: _Pair,
+    padding: _Pair,
+    dilation: _Pair,
+    ceil_mode: bool,
+    /,
+) -> _Floats: ...
+def avg_pool2d(
+    x: _Floats,
+    kernel: _Pair,
+    stride: _Pair,
+    padding: _Pair,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int,
+    /,
+) -> _Floats: ...
+def avg_pool2d_backward(
+    dy: _Floats,
+    size: _Pair,
+    kernel: _Pair,
+    stride: _Pair,
+    padding: _Pair,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int,
+    /,
+) -> _Floats: ...
+def adaptive_max_pool2d(x: _Floats, output_size: _Pair, /) -> tuple[_Floats, _Integers]: ...
+def adaptive_max_pool2d_backward(dy: _Floats, taps: _Integers, size: _Pair, /) -> _Floats: ...
+def adaptive_avg_pool2d(x: _Floats, output_size: _Pair, /) -> _Floats: ...
+def adaptive_avg_pool2d_backward(dy: _Floats, size: _Pair, /) -> _Floats: ...
+def resize(x: _Floats, size: _Pair, mode: str, align_corners: bool, /) -> _Floats: ...
+def resize_backward(dy: _Floats, size: _Pair, mode: str, align_corners: bool, /) -> _Floats: ...

@@ -420,7 +420,7 @@ cpdef tuple unbind(x, int dim=0):
     return tuple([getitem(t, front + (i,)) for i in range(cnp.PyArray_DIM(t.array, d))])
 
 
-# ----- triangles, padding, outer product -----
+# ----- triangles, outer product -----
 
 cdef class TriangleNode(Node):
     """alpha is the diagonal, beta 1 for the lower triangle."""
@@ -465,36 +465,6 @@ cpdef Tensor triu(x, int diagonal=0):
             [0., 0.]])
     """
     return triangle("triu", x, diagonal, False)
-
-
-cdef class PadNode(Node):
-    cdef tuple backward(self, Value dy):
-        return (getitem(dy, self.saved),)
-
-
-cpdef Tensor pad(x, widths, double value=0):
-    """x with a border of one value; widths (left, right, top, bottom, ...) start with the last dimension, as in
-    PyTorch.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.pad(fnn.ones(2), (1, 2))
-    tensor([0., 1., 1., 0., 0.])
-    """
-    cdef Tensor t = as_tensor(x), out
-    cdef PadNode node
-    cdef tuple w = sizes(widths), shape = shape_of(t.array)
-    cdef int nd = <int>len(shape), d
-    if len(w) % 2 or len(w) > 2 * nd or builtins.any([n < 0 or n > 1 << 40 for n in w]):
-        raise ValueError(f"pad: widths {w} must be pairs of sizes >= 0 for at most {nd} dimensions")
-    cdef list pairs = [(0, 0)] * (nd - len(w) // 2) + [(w[i], w[i + 1]) for i in range(len(w) - 2, -1, -2)]
-    out = wrap(np.pad(t.array, pairs, constant_values=value) if nd else t.array.copy())
-    if recorded(t):
-        node = PadNode.__new__(PadNode)
-        node.saved = tuple([slice(pairs[d][0], pairs[d][0] + shape[d]) for d in range(nd)])
-        attach(out, node, (edge(t),))
-    return out
 
 
 cpdef Tensor outer(a, b):

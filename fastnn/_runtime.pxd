@@ -102,6 +102,27 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         double p
         uint64_t seed, offset
 
+    struct PoolAxis:
+        i64 size, out, kernel, stride, padding, dilation
+
+    struct PoolJob "fastnn::Pooling":
+        void* out
+        const void* in_ "in"
+        void* tap
+        i64 images, channels
+        PoolAxis rows, cols
+        bint adaptive, count_include_pad
+        i64 divisor
+
+    struct ResizeAxis:
+        i64 size, out
+
+    struct ResizeJob "fastnn::Resize":
+        void* out
+        const void* in_ "in"
+        i64 images, channels
+        ResizeAxis rows, cols
+
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
     ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,
                                                                                i64 end) noexcept nogil
@@ -115,6 +136,11 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
     ctypedef void (*DropoutKernel "fastnn::KernelOf<fastnn::Dropout>")(const DropoutJob& job, i64 begin,
                                                                        i64 end) noexcept nogil
 
+    ctypedef void (*PoolKernel "fastnn::KernelOf<fastnn::Pooling>")(const PoolJob& job, i64 begin,
+                                                                    i64 end) noexcept nogil
+    ctypedef void (*ResizeKernel "fastnn::KernelOf<fastnn::Resize>")(const ResizeJob& job, i64 begin,
+                                                                     i64 end) noexcept nogil
+
     struct Kernels:
         ElementwiseKernel unary[32]
         ElementwiseKernel binary[32]
@@ -123,6 +149,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         CrossEntropyKernel cross_entropy, cross_entropy_backward
         OptimizeKernel sgd, adam, rmsprop
         DropoutKernel dropout
+        PoolKernel max_pool, max_pool_pick, max_pool_backward, avg_pool, avg_pool_backward
+        ResizeKernel resize, resize_backward
 
     struct Runtime:
         const Kernels* table[2]
@@ -136,3 +164,14 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
 
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
                           const i64* a_stride, const i64* b_stride) noexcept
+
+
+cdef extern from "windows.h" namespace "fastnn" nogil:
+    enum: MOST_PIXELS
+    enum: NEAREST, NEAREST_EXACT, LINEAR, LINEAR_CORNERS
+    cppclass ResizeTables:
+        pass
+    const char* plan_pool(PoolJob& job, bint ceil_mode) noexcept
+    const char* plan_adaptive_pool(PoolJob& job) noexcept
+    bint byte_taps(const PoolJob& job) noexcept
+    void plan_resize(ResizeAxis& axis, int dtype, int how, double scale_factor, ResizeTables& tables) except +

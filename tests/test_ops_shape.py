@@ -35,7 +35,7 @@ VIEWS = [
     (lambda x: x.tril(), np.tril),
     (lambda x: x.triu(1), lambda x: np.triu(x, 1)),
     (lambda x: fnn.pad(x, (1, 2)), lambda x: np.pad(x, ((0, 0), (0, 0), (1, 2)))),
-    (lambda x: fnn.pad(x, (1, 2, 0, 3), 7.0), lambda x: np.pad(x, ((0, 0), (0, 3), (1, 2)), constant_values=7)),
+    (lambda x: fnn.pad(x, (1, 2, 0, 3), value=7.0), lambda x: np.pad(x, ((0, 0), (0, 3), (1, 2)), constant_values=7)),
     (lambda x: x[1], lambda x: x[1]),
     (lambda x: x[1, 2, 3], lambda x: x[1, 2, 3]),
     (lambda x: x[..., -1], lambda x: x[..., -1]),
@@ -170,7 +170,7 @@ BAD = [
     (lambda x: x.scatter_add(0, [[[0]]], x[:0]), ValueError),
     (lambda x: x.index_select(0, [[0]]), ValueError),
     (lambda x: fnn.pad(x, (1,)), ValueError),
-    (lambda x: fnn.pad(x, (-1, 0)), ValueError),
+    (lambda x: fnn.pad(x, (-9, 0)), ValueError),
     (lambda x: x[0, 0].tril(), ValueError),
     (lambda x: fnn.outer(x, x), ValueError),
 ]

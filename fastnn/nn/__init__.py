@@ -35,14 +35,41 @@ from ._loss import NLLLoss as NLLLoss
 from ._loss import SmoothL1Loss as SmoothL1Loss
 from ._module import Module as Module
 from ._parameter import Parameter as Parameter
+from ._pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from ._pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from ._pool import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from ._pool import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from ._pool import AvgPool1d as AvgPool1d
+from ._pool import AvgPool2d as AvgPool2d
+from ._pool import MaxPool1d as MaxPool1d
+from ._pool import MaxPool2d as MaxPool2d
+from ._upsample import ConstantPad1d as ConstantPad1d
+from ._upsample import ConstantPad2d as ConstantPad2d
+from ._upsample import PixelShuffle as PixelShuffle
+from ._upsample import PixelUnshuffle as PixelUnshuffle
+from ._upsample import ReflectionPad1d as ReflectionPad1d
+from ._upsample import ReflectionPad2d as ReflectionPad2d
+from ._upsample import ReplicationPad1d as ReplicationPad1d
+from ._upsample import ReplicationPad2d as ReplicationPad2d
+from ._upsample import Upsample as Upsample
+from ._upsample import ZeroPad1d as ZeroPad1d
+from ._upsample import ZeroPad2d as ZeroPad2d
 from .clip import clip_grad_norm_ as clip_grad_norm_
 from .clip import clip_grad_value_ as clip_grad_value_
 
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "ConstantPad1d",
+    "ConstantPad2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",
@@ -59,12 +86,20 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
     "Module",
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -72,6 +107,9 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
     "clip_grad_norm_",
     "clip_grad_value_",
     "functional",
