@@ -45,7 +45,8 @@ static i64 divisor_of(const Pooling& job, i64 r, i64 q) {
 }
 
 static i64 tap_at(const Pooling& job, i64 index) {
-    return job.rows.kernel * job.cols.kernel <= 256 ? ((const uint8_t*)job.tap)[index] : ((const int32_t*)job.tap)[index];
+    if (job.rows.kernel * job.cols.kernel <= 256) return ((const uint8_t*)job.tap)[index];
+    return ((const int32_t*)job.tap)[index];
 }
 
 static void set_tap(const Pooling& job, i64 index, i64 tap) {

@@ -1,5 +1,5 @@
-// Windows and sampling points of images: the sizes that come out, and the checks that keep the kernels inside their arrays. For
-// the bindings and the ops alike.
+// Windows and sampling points of images: the sizes that come out, and the checks that keep the kernels inside their arrays.
+// For the bindings and the ops alike.
 #pragma once
 #include <vector>
 
@@ -16,7 +16,8 @@ inline const char* plan_pool_axis(PoolAxis& axis, bool ceil_mode) {
     if (axis.dilation < 1 || axis.dilation > MOST_PIXELS) return "dilation must be 1 to 2**31 - 1";
     if (axis.padding < 0 || axis.padding > axis.kernel / 2) return "padding must be 0 to half of kernel_size";
     if (axis.size < 1) return "the images have no pixels";
-    const i64 reach = axis.size + 2 * axis.padding - axis.dilation * (axis.kernel - 1) - 1 + (ceil_mode ? axis.stride - 1 : 0);
+    const i64 rounding = ceil_mode ? axis.stride - 1 : 0;
+    const i64 reach = axis.size + 2 * axis.padding - axis.dilation * (axis.kernel - 1) - 1 + rounding;
     if (reach < 0) return "a window is larger than the padded image";
     axis.out = reach / axis.stride + 1;
     if (ceil_mode && (axis.out - 1) * axis.stride >= axis.size + axis.padding) axis.out--;  // it would begin in the padding
@@ -65,12 +66,14 @@ struct ResizeTables {
 };
 
 // Source coordinates as PyTorch computes them, in T. scale_factor 0: out / size.
-template <class T> inline void fill_resize_tables(const ResizeAxis& axis, int how, double scale_factor, ResizeTables& tables) {
+template <class T>
+inline void fill_resize_tables(const ResizeAxis& axis, int how, double scale_factor, ResizeTables& tables) {
     T step = scale_factor > 0 ? T(1 / scale_factor) : T(axis.size) / T(axis.out);
     if (how == LINEAR_CORNERS) step = axis.out > 1 ? T(axis.size - 1) / T(axis.out - 1) : T(0);
     for (i64 q = 0; q < axis.out; q++) {
-        T at = how == NEAREST || how == LINEAR_CORNERS ? T(q) * step : how == NEAREST_EXACT ? (T(q) + T(0.5)) * step
-                                                                                         : step * (T(q) + T(0.5)) - T(0.5);
+        T at = T(q) * step;
+        if (how == NEAREST_EXACT) at = (T(q) + T(0.5)) * step;
+        if (how == LINEAR) at = step * (T(q) + T(0.5)) - T(0.5);
         if (!(at > 0)) at = 0;
         i64 i = at < T(axis.size) ? i64(at) : axis.size - 1;
         if (i > axis.size - 1) i = axis.size - 1;  // T(size) may be rounded

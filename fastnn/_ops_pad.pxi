@@ -1,5 +1,5 @@
-# Padding. A border is written dimension by dimension, each from what is there already, so that corners come by themselves; the
-# adjoint folds the borders back in the opposite order.
+# Padding. A border is written dimension by dimension, each from what is there already, so that corners come by
+# themselves; the adjoint folds the borders back in the opposite order.
 
 cdef tuple pad_pairs(str mode, tuple w, tuple shape):
     """(before, after) for every dimension of x, checked."""
@@ -41,7 +41,7 @@ cdef ndarray new_padded(ndarray x, tuple shape):
     """An array without values in x's memory order."""
     cdef npy_intp strides[64]
     cdef npy_intp dims[64]
-    cdef npy_intp step = 8
+    cdef npy_intp step
     cdef int nd = cnp.PyArray_NDIM(x), d
     if kind(x) < 0:
         return np.empty_like(x, shape=shape)
@@ -51,7 +51,8 @@ cdef ndarray new_padded(ndarray x, tuple shape):
     if dense(x) or not dense_strides(x, <int>step, strides):
         return new_array(nd, dims, cnp.PyArray_TYPE(x))
     # x's order of dimensions, with the new sizes
-    for d in sorted(range(nd), key=lambda e: (strides[e], -e)):
+    for _, e in sorted([(strides[d], -d) for d in range(nd)]):
+        d = -e
         strides[d] = step
         step *= dims[d] if dims[d] else 1
     return new_array(nd, dims, cnp.PyArray_TYPE(x), strides)
@@ -81,18 +82,18 @@ cdef Tensor padded(Tensor x, tuple pairs, str mode, object value):
     """x with borders; negative ones are cut off."""
     cdef tuple shape = shape_of(x.array)
     cdef ndarray y = new_padded(x.array, tuple([n + before + after for n, (before, after) in zip(shape, pairs)]))
+    cdef list here = [], there = []  # the part that both have, in y and in x
     cdef int d
-    if mode == "constant" and cnp.PyArray_SIZE(y) != cnp.PyArray_SIZE(x.array):
-        y.fill(value)
-    elif mode == "constant":
-        y[...] = value  # as much cut off as added
-    inner = tuple([slice(builtins.max(before, 0), builtins.max(before, 0) + builtins.max(0, n + builtins.min(before, 0)
-                                                                                         + builtins.min(after, 0)))
-                   for n, (before, after) in zip(shape, pairs)])
-    outer_ = tuple([slice(builtins.max(-before, 0), builtins.max(-before, 0) + builtins.max(0, n + builtins.min(before, 0)
-                                                                                          + builtins.min(after, 0)))
-                    for n, (before, after) in zip(shape, pairs)])
-    y[inner] = x.array[outer_]
+    for d in range(<int>len(shape)):
+        before, after = pairs[d]
+        if mode == "constant" and before > 0:
+            y[cut(d, 0, before)] = value
+        if mode == "constant" and after > 0:
+            y[cut(d, -after, None)] = value
+        length = builtins.max(0, shape[d] + builtins.min(before, 0) + builtins.min(after, 0))
+        here.append(slice(builtins.max(before, 0), builtins.max(before, 0) + length))
+        there.append(slice(builtins.max(-before, 0), builtins.max(-before, 0) + length))
+    y[tuple(here)] = x.array[tuple(there)]
     if mode != "constant":
         for d in range(<int>len(shape)):
             if pairs[d] != (0, 0):

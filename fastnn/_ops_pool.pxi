@@ -1,5 +1,5 @@
-# Pooling of images (N, C, H, W) and sequences (N, C, L): the latter as images of one row. Each kernel is linear once the taps
-# of a max pool are known, and comes with its adjoint: the backward of one is the other, so gradients of gradients cost nothing.
+# Pooling of images (N, C, H, W) and sequences (N, C, L): the latter as images of one row. Each kernel is linear once the
+# taps of a max pool are known, and comes with its adjoint: the backward of one is the other, to any order.
 
 cdef enum:
     MAX_PICK, MAX_SPREAD, AVG, AVG_SPREAD  # the adjoint of which is which ^ 1
@@ -355,8 +355,8 @@ cpdef Tensor adaptive_avg_pool1d(x, output_size):
     tensor([[3.]])
     """
     cdef Tensor images = images_of("adaptive_avg_pool1d", x, True)
-    return as_given(pooled(AVG, adaptive_windows_of("adaptive_avg_pool1d", images.array, True, output_size), images), x,
-                    True)
+    cdef Windows windows = adaptive_windows_of("adaptive_avg_pool1d", images.array, True, output_size)
+    return as_given(pooled(AVG, windows, images), x, True)
 
 
 cpdef Tensor adaptive_avg_pool2d(x, output_size):
@@ -372,5 +372,5 @@ cpdef Tensor adaptive_avg_pool2d(x, output_size):
     tensor([[[3.]]])
     """
     cdef Tensor images = images_of("adaptive_avg_pool2d", x, False)
-    return as_given(pooled(AVG, adaptive_windows_of("adaptive_avg_pool2d", images.array, False, output_size), images), x,
-                    False)
+    cdef Windows windows = adaptive_windows_of("adaptive_avg_pool2d", images.array, False, output_size)
+    return as_given(pooled(AVG, windows, images), x, False)

@@ -1,5 +1,5 @@
-# Up- and down-sampling, and the pixel shuffle. Resampling is linear; its backward is the adjoint kernel, whose backward is
-# resampling.
+# Up- and down-sampling, and the pixel shuffle. Resampling is linear; its backward is the adjoint kernel, whose backward
+# is resampling.
 
 @cython.final
 cdef class Sampling:
@@ -50,11 +50,13 @@ cdef tuple output_sizes(tuple given, object size, object scale_factor):
         size = sizes(size)
         size = size * len(given) if len(size) == 1 else size
         if len(size) != len(given) or builtins.any([not 1 <= n <= MOST_PIXELS for n in size]):
-            raise ValueError(f"interpolate: size is {size}; expected 1 to 2**31 - 1 for each of {len(given)} dimensions")
+            raise ValueError(f"interpolate: size is {size}; expected 1 to 2**31 - 1 for each of {len(given)} "
+                             f"dimensions")
         return size, (0.0,) * len(given)
     factors = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * <int>len(given)
     if len(factors) != len(given):
-        raise ValueError(f"interpolate: scale_factor is {scale_factor!r}; expected one for each of {len(given)} dimensions")
+        raise ValueError(f"interpolate: scale_factor is {scale_factor!r}; expected one for each of {len(given)} "
+                         f"dimensions")
     factors = [float(f) for f in factors]
     for f, n in zip(factors, given):
         if not (f > 0 and 1 <= n * f <= MOST_PIXELS):

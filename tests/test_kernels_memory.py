@@ -146,6 +146,31 @@ def test_what_is_beside_out_stays(isa, dtype):
         np.testing.assert_array_equal(frame, np.where((np.arange(size + 64) - 32) % (size + 64) < size, 1, 7))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5, 8, 9, 17, 35])
+def test_pools_stay_inside(isa, guarded, channels, dtype):
+    """Also where the last vector of a pixel runs over into the next one."""
+
+    def images(h, w):
+        return guarded(np.random.default_rng(h).normal(size=(2, h, w, channels)).astype(dtype)).transpose(0, 3, 1, 2)
+
+    x = images(5, 7)
+    for window in [(2, 2), (3, 2, 1), (3, 1, 1), ((5, 7), 1), (2, 3, 1)]:
+        y, taps = kernels.max_pool2d(x, *window)
+        dy = images(*y.shape[2:])
+        kernels.max_pool2d_pick(x, taps, *window)
+        kernels.max_pool2d_backward(dy, taps, (5, 7), *window)
+        kernels.avg_pool2d(x, *window)
+        kernels.avg_pool2d_backward(dy, (5, 7), *window)
+    for size in [(1, 1), (3, 4), (10, 14), (9, 2)]:
+        dy = images(*size)
+        for mode in ("nearest", "bilinear"):
+            kernels.resize(x, size, mode)
+            kernels.resize_backward(dy, (5, 7), mode)
+        kernels.adaptive_avg_pool2d(x, size)
+        kernels.adaptive_avg_pool2d_backward(dy, (5, 7))
+        kernels.adaptive_max_pool2d_backward(dy, kernels.adaptive_max_pool2d(x, size)[1], (5, 7))
+
+
 # ---- the floating-point mode
 
 

@@ -1,4 +1,4 @@
-"""Pooling and resampling kernels: against the reference row, float64 NumPy written here, whole numbers without tolerance."""
+"""Pooling and resampling kernels: every row against NumPy loops, whole numbers without tolerance."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import pytest
 from fastnn import kernels
 from fastnn.kernels import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d, resize
 
-CHANNELS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 33, 40]
+CHANNELS = [1, 3, 4, 7, 8, 9, 12, 17, 33]
 # kernel, stride, padding, dilation, ceil_mode
 WINDOWS = [
     (2, 2, 0, 1, False),
@@ -68,8 +68,8 @@ def last_is_channels(a):
 @pytest.mark.parametrize("geometry", WINDOWS, ids=str)
 @pytest.mark.parametrize("how", ["whole", "normal", "nan"])
 def test_max_pool(isa, geometry, how, dtype, rng):
-    for channels in CHANNELS[:: 1 if how == "whole" else 4]:
-        x = images(rng, (2, channels, 9, 7), dtype, how)
+    for channels in CHANNELS if how == "whole" else (5, 16):
+        x = images(rng, (1, channels, 9, 7), dtype, how)
         y, taps = max_pool2d(x, *geometry)
         dy = rng.integers(-3, 4, y.shape).astype(dtype)
         dx = np.zeros_like(x)
@@ -87,12 +87,12 @@ def test_max_pool(isa, geometry, how, dtype, rng):
 
 
 @pytest.mark.parametrize("geometry", [g for g in WINDOWS if g[3] == 1], ids=str)
-@pytest.mark.parametrize("options", [(True, None), (False, None), (True, 3), (True, -4)], ids=str)
+@pytest.mark.parametrize("options", [(True, None), (False, None), (True, -3)], ids=str)
 def test_avg_pool(isa, geometry, options, dtype, rng):
     include, override = options
     kernel, stride, padding, _, ceil_mode = geometry
     for channels in CHANNELS[::2]:
-        x = images(rng, (2, channels, 9, 7), dtype, "whole")
+        x = images(rng, (1, channels, 9, 7), dtype, "whole")
         y = avg_pool2d(x, kernel, stride, padding, ceil_mode, include, override)
         dy = rng.integers(-3, 4, y.shape).astype(dtype)
         dx = np.zeros(x.shape)
@@ -116,17 +116,17 @@ def adaptive(size, out):
 @pytest.mark.parametrize("out", [(1, 1), (3, 7), (2, 3), (9, 1), (11, 10)], ids=str)
 def test_adaptive_pools(isa, out, dtype, rng):
     for channels in CHANNELS[::2]:
-        x = images(rng, (2, channels, 9, 7), dtype, "whole")
+        x = images(rng, (1, channels, 9, 7), dtype, "whole")
         y, (top, taps) = adaptive_avg_pool2d(x, out), adaptive_max_pool2d(x, out)
         dy = rng.integers(-3, 4, y.shape).astype(dtype)
         mean_dx, max_dx = np.zeros(x.shape), np.zeros(x.shape)
         for (r, rows), (q, cols) in itertools.product(enumerate(adaptive(9, out[0])), enumerate(adaptive(7, out[1]))):
-            values = x[:, :, rows.start : rows.stop, cols.start : cols.stop].reshape(2, channels, -1)
+            values = x[:, :, rows.start : rows.stop, cols.start : cols.stop].reshape(1, channels, -1)
             np.testing.assert_allclose(y[:, :, r, q], values.mean(-1), rtol=1e-6, atol=1e-6)
             np.testing.assert_array_equal(top[:, :, r, q], values.max(-1))
-            mean_dx[:, :, rows.start : rows.stop, cols.start : cols.stop] += (
-                dy[:, :, r, q] / len(rows) / len(cols)
-            )[..., None, None]
+            mean_dx[:, :, rows.start : rows.stop, cols.start : cols.stop] += (dy[:, :, r, q] / len(rows) / len(cols))[
+                ..., None, None
+            ]
             at = np.argmax(values, -1)
             for n, (i, j) in enumerate(itertools.product(rows, cols)):
                 max_dx[:, :, i, j] += np.where(at == n, dy[:, :, r, q], 0)
@@ -135,8 +135,8 @@ def test_adaptive_pools(isa, out, dtype, rng):
 
 
 def test_a_mean_of_many_pixels(isa, rng):
-    """Rows are summed first: the error of 200 x 200 pixels stays near that of 200."""
-    x = rng.uniform(0.5, 1.5, (1, 40, 200, 200)).astype(np.float32)
+    """Rows are summed first: the error of 150 x 150 pixels stays near that of 150."""
+    x = rng.uniform(0.5, 1.5, (1, 40, 150, 150)).astype(np.float32)
     want = x.astype(np.float64).mean((2, 3))
     np.testing.assert_allclose(adaptive_avg_pool2d(x, 1)[:, :, 0, 0], want, rtol=2e-6)
 
@@ -187,7 +187,6 @@ def test_resize(isa, mode, size, dtype, rng):
         dy = rng.standard_normal(y.shape).astype(dtype)
         want = np.einsum("ri,ncrq,qj->ncij", rows, dy.astype(float), cols)
         np.testing.assert_allclose(kernels.resize_backward(dy, (9, 7), *mode), want, atol=400 * np.finfo(dtype).eps)
-
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -264,7 +263,7 @@ def max_pool2d_backward_of(taps=TAPS, size=(4, 5)):
 
 @pytest.mark.parametrize("case", range(len(REFUSED)))
 def test_refused(case):
-    with pytest.raises(ValueError, match="expected|must|window|pixel|taps"):
+    with pytest.raises(ValueError, match=r"expected|must|window|pixel|taps"):
         REFUSED[case]()
 
 

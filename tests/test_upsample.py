@@ -70,7 +70,8 @@ MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "cir
 @pytest.mark.parametrize("order", ["C", "last", "F"])
 def test_pad(mode, sizes, order):
     x = RNG.standard_normal((2, 3, 4, 5))
-    x = x if order == "C" else np.asfortranarray(x) if order == "F" else np.moveaxis(x, 1, -1).copy().transpose(0, 3, 1, 2)
+    if order != "C":
+        x = np.asfortranarray(x) if order == "F" else np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1)
     x = fnn.from_numpy(x)
     pairs = [(0, 0)] * (4 - len(sizes) // 2) + [sizes[i : i + 2] for i in range(len(sizes) - 2, -1, -2)]
     y = F.pad(x, sizes, mode)

@@ -41,7 +41,7 @@ template <int KH, int KW, class T, class Body> INLINE void for_taps(const Window
     for (i64 i = 0; i < rows; i++)
 #pragma GCC unroll 3
         for (i64 j = 0; j < cols; j++)
-            body(i * window.row_step + j * window.col_step, (KH ? i * KW + j : window.first_tap + i * window.tap_row + j));
+            body(i * window.row_step + j * window.col_step, KH ? i * KW + j : window.first_tap + i * window.tap_row + j);
 }
 
 // KEEP: the taps are written too. A greater value or any NaN takes the place of what was found so far.
@@ -116,7 +116,8 @@ template <class T> void max_pool_pick(const Pooling& job, i64 begin, i64 end) {
 
 // Sums row by row and then over the rows: for a window of n x n the error grows with n, not with n^2. V vectors at a time hide
 // the latency of adding where windows are long.
-template <int V, int KH, int KW, class T> INLINE void sum_taps(const Window<T>& window, i64 c, int n, Vec<T> (&sum)[V]) {
+template <int V, int KH, int KW, class T>
+INLINE void sum_taps(const Window<T>& window, i64 c, int n, Vec<T> (&sum)[V]) {
     const i64 rows = KH ? KH : window.rows, cols = KW ? KW : window.cols;
     for (int v = 0; v < V; v++) sum[v] = Vec<T>{};
 #pragma GCC unroll 3
@@ -130,7 +131,8 @@ template <int V, int KH, int KW, class T> INLINE void sum_taps(const Window<T>& 
     }
 }
 
-template <class T, int KH, int KW> INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide<T>& divide) {
+template <class T, int KH, int KW>
+INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide<T>& divide) {
     constexpr int V = 4;
     i64 done = 0;
     if (!KH)
@@ -161,7 +163,9 @@ template <class T, int K> static void avg_pool_rows(const Pooling& job, i64 begi
 
 template <class T> void avg_pool(const Pooling& job, i64 begin, i64 end) {
     const i64 k = job.rows.kernel == job.cols.kernel && !job.adaptive ? job.rows.kernel : 0;
-    k == 2 ? avg_pool_rows<T, 2>(job, begin, end) : k == 3 ? avg_pool_rows<T, 3>(job, begin, end) : avg_pool_rows<T, 0>(job, begin, end);
+    k == 2   ? avg_pool_rows<T, 2>(job, begin, end)
+    : k == 3 ? avg_pool_rows<T, 3>(job, begin, end)
+             : avg_pool_rows<T, 0>(job, begin, end);
 }
 
 #define INSTANTIATE(kernel)                              \

@@ -33,7 +33,7 @@ struct Inside {
 };
 INLINE Inside inside(const PoolAxis& axis, bool adaptive) {
     if (adaptive) return {0, 0};
-    const i64 last = axis.size - 1 - (axis.kernel - 1) * axis.dilation + axis.padding;  // where the last one begins, from -padding
+    const i64 last = axis.size - 1 - (axis.kernel - 1) * axis.dilation + axis.padding;  // the last one's begin + padding
     const i64 end = last < 0 ? 0 : last / axis.stride + 1;
     return {(axis.padding + axis.stride - 1) / axis.stride, end < axis.out ? end : axis.out};
 }

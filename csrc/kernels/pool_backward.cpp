@@ -15,7 +15,8 @@ template <class T, class Tap> struct MaxGradient {
     };
     INLINE Divide<T> divide(const Span&, const Span&) const { return Divide<T>(1); }
     INLINE At at(i64 offset, int n, const Divide<T>&) const {
-        return {load_n(static_cast<const T*>(job.in) + offset, n), load_taps<T>(static_cast<const Tap*>(job.tap) + offset, n)};
+        return {load_n(static_cast<const T*>(job.in) + offset, n),
+                load_taps<T>(static_cast<const Tap*>(job.tap) + offset, n)};
     }
 };
 template <class T> struct AvgGradient {
@@ -30,7 +31,8 @@ template <class T> struct AvgGradient {
     }
 };
 
-// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images. ONCE: no pixel is in two windows.
+// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images. ONCE: no pixel is in two
+// windows.
 template <class T, bool ONCE, int KW, class Gradient>
 INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, i64 i, T* dx) {
     const i64 C = job.channels, offset = y_row * job.cols.out * C;
@@ -38,28 +40,31 @@ INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, 
     const IVec<T> all = channels_of<T>(LANES<T>), tail = channels_of<T>(C % LANES<T>);
     for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) {
         const Divide<T> divide = gradient.divide(rows, cols);
+        const i64 taps = cols.end - cols.begin, step = job.cols.dilation * C;
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
+        const i64 room = smaller((job.cols.size - last) * C, (job.cols.out - q) * C);
+        const i64 first_tap = i * job.cols.kernel + cols.begin;
         T* to = dx + (cols.first + cols.begin * job.cols.dilation) * C;
-        const i64 step = job.cols.dilation * C, taps = cols.end - cols.begin, first_tap = i * job.cols.kernel + cols.begin;
-        for_channels<T>(C, smaller((job.cols.size - last) * C, (job.cols.out - q) * C), [&](i64 c, int n) {
-            const auto from = gradient.at(offset + q * C + c, n, divide);
-            const IVec<T> mine = c + LANES<T> <= C ? all : tail;  // the next pixel, into which v runs over, stays as it is
-            const auto put = [&](i64 j) {
-                Vec<T> v = from.to(first_tap + j);
-                T* p = to + j * step + c;
-                if (!ONCE)
-                    v = load_n(p, n) + from_bits<T>(bits<T>(v) & mine);
-                else if (c + LANES<T> > C)
-                    v = mine ? v : load_n(p, n);
-                store_n(p, v, n);
-            };
-            if (KW && taps == KW) {
+        const auto put = [&](const auto& from, i64 j, i64 c, int n) {
+            // What runs over into the next pixel is 0: that pixel is in no window, or adds, or is written afterwards.
+            const Vec<T> v = from_bits<T>(bits<T>(from.to(first_tap + j)) & (c + LANES<T> <= C ? all : tail));
+            T* p = to + j * step + c;
+            store_n(p, ONCE ? v : load_n(p, n) + v, n);
+        };
+        if (ONCE && C % LANES<T>) {  // pixel by pixel, so that the next one is written afterwards
+            for (i64 j = 0; j < taps; j++)
+                for_channels<T>(C, room, [&](i64 c, int n) { put(gradient.at(offset + q * C + c, n, divide), j, c, n); });
+        } else {
+            for_channels<T>(C, room, [&](i64 c, int n) {
+                const auto from = gradient.at(offset + q * C + c, n, divide);
+                if (KW && taps == KW) {
 #pragma GCC unroll 3
-                for (i64 j = 0; j < KW; j++) put(j);
-            } else {
-                for (i64 j = 0; j < taps; j++) put(j);
-            }
-        });
+                    for (i64 j = 0; j < KW; j++) put(from, j, c, n);
+                } else {
+                    for (i64 j = 0; j < taps; j++) put(from, j, c, n);
+                }
+            });
+        }
     });
 }
 
@@ -86,7 +91,8 @@ static void spread_rows(const Pooling& job, const Gradient& gradient, i64 begin,
     }
 }
 
-template <class T, class Gradient> static void spread(const Pooling& job, const Gradient& gradient, i64 begin, i64 end) {
+template <class T, class Gradient>
+static void spread(const Pooling& job, const Gradient& gradient, i64 begin, i64 end) {
     const bool once = !job.adaptive && apart(job.rows) && apart(job.cols);
     if (once && job.cols.kernel == 2)
         spread_rows<T, true, 2>(job, gradient, begin, end);

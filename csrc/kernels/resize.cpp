@@ -68,7 +68,8 @@ INLINE Takers takers(const ResizeAxis& axis, i64 i) {
 
 // V vectors of one pixel's channels, from c on: the sum over all outputs that took of the pixel, in a fixed order.
 template <class T, int V>
-INLINE void gather_pixel(const Resize& job, const T* dy, i64 a, i64 b, const Takers& rows, const Takers& cols, i64 c, int n, T* dx) {
+INLINE void gather_pixel(const Resize& job, const T* dy, i64 a, i64 b, const Takers& rows, const Takers& cols, i64 c,
+                         int n, T* dx) {
     Vec<T> sum[V] = {};
     for (i64 r = rows.begin; r < rows.end; r++) {
         const T row_share = share<T>(job.rows, r, a);
@@ -94,7 +95,8 @@ template <class T> void resize_backward(const Resize& job, i64 begin, i64 end) {
             i64 done = 0;
             for (; done + V * LANES<T> <= C; done += V * LANES<T>)
                 gather_pixel<T, V>(job, dy, a, b, rows, cols, done, LANES<T>, dx);
-            const i64 room = smaller((job.cols.size - b) * C, (job.cols.out + 1 - (cols.end > cols.begin ? cols.end : 1)) * C);
+            const i64 last = cols.end > cols.begin ? cols.end - 1 : 0;
+            const i64 room = smaller((job.cols.size - b) * C, (job.cols.out - last) * C);
             for_channels<T>(C - done, room - done,
                             [&](i64 c, int n) { gather_pixel<T, 1>(job, dy, a, b, rows, cols, done + c, n, dx); });
         }
