@@ -218,4 +218,5 @@ PYBIND11_MODULE(_kernels, m) {
     bind_matmul(m);
     bind_optimizers(m);
     bind_pool(m);
+    bind_norm(m);
 }

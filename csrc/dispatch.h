@@ -25,5 +25,8 @@ bool run_matmul(int dtype, Matmul& job);
 bool run_matmul_keeping(int dtype, Matmul& job, void*& packed);
 bool run_conv(int dtype, Conv& job, void* const* kept, void*& made);
 bool run_reduce(int dtype, int op, const Reduce& job);
+bool run_group_norm(int dtype, GroupNorm& job);
+bool run_group_norm_backward(int dtype, GroupNorm& job);
+bool run_row_norm_backward(int dtype, RowNorm& job);
 
 }  // namespace fastnn

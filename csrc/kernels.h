@@ -232,6 +232,63 @@ struct Resize {
     const void* in;  // x, or dy in the backward
     i64 images, channels;
     ResizeAxis rows, cols;
+// Batch, group and instance norm on channels-last memory. x, y, dy, dx: (batch, rows, cols), dense. The cols fall into `groups` runs
+// of neighbours, `width` = cols / groups each; every (batch, group) has one mean and variance over rows * width elements.
+// Batch norm: batch 1, groups = cols. Instance norm: groups = cols. Group norm: a batch is an image, rows its H W.
+//   y = act((x - mean) * rstd * weight + bias),  rstd = 1 / sqrt(var + eps),  act is ReLU or nothing
+// With dz = dy, 0 where act cut off, g = dz * weight and n = rows * width:
+//   dbias = sum(dz), dweight = sum(dz * (x - mean) * rstd), dx = rstd * (g - sum(g) / n - (x - mean) * rstd^2 * sum(g * (x - mean)) / n)
+//   and with `constant` statistics dx = rstd * g.
+// The work is done in steps (launch_norm.cpp). The rows of a batch are cut into `parts` of part_rows by the shape alone; partial
+// results of a part are combined in fixed order, in double. Use run_group_norm and run_group_norm_backward: they plan and run.
+struct GroupNorm {
+    void* y;
+    void* mean;          // (batch, groups), written by forward unless `constant`
+    void* var;           // the same, biased; null: rstd is given
+    void* rstd;          // the same, written where var is given
+    void* dx;            // backward only, null where not wanted, as dweight and dbias (cols)
+    void* dweight;
+    void* dbias;
+    const void* x;
+    const void* weight;  // (cols), null: 1
+    const void* bias;    // (cols), null: 0
+    const void* dy;
+    i64 batch, rows, cols, groups;
+    double eps;
+    bool relu, constant;
+
+    // Filled by the runners. `factors` (batch, 5, cols): y = x * scale + shift; mean; dx = dz * scale + x * slope + offset.
+    i64 part_rows, parts;
+    void* partial;  // (batch, parts, 2, cols): forward mean and sum of squares about it, backward sum(dz), sum(dz * (x - mean))
+    void* factors;
+    double* sums;   // (batch, 2, cols): the backward's partial sums, summed
+};
+
+// Layer norm and RMS norm along rows: all (rows, cols), dense. s = x + residual, or x.
+//   y = (s - mean) * rstd * weight + bias, rstd = 1 / sqrt(mean((s - mean)^2) + eps); for rms the mean is 0
+//   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) + dsum, g = dy * weight, xhat = (s - mean) * rstd; for rms without mean(g)
+// Items: rows; backward: blocks of block_rows, a number that depends on the shape alone. Use run_row_norm_backward.
+struct RowNorm {
+    void* y;
+    void* sum;             // s, null without residual
+    void* mean;            // (rows), null for rms
+    void* rstd;            // (rows)
+    void* dx;              // backward only
+    void* dweight;         // (cols), null where not wanted, as dbias
+    void* dbias;
+    const void* x;         // in a backward s
+    const void* residual;  // null: none
+    const void* weight;    // (cols), null: 1
+    const void* bias;      // (cols), null: 0
+    const void* dy;
+    const void* dsum;      // the gradient that reaches s by other ways, null: none
+    i64 rows, cols;
+    double eps;
+    bool rms;
+
+    // Filled by run_row_norm_backward.
+    i64 block_rows, blocks;
+    void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where no dweight or dbias is wanted
 };
 
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
@@ -251,6 +308,11 @@ struct Kernels {
     KernelOf<Dropout> dropout;
     KernelOf<Pooling> max_pool, max_pool_pick, max_pool_backward, avg_pool, avg_pool_backward;
     KernelOf<Resize> resize, resize_backward;
+    KernelOf<GroupNorm> norm_moments, norm_apply;                      // items: (batch, parts)
+    KernelOf<GroupNorm> norm_statistics, norm_scales, norm_slopes;     // items: (batch, groups)
+    KernelOf<GroupNorm> norm_sums, norm_backward;                      // items: (batch, parts)
+    KernelOf<GroupNorm> norm_column_sums, norm_weights;                // items: (batch, cols); cols
+    KernelOf<RowNorm> row_norm, row_norm_backward, row_norm_weights;   // items: rows; blocks; cols
 };
 
 }  // namespace fastnn

@@ -7,6 +7,7 @@
 
 #include "reference.h"
 #include "reference_pool.h"
+#include "reference_norm.h"
 
 namespace fastnn {
 namespace reference {
@@ -377,6 +378,8 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         dropout<T>,
         max_pool<T>, max_pool_pick<T>, max_pool_backward<T>, avg_pool<T>, avg_pool_backward<T>,
         resize<T>, resize_backward<T>,
+        norm_moments<T>, norm_apply<T>, norm_statistics<T>, norm_scales<T>, norm_slopes<T>, norm_sums<T>, norm_backward<T>,
+        norm_column_sums<T>, norm_weights<T>, row_norm<T>, row_norm_backward<T>, row_norm_weights<T>,
     };
 }
 

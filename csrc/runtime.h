@@ -20,6 +20,10 @@ struct Runtime {
     // A convolution; false: no memory. `kept` is null, or has for each ConvWay null or the weight prepared for it; where that is
     // missing, it is made and handed to the caller in `made` (null before), to keep for job.way or release.
     bool (*conv)(int dtype, Conv& job, void* const* kept, void*& made);
+    // Normalisation in its several steps (launch_norm.cpp); every size > 0. false: no memory.
+    bool (*group_norm)(int dtype, GroupNorm& job);
+    bool (*group_norm_backward)(int dtype, GroupNorm& job);
+    bool (*row_norm_backward)(int dtype, RowNorm& job);
 };
 
 // Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that

@@ -44,6 +44,20 @@ template <class T> void avg_pool_backward(const Pooling& job, i64 begin, i64 end
 // resize.cpp
 template <class T> void resize(const Resize& job, i64 begin, i64 end);
 template <class T> void resize_backward(const Resize& job, i64 begin, i64 end);
+// norm.cpp
+template <class T> void norm_moments(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_apply(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_statistics(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_scales(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_slopes(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_sums(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_backward(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_column_sums(const GroupNorm& job, i64 begin, i64 end);
+template <class T> void norm_weights(const GroupNorm& job, i64 begin, i64 end);
+// row_norm.cpp
+template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end);
+template <class T> void row_norm_backward(const RowNorm& job, i64 begin, i64 end);
+template <class T> void row_norm_weights(const RowNorm& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

@@ -34,6 +34,18 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         avg_pool_backward<T>,
         resize<T>,
         resize_backward<T>,
+        norm_moments<T>,
+        norm_apply<T>,
+        norm_statistics<T>,
+        norm_scales<T>,
+        norm_slopes<T>,
+        norm_sums<T>,
+        norm_backward<T>,
+        norm_column_sums<T>,
+        norm_weights<T>,
+        row_norm<T>,
+        row_norm_backward<T>,
+        row_norm_weights<T>,
     };
 }
 
