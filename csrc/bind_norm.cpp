@@ -243,7 +243,8 @@ static py::tuple row_norm_backward(const char* who, bool rms, py::handle dy_in, 
         fill(dweight, 0);
         if (dbias) fill(dbias, 0);
     }
-    return rms ? py::make_tuple(dx.object(), dweight.object()) : py::make_tuple(dx.object(), dweight.object(), dbias.object());
+    if (rms) return py::make_tuple(dx.object(), dweight.object());
+    return py::make_tuple(dx.object(), dweight.object(), dbias.object());
 }
 
 // ---- the module ----

@@ -122,6 +122,39 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         const void* in_ "in"
         i64 images, channels
         ResizeAxis rows, cols
+    struct GroupNormJob "fastnn::GroupNorm":
+        void* y
+        void* mean
+        void* var
+        void* rstd
+        void* dx
+        void* dweight
+        void* dbias
+        const void* x
+        const void* weight
+        const void* bias
+        const void* dy
+        i64 batch, rows, cols, groups
+        double eps
+        bint relu, constant
+
+    struct RowNormJob "fastnn::RowNorm":
+        void* y
+        void* sum
+        void* mean
+        void* rstd
+        void* dx
+        void* dweight
+        void* dbias
+        const void* x
+        const void* residual
+        const void* weight
+        const void* bias
+        const void* dy
+        const void* dsum
+        i64 rows, cols
+        double eps
+        bint rms
 
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
     ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,
@@ -140,6 +173,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
                                                                     i64 end) noexcept nogil
     ctypedef void (*ResizeKernel "fastnn::KernelOf<fastnn::Resize>")(const ResizeJob& job, i64 begin,
                                                                      i64 end) noexcept nogil
+    ctypedef void (*RowNormKernel "fastnn::KernelOf<fastnn::RowNorm>")(const RowNormJob& job, i64 begin,
+                                                                       i64 end) noexcept nogil
 
     struct Kernels:
         ElementwiseKernel unary[32]
@@ -151,6 +186,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         DropoutKernel dropout
         PoolKernel max_pool, max_pool_pick, max_pool_backward, avg_pool, avg_pool_backward
         ResizeKernel resize, resize_backward
+        RowNormKernel row_norm
 
     struct Runtime:
         const Kernels* table[2]
@@ -161,6 +197,9 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         void (*release)(void* block) noexcept nogil
         bint (*matmul_keeping)(int dtype, MatmulJob& job, void*& packed) noexcept nogil
         bint (*conv)(int dtype, ConvJob& job, void* const* kept, void*& made) noexcept nogil
+        bint (*group_norm)(int dtype, GroupNormJob& job) noexcept nogil
+        bint (*group_norm_backward)(int dtype, GroupNormJob& job) noexcept nogil
+        bint (*row_norm_backward)(int dtype, RowNormJob& job) noexcept nogil
 
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
                           const i64* a_stride, const i64* b_stride) noexcept
