@@ -46,14 +46,21 @@ struct Columns {
     int ndim = 1;
 };
 
-// groups: -1 for batch norm.
+constexpr i64 BATCH_NORM = 0;  // in the place of the number of groups
+
+static i64 checked_groups(const char* who, i64 groups) {
+    if (groups < 1) refuse(PyExc_ValueError, "%s: groups is %zd; expected at least 1", who, Py_ssize_t(groups));
+    return groups;
+}
+
 static Columns checked_columns(const char* who, py::handle x_in, py::handle weight, py::handle bias, i64 groups, double eps) {
     Columns of;
     const Array any = input(who, "x", x_in);
     if (any.ndim() < 2) refuse(PyExc_ValueError, "%s: x is %s; expected (N, C, ...)", who, shape_text(any).c_str());
     of.x = images_input(who, "x", any.object(), any.ndim());
     const npy_intp channels = of.x.shape(1);
-    if (groups != -1 && (groups < 1 || channels % groups))
+    const bool batch_norm = groups == BATCH_NORM;
+    if (!batch_norm && channels % groups)
         refuse(PyExc_ValueError, "%s: groups is %zd; expected a divisor of the %zd channels of x", who, Py_ssize_t(groups),
                Py_ssize_t(channels));
     of.weight = optional(who, "weight", weight, of.x, 1, &channels);
@@ -63,17 +70,17 @@ static Columns checked_columns(const char* who, py::handle x_in, py::handle weig
     job.weight = data_of(of.weight);
     job.bias = data_of(of.bias);
     job.cols = channels;
-    job.groups = groups == -1 ? channels : groups;
+    job.groups = batch_norm ? channels : groups;
     job.rows = 1;
     for (int d = 2; d < of.x.ndim(); d++) job.rows *= of.x.shape(d);
     job.batch = of.x.shape(0);
-    if (groups == -1) {
+    if (batch_norm) {
         job.rows *= job.batch;
         job.batch = 1;
     }
     job.eps = checked_eps(who, eps);
-    of.ndim = groups == -1 ? 1 : 2;
-    of.statistics[0] = groups == -1 ? channels : of.x.shape(0);
+    of.ndim = batch_norm ? 1 : 2;
+    of.statistics[0] = batch_norm ? channels : of.x.shape(0);
     of.statistics[1] = job.groups;
     return of;
 }
@@ -110,7 +117,7 @@ static py::tuple run_forward(const char* who, Columns& of, Array mean, Array var
 static py::tuple batch_norm(py::handle x, py::handle weight, py::handle bias, py::handle mean, py::handle var, double eps,
                             bool relu) {
     constexpr const char* who = "batch_norm";
-    Columns of = checked_columns(who, x, weight, bias, -1, eps);
+    Columns of = checked_columns(who, x, weight, bias, BATCH_NORM, eps);
     if (mean.is_none() != var.is_none())
         refuse(PyExc_TypeError, "%s: only one of mean and var is given; expected both, or none to take those of x", who);
     of.job.relu = relu;
@@ -120,7 +127,7 @@ static py::tuple batch_norm(py::handle x, py::handle weight, py::handle bias, py
 }
 
 static py::tuple group_norm(py::handle x, i64 groups, py::handle weight, py::handle bias, double eps, bool relu) {
-    Columns of = checked_columns("group_norm", x, weight, bias, std::max<i64>(groups, 0), eps);
+    Columns of = checked_columns("group_norm", x, weight, bias, checked_groups("group_norm", groups), eps);
     of.job.relu = relu;
     return run_forward("group_norm", of, Array(), Array());
 }
@@ -156,7 +163,7 @@ static py::tuple run_backward(const char* who, Columns& of, py::handle dy_in, py
 
 static py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle mean, py::handle rstd, py::handle weight,
                                      py::handle bias, bool relu, bool constant) {
-    Columns of = checked_columns("batch_norm_backward", x, weight, bias, -1, 0);
+    Columns of = checked_columns("batch_norm_backward", x, weight, bias, BATCH_NORM, 0);
     of.job.relu = relu;
     of.job.constant = constant;
     return run_backward("batch_norm_backward", of, dy, mean, rstd);
@@ -164,9 +171,10 @@ static py::tuple batch_norm_backward(py::handle dy, py::handle x, py::handle mea
 
 static py::tuple group_norm_backward(py::handle dy, py::handle x, py::handle mean, py::handle rstd, i64 groups,
                                      py::handle weight, py::handle bias, bool relu) {
-    Columns of = checked_columns("group_norm_backward", x, weight, bias, std::max<i64>(groups, 0), 0);
+    constexpr const char* who = "group_norm_backward";
+    Columns of = checked_columns(who, x, weight, bias, checked_groups(who, groups), 0);
     of.job.relu = relu;
-    return run_backward("group_norm_backward", of, dy, mean, rstd);
+    return run_backward(who, of, dy, mean, rstd);
 }
 
 // ---- layer and RMS norm ----

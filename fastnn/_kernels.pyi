@@ -190,3 +190,61 @@ def adaptive_avg_pool2d(x: _Floats, output_size: _Pair, /) -> _Floats: ...
 def adaptive_avg_pool2d_backward(dy: _Floats, size: _Pair, /) -> _Floats: ...
 def resize(x: _Floats, size: _Pair, mode: str, align_corners: bool, /) -> _Floats: ...
 def resize_backward(dy: _Floats, size: _Pair, mode: str, align_corners: bool, /) -> _Floats: ...
+def batch_norm(
+    x: _Floats,
+    weight: _Floats | None = None,
+    bias: _Floats | None = None,
+    mean: _Floats | None = None,
+    var: _Floats | None = None,
+    eps: float = 1e-5,
+    relu: bool = False,
+) -> tuple[_Floats, _Floats, _Floats, _Floats]: ...
+def batch_norm_backward(
+    dy: _Floats,
+    x: _Floats,
+    mean: _Floats,
+    rstd: _Floats,
+    weight: _Floats | None = None,
+    bias: _Floats | None = None,
+    relu: bool = False,
+    constant: bool = False,
+) -> tuple[_Floats, _Floats, _Floats]: ...
+def group_norm(
+    x: _Floats,
+    groups: int,
+    weight: _Floats | None = None,
+    bias: _Floats | None = None,
+    eps: float = 1e-5,
+    relu: bool = False,
+) -> tuple[_Floats, _Floats, _Floats, _Floats]: ...
+def group_norm_backward(
+    dy: _Floats,
+    x: _Floats,
+    mean: _Floats,
+    rstd: _Floats,
+    groups: int,
+    weight: _Floats | None = None,
+    bias: _Floats | None = None,
+    relu: bool = False,
+) -> tuple[_Floats, _Floats, _Floats]: ...
+def layer_norm(
+    x: _Floats,
+    weight: _Floats | None = None,
+    bias: _Floats | None = None,
+    residual: _Floats | None = None,
+    eps: float = 1e-5,
+) -> tuple[_Floats, ...]: ...
+def layer_norm_backward(
+    dy: _Floats,
+    x: _Floats,
+    mean: _Floats,
+    rstd: _Floats,
+    weight: _Floats | None = None,
+    dsum: _Floats | None = None,
+) -> tuple[_Floats, _Floats, _Floats]: ...
+def rms_norm(
+    x: _Floats, weight: _Floats | None = None, residual: _Floats | None = None, eps: float = 1e-5
+) -> tuple[_Floats, ...]: ...
+def rms_norm_backward(
+    dy: _Floats, x: _Floats, rstd: _Floats, weight: _Floats | None = None, dsum: _Floats | None = None
+) -> tuple[_Floats, _Floats]: ...

@@ -618,6 +618,47 @@ def interpolate(
 def pixel_shuffle(x: _Data, upscale_factor: int) -> Tensor: ...
 def pixel_unshuffle(x: _Data, downscale_factor: int) -> Tensor: ...
 def pad(x: _Data, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor: ...
+def batch_norm(
+    input: _Data,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: _Data | None = None,
+    bias: _Data | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    activation: str | None = None,
+) -> Tensor: ...
+def instance_norm(
+    input: _Data,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: _Data | None = None,
+    bias: _Data | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor: ...
+def group_norm(
+    input: _Data, num_groups: int, weight: _Data | None = None, bias: _Data | None = None, eps: float = 1e-5
+) -> Tensor: ...
+def layer_norm(
+    input: _Data, normalized_shape: _Dims, weight: _Data | None = None, bias: _Data | None = None, eps: float = 1e-5
+) -> Tensor: ...
+def add_layer_norm(
+    input: _Data,
+    residual: _Data,
+    normalized_shape: _Dims,
+    weight: _Data | None = None,
+    bias: _Data | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor]: ...
+def rms_norm(
+    input: _Data, normalized_shape: _Dims, weight: _Data | None = None, eps: float | None = None
+) -> Tensor: ...
+def add_rms_norm(
+    input: _Data, residual: _Data, normalized_shape: _Dims, weight: _Data | None = None, eps: float | None = None
+) -> tuple[Tensor, Tensor]: ...
 def randn(*shape: _Dims, dtype: npt.DTypeLike | None = None, requires_grad: bool = False) -> Tensor: ...
 def rand(*shape: _Dims, dtype: npt.DTypeLike | None = None, requires_grad: bool = False) -> Tensor: ...
 def randint(low: int, high: int | None = None, size: _Dims = ()) -> Tensor: ...

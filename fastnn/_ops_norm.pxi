@@ -278,8 +278,9 @@ cdef Tensor with_running(str name, GroupNormNode node, object input, object runn
         variances = new_statistics(cnp.PyArray_DIM(x.array, 0) if node.groups else 0, channels, type_num)
     else:
         node.groups = 0
-        node.mean = np.array(mean.array, cnp.PyArray_DescrFromType(type_num), order="C")  # a copy: training moves the running one
-        variances = np.array(var.array, cnp.PyArray_DescrFromType(type_num), order="C")
+        node.mean, variances = contiguous(cast(mean, type_num).array), contiguous(cast(var, type_num).array)
+        if grad_enabled():
+            node.mean = copy_of(node.mean)  # the backward needs it as it was, and training moves the running one
     out = over_channels(name, node, x, weight, bias, variances)
     if own and mean is not None and cnp.PyArray_SIZE(x.array):
         blend(mean, node.mean, momentum, 1)

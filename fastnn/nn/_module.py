@@ -347,7 +347,7 @@ class Module:
         return self
 
     def freeze(self) -> "Module":
-        """Make the module final, for serving: evaluation mode, read-only parameters, weights packed once.
+        """Make the module final, for serving: evaluation mode, read-only parameters and buffers, weights packed once.
 
         Writing into a frozen parameter and asking it for a gradient are refused. Returns the module.
 
@@ -358,8 +358,8 @@ class Module:
         >>> layer.weight.requires_grad
         False
         """
-        for parameter in self.parameters():
-            parameter.freeze_()
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.freeze_()  # floats; counters stay as they are
         return self.eval()
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -19,13 +19,21 @@ def _number(layer: str, name: str, value: float) -> float:
     return value
 
 
+def _reset(layer: Module) -> None:
+    if layer.weight is not None:
+        init.ones_(layer.weight)
+    if getattr(layer, "bias", None) is not None:
+        init.zeros_(layer.bias)
+
+
 class _ByChannel(Module):
     """What batch and instance norm share: parameters and running statistics of `num_features` channels."""
 
     _ndims: tuple[int, ...] = ()
     _expected = ""
+    _counts = True  # batches; PyTorch's instance norm does not
 
-    def __init__(self, num_features, eps, momentum, affine, track_running_stats, dtype) -> None:
+    def __init__(self, num_features, eps, momentum, affine, track_running_stats, bias, dtype) -> None:
         layer = type(self).__name__
         self.num_features = _size(layer, "num_features", num_features)
         self.eps = _number(layer, "eps", eps)
@@ -33,7 +41,7 @@ class _ByChannel(Module):
         self.affine = bool(affine)
         self.track_running_stats = bool(track_running_stats)
         self.weight = Parameter(np.ones(self.num_features, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(self.num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(self.num_features, dtype)) if affine and bias else None
         tracked = self.track_running_stats
         self.register_buffer("running_mean", _ops.zeros(self.num_features, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", _ops.ones(self.num_features, dtype=dtype) if tracked else None)
@@ -49,18 +57,16 @@ class _ByChannel(Module):
     def reset_parameters(self) -> None:
         """Forget the running statistics; set weight to 1 and bias to 0."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-            init.zeros_(self.bias)
+        _reset(self)
 
     def forward(self, x):
         """x: (N, C, ...) -> the same shape."""
-        if x.ndim not in self._ndims or x.shape[-self._ndims[-1] + 1] != self.num_features:
+        if x.ndim not in self._ndims or x.shape[self._channel_axis(x.ndim)] != self.num_features:
             raise ValueError(
                 f"{type(self).__name__}: input is {x.shape}; expected {self._expected} with C = {self.num_features}"
             )
         own = self.training or self.running_mean is None
-        batches = self.num_batches_tracked if self.training else None
+        batches = self.num_batches_tracked if self.training and self._counts else None
         momentum = self.momentum
         if momentum is None:  # a plain average over all batches, this one included
             momentum = 0.0 if batches is None else 1.0 / (batches.item() + 1)
@@ -69,13 +75,16 @@ class _ByChannel(Module):
             batches.add_(1)
         return y
 
+    def _channel_axis(self, ndim: int) -> int:
+        return 1
+
     def _normalised(self, x, own: bool, momentum: float):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -88,10 +97,11 @@ class _BatchNorm(_ByChannel):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        bias: bool = True,
         activation: str | None = None,
         dtype=np.float32,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
         if activation not in (None, "relu"):
             raise ValueError(f"{type(self).__name__}: activation must be None or 'relu', got {activation!r}")
         self.activation = activation
@@ -155,6 +165,8 @@ class BatchNorm2d(_BatchNorm):
         Whether there are weight and bias.
     track_running_stats : bool
         False: the batch's statistics are used while evaluating, too.
+    bias : bool
+        Whether there is a bias beside the weight.
     activation : None or "relu"
         "relu" is done in the same pass.
     dtype : dtype
@@ -191,7 +203,7 @@ class BatchNorm2d(_BatchNorm):
     >>> layer.num_batches_tracked.item()
     1
     >>> layer
-    BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    BatchNorm2d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
     _ndims = (4,)
@@ -199,6 +211,8 @@ class BatchNorm2d(_BatchNorm):
 
 
 class _InstanceNorm(_ByChannel):
+    _counts = False
+
     def __init__(
         self,
         num_features: int,
@@ -207,9 +221,13 @@ class _InstanceNorm(_ByChannel):
         affine: bool = False,
         track_running_stats: bool = False,
         *,
+        bias: bool = True,
         dtype=np.float32,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias, dtype)
+
+    def _channel_axis(self, ndim):
+        return 1 if ndim == self._ndims[-1] else 0  # without a batch
 
     def _normalised(self, x, own, momentum):
         images = x if x.ndim == self._ndims[-1] else _ops.unsqueeze(x, 0)
@@ -246,8 +264,8 @@ class InstanceNorm2d(_InstanceNorm):
     ----------
     num_features : int
         Channels C.
-    eps, momentum, affine, track_running_stats, dtype
-        As in `BatchNorm2d`; here the last two switches are off by default, as in PyTorch.
+    eps, momentum, affine, track_running_stats, bias, dtype
+        As in `BatchNorm2d`; here affine and track_running_stats are off by default, as in PyTorch.
 
     Notes
     -----
@@ -283,7 +301,9 @@ class GroupNorm(Module):
     eps : float
         Added to the variance.
     affine : bool
-        Whether there are weight and bias, one for each channel.
+        Whether there is a weight, one for each channel.
+    bias : bool
+        Whether there is a bias beside the weight.
     dtype : dtype
         float32 or float64.
 
@@ -308,7 +328,14 @@ class GroupNorm(Module):
     """
 
     def __init__(
-        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype=np.float32
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+        dtype=np.float32,
     ) -> None:
         self.num_groups = _size("GroupNorm", "num_groups", num_groups)
         self.num_channels = _size("GroupNorm", "num_channels", num_channels)
@@ -317,13 +344,11 @@ class GroupNorm(Module):
         self.eps = _number("GroupNorm", "eps", eps)
         self.affine = bool(affine)
         self.weight = Parameter(np.ones(self.num_channels, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(self.num_channels, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(self.num_channels, dtype)) if affine and bias else None
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-            init.zeros_(self.bias)
+        _reset(self)
 
     def forward(self, x):
         """x: (N, C, ...) -> the same shape."""
@@ -332,7 +357,8 @@ class GroupNorm(Module):
         return _ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        bias = self.bias is not None
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={bias}"
 
 
 def _shape(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -400,17 +426,15 @@ class LayerNorm(Module):
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _reset(self)
 
     def forward(self, x):
         """x: (..., *normalized_shape) -> the same shape."""
         return _ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        affine, bias = self.elementwise_affine, self.bias is not None
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={bias}"
 
 
 class RMSNorm(Module):
@@ -462,8 +486,7 @@ class RMSNorm(Module):
 
     def reset_parameters(self) -> None:
         """Set the weight to 1."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        _reset(self)
 
     def forward(self, x):
         """x: (..., *normalized_shape) -> the same shape."""
