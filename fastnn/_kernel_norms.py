@@ -45,8 +45,8 @@ def batch_norm(
 
     Notes
     -----
-    The variance comes from squares about means, never from a difference of large numbers. The bits are the same for every
-    number of threads.
+    The variance comes from squares about means, never from a difference of large numbers. The bits are the same for
+    every number of threads.
 
     Examples
     --------
@@ -94,7 +94,9 @@ def group_norm(
     eps: float = 1e-5,
     relu: bool = False,
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Group norm: each of `groups` runs of channels of each image by its own mean and variance. Instance norm: groups = C.
+    """Group norm: each of `groups` runs of channels of each image by its own mean and variance.
+
+    With groups = C it is instance norm.
 
     Returns y, mean, var and rstd, the last three (N, groups). Otherwise as `batch_norm`.
 

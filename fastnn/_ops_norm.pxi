@@ -1,4 +1,5 @@
-# Normalisation. Images are channels-last in memory, rows dense; a backward that is recorded is written in ops, any other is a kernel.
+# Batch, group and instance norm: over the channels of images that are channels-last in memory. A recorded backward is
+# written in ops, any other is a kernel.
 
 cdef enum:
     ALONE_ELEMENTS = 30000  # about ALONE_NS of work
@@ -176,12 +177,12 @@ cdef int run_group_norm(GroupNormJob& job, int dtype, bint backward) except -1:
 
 
 cdef Tensor over_channels(str name, GroupNormNode node, Tensor x, object weight, object bias, ndarray var):
-    """y; mean and rstd are left in the node, the variances in var. The node says the rest: groups, eps, relu, and the mean
-    where that and var are given."""
+    """y; mean and rstd are left in the node, the variances in var. The node says the rest: groups, eps, relu, and the
+    mean where that and var are given."""
     cdef int type_num = type_with(x, weight, bias)
     cdef tuple shape = (cnp.PyArray_DIM(x.array, 1),)
-    cdef Tensor w = factor_for(name, "weight", weight, shape, type_num), b = factor_for(name, "bias", bias, shape, type_num)
-    cdef Tensor out
+    cdef Tensor w = factor_for(name, "weight", weight, shape, type_num)
+    cdef Tensor b = factor_for(name, "bias", bias, shape, type_num), out
     cdef ndarray y
     cdef GroupNormJob job
     x = cast(x, type_num)
@@ -219,15 +220,18 @@ cdef Tensor running(str name, str what, object given, npy_intp channels, bint wr
         raise TypeError(f"{name}: {what} must be a Tensor, got {type(given).__name__}")
     t = given
     if kind(t.array) < 0 or cnp.PyArray_NDIM(t.array) != 1 or cnp.PyArray_DIM(t.array, 0) != channels:
-        raise ValueError(f"{name}: {what} is {t.array.dtype} of shape {shape_of(t.array)}; expected floats, ({channels},)")
+        raise ValueError(f"{name}: {what} is {t.array.dtype} of shape {shape_of(t.array)}; expected floats, "
+                         f"({channels},)")
     if written and (t.needs_grad or not cnp.PyArray_ISWRITEABLE(t.array)):
-        raise ValueError(f"{name}: {what} {'requires grad' if t.needs_grad else 'is read-only'}, so training cannot update it")
+        raise ValueError(f"{name}: {what} {'requires grad' if t.needs_grad else 'is read-only'}, so training cannot "
+                         f"update it")
     return t
 
 
 cdef blend(Tensor t, ndarray statistics, double momentum, double factor):
     """t = (1 - momentum) * t + momentum * factor * (the statistics, averaged over the images)."""
-    cdef npy_intp channels = cnp.PyArray_DIM(t.array, 0), n = cnp.PyArray_SIZE(statistics) // channels if channels else 0, i, c
+    cdef npy_intp channels = cnp.PyArray_DIM(t.array, 0), i, c
+    cdef npy_intp n = cnp.PyArray_SIZE(statistics) // channels if channels else 0
     cdef bint single = kind(statistics) == F32
     cdef const float* s32 = <const float*>cnp.PyArray_DATA(statistics)
     cdef const double* s64 = <const double*>cnp.PyArray_DATA(statistics)
@@ -246,9 +250,9 @@ cdef blend(Tensor t, ndarray statistics, double momentum, double factor):
     bump_version(t)
 
 
-cdef Tensor with_running(str name, GroupNormNode node, object input, object running_mean, object running_var, object weight,
-                         object bias, bint own, double momentum, double eps, object activation):
-    """Batch and instance norm: by the input's own statistics, which then move the running ones, or by the running ones."""
+cdef Tensor with_running(str name, GroupNormNode node, object input, object running_mean, object running_var,
+                         object weight, object bias, bint own, double momentum, double eps, object activation):
+    """Batch and instance norm: by the input's own statistics, which then move the running ones, or by these."""
     cdef Tensor x = floating(input), mean = None, var = None, out
     cdef int type_num = type_with(x, weight, bias), nd = cnp.PyArray_NDIM(x.array)
     cdef ndarray variances
@@ -269,10 +273,11 @@ cdef Tensor with_running(str name, GroupNormNode node, object input, object runn
         mean = running(name, "running_mean", running_mean, channels, own)
         var = running(name, "running_var", running_var, channels, own)
     elif not own:
-        raise ValueError(f"{name}: running_mean and running_var are needed where the input's own statistics are not used")
+        raise ValueError(f"{name}: running_mean and running_var are needed where the input's own statistics are not "
+                         f"used")
     if own and n < 2:
-        raise ValueError(f"{name}: expected more than 1 {'spatial element' if node.groups else 'value per channel'} when "
-                         f"training, got input of shape {shape_of(x.array)}")
+        raise ValueError(f"{name}: expected more than 1 {'spatial element' if node.groups else 'value per channel'} "
+                         f"when training, got input of shape {shape_of(x.array)}")
     node.alpha, node.relu, node.constant = eps, activation is not None, not own
     if own:
         variances = new_statistics(cnp.PyArray_DIM(x.array, 0) if node.groups else 0, channels, type_num)
@@ -292,15 +297,15 @@ cpdef Tensor batch_norm(input, running_mean, running_var, weight=None, bias=None
                         double momentum=0.1, double eps=1e-5, activation=None):
     """Each channel minus its mean over the batch, by its standard deviation [1]_.
 
-    ``y = (x - mean) / sqrt(var + eps) * weight + bias`` with the mean and the (biased) variance of the batch when training,
-    the running ones otherwise.
+    ``y = (x - mean) / sqrt(var + eps) * weight + bias`` with the mean and the (biased) variance of the batch when
+    training, the running ones otherwise.
 
     Parameters
     ----------
     input : Tensor (N, C) or (N, C, ...)
     running_mean, running_var : Tensor (C), or None
-        Used when not training; else ``running = (1 - momentum) * running + momentum * batch's`` in place, with the unbiased
-        variance.
+        Used when not training; else ``running = (1 - momentum) * running + momentum * batch's`` in place, with the
+        unbiased variance.
     weight, bias : Tensor (C), optional
     training : bool
     momentum, eps : float
@@ -319,8 +324,8 @@ cpdef Tensor batch_norm(input, running_mean, running_var, weight=None, bias=None
 
     References
     ----------
-    .. [1] Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate shift",
-       ICML 2015.
+    .. [1] Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
+       shift", ICML 2015.
 
     Examples
     --------
@@ -329,12 +334,12 @@ cpdef Tensor batch_norm(input, running_mean, running_var, weight=None, bias=None
     tensor([[-1.],
             [ 1.]])
     """
-    return with_running("batch_norm", BatchNormNode.__new__(BatchNormNode), input, running_mean, running_var, weight, bias,
-                        training, momentum, eps, activation)
+    return with_running("batch_norm", BatchNormNode.__new__(BatchNormNode), input, running_mean, running_var, weight,
+                        bias, training, momentum, eps, activation)
 
 
-cpdef Tensor instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, bint use_input_stats=True,
-                           double momentum=0.1, double eps=1e-5):
+cpdef Tensor instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None,
+                           bint use_input_stats=True, double momentum=0.1, double eps=1e-5):
     """Each channel of each image minus its mean over the image, by its standard deviation (Ulyanov et al., 2016).
 
     Parameters
@@ -361,9 +366,11 @@ cpdef Tensor instance_norm(input, running_mean=None, running_var=None, weight=No
     cdef Tensor x = floating(input)
     cdef InstanceNormNode node = InstanceNormNode.__new__(InstanceNormNode)
     if cnp.PyArray_NDIM(x.array) < 3:
-        raise ValueError(f"instance_norm: input is {shape_of(x.array)}; expected (N, C, ...) with at least one more dimension")
+        raise ValueError(f"instance_norm: input is {shape_of(x.array)}; expected (N, C, ...) with at least one more "
+                         f"dimension")
     node.groups = cnp.PyArray_DIM(x.array, 1)
-    return with_running("instance_norm", node, x, running_mean, running_var, weight, bias, use_input_stats, momentum, eps, None)
+    return with_running("instance_norm", node, x, running_mean, running_var, weight, bias, use_input_stats, momentum,
+                        eps, None)
 
 
 cpdef Tensor group_norm(input, num_groups, weight=None, bias=None, double eps=1e-5):
@@ -402,234 +409,3 @@ cpdef Tensor group_norm(input, num_groups, weight=None, bias=None, double eps=1e
     node.groups, node.alpha = groups, eps
     return over_channels("group_norm", node, x, weight, bias,
                          new_statistics(cnp.PyArray_DIM(x.array, 0), groups, type_with(x, weight, bias)))
-
-
-# ----- along rows: layer norm and RMS norm -----
-
-cdef class RowNormNode(Node):
-    """Inputs x, weight, bias; alpha is eps."""
-    cdef ndarray x, mean, rstd  # x (..., cols), dense; mean None for rms
-    cdef int dims               # of normalized_shape
-
-    cdef RowNormJob job(self, ndarray weight):
-        cdef RowNormJob job
-        memset(&job, 0, sizeof(RowNormJob))
-        job.cols = cols_of(self.x, self.dims)
-        job.rows = cnp.PyArray_SIZE(self.x) // job.cols if job.cols else 0
-        job.x, job.weight = cnp.PyArray_DATA(self.x), data_or_null(weight)
-        job.mean = NULL if self.mean is None else cnp.PyArray_DATA(self.mean)
-        job.rstd = cnp.PyArray_DATA(self.rstd)
-        job.eps, job.rms = self.alpha, self.mean is None
-        return job
-
-    cdef Node residual_stream(self, ndarray dy):
-        """x's node, if a gradient of x from its other uses waits there: the kernel adds it in its own pass. In a transformer it
-        always does, for what a norm reads goes on along the residual connection."""
-        cdef Node node
-        if not isinstance(self.edges[0], Node) or not self.needs(0):
-            return None
-        node = self.edges[0]
-        if node.pending is None or node.owner != self.owner:
-            return None
-        return node if same_shape((<Tensor>node.pending).array, dy) else None
-
-    cdef tuple backward(self, Value dy):
-        cdef Tensor x = <Tensor>self.first(), w = None if self.b is None else <Tensor>self.second()
-        cdef ndarray g, dx = None, dweight = None, dbias = None, dsum
-        cdef RowNormJob job
-        cdef Node stream
-        cdef bint done
-        if grad_enabled():
-            return self.recorded_backward(<Tensor>dy, x, w)
-        g = contiguous((<Tensor>dy).array)
-        job = self.job(None if w is None else w.array)
-        job.dy = cnp.PyArray_DATA(g)
-        stream = self.residual_stream(g)
-        if stream is not None:
-            dsum = contiguous((<Tensor>stream.pending).array)
-            job.dsum = cnp.PyArray_DATA(dsum)
-        cdef int nd = cnp.PyArray_NDIM(self.x), type_num = cnp.PyArray_TYPE(self.x), dtype = kind(self.x)
-        if self.needs(0):
-            dx = new_array(nd, cnp.PyArray_DIMS(self.x), type_num)
-            job.dx = cnp.PyArray_DATA(dx)
-        if self.needs(1):
-            dweight = new_array(self.dims, cnp.PyArray_DIMS(self.x) + nd - self.dims, type_num)
-            job.dweight = cnp.PyArray_DATA(dweight)
-        if self.needs(2):
-            dbias = new_array(self.dims, cnp.PyArray_DIMS(self.x) + nd - self.dims, type_num)
-            job.dbias = cnp.PyArray_DATA(dbias)
-        if cnp.PyArray_SIZE(self.x) == 0:
-            clear_arrays(dweight, dbias)
-        elif <double>job.rows * job.cols < ALONE_ELEMENTS:
-            done = runtime.row_norm_backward(dtype, job)
-        else:
-            with nogil:
-                done = runtime.row_norm_backward(dtype, job)
-        if cnp.PyArray_SIZE(self.x) and not done:
-            raise MemoryError("no memory for the partial results of a norm")
-        if stream is not None:
-            stream.pending = wrap(dx)
-            dx = None
-        return (None if dx is None else wrap(dx), None if dweight is None else wrap(dweight),
-                None if dbias is None else wrap(dbias))
-
-    cdef tuple recorded_backward(self, Tensor dy, Tensor x, Tensor w):
-        cdef bint rms = self.mean is None
-        cdef int nd = cnp.PyArray_NDIM(x.array)
-        cdef unsigned long long over = ((1ULL << self.dims) - 1) << (nd - self.dims), rows = (1ULL << (nd - self.dims)) - 1
-        cdef Tensor rstd, xhat, dx = None
-        rstd, xhat = standardised(x, over, self.alpha, rms)
-        if self.needs(0):
-            dx = projected(mul(dy if w is None else mul(dy, w), rstd), xhat, over, rms)
-        return (dx, scaled_sum(mul(dy, xhat), rows, False, 1) if self.needs(1) else None,
-                scaled_sum(dy, rows, False, 1) if self.needs(2) else None)
-
-
-cdef class LayerNormNode(RowNormNode):
-    """Named for messages."""
-
-
-cdef i64 cols_of(ndarray x, int dims) noexcept:
-    cdef i64 n = 1
-    cdef int d
-    for d in range(cnp.PyArray_NDIM(x) - dims, cnp.PyArray_NDIM(x)):
-        n *= cnp.PyArray_DIM(x, d)
-    return n
-
-
-cdef tuple along_last(str name, object input, object residual, object normalized_shape, object weight, object bias, double eps,
-                      bint rms):
-    """(y, x + residual): the second is x where there is no residual."""
-    cdef Tensor x = floating(input), r = None if residual is None else floating(residual), s, w, b, out
-    cdef tuple shape = sizes(normalized_shape)
-    cdef int nd = cnp.PyArray_NDIM(x.array), type_num = type_with(x, weight, bias)
-    cdef npy_intp rows
-    cdef ndarray y, sum
-    cdef RowNormNode node = RowNormNode.__new__(RowNormNode) if rms else LayerNormNode.__new__(LayerNormNode)
-    cdef RowNormJob job
-    if len(shape) < 1 or len(shape) > nd or shape_of(x.array)[nd - len(shape):] != shape:
-        raise ValueError(f"{name}: input is {shape_of(x.array)}; expected (..., {', '.join(map(str, shape))}) for "
-                         f"normalized_shape {shape}")
-    check_eps(name, eps)
-    if r is not None:
-        if not same_shape(x.array, r.array):
-            raise ValueError(f"{name}: residual is {shape_of(r.array)}, input is {shape_of(x.array)}; expected equal shapes")
-        type_num = cnp.NPY_DOUBLE if kind(r.array) == F64 else type_num
-        r = contiguous_tensor(cast(r, type_num))
-    w, b = factor_for(name, "weight", weight, shape, type_num), factor_for(name, "bias", bias, shape, type_num)
-    s = x = contiguous_tensor(cast(x, type_num))
-    y = new_array(nd, cnp.PyArray_DIMS(x.array), type_num)
-    node.x, node.dims, node.alpha = x.array, <int>len(shape), eps
-    rows = cols_of(x.array, nd) // cols_of(x.array, node.dims) if cols_of(x.array, node.dims) else 0
-    node.rstd, node.mean = new_array(1, &rows, type_num), None if rms else new_array(1, &rows, type_num)
-    job = node.job(None if w is None else w.array)
-    job.y, job.bias = cnp.PyArray_DATA(y), NULL if b is None else cnp.PyArray_DATA(b.array)
-    if r is not None:
-        sum = new_array(nd, cnp.PyArray_DIMS(x.array), type_num)
-        job.residual, job.sum = cnp.PyArray_DATA(r.array), cnp.PyArray_DATA(sum)
-        node.x = sum
-        s = wrap(sum)
-        if recorded_pair(x, r):
-            attach(s, AddNode.__new__(AddNode), (edge(x), edge(r)))
-    if job.cols:
-        run(<RangeFunction>runtime.table[kind(y)].row_norm, &job, rows, 0.5 * job.cols)
-    out = wrap(y)
-    if grad_enabled() and (s.needs_grad or (w is not None and w.needs_grad) or (b is not None and b.needs_grad)):
-        node.save(s, w)
-        attach(out, node, (edge(s), None if w is None else edge(w), None if b is None else edge(b)))
-    return out, s
-
-
-cpdef Tensor layer_norm(input, normalized_shape, weight=None, bias=None, double eps=1e-5):
-    """Each row minus its mean, by its standard deviation [1]_: ``(x - mean) / sqrt(var + eps) * weight + bias``.
-
-    Parameters
-    ----------
-    input : Tensor (..., *normalized_shape)
-    normalized_shape : int or sequence of int
-        The last dimensions: what a mean is taken over.
-    weight, bias : Tensor (*normalized_shape), optional
-    eps : float
-        Added to the (biased) variance.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
-
-    References
-    ----------
-    .. [1] Ba, Kiros and Hinton, "Layer normalization", 2016.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.layer_norm(fnn.tensor([[1.0, 3.0]]), 2, eps=0.0)
-    tensor([[-1.,  1.]])
-    """
-    return along_last("layer_norm", input, None, normalized_shape, weight, bias, eps, False)[0]
-
-
-cpdef tuple add_layer_norm(input, residual, normalized_shape, weight=None, bias=None, double eps=1e-5):
-    """``(layer_norm(input + residual), input + residual)`` in one pass over memory, forward and backward.
-
-    Parameters
-    ----------
-    input, residual : Tensor (..., *normalized_shape)
-        Of one shape. The rest is as in `layer_norm`.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.add_layer_norm(fnn.tensor([[1.0, 3.0]]), fnn.ones(1, 2), 2, eps=0.0)
-    (tensor([[-1.,  1.]]), tensor([[2., 4.]]))
-    """
-    return along_last("add_layer_norm", input, residual, normalized_shape, weight, bias, eps, False)
-
-
-cpdef Tensor rms_norm(input, normalized_shape, weight=None, eps=None):
-    """Each row by the root of its mean square [1]_: ``x / sqrt(mean(x^2) + eps) * weight``.
-
-    Parameters
-    ----------
-    input : Tensor (..., *normalized_shape)
-    normalized_shape : int or sequence of int
-        The last dimensions: what a mean is taken over.
-    weight : Tensor (*normalized_shape), optional
-    eps : float, optional
-        By default the machine epsilon of input's type.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit.
-
-    References
-    ----------
-    .. [1] Zhang and Sennrich, "Root mean square layer normalization", NeurIPS 2019.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.rms_norm(fnn.tensor([[3.0, 4.0, 0.0, 0.0]]), 4)
-    tensor([[1.2, 1.6, 0. , 0. ]])
-    """
-    return along_last("rms_norm", input, None, normalized_shape, weight, None, default_eps(input, eps), True)[0]
-
-
-cpdef tuple add_rms_norm(input, residual, normalized_shape, weight=None, eps=None):
-    """``(rms_norm(input + residual), input + residual)`` in one pass over memory, forward and backward.
-
-    Arguments as in `rms_norm`.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.add_rms_norm(fnn.tensor([[2.0, 2.0]]), fnn.ones(1, 2), 2)
-    (tensor([[1., 1.]]), tensor([[3., 3.]]))
-    """
-    return along_last("add_rms_norm", input, residual, normalized_shape, weight, None, default_eps(input, eps), True)
-
-
-cdef double default_eps(object input, object eps) except? -1:
-    return np.finfo(floating(input).array.dtype).eps if eps is None else eps

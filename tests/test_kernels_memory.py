@@ -91,6 +91,21 @@ def test_rows_stay_inside(isa, guarded, size, dtype):
         kernels.cross_entropy_backward(guarded(np.ones(3, dtype)), guarded(lse), x, target, w, label_smoothing=s)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_norms_stay_inside(isa, guarded, size, dtype):
+    x, dy = (guarded(np.random.default_rng(size).normal(size=(5, size)).astype(dtype)) for _ in range(2))
+    weight, bias = guarded(np.ones(size, dtype)), guarded(np.zeros(size, dtype))
+    for relu in (False, True):
+        _, mean, _, rstd = kernels.batch_norm(x, weight, bias, relu=relu)
+        kernels.batch_norm_backward(dy, x, guarded(mean), guarded(rstd), weight, bias, relu=relu)
+        _, mean, _, rstd = kernels.group_norm(x, 1, weight, bias, relu=relu)
+        kernels.group_norm_backward(dy, x, guarded(mean), guarded(rstd), 1, weight, bias, relu=relu)
+    _, s, mean, rstd = kernels.layer_norm(x, weight, bias, dy)
+    kernels.layer_norm_backward(dy, guarded(s), guarded(mean), guarded(rstd), weight, x)
+    _, rstd = kernels.rms_norm(x, weight)
+    kernels.rms_norm_backward(dy, x, guarded(rstd), weight)
+
+
 MATMULS = [
     (1, 1, 1),
     (1, 9, 100),
@@ -219,6 +234,21 @@ def steps(rng, kernel, lists, **options):
     return np.stack([a[0] for a in arrays])
 
 
+def norms(rng, dtype):
+    images, dy = np.moveaxis(rng.normal(size=(2, 9, 31, 37, 50)).astype(dtype), -1, 2)
+    weight, bias = rng.normal(size=(2, 50)).astype(dtype)
+    y, mean, var, rstd = kernels.batch_norm(images, weight, bias, relu=True)
+    backward = kernels.batch_norm_backward(dy, images, mean, rstd, weight, bias, relu=True)
+    yield from zip(["y", "mean", "var", "dx", "dweight", "dbias"], [y, mean, var, *backward], strict=True)
+    y, mean, _, rstd = kernels.group_norm(images, 10, weight, bias)
+    backward = kernels.group_norm_backward(dy, images, mean, rstd, 10, weight, bias)
+    yield from zip(["group y", "group dx", "group dweight", "group dbias"], [y, *backward], strict=True)
+    rows, d = (np.moveaxis(a, 1, -1).reshape(-1, 50) for a in (images, dy))
+    y, s, mean, rstd = kernels.layer_norm(rows, weight, bias, d)
+    backward = kernels.layer_norm_backward(d, s, mean, rstd, weight, rows)
+    yield from zip(["row y", "row dx", "row dweight", "row dbias"], [y, *backward], strict=True)
+
+
 def results(dtype):
     """One result of every kernel, each large enough to be shared out."""
     rng = np.random.default_rng(0)
@@ -244,6 +274,8 @@ def results(dtype):
     yield "sgd", steps(rng, kernels.sgd, 3, momentum=0.9)
     yield "adam", steps(rng, kernels.adam, 4)
     yield "rmsprop", steps(rng, kernels.rmsprop, 5)
+    for name, result in norms(rng, dtype):
+        yield f"norm: {name}", result
 
 
 def test_same_bits_for_every_number_of_threads(isa, dtype):

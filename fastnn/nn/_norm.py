@@ -150,8 +150,8 @@ class BatchNorm1d(_BatchNorm):
 class BatchNorm2d(_BatchNorm):
     """Batch normalisation of images, ``(x - mean) / sqrt(var + eps) * weight + bias`` per channel [1]_.
 
-    While training, mean and variance are the batch's, and the running ones move towards them; while evaluating, they are the
-    running ones.
+    While training, mean and variance are the batch's, and the running ones move towards them; while evaluating, they
+    are the running ones.
 
     Parameters
     ----------
@@ -340,7 +340,9 @@ class GroupNorm(Module):
         self.num_groups = _size("GroupNorm", "num_groups", num_groups)
         self.num_channels = _size("GroupNorm", "num_channels", num_channels)
         if self.num_channels % self.num_groups:
-            raise ValueError(f"GroupNorm: num_channels must be divisible by num_groups, got {num_channels} and {num_groups}")
+            raise ValueError(
+                f"GroupNorm: num_channels must be divisible by num_groups, got {num_channels} and {num_groups}"
+            )
         self.eps = _number("GroupNorm", "eps", eps)
         self.affine = bool(affine)
         self.weight = Parameter(np.ones(self.num_channels, dtype)) if affine else None
