@@ -9,23 +9,30 @@ namespace bind {
 constexpr double PASS = 0.5;  // nanoseconds an element of a whole call, about: what decides whether the GIL is kept
 
 static void fill(const Array& x, double value) {
-    for (i64 i = 0; i < x.size(); i++)
-        x.dtype() == F32 ? void(static_cast<float*>(x.data())[i] = float(value)) : void(static_cast<double*>(x.data())[i] = value);
+    for (i64 i = 0; i < x.size(); i++) {
+        if (x.dtype() == F32)
+            static_cast<float*>(x.data())[i] = float(value);
+        else
+            static_cast<double*>(x.data())[i] = value;
+    }
 }
 
 static void expect_shape(const char* who, const char* name, const Array& x, int ndim, const npy_intp* shape) {
     if (x.ndim() != ndim || !std::equal(shape, shape + ndim, x.shape()))
-        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(), shape_text(ndim, shape).c_str());
+        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(),
+               shape_text(ndim, shape).c_str());
 }
 
 // An array of this shape, or none where None was given.
-static Array optional(const char* who, const char* name, py::handle given, const Array& like, int ndim, const npy_intp* shape) {
+static Array optional(const char* who, const char* name, py::handle given, const Array& like, int ndim,
+                      const npy_intp* shape) {
     if (given.is_none()) return Array();
     const Array x = dense_input(who, name, given, &like);
     expect_shape(who, name, x, ndim, shape);
     return x;
 }
-static Array required(const char* who, const char* name, py::handle given, const Array& like, int ndim, const npy_intp* shape) {
+static Array required(const char* who, const char* name, py::handle given, const Array& like, int ndim,
+                      const npy_intp* shape) {
     const Array x = optional(who, name, given, like, ndim, shape);
     if (!x) refuse(PyExc_TypeError, "%s: %s is None; expected %s", who, name, shape_text(ndim, shape).c_str());
     return x;
@@ -53,7 +60,8 @@ static i64 checked_groups(const char* who, i64 groups) {
     return groups;
 }
 
-static Columns checked_columns(const char* who, py::handle x_in, py::handle weight, py::handle bias, i64 groups, double eps) {
+static Columns checked_columns(const char* who, py::handle x_in, py::handle weight, py::handle bias, i64 groups,
+                               double eps) {
     Columns of;
     const Array any = input(who, "x", x_in);
     if (any.ndim() < 2) refuse(PyExc_ValueError, "%s: x is %s; expected (N, C, ...)", who, shape_text(any).c_str());
@@ -61,8 +69,8 @@ static Columns checked_columns(const char* who, py::handle x_in, py::handle weig
     const npy_intp channels = of.x.shape(1);
     const bool batch_norm = groups == BATCH_NORM;
     if (!batch_norm && channels % groups)
-        refuse(PyExc_ValueError, "%s: groups is %zd; expected a divisor of the %zd channels of x", who, Py_ssize_t(groups),
-               Py_ssize_t(channels));
+        refuse(PyExc_ValueError, "%s: groups is %zd; expected a divisor of the %zd channels of x", who,
+               Py_ssize_t(groups), Py_ssize_t(channels));
     of.weight = optional(who, "weight", weight, of.x, 1, &channels);
     of.bias = optional(who, "bias", bias, of.x, 1, &channels);
     GroupNorm& job = of.job;
@@ -114,12 +122,12 @@ static py::tuple run_forward(const char* who, Columns& of, Array mean, Array var
     return py::make_tuple(y.object(), mean.object(), var.object(), rstd.object());
 }
 
-static py::tuple batch_norm(py::handle x, py::handle weight, py::handle bias, py::handle mean, py::handle var, double eps,
-                            bool relu) {
+static py::tuple batch_norm(py::handle x, py::handle weight, py::handle bias, py::handle mean, py::handle var,
+                            double eps, bool relu) {
     constexpr const char* who = "batch_norm";
     Columns of = checked_columns(who, x, weight, bias, BATCH_NORM, eps);
     if (mean.is_none() != var.is_none())
-        refuse(PyExc_TypeError, "%s: only one of mean and var is given; expected both, or none to take those of x", who);
+        refuse(PyExc_TypeError, "%s: only one of mean and var is given; expected both, or neither for those of x", who);
     of.job.relu = relu;
     of.job.constant = !mean.is_none();
     const Array given_mean = optional(who, "mean", mean, of.x, 1, of.statistics);
@@ -184,7 +192,8 @@ static py::tuple row_norm(const char* who, bool rms, py::handle x_in, py::handle
     const Array x = dense_input(who, "x", x_in);
     if (x.ndim() < 1) refuse(PyExc_ValueError, "%s: x has no dimensions; expected rows in the last one", who);
     const npy_intp cols = x.shape(-1);
-    const Array weight = optional(who, "weight", weight_in, x, 1, &cols), bias = optional(who, "bias", bias_in, x, 1, &cols);
+    const Array weight = optional(who, "weight", weight_in, x, 1, &cols);
+    const Array bias = optional(who, "bias", bias_in, x, 1, &cols);
     const Array residual = optional(who, "residual", residual_in, x, x.ndim(), x.shape());
     const Array y = empty(x.dtype(), x.ndim(), x.shape()), rstd = empty(x.dtype(), x.ndim() - 1, x.shape());
     const Array sum = residual ? empty(x.dtype(), x.ndim(), x.shape()) : Array();
@@ -259,8 +268,8 @@ static py::tuple row_norm_backward(const char* who, bool rms, py::handle dy_in, 
 
 void bind_norm(py::module_& m) {
     const py::none none;
-    m.def("batch_norm", batch_norm, py::arg("x"), py::arg("weight") = none, py::arg("bias") = none, py::arg("mean") = none,
-          py::arg("var") = none, py::arg("eps") = 1e-5, py::arg("relu") = false);
+    m.def("batch_norm", batch_norm, py::arg("x"), py::arg("weight") = none, py::arg("bias") = none,
+          py::arg("mean") = none, py::arg("var") = none, py::arg("eps") = 1e-5, py::arg("relu") = false);
     m.def("batch_norm_backward", batch_norm_backward, py::arg("dy"), py::arg("x"), py::arg("mean"), py::arg("rstd"),
           py::arg("weight") = none, py::arg("bias") = none, py::arg("relu") = false, py::arg("constant") = false);
     m.def("group_norm", group_norm, py::arg("x"), py::arg("groups"), py::arg("weight") = none, py::arg("bias") = none,
@@ -272,7 +281,8 @@ void bind_norm(py::module_& m) {
         [](py::handle x, py::handle weight, py::handle bias, py::handle residual, double eps) {
             return row_norm("layer_norm", false, x, weight, bias, residual, eps);
         },
-        py::arg("x"), py::arg("weight") = none, py::arg("bias") = none, py::arg("residual") = none, py::arg("eps") = 1e-5);
+        py::arg("x"), py::arg("weight") = none, py::arg("bias") = none, py::arg("residual") = none,
+        py::arg("eps") = 1e-5);
     m.def(
         "rms_norm",
         [](py::handle x, py::handle weight, py::handle residual, double eps) {
@@ -284,7 +294,8 @@ void bind_norm(py::module_& m) {
         [](py::handle dy, py::handle x, py::handle mean, py::handle rstd, py::handle weight, py::handle dsum) {
             return row_norm_backward("layer_norm_backward", false, dy, x, mean, rstd, weight, dsum);
         },
-        py::arg("dy"), py::arg("x"), py::arg("mean"), py::arg("rstd"), py::arg("weight") = none, py::arg("dsum") = none);
+        py::arg("dy"), py::arg("x"), py::arg("mean"), py::arg("rstd"), py::arg("weight") = none,
+        py::arg("dsum") = none);
     m.def(
         "rms_norm_backward",
         [](py::handle dy, py::handle x, py::handle rstd, py::handle weight, py::handle dsum) {

@@ -234,13 +234,16 @@ struct Resize {
     ResizeAxis rows, cols;
 // Batch, group and instance norm on channels-last memory. x, y, dy, dx: (batch, rows, cols), dense. The cols fall into `groups` runs
 // of neighbours, `width` = cols / groups each; every (batch, group) has one mean and variance over rows * width elements.
+// Batch, group and instance norm on channels-last memory. x, y, dy, dx: (batch, rows, cols), dense. The cols fall into
+// `groups` runs of `width` = cols / groups neighbours; every (batch, group) has one mean and variance over rows * width
+// elements.
 // Batch norm: batch 1, groups = cols. Instance norm: groups = cols. Group norm: a batch is an image, rows its H W.
 //   y = act((x - mean) * rstd * weight + bias),  rstd = 1 / sqrt(var + eps),  act is ReLU or nothing
 // With dz = dy, 0 where act cut off, g = dz * weight and n = rows * width:
-//   dbias = sum(dz), dweight = sum(dz * (x - mean) * rstd), dx = rstd * (g - sum(g) / n - (x - mean) * rstd^2 * sum(g * (x - mean)) / n)
-//   and with `constant` statistics dx = rstd * g.
-// The work is done in steps (launch_norm.cpp). The rows of a batch are cut into `parts` of part_rows by the shape alone; partial
-// results of a part are combined in fixed order, in double. Use run_group_norm and run_group_norm_backward: they plan and run.
+//   dbias = sum(dz), dweight = sum(dz * (x - mean) * rstd),
+//   dx = rstd * (g - sum(g) / n - (x - mean) * rstd^2 * sum(g * (x - mean)) / n), and with `constant` statistics rstd * g.
+// The work is done in steps. The rows of a batch are cut into `parts` of part_rows by the shape alone; partial results of
+// the parts are combined in fixed order, in double. Use run_group_norm and run_group_norm_backward (launch_norm.cpp).
 struct GroupNorm {
     void* y;
     void* mean;          // (batch, groups), written by forward unless `constant`
@@ -257,16 +260,16 @@ struct GroupNorm {
     double eps;
     bool relu, constant;
 
-    // Filled by the runners. `factors` (batch, 5, cols): y = x * scale + shift; mean; dx = dz * scale + x * slope + offset.
+    // Filled by the runners.
     i64 part_rows, parts;
-    void* partial;  // (batch, parts, 2, cols): forward mean and sum of squares about it, backward sum(dz), sum(dz * (x - mean))
-    void* factors;
+    void* partial;  // (batch, parts, 2, cols): mean and sum of squares about it; backward sum(dz) and sum(dz * (x - mean))
+    void* factors;  // (batch, 5, cols) of y = x * scale + shift, mean, dx = dz * scale + x * slope + offset, in this order
     double* sums;   // (batch, 2, cols): the backward's partial sums, summed
 };
 
 // Layer norm and RMS norm along rows: all (rows, cols), dense. s = x + residual, or x.
 //   y = (s - mean) * rstd * weight + bias, rstd = 1 / sqrt(mean((s - mean)^2) + eps); for rms the mean is 0
-//   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) + dsum, g = dy * weight, xhat = (s - mean) * rstd; for rms without mean(g)
+//   dx = rstd * (g - mean(g) - xhat * mean(g * xhat)) + dsum, g = dy * weight, xhat = (s - mean) * rstd; rms: no mean(g)
 // Items: rows; backward: blocks of block_rows, a number that depends on the shape alone. Use run_row_norm_backward.
 struct RowNorm {
     void* y;
@@ -288,7 +291,7 @@ struct RowNorm {
 
     // Filled by run_row_norm_backward.
     i64 block_rows, blocks;
-    void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where no dweight or dbias is wanted
+    void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where neither gradient is wanted
 };
 
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);

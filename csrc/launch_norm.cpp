@@ -1,5 +1,5 @@
-// Normalisation takes several launches: partial results of parts, their combination, the second walk. How the rows are cut depends on
-// the shape alone, so the bits are the same for every number of threads.
+// Normalisation takes several launches: partial results of parts, their combination, the second walk. How the rows are
+// cut depends on the shape alone, so the bits are the same for every number of threads.
 #include "dispatch.h"
 
 namespace fastnn {
@@ -35,7 +35,8 @@ static void place(GroupNorm& job, void* memory, i64 unit, i64 item) {
 
 bool run_group_norm(int dtype, GroupNorm& job) {
     const Kernels& k = *runtime().table[dtype];
-    const i64 unit = plan(job), item = dtype == F32 ? 4 : 8, width = job.cols / job.groups, items = job.batch * job.parts;
+    const i64 unit = plan(job), item = dtype == F32 ? 4 : 8;
+    const i64 width = job.cols / job.groups, items = job.batch * job.parts;
     const Scratch scratch(unit * (2 * 8 + 5 * item + 2 * job.parts * item));
     if (!scratch.memory) return false;
     place(job, scratch.memory, unit, item);
@@ -51,7 +52,8 @@ bool run_group_norm(int dtype, GroupNorm& job) {
 
 bool run_group_norm_backward(int dtype, GroupNorm& job) {
     const Kernels& k = *runtime().table[dtype];
-    const i64 unit = plan(job), item = dtype == F32 ? 4 : 8, width = job.cols / job.groups, items = job.batch * job.parts;
+    const i64 unit = plan(job), item = dtype == F32 ? 4 : 8;
+    const i64 width = job.cols / job.groups, items = job.batch * job.parts;
     const Scratch scratch(unit * (2 * 8 + 5 * item + 2 * job.parts * item));
     if (!scratch.memory) return false;
     place(job, scratch.memory, unit, item);

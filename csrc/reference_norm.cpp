@@ -1,5 +1,5 @@
-// The normalisation's kernels in plain loops, in double: the definition of correct (see reference.cpp). They read x and dy for every
-// statistic themselves, with no partial results, and keep only what is handed on: mean, var, rstd, dx, dweight, dbias.
+// The normalisation's kernels in plain loops, in double: the definition of correct (see reference.cpp). They read x and
+// dy for every statistic themselves, without partial results.
 #include "reference_norm.h"
 
 #include <math.h>
@@ -7,7 +7,9 @@
 namespace fastnn {
 namespace reference {
 
-template <class T> static double at(const void* p, i64 i, double otherwise = 0) { return p ? double(((const T*)p)[i]) : otherwise; }
+template <class T> static double at(const void* p, i64 i, double otherwise = 0) {
+    return p ? double(((const T*)p)[i]) : otherwise;
+}
 
 static i64 width(const GroupNorm& job) { return job.cols / job.groups; }
 static i64 group_of(const GroupNorm& job, i64 batch, i64 c) { return batch * job.groups + c / width(job); }
@@ -36,7 +38,8 @@ template <class T> void norm_statistics(const GroupNorm& job, i64 begin, i64 end
         for (i64 r = 0; r < job.rows; r++)
             for (i64 c = c0; c < c0 + width(job); c++) mean += at<T>(job.x, index_of(job, batch, r, c)) / n;
         for (i64 r = 0; r < job.rows; r++)
-            for (i64 c = c0; c < c0 + width(job); c++) squares += pow(at<T>(job.x, index_of(job, batch, r, c)) - mean, 2);
+            for (i64 c = c0; c < c0 + width(job); c++)
+                squares += pow(at<T>(job.x, index_of(job, batch, r, c)) - mean, 2);
         ((T*)job.mean)[g] = T(mean);
         ((T*)job.var)[g] = T(squares / n);
     }
@@ -106,7 +109,8 @@ template <class T> void norm_backward(const GroupNorm& job, i64 begin, i64 end) 
             for (i64 c = 0; c < job.cols; c++) {
                 const T* slope = (const T*)job.factors + (batch * 5 + 3) * job.cols + c;
                 const i64 i = index_of(job, batch, r, c);
-                double dx = dz<T>(job, batch, r, c) * at<T>(job.weight, c, 1) * at<T>(job.rstd, group_of(job, batch, c));
+                const double rstd = at<T>(job.rstd, group_of(job, batch, c));
+                double dx = dz<T>(job, batch, r, c) * at<T>(job.weight, c, 1) * rstd;
                 if (!job.constant) dx += at<T>(job.x, i) * double(slope[0]) + double(slope[job.cols]);
                 ((T*)job.dx)[i] = T(dx);
             }

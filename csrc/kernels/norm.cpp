@@ -1,8 +1,8 @@
-// Batch, group and instance norm over (batch, rows, cols), the columns neighbours in memory. Memory bandwidth is all: forward reads x
-// twice and writes y, backward reads x and dy twice and writes dx.
+// Batch, group and instance norm over (batch, rows, cols), the columns neighbours in memory. Memory bandwidth is all:
+// forward reads x twice and writes y, backward reads x and dy twice and writes dx.
 //
-//   rows of a batch   | part 0 | part 1 | ...   a part stays in L1 / L2 between its sum and its squares about its own mean, so
-//                                               the variance never comes from the difference of two large numbers
+//   rows of a batch   | part 0 | part 1 | ...   a part stays in L1 or L2 between its sum and its squares about its own
+//                                               mean: no variance comes from the difference of two large numbers
 // The second walk over the parts goes backwards: what the first read last is still in the cache.
 #include "kernels.h"
 
@@ -34,7 +34,7 @@ template <class T> INLINE T* partial(const GroupNorm& job, i64 item, int which) 
 
 template <int N> struct Number { static constexpr int value = N; };
 
-// body(Number<W>, column, first): strips of MOST vectors of columns, then fewer, the last one perhaps short (first < LANES).
+// body(Number<W>, column, first): strips of MOST vectors of columns, then fewer, the last perhaps short: `first` lanes.
 template <class T, int MOST, class Body> INLINE void for_strips(i64 cols, Body body) {
     constexpr int L = LANES<T>;
     i64 c = 0;
@@ -143,7 +143,8 @@ template <class T, bool RELU> INLINE void sums_of_part(const GroupNorm& job, i64
 }
 
 template <class T> void norm_sums(const GroupNorm& job, i64 begin, i64 end) {
-    for (i64 item = begin; item < end; item++) job.relu ? sums_of_part<T, true>(job, item) : sums_of_part<T, false>(job, item);
+    for (i64 item = begin; item < end; item++)
+        job.relu ? sums_of_part<T, true>(job, item) : sums_of_part<T, false>(job, item);
 }
 
 // ---- from parts to statistics, in double ----
@@ -162,7 +163,8 @@ template <class Body> INLINE void for_column_blocks(i64 cols, i64 begin, i64 end
 }
 
 // Mean and sum of squares about it, of n columns each, from those of the parts.
-template <class T> static void join_parts(const GroupNorm& job, i64 batch, i64 c, i64 n, double* mean, double* squares) {
+template <class T>
+static void join_parts(const GroupNorm& job, i64 batch, i64 c, i64 n, double* mean, double* squares) {
     for (i64 i = 0; i < n; i++) mean[i] = squares[i] = 0;
     for (i64 p = 0; p < job.parts; p++) {
         const double rows = double(part_of(job, p).rows);
@@ -211,7 +213,8 @@ template <class T> void norm_scales(const GroupNorm& job, i64 begin, i64 end) {
         T* rstd = static_cast<T*>(job.rstd) + item;
         const T mean = static_cast<const T*>(job.mean)[item];
         if (job.var) *rstd = T(1 / __builtin_sqrt(double(static_cast<const T*>(job.var)[item]) + job.eps));
-        T *scale = factor<T>(job, batch, SCALE), *shift = factor<T>(job, batch, SHIFT), *means = factor<T>(job, batch, MEAN);
+        T *scale = factor<T>(job, batch, SCALE), *shift = factor<T>(job, batch, SHIFT);
+        T* means = factor<T>(job, batch, MEAN);
         for (i64 c = c0; c < c0 + width; c++) {
             scale[c] = weight ? *rstd * weight[c] : *rstd;
             shift[c] = T((bias ? double(bias[c]) : 0.0) - double(mean) * double(scale[c]));  // of the rounded scale
@@ -239,7 +242,8 @@ template <class T> void norm_slopes(const GroupNorm& job, i64 begin, i64 end) {
     const T* weight = static_cast<const T*>(job.weight);
     for (i64 item = begin; item < end; item++) {
         const i64 batch = item / job.groups, c0 = item % job.groups * width;
-        const double rstd = double(static_cast<const T*>(job.rstd)[item]), mean = double(static_cast<const T*>(job.mean)[item]);
+        const double rstd = double(static_cast<const T*>(job.rstd)[item]);
+        const double mean = double(static_cast<const T*>(job.mean)[item]);
         const double *sum = job.sums + batch * 2 * job.cols, *products = sum + job.cols;
         double g = 0, gx = 0;  // sum(g), sum(g * (x - mean))
         for (i64 c = c0; c < c0 + width; c++) {
@@ -300,17 +304,19 @@ template <class T, bool RELU, bool CONSTANT> INLINE void backward_of_part(const 
         for_vectors<T>(job.cols, [&](i64 c, int n) __attribute__((always_inline)) {
             const Vec<T> v = RELU || !CONSTANT ? load_n(x + c, n) : Vec<T>{};
             const Vec<T> dz = passed<T, RELU>(load_n(dy + c, n), v, scale + c, shift + c, n), a = load_n(scale + c, n);
-            store_n(dx + c, CONSTANT ? dz * a : fma<T>(dz, a, fma<T>(v, load_n(slope + c, n), load_n(offset + c, n))), n);
+            const Vec<T> rest = CONSTANT ? Vec<T>{} : fma<T>(v, load_n(slope + c, n), load_n(offset + c, n));
+            store_n(dx + c, CONSTANT ? dz * a : fma<T>(dz, a, rest), n);
         });
 }
 
 template <class T> void norm_backward(const GroupNorm& job, i64 begin, i64 end) {
     const i64 last = job.batch * job.parts - 1;
     for (i64 item = begin; item < end; item++) {
+        const i64 at = last - item;
         if (job.relu)
-            job.constant ? backward_of_part<T, true, true>(job, last - item) : backward_of_part<T, true, false>(job, last - item);
+            job.constant ? backward_of_part<T, true, true>(job, at) : backward_of_part<T, true, false>(job, at);
         else
-            job.constant ? backward_of_part<T, false, true>(job, last - item) : backward_of_part<T, false, false>(job, last - item);
+            job.constant ? backward_of_part<T, false, true>(job, at) : backward_of_part<T, false, false>(job, at);
     }
 }
 

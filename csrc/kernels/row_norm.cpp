@@ -1,5 +1,6 @@
-// Layer norm and RMS norm along rows. A row of up to ~8 K elements stays in L1 between its passes: sum, squares about the mean, write;
-// backward two sums, then dx. The sums for dweight and dbias go down a block of rows in L1 and are joined in fixed order.
+// Layer norm and RMS norm along rows. A row of up to ~8 K elements stays in L1 between its passes: sum, squares about
+// the mean, write; backward two sums, then dx. The sums for dweight and dbias go down a block of rows in L1 and are
+// joined in fixed order.
 #include "rows.h"
 
 #include "kernels.h"
@@ -27,10 +28,10 @@ template <class T, class Body> INLINE double row_total(i64 cols, Body body) {
     return total;
 }
 
-// y = x * scale + shift, times weight, plus bias.
-template <class T, bool WEIGHT, bool BIAS> INLINE void write_row(const RowNorm& job, T* y, const T* x, T scale_of, T shift_of) {
+// y = x * a + b, times weight, plus bias.
+template <class T, bool WEIGHT, bool BIAS> INLINE void write_row(const RowNorm& job, T* y, const T* x, T a, T b) {
     const T *weight = static_cast<const T*>(job.weight), *bias = static_cast<const T*>(job.bias);
-    const Vec<T> scale = splat<T>(scale_of), shift = splat<T>(shift_of);
+    const Vec<T> scale = splat<T>(a), shift = splat<T>(b);
     for_vectors<T>(job.cols, [&](i64 i, int n) __attribute__((always_inline)) {
         Vec<T> v = fma<T>(load_n(x + i, n), scale, shift);
         if constexpr (WEIGHT && BIAS) v = fma<T>(v, load_n(weight + i, n), load_n(bias + i, n));
@@ -55,7 +56,9 @@ template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end) {
             });
             x = s;
         } else if (!job.rms) {
-            mean = share * row_total<T>(job.cols, [&](i64 i, int n) __attribute__((always_inline)) { return load_n(x + i, n); });
+            mean = share * row_total<T>(job.cols, [&](i64 i, int n) __attribute__((always_inline)) {
+                return load_n(x + i, n);
+            });
         }
         if (job.rms) mean = 0;
         const Vec<T> middle = splat<T>(T(mean));
@@ -63,19 +66,20 @@ template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end) {
             const Vec<T> d = load_n(x + i, n) - middle;
             return d * d;
         });
-        const T rstd = T(1 / __builtin_sqrt(squares * share + job.eps)), shift = T(-mean * double(rstd));
+        const T rstd = T(1 / __builtin_sqrt(squares * share + job.eps)), b = T(-mean * double(rstd));
         if (job.mean) static_cast<T*>(job.mean)[r] = T(mean);
         static_cast<T*>(job.rstd)[r] = rstd;
         T* y = static_cast<T*>(job.y) + r * job.cols;
         if (job.weight)
-            job.bias ? write_row<T, true, true>(job, y, x, rstd, shift) : write_row<T, true, false>(job, y, x, rstd, shift);
+            job.bias ? write_row<T, true, true>(job, y, x, rstd, b) : write_row<T, true, false>(job, y, x, rstd, b);
         else
-            job.bias ? write_row<T, false, true>(job, y, x, rstd, shift) : write_row<T, false, false>(job, y, x, rstd, shift);
+            job.bias ? write_row<T, false, true>(job, y, x, rstd, b) : write_row<T, false, false>(job, y, x, rstd, b);
     }
 }
 
 // ROWS rows at once share the loads and stores of the sums over rows, dweight and dbias (PARTIAL).
-template <class T, int ROWS, bool PARTIAL> INLINE void backward_rows(const RowNorm& job, i64 row, T* dweight, T* dbias) {
+template <class T, int ROWS, bool PARTIAL>
+INLINE void backward_rows(const RowNorm& job, i64 row, T* dweight, T* dbias) {
     const i64 cols = job.cols;
     const T *x = static_cast<const T*>(job.x) + row * cols, *dy = static_cast<const T*>(job.dy) + row * cols;
     const T* weight = static_cast<const T*>(job.weight);
@@ -92,11 +96,12 @@ template <class T, int ROWS, bool PARTIAL> INLINE void backward_rows(const RowNo
         for_vectors<T>(cols - c < CHUNK ? cols - c : CHUNK, [&](i64 i, int n) __attribute__((always_inline)) {
             const i64 at = c + i;
             const Vec<T> w = weight ? load_n(weight + at, n) : splat<T>(1);
-            Vec<T> sum = PARTIAL ? load_n(dbias + at, n) : Vec<T>{}, products = PARTIAL ? load_n(dweight + at, n) : Vec<T>{};
+            Vec<T> sum = PARTIAL ? load_n(dbias + at, n) : Vec<T>{};
+            Vec<T> products = PARTIAL ? load_n(dweight + at, n) : Vec<T>{};
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++) {
-                const Vec<T> d = load_n(dy + r * cols + at, n), xhat = fma<T>(load_n(x + r * cols + at, n), scale[r], shift[r]);
-                const Vec<T> dw = d * w;
+                const Vec<T> d = load_n(dy + r * cols + at, n), dw = d * w;
+                const Vec<T> xhat = fma<T>(load_n(x + r * cols + at, n), scale[r], shift[r]);
                 g[r] += dw;
                 gx[r] = fma<T>(dw, xhat, gx[r]);
                 sum += d;
@@ -117,9 +122,11 @@ template <class T, int ROWS, bool PARTIAL> INLINE void backward_rows(const RowNo
     for (int r = 0; r < ROWS; r++) {
         const i64 start = (row + r) * cols;
         T* dx = static_cast<T*>(job.dx) + start;
-        const Vec<T> mean = splat<T>(job.rms ? T(0) : T(g_total[r] / double(cols))), slope = splat<T>(T(-gx_total[r] / double(cols)));
+        const Vec<T> mean = splat<T>(job.rms ? T(0) : T(g_total[r] / double(cols)));
+        const Vec<T> slope = splat<T>(T(-gx_total[r] / double(cols)));
         for_vectors<T>(cols, [&](i64 i, int n) __attribute__((always_inline)) {
-            const Vec<T> d = load_n(dy + r * cols + i, n), xhat = fma<T>(load_n(x + r * cols + i, n), scale[r], shift[r]);
+            const Vec<T> d = load_n(dy + r * cols + i, n);
+            const Vec<T> xhat = fma<T>(load_n(x + r * cols + i, n), scale[r], shift[r]);
             const Vec<T> dw = (weight ? d * load_n(weight + i, n) : d) - mean;
             const Vec<T> v = fma<T>(xhat, slope, dw);
             store_n(dx + i, dsum ? fma<T>(v, scale[r], load_n(dsum + start + i, n)) : v * scale[r], n);
