@@ -191,8 +191,6 @@ struct Dropout {
     uint64_t seed, offset;
 };
 
-// The number of the calling thread of the pool: 0 for one that called, below num_threads(). For scratch of its own.
-int thread_index();
 // Pooling of images, channels-last: x and dx are (N, H, W, C), y, dy and tap (N, OH, OW, C). Along an axis window q holds the
 // pixels q * stride - padding + t * dilation for t in [0, kernel), as far as they lie in the image; `adaptive`: those from
 // floor(q size / out) up to ceil((q + 1) size / out), and kernel is above the most of them. No window is empty (plan_pool,
@@ -232,8 +230,8 @@ struct Resize {
     const void* in;  // x, or dy in the backward
     i64 images, channels;
     ResizeAxis rows, cols;
-// Batch, group and instance norm on channels-last memory. x, y, dy, dx: (batch, rows, cols), dense. The cols fall into `groups` runs
-// of neighbours, `width` = cols / groups each; every (batch, group) has one mean and variance over rows * width elements.
+};
+
 // Batch, group and instance norm on channels-last memory. x, y, dy, dx: (batch, rows, cols), dense. The cols fall into
 // `groups` runs of `width` = cols / groups neighbours; every (batch, group) has one mean and variance over rows * width
 // elements.
@@ -293,6 +291,9 @@ struct RowNorm {
     i64 block_rows, blocks;
     void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where neither gradient is wanted
 };
+
+// The number of the calling thread of the pool: 0 for one that called, below num_threads(). For scratch of its own.
+int thread_index();
 
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
 

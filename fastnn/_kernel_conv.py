@@ -91,7 +91,7 @@ def conv2d_backward(
 def filter2d(image: Floats, kernel: Floats) -> Floats:
     """Slide a small window of numbers over a picture: each output pixel is the weighted sum of its neighbourhood.
 
-    ``out[y, x] = sum over i, j of image[y + i - kh // 2, x + j - kw // 2] * kernel[i, j]``; beyond its edges the picture
+    ``out[y, x] = sum over i, j of image[y + i - kh // 2, x + j - kw // 2] * kernel[i, j]``; beyond its edges a picture
     goes on with its outermost pixels. Each channel is filtered for itself.
 
     Parameters

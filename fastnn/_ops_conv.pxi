@@ -58,7 +58,7 @@ cdef bint strict_of(str name, object precision) except -1:
 cdef i64 LARGEST = 2147483648  # of a kernel with its dilation, a stride, a pad: their products fit an i64
 
 
-cdef int pair_of(str name, str what, object value, i64 least, i64* pair) except -1:
+cdef int conv_pair(str name, str what, object value, i64 least, i64* pair) except -1:
     """An integer for both axes, or two."""
     cdef int i
     values = value if isinstance(value, (tuple, list)) else (value, value)
@@ -92,10 +92,10 @@ cdef int pads_of(str name, object padding, ConvJob* job, i64* before, i64* after
         return 0
     if isinstance(padding, (tuple, list)) and len(padding) == 2 and isinstance(padding[0], (tuple, list)):
         for i in range(2):
-            pair_of(name, "padding of an axis", padding[i], 0, both)
+            conv_pair(name, "padding of an axis", padding[i], 0, both)
             before[i], after[i] = both[0], both[1]
         return 0
-    pair_of(name, "padding", padding, 0, before)
+    conv_pair(name, "padding", padding, 0, before)
     after[0], after[1] = before[0], before[1]
     return 0
 
@@ -111,9 +111,9 @@ cdef int kernel_of(str name, Tensor weight, object stride, object dilation, obje
     job.kh, job.kw = cnp.PyArray_DIM(weight.array, 2), cnp.PyArray_DIM(weight.array, 3)
     if job.kh == 0 or job.kw == 0:
         raise ValueError(f"{name}: weight is {shape_of(weight.array)}; expected a kernel of at least one by one")
-    pair_of(name, "stride", stride, 1, pair)
+    conv_pair(name, "stride", stride, 1, pair)
     job.stride_h, job.stride_w = pair[0], pair[1]
-    pair_of(name, "dilation", dilation, 1, pair)
+    conv_pair(name, "dilation", dilation, 1, pair)
     job.dilation_h, job.dilation_w = pair[0], pair[1]
     if job.kh * job.dilation_h >= LARGEST or job.kw * job.dilation_w >= LARGEST:
         raise ValueError(f"{name}: a kernel of {job.kh, job.kw} dilated by {job.dilation_h, job.dilation_w} is too large; "
@@ -396,7 +396,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     if isinstance(padding, str):
         raise TypeError(f"conv_transpose2d: padding must be numbers, got {padding!r}")
     pads_of("conv_transpose2d", padding, &job, before, after)
-    pair_of("conv_transpose2d", "output_padding", output_padding, 0, more)
+    conv_pair("conv_transpose2d", "output_padding", output_padding, 0, more)
     if ((more[0] >= job.stride_h and more[0] >= job.dilation_h and more[0])
             or (more[1] >= job.stride_w and more[1] >= job.dilation_w and more[1])):
         raise ValueError(f"conv_transpose2d: output_padding {more[0], more[1]} must be less than stride or dilation")

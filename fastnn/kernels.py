@@ -27,6 +27,16 @@ import numpy.typing as npt
 
 from fastnn import _kernels
 from fastnn._kernel_conv import conv2d, conv2d_backward, filter2d
+from fastnn._kernel_norms import (
+    batch_norm,
+    batch_norm_backward,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+)
 from fastnn._kernel_pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -39,15 +49,6 @@ from fastnn._kernel_pool import (
     max_pool2d_pick,
     resize,
     resize_backward,
-from fastnn._kernel_norms import (
-    batch_norm,
-    batch_norm_backward,
-    group_norm,
-    group_norm_backward,
-    layer_norm,
-    layer_norm_backward,
-    rms_norm,
-    rms_norm_backward,
 )
 from fastnn._kernel_steps import Floats, adam, rmsprop, sgd
 from fastnn._kernels import (
