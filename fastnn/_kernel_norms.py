@@ -222,7 +222,7 @@ def rms_norm_backward(
     >>> import numpy as np
     >>> x = np.array([[3.0, 4.0, 0.0, 0.0]])
     >>> _, rstd = rms_norm(x, eps=0.0)
-    >>> rms_norm_backward(x, x, rstd)[0].round(6)
-    array([[0., 0., 0., 0.]])
+    >>> rms_norm_backward(x, x, rstd)[1].round(6)
+    array([3.6, 6.4, 0. , 0. ])
     """
     return _kernels.rms_norm_backward(dy, x, rstd, weight, dsum)

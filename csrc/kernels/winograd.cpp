@@ -149,20 +149,19 @@ template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M
 
 // ---- products ---------------------------------------------------------------------------------------------------------
 
-// c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors).
+// c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one long sum.
 template <class T, int MR, int NV, bool ADD> struct PointKernel {
     static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k) {
         constexpr int L = LANES<T>;
-        Vec<T> acc[MR][NV];
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) acc[i][j] = ADD ? load(c + i * c_row + j * L) : Vec<T>{};
+        Vec<T> acc[MR][NV] = {};
         rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, k, L);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) store(c + i * c_row + j * L, acc[i][j]);
+            for (int j = 0; j < NV; j++) {
+                T* out = c + i * c_row + j * L;
+                store(out, ADD ? load(out) + acc[i][j] : acc[i][j]);
+            }
     }
 };
 
@@ -238,6 +237,7 @@ template <class T, int M> static void winograd_block(const Conv& job, const Tili
 
 constexpr i64 GROUP = 8;         // tiles of a transforming item
 constexpr i64 PRODUCT_ROWS = 64; // channels of a multiplying item, about
+constexpr i64 CHAIN = 64;        // tiles summed one after the other
 
 template <class T, int M> struct Batches {
     i64 v_plane, d_plane, row_blocks;
@@ -302,13 +302,15 @@ template <class T, int M> static void gradient_multiply(const Conv& job, const T
     const i64 row = blocks.begin(block);
     const Split tiles(blocks.width(block), TILE_ROWS);
     T* du = b.du + point * plane(g.in_c, g.out_row) + row * g.out_row;
-    for (i64 s = 0; s < slivers.parts; s++) {
-        const i64 column = slivers.begin(s) * L;
-        for_tiles<PointKernel, T>(tiles, slivers.width(s), first > 0, [&](auto kernel, i64 r, int) {
-            kernel(du + r * g.out_row + column, g.out_row, b.v + point * b.v_plane + row + r, 1, g.in_row,
-                   b.d + point * b.d_plane + column, g.out_row, count);
-        });
-    }
+    const Split chains(count, CHAIN);
+    for (i64 s = 0; s < slivers.parts; s++)
+        for (i64 q = 0; q < chains.parts; q++) {
+            const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
+            const T *v = b.v + point * b.v_plane + tile * g.in_row + row, *d = b.d + point * b.d_plane + tile * g.out_row + column;
+            for_tiles<PointKernel, T>(tiles, slivers.width(s), first > 0 || q > 0, [&](auto kernel, i64 r, int) {
+                kernel(du + r * g.out_row + column, g.out_row, v + r, 1, g.in_row, d, g.out_row, length);
+            });
+        }
 }
 
 // dw[.][c] = G^T dU G.

@@ -407,7 +407,7 @@ class LayerNorm(Module):
     Examples
     --------
     >>> import fastnn as fnn
-    >>> fnn.nn.LayerNorm(2, eps=0.0)(fnn.tensor([[1.0, 3.0]]))
+    >>> fnn.nn.LayerNorm(2, eps=0.0, elementwise_affine=False)(fnn.tensor([[1.0, 3.0]]))
     tensor([[-1.,  1.]])
     """
 
@@ -469,7 +469,7 @@ class RMSNorm(Module):
     Examples
     --------
     >>> import fastnn as fnn
-    >>> fnn.nn.RMSNorm(4)(fnn.tensor([[3.0, 4.0, 0.0, 0.0]]))
+    >>> fnn.nn.RMSNorm(4, elementwise_affine=False)(fnn.tensor([[3.0, 4.0, 0.0, 0.0]]))
     tensor([[1.2, 1.6, 0. , 0. ]])
     """
 
