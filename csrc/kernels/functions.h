@@ -47,18 +47,22 @@ INLINE F exp_moderate(F x) {
 }
 INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
-// For x <= 0 (and NaN): what softmax and sigmoid need. Below -104 e^x is 0 in float. The limit stands first in max: it gives the
-// second where that is NaN.
-INLINE F exp_negative(F x) {
-    if (BYTES == 32 && all_lanes(x >= splat(-87.0f))) return exp_moderate(x);  // the same bits for two thirds of the work
+// For x <= 89 (and NaN). Below -104 e^x is 0 in float. The limit stands first in max: it gives the second where that is NaN.
+INLINE F exp_anywhere(F x) {
     const Reduced e = reduce_exp(max<float>(splat(-104.0f), x));
     return scale_by_power_of_two(exp_reduced(e.r), e.n);
+}
+
+// For x <= 0 (and NaN): what softmax and sigmoid need. exp_moderate gives the same bits for two thirds of the work.
+INLINE F exp_negative(F x) {
+    if (BYTES == 32 && all_lanes(x >= splat(-87.0f))) return exp_moderate(x);
+    return exp_anywhere(x);
 }
 INLINE Vec<double> exp_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
 INLINE F exp(F x) {
     if (BYTES == 32 && all_lanes(abs<float>(x) <= splat(87.0f))) return exp_moderate(x);
-    return exp_negative(min<float>(splat(89.0f), x));
+    return exp_anywhere(min<float>(splat(89.0f), x));
 }
 INLINE Vec<double> exp(Vec<double> x) { return exp_negative(x); }
 

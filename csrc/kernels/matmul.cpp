@@ -1,7 +1,7 @@
 // c = act(a b + bias). Four ways, by shape:
 //
 //   in place   small m or small b: the tile reads b's rows where they are
-//   packed     b is copied once into slivers, TILE_VECS vectors wide and contiguous along k, so that the tile streams it:
+//   packed     b is copied once into slivers, TILE_VECS vectors wide and contiguous along k, for the tile to stream:
 //
 //                  b (k, n)          packed: [sliver][k][width]
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
@@ -10,7 +10,7 @@
 //   stream     one row times b, with narrow vectors up to 16: whole rows of b are read once, a few at a time
 //
 // An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
-// (96 KB, AVX2: 32) and a block of a (512 KB) stay in L2 while the tiles run down the rows. At 2048^3 blocks of 256 rows
+// (96 KB, AVX2: 32) and a block of a (512 KB) stay in L2 while tiles run down the rows. At 2048^3 blocks of 256 rows
 // by 3 slivers give 241 GFLOP/s, of 128 rows by 1 sliver 227. AVX2 on Zen 1 gains nothing by parts of 256 or 384
 // (1024^3: 35-36 GFLOP/s, 512: 37), a packed a, blocks of 192 rows by 16 slivers, or prefetching b (8 rows: 30, so 17).
 #include "few_rows.h"
@@ -40,8 +40,8 @@ template <class T> static Way choose_way(const Matmul& job) {
     return PACKED;
 }
 
-// An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even where
-// its rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219); narrow vectors need them (AVX2: 70, so 110).
+// An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even if
+// its rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219); with AVX2 they pay (70, 110).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
     return way == PACKED && job.a_col != 1 && (job.a_row != 1 || (NARROW && job.a_col * sizeof(T) % 1024 == 0));
 }
@@ -152,7 +152,7 @@ template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_
     }
 }
 
-// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed side by side:
+// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed abreast:
 // a page of b is touched once for all of them (1024^3, 4-KiB pages: 0.75 ms, sliver by sliver 1.0). Returns how many.
 template <class T>
 static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split& slivers, i64 s, i64 most,
