@@ -77,10 +77,13 @@ inline void fill_resize_tables(const ResizeAxis& axis, int how, double scale_fac
         if (!(at > 0)) at = 0;
         i64 i = at < T(axis.size) ? i64(at) : axis.size - 1;
         if (i > axis.size - 1) i = axis.size - 1;  // T(size) may be rounded
-        if (how == NEAREST && axis.out == axis.size) i = q;
-        if (how == NEAREST && axis.out == 2 * axis.size) i = q / 2;
         tables.index[size_t(q)] = i;
         if (how < LINEAR) continue;
+        if (axis.out == axis.size) {  // a copy, whatever scale_factor says
+            tables.index[size_t(q)] = q;
+            tables.weight[size_t(q)] = 0;
+            continue;
+        }
         const T weight = at - T(i);
         tables.weight[size_t(q)] = double(weight < 0 ? T(0) : weight > 1 ? T(1) : weight);
     }

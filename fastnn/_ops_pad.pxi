@@ -115,7 +115,7 @@ cdef Tensor folded(Tensor dy, tuple pairs, str mode):
     return pad_attached(wrap(g[inner]), dy, pairs, mode, True)
 
 
-cpdef Tensor pad(x, pad, str mode="constant", value=None):
+def pad(x, pad, str mode="constant", value=None):
     """x with a border.
 
     Parameters
