@@ -9,15 +9,17 @@ template <class T> struct Window {
     const T* x;
     i64 rows, cols, row_step, col_step;
     i64 first_tap, tap_row;  // the number of its first tap; the difference from one row of taps to the next
-    i64 room;                // elements from the last column's pixel to the end of its row, and of the output's
+    i64 room;                // elements from its last tap to the end of x, and from its output to the end of what is written
 };
 
-// body(q, window) for the windows of one row of y.
-template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job, i64 item, Body body) {
+// body(q, rows, cols, window) for the windows of one row of y; rows up to `end` are written after it.
+template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job, i64 item, i64 end, Body body) {
     const i64 image = item / job.rows.out, r = item % job.rows.out, C = job.channels;
     const Span rows = span_of(job.rows, job.adaptive, r);
-    const T* x = static_cast<const T*>(job.in) + image * job.rows.size * job.cols.size * C;
-    x += (rows.first + rows.begin * job.rows.dilation) * job.cols.size * C;
+    const i64 last_row = image * job.rows.size + rows.first + (rows.end - 1) * job.rows.dilation;
+    const i64 beyond = (job.images * job.rows.size - last_row) * job.cols.size * C;  // from the last row of taps to the end of x
+    const T* x = static_cast<const T*>(job.in);
+    x += (image * job.rows.size + rows.first + rows.begin * job.rows.dilation) * job.cols.size * C;
     for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) {
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
         const Window<T> window = {
@@ -28,7 +30,7 @@ template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job
             job.cols.dilation * C,
             rows.begin * job.cols.kernel + cols.begin,
             job.cols.kernel,
-            smaller((job.cols.size - last) * C, (job.cols.out - q) * C),
+            smaller(beyond - last * C, ((end - item) * job.cols.out - q) * C),
         };
         body(q, rows, cols, window);
     });
@@ -66,7 +68,7 @@ template <class T, class Tap, bool KEEP, int K> static void max_pool_rows(const 
         const i64 offset = item * job.cols.out * job.channels;
         T* y = static_cast<T*>(job.out) + offset;
         Tap* tap = static_cast<Tap*>(job.tap) + (KEEP ? offset : 0);
-        for_windows_of_row<T>(job, item, [&](i64 q, const Span&, const Span&, const Window<T>& window) {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) {
             const i64 c = q * job.channels;
             if (K && window.rows == K && window.cols == K)
                 max_window<T, Tap, KEEP, K, K>(window, y + c, tap + (KEEP ? c : 0), job.channels);
@@ -95,7 +97,7 @@ template <class T> void max_pool(const Pooling& job, i64 begin, i64 end) {
 template <class T, class Tap> static void pick_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         const i64 offset = item * job.cols.out * job.channels;
-        for_windows_of_row<T>(job, item, [&](i64 q, const Span&, const Span&, const Window<T>& window) {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) {
             T* y = static_cast<T*>(job.out) + offset + q * job.channels;
             const Tap* tap = static_cast<const Tap*>(job.tap) + offset + q * job.channels;
             for_channels<T>(job.channels, window.room, [&](i64 c, int n) {
@@ -151,7 +153,7 @@ INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide
 template <class T, int K> static void avg_pool_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         T* y = static_cast<T*>(job.out) + item * job.cols.out * job.channels;
-        for_windows_of_row<T>(job, item, [&](i64 q, const Span& rows, const Span& cols, const Window<T>& window) {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span& rows, const Span& cols, const Window<T>& window) {
             const Divide<T> divide(divisor_of(job, rows, cols));
             if (K && window.rows == K && window.cols == K)
                 avg_window<T, K, K>(window, y + q * job.channels, job.channels, divide);

@@ -1,8 +1,9 @@
 // Walking over the windows of a pool, for pool.cpp and pool_backward.cpp. Channels lie side by side, so a tap of a window is a run
 // of whole vectors, and windows are combined lane by lane.
 //
-// The last vector of a pixel may run over into the next pixel of its row, which is written later anyway: where C is no multiple
-// of LANES this costs nothing, a masked store 12 cycles on an AMD Zen. Only at the end of a row vectors are cut.
+// The last vector of a pixel may run over into the next pixels, which are written later anyway: where C is no multiple of LANES
+// this costs nothing, a masked store 12 cycles on an AMD Zen. Vectors are cut only at the end of what a call writes, where
+// another thread's rows begin, and at the end of what it reads.
 #pragma once
 #include "kernels.h"
 
@@ -64,10 +65,10 @@ template <class Body> INLINE void for_windows_of(const PoolAxis& axis, bool adap
     }
 }
 
-// One row of pixels of the input and one of the output: from a pixel on, `room` elements may be touched.
 INLINE i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
 
-// body(c, n) for the vectors of one pixel's C channels: n is LANES also for a last vector that runs over into the next pixel.
+// body(c, n) for the vectors of one pixel's C channels, of the `room` elements from its first one on that may be touched: n is
+// LANES also for a last vector that runs over.
 template <class T, class Body> INLINE void for_channels(i64 channels, i64 room, Body body) {
     i64 c = 0;
     for (; c + LANES<T> <= room && c < channels; c += LANES<T>) body(c, LANES<T>);

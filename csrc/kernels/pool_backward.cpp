@@ -31,18 +31,19 @@ template <class T> struct AvgGradient {
     }
 };
 
-// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images. ONCE: no pixel is in two
-// windows.
+// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images; `room_of_row` elements from dx on
+// are written now or later. ONCE: no pixel is in two windows.
 template <class T, bool ONCE, int KW, class Gradient>
-INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, i64 i, T* dx) {
+INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, i64 i, T* dx, i64 room_of_row) {
     const i64 C = job.channels, offset = y_row * job.cols.out * C;
+    const i64 beyond = (job.images * job.rows.out - y_row) * job.cols.out * C;  // from the row to the end of dy
     const Span rows = span_of(job.rows, job.adaptive, y_row % job.rows.out);
     const IVec<T> all = channels_of<T>(LANES<T>), tail = channels_of<T>(C % LANES<T>);
     for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) {
         const Divide<T> divide = gradient.divide(rows, cols);
         const i64 taps = cols.end - cols.begin, step = job.cols.dilation * C;
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
-        const i64 room = smaller((job.cols.size - last) * C, (job.cols.out - q) * C);
+        const i64 room = smaller(room_of_row - last * C, beyond - q * C);
         const i64 first_tap = i * job.cols.kernel + cols.begin;
         T* to = dx + (cols.first + cols.begin * job.cols.dilation) * C;
         const auto put = [&](const auto& from, i64 j, i64 c, int n) {
@@ -85,7 +86,7 @@ static void spread_rows(const Pooling& job, const Gradient& gradient, i64 begin,
         if (!covered) memset(dx, 0, size_t(row) * sizeof(T));
         for_windows_of(job.rows, job.adaptive, item % job.rows.size, [&](i64 r, i64 i) {
             any = true;
-            spread_row<T, ONCE, KW>(job, gradient, image * job.rows.out + r, i, dx);
+            spread_row<T, ONCE, KW>(job, gradient, image * job.rows.out + r, i, dx, (end - item) * row);
         });
         if (covered && !any) memset(dx, 0, size_t(row) * sizeof(T));
     }
