@@ -144,6 +144,7 @@ struct Conv {
     i64 batch, h, w, c, oh, ow, f, groups;
     i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
     bool relu;    // out = max(0, out), not in CONV_WEIGHT
+    bool pool;    // CONV_FORWARD by Winograd: out (batch, oh / 2, ow / 2, f) is the greatest of each 2 x 2
     bool strict;  // no Winograd: every product of the definition is made, and summed in an order of this machine's
     bool kept;    // the caller keeps `prepared` for later calls, so that what it costs does not count
 

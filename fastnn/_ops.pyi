@@ -505,6 +505,7 @@ def conv2d(
     groups: int = 1,
     *,
     activation: str | None = None,
+    max_pool: bool = False,
     precision: str | None = None,
 ) -> Tensor: ...
 def conv2d_backward(

@@ -140,7 +140,7 @@ cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, Packed
     else:
         b = contiguous(b)
         if job.pass_ == CONV_FORWARD:
-            dims = [job.batch, job.f, job.oh, job.ow]
+            dims = [job.batch, job.f, job.oh // 2 if job.pool else job.oh, job.ow // 2 if job.pool else job.ow]
             job.x = cnp.PyArray_DATA(a)
         else:
             dims = [job.batch, job.c, job.h, job.w]
@@ -171,6 +171,16 @@ cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, Packed
     else:
         runtime.release(made)
     return out
+
+
+cdef bint can_pool(const ConvJob& geometry, int dtype) noexcept:
+    """Whether the way this convolution goes finishes whole windows of 2 x 2 at once."""
+    cdef ConvJob job = geometry
+    job.pass_ = CONV_FORWARD
+    if job.oh < 2 or job.ow < 2 or job.c == 0 or job.f == 0 or job.batch == 0:
+        return False
+    runtime.table[dtype].conv_plan(job)
+    return job.way == CONV_WINOGRAD2 or job.way == CONV_WINOGRAD4
 
 
 cdef class ConvNode(Node):
@@ -246,7 +256,8 @@ cdef int output_size(str name, i64 n, i64 before, i64 after, i64 kernel, i64 dil
     return 0
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, activation=None, precision=None):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, activation=None, max_pool=False,
+           precision=None):
     """Convolution (cross-correlation, as everywhere in the field): the kernel slides over the image.
 
     ``y[n, f, p, q] = act(bias[f] + sum over c, i, j of x[n, c, p * stride - padding + i * dilation, ...] * weight[f, c, i, j])``,
@@ -265,6 +276,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
         Channels and filters in so many groups that do not see one another; groups = C is a depthwise convolution.
     activation : {None, "relu", "tanh", "sigmoid", "gelu", "silu"}
         "relu" is applied while the sums are still in registers.
+    max_pool : bool
+        Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded and
+        Winograd's algorithm is at work, that is done in registers too.
     precision : {None, "fast", "strict"}
         "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
 
@@ -296,10 +310,15 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     conv2d_geometry("conv2d", t, w, stride, padding, dilation, groups, precision, &job)
     if b is not None and cnp.PyArray_DIM(b.array, 0) != job.f:
         raise ValueError(f"conv2d: bias is {shape_of(b.array)}; expected ({job.f},)")
+    job.pool = (max_pool and (act == COPY or act == RELU)
+                and not (grad_enabled() and (t.needs_grad or w.needs_grad or (b is not None and b.needs_grad)))
+                and can_pool(job, kind(t.array)))
     out = conv_pass(job, CONV_FORWARD, t, w, b, act == RELU)
-    if act == COPY or act == RELU:
-        return out
-    return activated(act, out)
+    if act != COPY and act != RELU:
+        out = activated(act, out)
+    if max_pool and not job.pool:
+        return max_pool2d(out, 2)
+    return out
 
 
 cdef int conv2d_geometry(str name, Tensor x, Tensor weight, object stride, object padding, object dilation, object groups,

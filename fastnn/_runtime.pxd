@@ -70,7 +70,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint accumulate
 
     enum: CONV_FORWARD, CONV_INPUT, CONV_WEIGHT
-    enum: CONV_WAYS
+    enum: CONV_WAYS, CONV_WINOGRAD2, CONV_WINOGRAD4
 
     struct ConvJob "fastnn::Conv":
         void* out
@@ -81,7 +81,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         int pass_ "pass"
         i64 batch, h, w, c, oh, ow, f, groups
         i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
-        bint relu, strict, kept
+        bint relu, pool, strict, kept
         int way
 
     struct Optimize:
@@ -177,6 +177,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
                                                                        i64 end) noexcept nogil
 
     struct Kernels:
+        void (*conv_plan)(ConvJob& job) noexcept nogil
         ElementwiseKernel unary[32]
         ElementwiseKernel binary[32]
         ReduceKernel reduce[8]

@@ -278,7 +278,7 @@ def test_sequential_fuses_only_when_it_may(monkeypatch, rng):
     class Ops:
         linear = staticmethod(spy)
 
-    monkeypatch.setattr("fastnn.nn._container._ops", Ops)
+    monkeypatch.setattr("fastnn.nn._fusion._ops", Ops)
     x = fnn.tensor(f32(rng, 2, 3))
     net = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     net(x)

@@ -76,6 +76,27 @@ static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i
     }
 }
 
+// M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left.
+template <class T, int M> INLINE void store_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
+#pragma GCC unroll 4
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < M; j++)
+            if (i < h && j < w) store_n(corner + i * row + j * pixel, y[i][j], n);
+}
+
+// The same, the greatest of each 2 x 2: a tile holds M / 2 x M / 2 whole windows.
+template <class T, int M> INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
+    const auto greater = [](Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); };  // NaN stays
+#pragma GCC unroll 2
+    for (int i = 0; i < M; i += 2)
+#pragma GCC unroll 2
+        for (int j = 0; j < M; j += 2)
+            if (i + 1 < h && j + 1 < w)
+                store_n(corner + i / 2 * row + j / 2 * pixel,
+                        greater(greater(y[i][j], y[i][j + 1]), greater(y[i + 1][j], y[i + 1][j + 1])), n);
+}
+
 // From M back to images: filters [f0, f1) of tiles [first, first + count).
 template <class T, int M>
 static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m, i64 m_plane, i64 m_row, i64 first, i64 count, i64 f0, i64 f1) {
@@ -84,17 +105,18 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
     const Vec<T> least = splat<T>(job.relu ? T(0) : -T(INFINITY));
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        T* corner = static_cast<T*>(job.out) + ((place.image * g.out_h + place.y) * g.out_w + place.x) * g.out_c + f0;
-        const i64 h = g.out_h - place.y, w = g.out_w - place.x;
+        const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
+        T* corner = static_cast<T*>(job.out) + (place.image * (g.out_h / shrink) + place.y / shrink) * row +
+                    place.x / shrink * g.out_c + f0;
         for_vectors<T>(f1 - f0, [&](i64 f, int n) {
             const T* in = m + t * m_row + f;
             const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
+            Vec<T> y[M][M];
             both_axes<T, N, M>([](const auto& d, auto& made) { Winograd<M>::template output<T>(d, made); },
-                                         [&](int i, int j) { return load(in + (i * N + j) * m_plane); },
-                                         [&](int i, int j, Vec<T> value) {
-                                             if (i < h && j < w)
-                                                 store_n(corner + (i * g.out_w + j) * g.out_c + f, max<T>(least, value + b), n);
-                                         });
+                               [&](int i, int j) { return load(in + (i * N + j) * m_plane); },
+                               [&](int i, int j, Vec<T> value) { y[i][j] = max<T>(least, value + b); });
+            if (job.pool) pool_tile<T, M>(corner + f, y, row, g.out_c, h, w, n);
+            else store_tile<T, M>(corner + f, y, row, g.out_c, h, w, n);
         });
     }
 }

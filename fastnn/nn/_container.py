@@ -1,12 +1,10 @@
-"""Containers: modules that hold modules. Sequential also fuses a Linear with the activation that follows it."""
+"""Containers: modules that hold modules. Sequential runs a layer with what follows it where that saves a pass."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from .. import _ops
-from ._activation import fused_name
-from ._linear import Linear
+from ._fusion import Run, find_runs
 from ._module import Module
 
 
@@ -175,8 +173,9 @@ class ModuleDict(Module):
 class Sequential(ModuleList):
     """Modules one after the other.
 
-    A `Linear` without an activation of its own that is followed by ReLU, GELU, SiLU, Sigmoid or Tanh runs with it as
-    one fused `linear(..., activation=)`, as long as neither has forward hooks.
+    A `Linear` or `Conv2d` without an activation of its own that is followed by ReLU, GELU, SiLU, Sigmoid or Tanh runs
+    with it in one pass, and so does a convolution with a BatchNorm2d (once both are frozen), a ReLU and a MaxPool2d(2)
+    behind it, as long as none of them has forward hooks.
 
     Parameters
     ----------
@@ -202,7 +201,7 @@ class Sequential(ModuleList):
     (5, 1)
     """
 
-    _plan: list[tuple[Module, str | None, Module | None]] | None = None
+    _plan: list[Run] | None = None
     __repr__ = Module.__repr__
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -228,26 +227,13 @@ class Sequential(ModuleList):
             return Sequential(*self._layers()[index])
         return super().__getitem__(index)
 
-    def _make_plan(self) -> list[tuple[Module, str | None, Module | None]]:
-        """Pair each Linear with a fusable activation behind it: (module, name of the activation, the activation)."""
-        layers = self._layers()
-        plan: list[tuple[Module, str | None, Module | None]] = []
-        i = 0
-        while i < len(layers):
-            layer, after = layers[i], layers[i + 1] if i + 1 < len(layers) else None
-            name = fused_name(after) if type(layer) is Linear else None
-            plan.append((layer, name, after if name else None))
-            i += 2 if name else 1
+    def _make_plan(self) -> list[Run]:
+        plan = find_runs(self._layers())
         object.__setattr__(self, "_plan", plan)
         return plan
 
     def forward(self, x):
         """Pass `x` through every module in order."""
-        for layer, fused, activation in self._plan or self._make_plan():
-            if activation is None:
-                x = layer(x)
-            elif layer._hooks is None and activation._hooks is None and layer.activation is None:
-                x = _ops.linear(x, layer.weight, layer.bias, fused)
-            else:
-                x = activation(layer(x))
+        for run in self._plan or self._make_plan():
+            x = run(x)
         return x

@@ -172,7 +172,7 @@ class Conv2d(_Forward):
     Conv2d(3, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     """
 
-    def convolve(self, x, activation):
+    def convolve(self, x, activation, max_pool=False):
         x, padding = self._padded(x)
         return _ops.conv2d(
             x,
@@ -183,6 +183,7 @@ class Conv2d(_Forward):
             self.dilation,
             self.groups,
             activation=activation,
+            max_pool=max_pool,
             precision=self.precision,
         )
 

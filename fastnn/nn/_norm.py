@@ -32,6 +32,7 @@ class _ByChannel(Module):
     _ndims: tuple[int, ...] = ()
     _expected = ""
     _counts = True  # batches; PyTorch's instance norm does not
+    activation: str | None = None
 
     def __init__(self, num_features, eps, momentum, affine, track_running_stats, bias, dtype) -> None:
         layer = type(self).__name__
@@ -61,6 +62,10 @@ class _ByChannel(Module):
 
     def forward(self, x):
         """x: (N, C, ...) -> the same shape."""
+        return self.normalize(x, self.activation)
+
+    def normalize(self, x, activation: str | None):
+        """`forward` with another activation, None or "relu"."""
         if x.ndim not in self._ndims or x.shape[self._channel_axis(x.ndim)] != self.num_features:
             raise ValueError(
                 f"{type(self).__name__}: input is {x.shape}; expected {self._expected} with C = {self.num_features}"
@@ -70,7 +75,7 @@ class _ByChannel(Module):
         momentum = self.momentum
         if momentum is None:  # a plain average over all batches, this one included
             momentum = 0.0 if batches is None else 1.0 / (batches.item() + 1)
-        y = self._normalised(x, own, momentum)
+        y = self._normalised(x, own, momentum, activation)
         if batches is not None:
             batches.add_(1)
         return y
@@ -78,7 +83,7 @@ class _ByChannel(Module):
     def _channel_axis(self, ndim: int) -> int:
         return 1
 
-    def _normalised(self, x, own: bool, momentum: float):
+    def _normalised(self, x, own: bool, momentum: float, activation: str | None):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -106,7 +111,7 @@ class _BatchNorm(_ByChannel):
             raise ValueError(f"{type(self).__name__}: activation must be None or 'relu', got {activation!r}")
         self.activation = activation
 
-    def _normalised(self, x, own, momentum):
+    def _normalised(self, x, own, momentum, activation):
         return _ops.batch_norm(
             x,
             self.running_mean,
@@ -116,7 +121,7 @@ class _BatchNorm(_ByChannel):
             own,
             momentum,
             self.eps,
-            self.activation,
+            activation,
         )
 
     def extra_repr(self) -> str:
@@ -229,7 +234,7 @@ class _InstanceNorm(_ByChannel):
     def _channel_axis(self, ndim):
         return 1 if ndim == self._ndims[-1] else 0  # without a batch
 
-    def _normalised(self, x, own, momentum):
+    def _normalised(self, x, own, momentum, activation):
         images = x if x.ndim == self._ndims[-1] else _ops.unsqueeze(x, 0)
         y = _ops.instance_norm(
             images, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps

@@ -1,0 +1,142 @@
+"""What Sequential does in one pass: a layer with what follows it.
+
+A run is found once, when a Sequential first runs, and used as long as none of its modules has hooks:
+
+    Linear, activation                              act(x W^T + b) in the product
+    Conv2d, activation, MaxPool2d(2)                in the convolution; the pool where nothing is recorded
+    Conv2d, BatchNorm2d, activation, MaxPool2d(2)   frozen: the norm goes into weight and bias; else ReLU into the norm
+    BatchNorm, ReLU                                 in the norm
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _ops
+from ._activation import ReLU, fused_name
+from ._conv import Conv2d
+from ._linear import Linear
+from ._module import Module
+from ._norm import BatchNorm1d, BatchNorm2d
+from ._parameter import Parameter
+from ._pool import MaxPool2d
+
+
+class Run:
+    """Modules of a Sequential that run together, in their order: `modules` is all of them."""
+
+    def __init__(
+        self, modules: list[Module], layer: Module, norm: Module | None, activation: str | None, pool: bool
+    ) -> None:
+        self.modules = modules
+        self.layer = layer
+        self.norm = norm
+        self.activation = activation
+        self.pool = pool
+        self._folded: tuple[Any, Any, Module] | None = None  # of which weight and variance, and the result
+
+    def __call__(self, x):
+        """Pass x through all modules."""
+        if len(self.modules) == 1:
+            return self.layer(x)
+        if any(m._hooks is not None for m in self.modules) or getattr(self.layer, "activation", None) is not None:
+            for module in self.modules:
+                x = module(x)
+            return x
+        if isinstance(self.layer, Linear):
+            return _ops.linear(x, self.layer.weight, self.layer.bias, self.activation)
+        if isinstance(self.layer, Conv2d):
+            return self._convolve(self.layer, x)
+        return self.layer.normalize(x, self.activation)
+
+    def _convolve(self, layer: Conv2d, x):
+        norm = self.norm
+        if norm is None:
+            return layer.convolve(x, self.activation, self.pool)
+        if not norm.training and _frozen(layer.weight) and _frozen(norm.running_var):
+            return self._fold(layer, norm).convolve(x, self.activation, self.pool)
+        x = norm.normalize(layer.convolve(x, None), "relu" if self.activation == "relu" else norm.activation)
+        rest = self.modules[3 if self.activation == "relu" else 2 :]
+        for module in rest:
+            x = module(x)
+        return x
+
+    def _fold(self, layer: Conv2d, norm: Module) -> Conv2d:
+        """The layer with the norm in its weight, made once for what is frozen now."""
+        if self._folded is None or self._folded[0] is not layer.weight or self._folded[1] is not norm.running_var:
+            self._folded = (layer.weight, norm.running_var, fold(layer, norm))
+        return self._folded[2]
+
+
+def _frozen(tensor) -> bool:
+    return tensor is not None and not tensor.data.flags.writeable
+
+
+def fold(layer: Conv2d, norm) -> Conv2d:
+    """A frozen convolution that computes ``norm(layer(x))`` of an evaluating BatchNorm2d.
+
+    The running variance scales the filters: ``weight * s`` and ``(bias - mean) * s + shift`` with
+    ``s = scale / sqrt(var + eps)``, computed in float64.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> layer, norm = fnn.nn.Conv2d(3, 4, 3), fnn.nn.BatchNorm2d(4).eval()
+    >>> x = fnn.randn(1, 3, 5, 5)
+    >>> fnn.allclose(fold(layer, norm)(x), norm(layer(x)), atol=1e-5)
+    True
+    """
+    scale = 1 / np.sqrt(norm.running_var.data.astype(np.float64) + norm.eps)
+    if norm.weight is not None:
+        scale *= norm.weight.data
+    bias = (
+        -norm.running_mean.data.astype(np.float64) if layer.bias is None else layer.bias.data - norm.running_mean.data
+    )
+    bias = bias * scale + (0 if norm.bias is None else norm.bias.data)
+    made = Conv2d.__new__(Conv2d)
+    made.__dict__.update({k: v for k, v in vars(layer).items() if not isinstance(v, Parameter)})
+    dtype = layer.weight.dtype
+    made.weight = Parameter((layer.weight.data * scale[:, None, None, None]).astype(dtype))
+    made.bias = Parameter(bias.astype(dtype))
+    made.activation = norm.activation
+    made.freeze()
+    return made
+
+
+def _halves(module: Module | None) -> bool:
+    """Whether it is a MaxPool2d of whole windows of 2 x 2."""
+    if type(module) is not MaxPool2d:
+        return False
+    pair = lambda value: tuple(value) if isinstance(value, tuple | list) else (value, value)  # noqa: E731
+    return (
+        pair(module.kernel_size) == pair(module.stride) == (2, 2)
+        and pair(module.padding) == (0, 0)
+        and pair(module.dilation) == (1, 1)
+        and not module.ceil_mode
+        and not module.return_indices
+    )
+
+
+def find_runs(layers: Sequence[Module]) -> list[Run]:
+    """Cut the layers of a Sequential into runs."""
+    runs = []
+    at = 0
+
+    def peek(offset: int) -> Module | None:
+        return layers[at + offset] if at + offset < len(layers) else None
+
+    while at < len(layers):
+        layer, norm, activation, count, pool = layers[at], None, None, 1, False
+        if type(layer) is Conv2d and type(peek(1)) is BatchNorm2d and peek(1).activation is None:
+            norm, count = peek(1), 2
+        if type(layer) in (Linear, Conv2d):
+            activation = fused_name(peek(count))
+        elif type(layer) in (BatchNorm1d, BatchNorm2d) and layer.activation is None and type(peek(1)) is ReLU:
+            activation = "relu"
+        count += activation is not None
+        if type(layer) is Conv2d and _halves(peek(count)):
+            pool, count = True, count + 1
+        runs.append(Run(list(layers[at : at + count]), layer, norm, activation, pool))
+        at += count
+    return runs

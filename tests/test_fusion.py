@@ -1,0 +1,92 @@
+"""What Sequential runs in one pass equals its modules one after the other: in training, evaluating, and frozen."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn.nn._fusion import find_runs
+
+NN = fnn.nn
+
+
+def images(rng, channels=8, size=12):
+    return fnn.tensor(rng.standard_normal((3, channels, size, size)).astype(np.float32))
+
+
+def one_by_one(net, x):
+    for layer in net._layers():
+        x = layer(x)
+    return x
+
+
+STACKS = {
+    "conv relu": lambda: [NN.Conv2d(8, 16, 3, padding=1), NN.ReLU()],
+    "conv pool": lambda: [NN.Conv2d(8, 16, 3), NN.MaxPool2d(2)],
+    "conv relu pool": lambda: [NN.Conv2d(8, 16, 3, padding=1), NN.ReLU(), NN.MaxPool2d(2)],
+    "conv norm": lambda: [NN.Conv2d(8, 16, 3, bias=False), NN.BatchNorm2d(16)],
+    "conv norm relu pool": lambda: [NN.Conv2d(8, 16, 3), NN.BatchNorm2d(16), NN.ReLU(), NN.MaxPool2d(2, 2)],
+    "conv norm tanh pool": lambda: [NN.Conv2d(8, 16, 3), NN.BatchNorm2d(16), NN.Tanh(), NN.MaxPool2d(2)],
+    "conv silu pool": lambda: [NN.Conv2d(8, 16, 3), NN.SiLU(), NN.MaxPool2d(2)],
+    "strided conv relu pool": lambda: [NN.Conv2d(8, 16, 3, stride=2), NN.ReLU(), NN.MaxPool2d(2)],
+    "norm relu": lambda: [NN.BatchNorm2d(8), NN.ReLU(), NN.Flatten(), NN.Linear(8 * 144, 4), NN.Sigmoid()],
+    "overlapping pool": lambda: [NN.Conv2d(8, 16, 3), NN.ReLU(), NN.MaxPool2d(3, 2)],
+    "relu of its own": lambda: [NN.Conv2d(8, 16, 3, activation="relu"), NN.Tanh()],
+    "unscaled norm": lambda: [NN.Conv2d(8, 16, 3), NN.BatchNorm2d(16, affine=False), NN.ReLU()],
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_equals_its_modules(rng, name):
+    net = NN.Sequential(*STACKS[name]())
+    x = images(rng)
+    for module in net._layers():
+        if isinstance(module, NN.BatchNorm2d):  # statistics that fold into something
+            module.running_mean = fnn.tensor(rng.standard_normal(module.num_features).astype(np.float32))
+            module.running_var = fnn.tensor(rng.uniform(0.5, 2, module.num_features).astype(np.float32))
+    net.eval()
+    with fnn.no_grad():
+        want = one_by_one(net, x).numpy()
+        np.testing.assert_allclose(net(x).numpy(), want, rtol=1e-4, atol=1e-5)
+        net.freeze()
+        for _ in range(2):
+            np.testing.assert_allclose(net(x).numpy(), want, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_trains_as_its_modules(rng, name):
+    x, grads = images(rng), []
+    for run in (lambda net: net(x), lambda net: one_by_one(net, x)):
+        fnn.manual_seed(3)
+        net = NN.Sequential(*STACKS[name]())
+        y = run(net)
+        (y * y).sum().backward()
+        grads.append([p.grad.numpy() for p in net.parameters()] + [b.numpy() for b in net.buffers()])
+    for fused, single in zip(*grads, strict=True):
+        np.testing.assert_allclose(fused, single, rtol=2e-4, atol=2e-4 * np.abs(single).max(initial=1))
+
+
+def test_runs_are_as_long_as_can_be():
+    net = [*STACKS["conv norm relu pool"](), NN.Conv2d(16, 4, 3), NN.Flatten(), NN.Linear(4, 4), NN.ReLU()]
+    assert [len(run.modules) for run in find_runs(net)] == [4, 1, 1, 2]
+
+
+def test_hooks_see_every_module(rng):
+    net = NN.Sequential(*STACKS["conv norm relu pool"]()).eval().freeze()
+    x, seen = images(rng), []
+    want = net(x).numpy()
+    handle = net[2].register_forward_hook(lambda module, args, out: seen.append(out.shape))
+    np.testing.assert_allclose(net(x).numpy(), want, rtol=1e-4, atol=1e-5)
+    assert seen == [(3, 16, 10, 10)]
+    handle.remove()
+
+
+def test_pool_keeps_nan_and_odd_edges(rng):
+    x = images(rng, size=11)
+    x.data[1, :, 4, 4] = np.nan
+    layer = NN.Conv2d(8, 16, 3)
+    with fnn.no_grad():
+        want = NN.functional.max_pool2d(layer(x), 2).numpy()
+        got = NN.functional.conv2d(x, layer.weight, layer.bias, max_pool=True).numpy()
+    assert got.shape == want.shape == (3, 16, 4, 4)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
