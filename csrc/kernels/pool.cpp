@@ -20,7 +20,7 @@ template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job
     const i64 beyond = (job.images * job.rows.size - last_row) * job.cols.size * C;  // from the last row of taps to the end of x
     const T* x = static_cast<const T*>(job.in);
     x += (image * job.rows.size + rows.first + rows.begin * job.rows.dilation) * job.cols.size * C;
-    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) {
+    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) ALWAYS_INLINE {
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
         const Window<T> window = {
             x + (cols.first + cols.begin * job.cols.dilation) * C,
@@ -49,10 +49,10 @@ template <int KH, int KW, class T, class Body> INLINE void for_taps(const Window
 // KEEP: the taps are written too. A greater value or any NaN takes the place of what was found so far.
 template <class T, class Tap, bool KEEP, int KH, int KW>
 INLINE void max_window(const Window<T>& window, T* y, Tap* tap, i64 channels) {
-    for_channels<T>(channels, window.room, [&](i64 c, int n) {
+    for_channels<T>(channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
         Vec<T> most = load_n(window.x + c, n);
         IVec<T> at = tap_number<T>(KH ? 0 : window.first_tap);
-        for_taps<KH, KW>(window, [&](i64 offset, i64 t) {
+        for_taps<KH, KW>(window, [&](i64 offset, i64 t) ALWAYS_INLINE {
             const Vec<T> v = load_n(window.x + offset + c, n);
             const IVec<T> better = (v > most) | (v != v);
             most = better ? v : most;
@@ -68,7 +68,7 @@ template <class T, class Tap, bool KEEP, int K> static void max_pool_rows(const 
         const i64 offset = item * job.cols.out * job.channels;
         T* y = static_cast<T*>(job.out) + offset;
         Tap* tap = static_cast<Tap*>(job.tap) + (KEEP ? offset : 0);
-        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) ALWAYS_INLINE {
             const i64 c = q * job.channels;
             if (K && window.rows == K && window.cols == K)
                 max_window<T, Tap, KEEP, K, K>(window, y + c, tap + (KEEP ? c : 0), job.channels);
@@ -97,13 +97,13 @@ template <class T> void max_pool(const Pooling& job, i64 begin, i64 end) {
 template <class T, class Tap> static void pick_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         const i64 offset = item * job.cols.out * job.channels;
-        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) ALWAYS_INLINE {
             T* y = static_cast<T*>(job.out) + offset + q * job.channels;
             const Tap* tap = static_cast<const Tap*>(job.tap) + offset + q * job.channels;
-            for_channels<T>(job.channels, window.room, [&](i64 c, int n) {
+            for_channels<T>(job.channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
                 const IVec<T> at = load_taps<T>(tap + c, n);
                 Vec<T> picked = {};
-                for_taps<0, 0>(window, [&](i64 offset, i64 t) {
+                for_taps<0, 0>(window, [&](i64 offset, i64 t) ALWAYS_INLINE {
                     picked = at == tap_number<T>(t) ? load_n(window.x + offset + c, n) : picked;
                 });
                 store_n(y + c, picked, n);
@@ -143,7 +143,7 @@ INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide
             sum_taps<V, KH, KW>(window, done, LANES<T>, sum);
             for (int v = 0; v < V; v++) store(y + done + v * LANES<T>, divide(sum[v]));
         }
-    for_channels<T>(channels - done, window.room - done, [&](i64 c, int n) {
+    for_channels<T>(channels - done, window.room - done, [&](i64 c, int n) ALWAYS_INLINE {
         Vec<T> sum[1];
         sum_taps<1, KH, KW>(window, done + c, n, sum);
         store_n(y + done + c, divide(sum[0]), n);
@@ -153,7 +153,7 @@ INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide
 template <class T, int K> static void avg_pool_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         T* y = static_cast<T*>(job.out) + item * job.cols.out * job.channels;
-        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span& rows, const Span& cols, const Window<T>& window) {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span& rows, const Span& cols, const Window<T>& window) ALWAYS_INLINE {
             const Divide<T> divide(divisor_of(job, rows, cols));
             if (K && window.rows == K && window.cols == K)
                 avg_window<T, K, K>(window, y + q * job.channels, job.channels, divide);

@@ -39,14 +39,14 @@ INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, 
     const i64 beyond = (job.images * job.rows.out - y_row) * job.cols.out * C;  // from the row to the end of dy
     const Span rows = span_of(job.rows, job.adaptive, y_row % job.rows.out);
     const IVec<T> all = channels_of<T>(LANES<T>), tail = channels_of<T>(C % LANES<T>);
-    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) {
+    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) ALWAYS_INLINE {
         const Divide<T> divide = gradient.divide(rows, cols);
         const i64 taps = cols.end - cols.begin, step = job.cols.dilation * C;
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
         const i64 room = smaller(room_of_row - last * C, beyond - q * C);
         const i64 first_tap = i * job.cols.kernel + cols.begin;
         T* to = dx + (cols.first + cols.begin * job.cols.dilation) * C;
-        const auto put = [&](const auto& from, i64 j, i64 c, int n) {
+        const auto put = [&](const auto& from, i64 j, i64 c, int n) ALWAYS_INLINE {
             // What runs over into the next pixel is 0: that pixel is in no window, or adds, or is written afterwards.
             const Vec<T> v = from_bits<T>(bits<T>(from.to(first_tap + j)) & (c + LANES<T> <= C ? all : tail));
             T* p = to + j * step + c;
@@ -54,9 +54,9 @@ INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, 
         };
         if (ONCE && C % LANES<T>) {  // pixel by pixel, so that the next one is written afterwards
             for (i64 j = 0; j < taps; j++)
-                for_channels<T>(C, room, [&](i64 c, int n) { put(gradient.at(offset + q * C + c, n, divide), j, c, n); });
+                for_channels<T>(C, room, [&](i64 c, int n) ALWAYS_INLINE { put(gradient.at(offset + q * C + c, n, divide), j, c, n); });
         } else {
-            for_channels<T>(C, room, [&](i64 c, int n) {
+            for_channels<T>(C, room, [&](i64 c, int n) ALWAYS_INLINE {
                 const auto from = gradient.at(offset + q * C + c, n, divide);
                 if (KW && taps == KW) {
 #pragma GCC unroll 3

@@ -25,7 +25,7 @@ template <class T> static void nearest_row(const Resize& job, const T* x, T* y, 
     for (i64 q = 0; q < job.cols.out; q++, y += C) {
         const i64 j = job.cols.index[q];
         for_channels<T>(C, smaller(room.read - j * C, room.written - q * C),
-                        [&](i64 c, int n) { store_n(y + c, load_n(x + j * C + c, n), n); });
+                        [&](i64 c, int n) ALWAYS_INLINE { store_n(y + c, load_n(x + j * C + c, n), n); });
     }
 }
 
@@ -39,7 +39,7 @@ static void bilinear_row(const Resize& job, const T* x, const T* x1, T row_weigh
         const Vec<T> w00 = splat<T>(above * left), w01 = splat<T>(above * right);
         const Vec<T> w10 = splat<T>(below * left), w11 = splat<T>(below * right);
         const T *a = x + j * C, *b = x + j1 * C, *a1 = x1 + j * C, *b1 = x1 + j1 * C;
-        for_channels<T>(C, smaller(room.read - j1 * C, room.written - q * C), [&](i64 c, int n) {
+        for_channels<T>(C, smaller(room.read - j1 * C, room.written - q * C), [&](i64 c, int n) ALWAYS_INLINE {
             Vec<T> mix = fma<T>(load_n(b + c, n), w01, load_n(a + c, n) * w00);
             if (TWO) mix = fma<T>(load_n(b1 + c, n), w11, fma<T>(load_n(a1 + c, n), w10, mix));
             store_n(y + c, mix, n);
@@ -107,7 +107,7 @@ template <class T> void resize_backward(const Resize& job, i64 begin, i64 end) {
             const i64 last = (rows.end > rows.begin ? rows.end - 1 : 0) * job.cols.out + (cols.end > cols.begin ? cols.end - 1 : 0);
             const i64 room = smaller(((end - item) * job.cols.size - b) * C, (image_end - last) * C);
             for_channels<T>(C - done, room - done,
-                            [&](i64 c, int n) { gather_pixel<T, 1>(job, dy, a, b, rows, cols, done + c, n, dx); });
+                            [&](i64 c, int n) ALWAYS_INLINE { gather_pixel<T, 1>(job, dy, a, b, rows, cols, done + c, n, dx); });
         }
     }
 }
