@@ -67,7 +67,7 @@ class _Pad(Module):
     dims = 2
 
     def __init__(self, padding: int | Sequence[int]) -> None:
-        widths = tuple(padding) if isinstance(padding, tuple | list) else (padding,) * (2 * self.dims)
+        widths: tuple = tuple(padding) if isinstance(padding, tuple | list) else (padding,) * (2 * self.dims)
         if len(widths) != 2 * self.dims:
             raise ValueError(f"{type(self).__name__}: padding is {padding!r}; expected one number or {2 * self.dims}")
         for n in widths:
