@@ -146,7 +146,8 @@ def _write(content: bytes, path: str) -> None:
 def load(path: str | os.PathLike, model: Any = None) -> Any:
     """Read a safetensors file: what `save` was given, or a flat dict of the Tensors in somebody else's file.
 
-    Nothing in the file is executed, and no more memory is taken than the file is long.
+    Nothing in the file is executed, and no more memory is taken than the file is long. With `model`, the path may also
+    be that of a .pt or .pth file of PyTorch with a state dict in it (see `load_torch`).
 
     Parameters
     ----------
@@ -181,6 +182,11 @@ def load(path: str | os.PathLike, model: Any = None) -> Any:
     >>> bool((other.weight == net.weight).all())
     True
     """
+    if model is not None and os.fspath(path).endswith((".pt", ".pth")):
+        from ._torch_file import load_torch
+
+        model.load_state_dict(load_torch(path))
+        return model
     result = _parse(_read(path), os.fspath(path))
     if model is None:
         return result

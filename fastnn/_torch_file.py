@@ -1,0 +1,243 @@
+"""load_torch: the tensors in a file that `torch.save` wrote, read without PyTorch and without running anything.
+
+There are two layouts. Since PyTorch 1.6 (2020) the file is a zip archive without compression:
+    NAME/data.pkl   a pickle in which each tensor is (storage key, offset, shape, strides)
+    NAME/data/KEY   the storages, raw
+Before, it was several pickles in a row (a magic number, a version, facts about the machine, the object as above, the
+list of storage keys), and behind them for each key the number of elements, 8 bytes, and the raw storage.
+"""
+
+import os
+import struct
+import zipfile
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from . import _pickle
+from ._errors import FormatError
+
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
+_STORAGES = {
+    "torch.DoubleStorage": "f8",
+    "torch.FloatStorage": "f4",
+    "torch.HalfStorage": "f2",
+    "torch.BFloat16Storage": "u2",  # the upper half of a float32
+    "torch.LongStorage": "i8",
+    "torch.IntStorage": "i4",
+    "torch.ShortStorage": "i2",
+    "torch.CharStorage": "i1",
+    "torch.ByteStorage": "u1",
+    "torch.BoolStorage": "u1",
+}
+_MOST_AXES = 32
+
+
+def load_torch(path: str | os.PathLike) -> dict:
+    """Read a file of tensors written by `torch.save`, such as a state dict (.pt, .pth, .bin), without PyTorch.
+
+    Both layouts are read, the zip archive and the older row of pickles. Nothing in the file is executed or imported:
+    it may name tensors, their storages and OrderedDict, and anything else is refused by its name. No more memory is
+    taken than the file is long (twice that for half precision).
+
+    Parameters
+    ----------
+    path : path
+        From where.
+
+    Returns
+    -------
+    dict
+        As it was saved: tensors as arrays (float16 and bfloat16 as float32), dicts, lists, tuples, numbers, strings.
+        Tensors that shared memory share it still. `Module.load_state_dict` takes it as it is.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, lies about its contents, or names something that is not loaded.
+    OSError
+        If it cannot be read.
+
+    Notes
+    -----
+    Only dicts are returned, with keys that are strings or small integers. Tensors that repeat elements of a smaller
+    storage (`expand`) are refused: a short file could hold enormous ones.
+
+    References
+    ----------
+    https://docs.pytorch.org/docs/stable/notes/serialization.html
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fastnn as fnn
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.pt")
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(b"cos\\nsystem\\n(Vecho hello\\ntR.")
+    >>> try:
+    ...     fnn.load_torch(path)
+    ... except fnn.FormatError as error:
+    ...     print(str(error).replace(path, "net.pt"))
+    load_torch: 'net.pt' names os.system, which is not loaded
+    """
+    with open(path, "rb") as file:
+        try:
+            zipped = file.read(4) == b"PK\x03\x04"
+            file.seek(0)
+            result = _from_zip(file) if zipped else _from_pickles(file.read())
+            if type(result) is not dict:
+                raise FormatError(f"holds a {type(result).__name__}; a dict of tensors expected")
+        except FormatError as error:
+            raise FormatError(f"load_torch: {os.fspath(path)!r} {error}") from None
+    return result
+
+
+# ----- the layouts -----
+
+
+def _from_zip(file: Any) -> Any:
+    """Return the object in a zip archive."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            # Overlapping entries could make much out of a short file.
+            if sum(entry.file_size for entry in entries.values()) > size:
+                raise FormatError("is a zip archive whose parts are together longer than the file")
+            starts = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
+            if len(starts) != 1:
+                raise FormatError("is a zip archive, but not one of torch.save")
+            folder = starts[0].removesuffix("data.pkl")
+
+            def part(name: str) -> bytes:
+                if folder + name not in entries:
+                    raise FormatError(f"lacks its part {name!r}")
+                entry = entries[folder + name]
+                if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+                    raise FormatError(f"has its part {name!r} compressed, which torch.save never does")
+                return archive.read(entry)
+
+            order = part("byteorder") if folder + "byteorder" in entries else b"little"
+            if order not in (b"little", b"big"):
+                raise FormatError(f"has the byte order {order[:20]!r}")
+            storages = _Storages(lambda key: part(f"data/{key}"), "<" if order == b"little" else ">")
+            return _pickle.read(part("data.pkl"), 0, _functions(_tensor), storages.get)[0]
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OverflowError, struct.error) as error:
+        raise FormatError(f"is a damaged zip archive: {error}") from None
+    except (UnicodeDecodeError, ValueError, OSError) as error:  # from positions before the start of the file
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"is a damaged zip archive: {error}") from None
+
+
+def _from_pickles(content: bytes) -> Any:
+    """Return the object in a row of pickles; it is read twice, since the storages stand behind it."""
+    at = 0
+    for expected in (_MAGIC, _VERSION, None):
+        value, at = _pickle.read(content, at, {})
+        if expected is not None and value != expected:
+            raise FormatError("is not a file of torch.save")
+    start = at
+    found: dict[str, tuple[int, int]] = {}
+
+    def note(name: Any) -> None:
+        dtype, key, numel = _storage_id(name)
+        found[key] = numel, numel * dtype.itemsize
+
+    _, at = _pickle.read(content, start, _functions(lambda *args: None), note)
+    keys, at = _pickle.read(content, at, {})
+    if type(keys) is not list or sorted(map(repr, keys)) != sorted(map(repr, found)):
+        raise FormatError("lists other storages than its tensors use")
+    parts: dict[str, tuple[int, int]] = {}
+    for key in keys:
+        numel, length = found[key]
+        if length + 8 > len(content) - at:
+            raise FormatError(f"is cut off in storage {key!r}")
+        if int.from_bytes(content[at : at + 8], "little") != numel:
+            raise FormatError(f"says in two places how long storage {key!r} is, and they differ")
+        parts[key] = at + 8, at + 8 + length
+        at += 8 + length
+    storages = _Storages(lambda key: content[slice(*parts[key])], "<")
+    return _pickle.read(content, start, _functions(_tensor), storages.get)[0]
+
+
+# ----- what the pickle is made of -----
+
+
+def _functions(tensor: Callable) -> dict[str, Callable | None]:
+    """Return what the pickle may name and what it calls by that."""
+    return {
+        **dict.fromkeys(_STORAGES),
+        "torch._utils._rebuild_tensor": tensor,
+        "torch._utils._rebuild_tensor_v2": tensor,
+        "torch._utils._rebuild_parameter": lambda data, requires_grad=True, hooks=None: data,
+    }
+
+
+def _storage_id(name: Any) -> tuple[np.dtype, str, int]:
+    """Return (dtype, key, number of elements) of a persistent id, checked."""
+    if type(name) is not tuple or len(name) not in (5, 6) or name[0] != "storage":
+        raise FormatError("has a damaged pickle: a persistent id that is no storage")
+    kind, key, numel = name[1], name[2], name[4]
+    if type(kind) is not _pickle.Name or kind.text not in _STORAGES or type(key) is not str or type(numel) is not int:
+        raise FormatError("has a damaged pickle: a storage of unknown kind")
+    if numel < 0 or (len(name) == 6 and name[5] is not None):
+        raise FormatError(f"has storage {key!r} as a view or of negative size")
+    return np.dtype(_STORAGES[kind.text]), key, numel
+
+
+class _Storages:
+    """The flat arrays that tensors are windows of, each read once; `raw(key)` gives the bytes."""
+
+    def __init__(self, raw: Callable[[str], bytes], order: Literal["<", ">"]) -> None:
+        self.raw, self.order = raw, order
+        self.known: dict[str, tuple[str, int, np.ndarray]] = {}
+
+    def get(self, name: Any) -> np.ndarray:
+        """Return the array for a persistent id."""
+        dtype, key, numel = _storage_id(name)
+        kind = name[1].text
+        if key not in self.known:
+            self.known[key] = (kind, numel, self._read(kind, dtype.newbyteorder(self.order), key, numel))
+        if self.known[key][:2] != (kind, numel):
+            raise FormatError(f"has storage {key!r} twice, with different types or sizes")
+        return self.known[key][2]
+
+    def _read(self, kind: str, dtype: np.dtype, key: str, numel: int) -> np.ndarray:
+        data = self.raw(key)
+        if len(data) != numel * dtype.itemsize:
+            raise FormatError(f"has {len(data)} bytes in storage {key!r}; {numel} elements of {kind} expected")
+        array = np.frombuffer(data, dtype)
+        if kind == "torch.BoolStorage":
+            if array.size and array.max() > 1:
+                raise FormatError(f"has booleans other than 0 and 1 in storage {key!r}")
+            return array.astype(bool)
+        if kind == "torch.BFloat16Storage":
+            return (array.astype(np.uint32) << 16).view(np.float32)
+        return array.astype(np.float32 if kind == "torch.HalfStorage" else dtype.newbyteorder("="))
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    """Return a window of a storage, if every element of it lies within."""
+    if type(storage) is not np.ndarray or storage.ndim != 1 or type(size) is not tuple or type(stride) is not tuple:
+        raise FormatError("has a damaged pickle: a tensor without storage, shape and strides")
+    numbers = (offset, *size, *stride)
+    if len(size) != len(stride) or len(size) > _MOST_AXES or not all(type(n) is int and n >= 0 for n in numbers):
+        raise FormatError(f"has a tensor of shape {_short(size)}, strides {_short(stride)}, offset {_short(offset)}")
+    numel, last = 1, offset
+    for n, step in zip(size, stride):
+        numel *= n
+        last += (n - 1) * step
+    if (numel and last >= storage.size) or numel > storage.size or offset > storage.size:
+        raise FormatError(f"has a tensor of shape {_short(size)} in a storage of {storage.size} elements")
+    if not numel:
+        return storage[:0].reshape(size)
+    strides = [step * storage.itemsize if n > 1 else storage.itemsize for n, step in zip(size, stride)]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
+
+
+def _short(value: Any) -> str:
+    """Return a value of a file for a message."""
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."
