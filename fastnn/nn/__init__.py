@@ -7,6 +7,7 @@ from ._activation import GELU as GELU
 from ._activation import Lambda as Lambda
 from ._activation import LeakyReLU as LeakyReLU
 from ._activation import LogSoftmax as LogSoftmax
+from ._activation import PReLU as PReLU
 from ._activation import ReLU as ReLU
 from ._activation import Sigmoid as Sigmoid
 from ._activation import SiLU as SiLU
@@ -50,6 +51,7 @@ from ._pool import AvgPool1d as AvgPool1d
 from ._pool import AvgPool2d as AvgPool2d
 from ._pool import MaxPool1d as MaxPool1d
 from ._pool import MaxPool2d as MaxPool2d
+from ._residual import Residual as Residual
 from ._upsample import ConstantPad1d as ConstantPad1d
 from ._upsample import ConstantPad2d as ConstantPad2d
 from ._upsample import PixelShuffle as PixelShuffle
@@ -105,6 +107,7 @@ __all__ = [
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "PReLU",
     "Parameter",
     "PixelShuffle",
     "PixelUnshuffle",
@@ -114,6 +117,7 @@ __all__ = [
     "ReflectionPad2d",
     "ReplicationPad1d",
     "ReplicationPad2d",
+    "Residual",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from .. import _ops
 from . import functional as F
 from ._module import Module
+from ._parameter import Parameter
 
 
 class ReLU(Module):
@@ -41,6 +44,52 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """`x` where positive, `weight * x` elsewhere: a LeakyReLU that learns its slope.
+
+    Parameters
+    ----------
+    num_parameters : int
+        1 for a slope that all share, or one for each channel (axis 1).
+    init : float
+        Where the slopes start.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (num_parameters,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `num_parameters` is no integer of at least 1; in the call, if x has another number of channels.
+
+    References
+    ----------
+    He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.PReLU(init=0.5)(fnn.tensor([-1.0, 2.0])).tolist()
+    [-0.5, 2.0]
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype=np.float32) -> None:
+        if isinstance(num_parameters, bool) or not isinstance(num_parameters, int):
+            raise TypeError(f"PReLU: num_parameters must be an integer, got {type(num_parameters).__name__}")
+        if num_parameters < 1:
+            raise ValueError(f"PReLU: num_parameters must be at least 1, got {num_parameters}")
+        self.num_parameters = num_parameters
+        self.weight = Parameter(np.full(num_parameters, init, dtype))
+
+    def forward(self, x):
+        """x: (N, C, ...) -> the same shape."""
+        return F.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
 
 
 class ELU(Module):
