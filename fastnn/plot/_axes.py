@@ -1,0 +1,40 @@
+"""What every picture begins and ends with: the Axes, the numbers, the colours."""
+
+from typing import Any
+
+import numpy as np
+
+from .._extras import require
+
+BLUE, ORANGE, GREY = "#2b6cb0", "#d9622b", "#8a8f98"
+
+
+def axes(ax: Any, who: str) -> Any:
+    """Return `ax`, or the Axes of a new figure."""
+    require("matplotlib", "plot", f"plot.{who}")
+    return require("matplotlib.pyplot", "plot", f"plot.{who}").subplots()[1] if ax is None else ax
+
+
+def numbers(values: Any, who: str, name: str, ndim: int | None = None) -> np.ndarray:
+    """Return Tensor or array_like `values` as a float64 array, refused when it is not numeric or has other axes."""
+    values = values.detach() if hasattr(values, "detach") else values
+    try:
+        array = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"plot.{who}: {name} must be numbers: {error}") from None
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"plot.{who}: {name} must have {ndim} axes, got shape {array.shape}")
+    return array
+
+
+def plain(ax: Any) -> None:
+    """Take away the frame on the sides that carry no scale."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def plain_numbers(axis: Any) -> None:
+    """Label a logarithmic axis 0.2, 0.5, 1, 100 and not 2 x 10^-1."""
+    ticker = require("matplotlib.ticker", "plot", "plot")
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(ticker.NullFormatter())

@@ -1,0 +1,129 @@
+"""The pictures of convolutional networks: what is drawn, models left as they were, clear errors."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import nn
+
+figure = pytest.importorskip("matplotlib.figure")
+
+
+@pytest.fixture
+def ax():
+    return figure.Figure().subplots()
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 3)
+    )
+
+
+def test_filters_of_grey_and_colour(ax):
+    weight = np.arange(8 * 9, dtype=np.float32).reshape(8, 1, 3, 3)
+    assert fnn.plot.filters(weight, ax) is ax
+    assert len(ax.images) == 8
+    np.testing.assert_array_equal(ax.images[3].get_array(), weight[3, 0])
+    assert ax.images[0].get_clim() == (-71, 71)
+    colour = figure.Figure().subplots()
+    fnn.plot.filters(nn.Conv2d(3, 5, 3).weight, colour, columns=2)
+    assert colour.images[0].get_array().shape == (3, 3, 3)
+    assert (colour.get_xlim(), colour.get_ylim()) == ((0, 2), (3, 0))
+    fnn.plot.filters(np.zeros((2, 4, 3, 3)), figure.Figure().subplots())
+    fnn.plot.filters(np.zeros((1, 3, 1, 1)), figure.Figure().subplots())
+
+
+def test_feature_maps_are_what_the_layers_give(ax, net):
+    net.train()
+    net[0].eval()
+    x = np.random.default_rng(0).normal(size=(1, 10, 10)).astype(np.float32)
+    fnn.plot.feature_maps(net, x, ["1", "3"], ax)
+    assert [m.training for m in net] == [False, True, True, True, True, True]
+    assert net.training
+    assert all(m._hooks is None for m in net.modules())
+    assert len(ax.images) == 6
+    with fnn.no_grad():
+        maps = net[1](net[0](fnn.tensor(x[None]))).numpy()[0]
+    first = maps[np.argsort(-maps.std((1, 2)), kind="stable")[0]]
+    np.testing.assert_allclose(ax.images[0].get_array(), first, rtol=1e-6)
+    assert "1\n4 x 8 x 8" in [text.get_text() for text in ax.texts]
+
+
+def test_feature_maps_of_all_convolutions(ax, net):
+    fnn.plot.feature_maps(net, fnn.zeros(1, 1, 10, 10), ax=ax, columns=3, rows=1)
+    assert len(ax.images) == 5
+    assert ax.get_ylim() == (2, 0)
+
+
+def test_a_model_that_fails_is_left_as_it_was(ax, net):
+    net.train()
+    with pytest.raises(ValueError, match="linear"):
+        fnn.plot.feature_maps(net, fnn.zeros(1, 30, 30), ["0"], ax)
+    assert all(m.training and m._hooks is None for m in net.modules())
+
+
+def test_confusion(ax):
+    fnn.plot.confusion([[3, 1], [0, 4]], ["cat", "dog"], ax)
+    assert sorted(text.get_text() for text in ax.texts) == ["1", "3", "4"]
+    assert ax.get_title() == "7 of 8 right (87.50 %)"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
+    fnn.plot.confusion(np.zeros((2, 2)), ax=ax)
+
+
+def test_boxes(ax):
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    fnn.plot.boxes(picture, [[1, 2, 5, 9], [3, 3, 4, 4]], ax, scores=[0.9, 0.5], points=np.ones((2, 5, 2)))
+    (first, _) = ax.patches
+    assert (first.get_xy(), first.get_width(), first.get_height()) == ((1, 2), 4, 7)
+    assert [text.get_text() for text in ax.texts] == ["0.90", "0.50"]
+    np.testing.assert_allclose(ax.images[0].get_array(), picture / 255)
+    for none in (np.zeros((0, 4)), []):
+        plain = figure.Figure().subplots()
+        fnn.plot.boxes(picture[..., 0] / 255, none, plain, scores=[], points=np.zeros((0, 5, 2)))
+        assert not plain.patches
+
+
+def test_occlusion_finds_what_matters(ax):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(100, 2))
+    with fnn.no_grad():
+        net[1].weight.zero_()
+        net[1].weight[1, 33] = 5.0  # row 3, column 3
+    x = np.zeros((1, 10, 10), np.float32)
+    x[0, 3, 3] = 1
+    for method in ("occlusion", "gradient"):
+        ax = figure.Figure().subplots()
+        fnn.plot.saliency(net, x, ax, method=method, size=3, target=1)
+        heat = ax.images[1].get_array()
+        assert heat.shape == (10, 10)
+        assert np.unravel_index(heat.argmax(), heat.shape) == (3, 3)
+        assert heat[7:, 7:].max() == 0
+    assert x.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda ax, net: fnn.plot.filters(np.zeros((3, 3)), ax), "4 axes"),
+        (lambda ax, net: fnn.plot.filters(np.zeros((0, 1, 3, 3)), ax), "empty"),
+        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((10, 10)), ax=ax), "image must be"),
+        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((2, 1, 10, 10)), ax=ax), "image must be"),
+        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ["9"], ax), "no layer '9'; there are 0, 1"),
+        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ["5"], ax), r"gives \(1, 3\)"),
+        (lambda ax, net: fnn.plot.feature_maps(nn.Sequential(nn.Identity()), np.zeros((1, 3, 3)), ax=ax), "no layer"),
+        (lambda ax, net: fnn.plot.confusion([[1, 2]], ax=ax), "one for each class"),
+        (lambda ax, net: fnn.plot.confusion([[1]], ["a", "b"], ax), "2 names"),
+        (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3, 2)), [], ax), "picture must be"),
+        (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3)), [[1, 2, 3]], ax), r"boxes is \(1, 3\)"),
+        (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3)), [[1, 2, 3, 4]], ax, scores=[1, 2]), r"scores \(2,\)"),
+        (lambda ax, net: fnn.plot.saliency(net, np.zeros((1, 10, 10)), ax, method="magic"), "'magic'"),
+        (lambda ax, net: fnn.plot.saliency(net, np.zeros((1, 10, 10)), ax, target=3), "from 0 to 2"),
+        (lambda ax, net: fnn.plot.saliency(net, np.zeros((1, 10, 10)), ax, size=11), "from 1 to 10"),
+    ],
+)
+def test_what_cannot_be_drawn(ax, net, draw, says):
+    with pytest.raises(ValueError, match=says) as raised:
+        draw(ax, net)
+    assert str(raised.value).startswith("plot.")
+    assert not ax.images
