@@ -1,6 +1,11 @@
 """Whole networks, each on one screen."""
 
+from ._boxes import nms as nms
+from .face_detector import FaceDetector as FaceDetector
+from .lenet import LeNet as LeNet
 from .mlp import MLP as MLP
 from .mlp import Neuron as Neuron
+from .mtcnn import MTCNN as MTCNN
+from .resnet import ResNet as ResNet
 
-__all__ = ["MLP", "Neuron"]
+__all__ = ["MLP", "MTCNN", "FaceDetector", "LeNet", "Neuron", "ResNet", "nms"]

@@ -1,0 +1,252 @@
+"""The networks of pictures: shapes, errors, that each learns, and that MTCNN says what the original says."""
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import nn
+from fastnn.models import MTCNN, FaceDetector, LeNet, ResNet, mtcnn, nms
+
+RECORDED = Path(__file__).parent / "data" / "mtcnn.npz"
+
+
+def crosses(rng, n, size, channels=1):
+    """Return pictures of noise with a bar, upright or level, and which it is."""
+    x = rng.normal(0, 0.5, (n, channels, size, size)).astype(np.float32)
+    y = rng.integers(0, 2, n)
+    for picture, upright in zip(x, y):
+        place = rng.integers(1, size - 1)
+        picture[(slice(None), slice(None), place) if upright else (slice(None), place)] += 2
+    return x, y
+
+
+# ----- the parts -----
+
+
+def test_prelu():
+    x = fnn.tensor(np.array([[[-1.0, 2.0], [-3.0, 0.0]]]))
+    layer = nn.PReLU(2).double()
+    assert layer.weight.tolist() == [0.25, 0.25]
+    with fnn.no_grad():
+        layer.weight.copy_(fnn.tensor(np.array([0.5, 2.0])))
+    assert layer(x).tolist() == [[[-0.5, 2.0], [-6.0, 0.0]]]
+    assert nn.PReLU(init=0.1)(fnn.tensor([-1.0])).item() == pytest.approx(-0.1)
+    weight = fnn.tensor(np.array([0.5, -0.3, 2.0]), requires_grad=True)
+    x = fnn.tensor(np.random.default_rng(0).normal(size=(2, 3, 4)), requires_grad=True)
+    assert fnn.gradcheck(nn.functional.prelu, (x, weight))
+    assert list(layer.state_dict()) == ["weight"]
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2), (2, 2, 5), ()])
+def test_prelu_wants_its_channels(shape):
+    with pytest.raises(ValueError, match="prelu"):
+        nn.PReLU(3)(fnn.zeros(*shape))
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
+def test_prelu_of_no_channels(value, error):
+    with pytest.raises(error, match="num_parameters"):
+        nn.PReLU(value)
+
+
+def test_residual():
+    body = nn.Linear(3, 3)
+    x = fnn.tensor(np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32))
+    np.testing.assert_allclose(nn.Residual(body)(x).data, (body(x) + x).data)
+    np.testing.assert_allclose(nn.Residual(body, activation="relu")(x).data, fnn.relu(body(x) + x).data)
+    np.testing.assert_allclose(nn.Residual(body, activation=fnn.square)(x).data, fnn.square(body(x) + x).data)
+    way = nn.Linear(3, 5)
+    block = nn.Residual(nn.Linear(3, 4, activation="relu"), nn.Linear(4, 5), shortcut=way)
+    np.testing.assert_allclose(block(x).data, (block.body(x) + way(x)).data)
+    assert next(iter(block.state_dict())) == "body.0.weight"
+    with pytest.raises(TypeError, match="shortcut"):
+        nn.Residual(body, shortcut=3)
+    with pytest.raises(ValueError, match="unknown activation"):
+        nn.Residual(body, activation="swosh")
+
+
+def test_nms_keeps_the_surest():
+    boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10], [0, 0, 4, 4]]
+    assert nms(boxes, [0.8, 0.9, 0.7, 0.95]).tolist() == [3, 1, 2]
+    assert nms(boxes, [0.8, 0.9, 0.7, 0.5], of="smaller").tolist() == [1, 2]
+    assert nms(boxes[:2], [0.5, 0.5], 0.81).tolist() == [0]
+    assert nms(boxes[:2], [0.5, 0.5], 0.82).tolist() == [0, 1]
+    assert nms([[0, 0, 1, 1], [1, 0, 2, 1]], [1, 2], 0.0).tolist() == [1, 0]
+    assert nms([[0, 0, 1, 1], [1, 0, 2, 1]], [1, 2], 0.0, pixel=1).tolist() == [1]
+    assert nms(np.zeros((0, 4)), []).tolist() == []
+    assert nms([[3, 3, 3, 3], [3, 3, 3, 3]], [1, 2]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "of"),
+    [([[0, 0, 1]], [1], "union"), ([[0, 0, 1, 1]], [1, 2], "union"), ([[0, 0, 1, 1]], [1], "x")],
+)
+def test_nms_of_what_does_not_fit(boxes, scores, of):
+    with pytest.raises(ValueError, match="nms: "):
+        nms(boxes, scores, of=of)
+
+
+# ----- the networks -----
+
+
+def test_lenet_learns(rng):
+    x, y = crosses(rng, 400, 8)
+    net = LeNet(2, size=8, channels=(4, 8), hidden=16, dropout=0.1)
+    fnn.fit(net, nn.CrossEntropyLoss(), (x, y), epochs=4, optimizer=lambda p: fnn.optim.Adam(p, 1e-2), progress=False)
+    x, y = crosses(rng, 200, 8)
+    assert (net(fnn.tensor(x)).detach().numpy().argmax(1) == y).mean() > 0.95
+
+
+@pytest.mark.parametrize("size", [4, 8, 13, 28])
+def test_lenet_sizes(size):
+    assert LeNet(7, size, in_channels=3, channels=(2, 3), hidden=5)(fnn.zeros(2, 3, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("arguments", "error"), [((10, 3), ValueError), ((10, 8.0), TypeError), ((0, 8), ValueError)])
+def test_lenet_errors(arguments, error):
+    with pytest.raises(error):
+        LeNet(*arguments)
+
+
+def test_resnet_learns(rng):
+    x, y = crosses(rng, 300, 9, channels=3)
+    net = ResNet(2, channels=(4, 8), blocks=1)
+    fnn.fit(net, nn.CrossEntropyLoss(), (x, y), epochs=6, optimizer=lambda p: fnn.optim.Adam(p, 1e-2), progress=False)
+    x, y = crosses(rng, 200, 9, channels=3)
+    assert (net(fnn.tensor(x)).detach().numpy().argmax(1) == y).mean() > 0.95
+
+
+def test_resnet_20_is_that_of_the_paper():
+    net = ResNet()
+    convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(convolutions) + 1 == 20
+    assert 270_000 < sum(p.numel() for p in net.parameters()) < 276_000
+    net.eval()
+    with fnn.no_grad():
+        assert net.stages(net.stem(fnn.zeros(1, 3, 32, 32))).shape == (1, 64, 8, 8)
+    with pytest.raises(ValueError, match="ResNet"):
+        ResNet(channels=())
+    with pytest.raises(ValueError, match="ResNet"):
+        ResNet(blocks=0)
+
+
+def test_the_detector_slides(rng):
+    """A map over a picture holds what the windows say one by one."""
+    net = FaceDetector(channels=(4, 4, 4)).eval()
+    picture = rng.uniform(-0.5, 0.5, (1, 1, 38, 47)).astype(np.float32)
+    with fnn.no_grad():
+        whole = net(fnn.tensor(picture)).numpy()[0, 0]
+        assert whole.shape == (4, 6)
+        for i, j in np.ndindex(whole.shape):
+            part = np.ascontiguousarray(picture[:, :, 4 * i : 4 * i + 26, 4 * j : 4 * j + 26])
+            assert net(fnn.tensor(part)).item() == pytest.approx(whole[i, j], abs=1e-5)
+
+
+def test_the_detector_finds(rng):
+    """A detector that answers to brightness puts boxes on bright squares, of their size."""
+    net = FaceDetector(channels=(1, 1, 1)).eval()
+    with fnn.no_grad():
+        for i in (0, 4, 8, 12):
+            net.net[i].weight.fill_(1 / 9)
+            net.net[i].bias.fill_(0.5 if i == 0 else 0)
+        net.net[12].weight.fill_(4)
+        net.net[12].bias.fill_(-34)
+    picture = np.zeros((120, 160), np.float32)
+    picture[10:62, 20:72] = 1
+    boxes, scores = net.detect(picture, smallest=52, threshold=0.5, votes=1)
+    assert len(boxes) == 1
+    np.testing.assert_allclose(boxes[0], [20, 10, 72, 62], atol=9)
+    assert 0.5 < scores[0] < 1
+    assert net.detect(picture, smallest=52, threshold=0.5, votes=100)[0].shape == (0, 4)
+    assert net.detect(np.zeros((120, 160), np.float32))[0].shape == (0, 4)
+    assert net.detect(np.zeros((10, 10), np.float32))[0].shape == (0, 4)
+    assert net.detect(picture, smallest=13, threshold=0.999)[1].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("picture", "settings"),
+    [
+        (np.zeros((3, 3, 3)), {}),
+        (np.zeros((0, 5)), {}),
+        (np.ones((30, 30)), {"smallest": 0}),
+        (np.ones((30, 30)), {"factor": 1}),
+    ],
+)
+def test_the_detector_refuses(picture, settings):
+    with pytest.raises(ValueError, match=r"FaceDetector\.detect"):
+        FaceDetector().detect(picture, **settings)
+
+
+# ----- MTCNN -----
+
+
+@pytest.fixture(scope="module")
+def cascade():
+    try:
+        wheel = importlib.metadata.distribution("facenet-pytorch")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("facenet-pytorch is not installed")
+    return MTCNN().load(wheel.locate_file("facenet_pytorch/data"))
+
+
+def test_the_three_networks_say_what_the_originals_say(cascade):
+    recorded = np.load(RECORDED)
+    rng = np.random.default_rng(0)
+    nets = {
+        "p": (cascade.pnet, (1, 3, 31, 40)),
+        "r": (cascade.rnet, (3, 3, 24, 24)),
+        "o": (cascade.onet, (3, 3, 48, 48)),
+    }
+    for name, (net, shape) in nets.items():
+        x = rng.uniform(-1, 1, shape).astype(np.float32)
+        with fnn.no_grad():
+            for i, output in enumerate(net(fnn.tensor(x))):
+                np.testing.assert_allclose(output.numpy(), recorded[f"{name}{i}"], atol=2e-5)
+
+
+def test_the_cascade_says_what_the_original_says(cascade):
+    image = pytest.importorskip("matplotlib.image")
+    try:
+        wheel = importlib.metadata.distribution("scikit-image")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("scikit-image is not installed")
+    astronaut = image.imread(str(wheel.locate_file("skimage/data/astronaut.png")))[..., :3]
+    found = cascade.detect(np.rint(astronaut * 255).astype(np.uint8))
+    recorded = np.load(RECORDED)
+    np.testing.assert_allclose(found.boxes, recorded["boxes"][:, :4], atol=1e-4, rtol=1e-6)
+    np.testing.assert_allclose(found.scores, recorded["boxes"][:, 4], atol=1e-5)
+    np.testing.assert_allclose(found.points, recorded["points"], atol=1e-4, rtol=1e-6)
+    assert found.boxes[0] == pytest.approx([181.05, 62.16, 267.75, 172.05], abs=0.01)
+
+
+def test_an_untrained_cascade_runs(rng):
+    net = MTCNN()
+    assert not net.training
+    for picture in (np.zeros((5, 5, 3), np.uint8), rng.integers(0, 256, (40, 60, 3), np.uint8)):
+        for thresholds in ((0.0, 0.0, 0.0), (0.99, 0.0, 0.0), (0.0, 0.0, 1.1)):
+            found = net.detect(picture, thresholds=thresholds)
+            assert found.boxes.shape == (len(found.scores), 4)
+            assert found.points.shape == (len(found.scores), 5, 2)
+    assert mtcnn.PNet()(fnn.zeros(1, 3, 12, 12))[0].shape == (1, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("picture", "settings"),
+    [
+        (np.zeros((9, 9)), {}),
+        (np.zeros((9, 9, 4)), {}),
+        (np.ones((9, 9, 3)), {"smallest": 0}),
+        (np.ones((9, 9, 3)), {"factor": 1}),
+    ],
+)
+def test_the_cascade_refuses(picture, settings):
+    with pytest.raises(ValueError, match=r"MTCNN\.detect"):
+        MTCNN().detect(picture, **settings)
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        MTCNN().load(tmp_path)
