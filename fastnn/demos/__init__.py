@@ -4,6 +4,9 @@ A demo is a module whose first line says what it does, with `add_arguments(parse
 """
 
 DEMOS = {
+    "digits": "a convolutional network reads handwritten digits, with a confusion table and simpler methods beside it",
+    "faces": "a convolutional network learns what a face is, finds faces in a photograph, and shows what it looks at",
+    "filters": "nine numbers slid over a photograph: convolution step by step, edges, blur, sharpening, relief",
     "house-prices": "a dense network learns what houses cost from 2,930 real sales, and answers your questions",
     "neuron": "one neuron step by step: weighted sum, the activation you name, gradients; what it can learn",
 }
