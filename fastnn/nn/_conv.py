@@ -118,7 +118,7 @@ class _Forward(_Conv):
         if self.padding == "same":
             around = [(d * (k - 1) // 2, d * (k - 1) - d * (k - 1) // 2) for k, d in sizes]
         else:
-            around = [p if isinstance(p, tuple | list) else (p, p) for p in self.padding]
+            around = [(p[0], p[1]) if isinstance(p, tuple | list) else (p, p) for p in self.padding]
         from .functional import pad
 
         return pad(x, [n for pair in reversed(around) for n in pair], mode=self.padding_mode), 0

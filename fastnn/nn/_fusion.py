@@ -34,7 +34,7 @@ class Run:
         self.norm = norm
         self.activation = activation
         self.pool = pool
-        self._folded: tuple[Any, Any, Module] | None = None  # of which weight and variance, and the result
+        self._folded: tuple[Any, Any, Conv2d] | None = None  # of which weight and variance, and the result
 
     def __call__(self, x):
         """Pass x through all modules."""
@@ -128,11 +128,12 @@ def find_runs(layers: Sequence[Module]) -> list[Run]:
 
     while at < len(layers):
         layer, norm, activation, count, pool = layers[at], None, None, 1, False
-        if type(layer) is Conv2d and type(peek(1)) is BatchNorm2d and peek(1).activation is None:
-            norm, count = peek(1), 2
+        after = peek(1)
+        if type(layer) is Conv2d and type(after) is BatchNorm2d and after.activation is None:
+            norm, count = after, 2
         if type(layer) in (Linear, Conv2d):
             activation = fused_name(peek(count))
-        elif type(layer) in (BatchNorm1d, BatchNorm2d) and layer.activation is None and type(peek(1)) is ReLU:
+        elif type(layer) in (BatchNorm1d, BatchNorm2d) and layer.activation is None and type(after) is ReLU:
             activation = "relu"
         count += activation is not None
         if type(layer) is Conv2d and _halves(peek(count)):
