@@ -20,8 +20,11 @@ struct Geometry {
     Axis y, x;
     i64 group_c, group_f;
     explicit Geometry(const Conv& j)
-        : job(j), y{j.h, j.oh, j.kh, j.stride_h, j.pad_h, j.dilation_h}, x{j.w, j.ow, j.kw, j.stride_w, j.pad_w, j.dilation_w},
-          group_c(j.c / j.groups), group_f(j.f / j.groups) {}
+        : job(j),
+          y{j.h, j.oh, j.kh, j.stride_h, j.pad_h, j.dilation_h},
+          x{j.w, j.ow, j.kw, j.stride_w, j.pad_w, j.dilation_w},
+          group_c(j.c / j.groups),
+          group_f(j.f / j.groups) {}
     bool inside(i64 iy, i64 ix) const { return iy >= 0 && iy < job.h && ix >= 0 && ix < job.w; }
     i64 weight(i64 f, i64 c, i64 ky, i64 kx) const { return ((f * group_c + c) * job.kh + ky) * job.kw + kx; }
 };
@@ -81,9 +84,11 @@ void conv_plan(Conv& job) {
 void conv_stage(Conv& job) {
     const i64 group_c = job.c / job.groups, group_f = job.f / job.groups;
     const i64 size = job.pass == CONV_FORWARD ? job.batch * job.oh * job.ow * job.f
-                     : job.pass == CONV_INPUT ? job.batch * job.h * job.w * job.c : job.f * group_c * job.kh * job.kw;
+                     : job.pass == CONV_INPUT ? job.batch * job.h * job.w * job.c
+                                              : job.f * group_c * job.kh * job.kw;
     const i64 terms = job.pass == CONV_FORWARD ? job.kh * job.kw * group_c
-                      : job.pass == CONV_INPUT ? job.kh * job.kw * group_f : job.batch * job.oh * job.ow;
+                      : job.pass == CONV_INPUT ? job.kh * job.kw * group_f
+                                               : job.batch * job.oh * job.ow;
     job.items = job.stage == 0 ? 0 : size;
     job.item_flops = 100.0 * double(terms);  // plain loops are that much slower
 }
@@ -95,7 +100,8 @@ template <class T> void conv(const Conv& job, i64 begin, i64 end) {
     for (i64 i = begin; i < end; i++) {
         const i64 d3 = i % n[2], d2 = i / n[2] % n[1], d1 = i / n[2] / n[1] % n[0], d0 = i / n[2] / n[1] / n[0];
         double v = job.pass == CONV_FORWARD ? forward<T>(g, d0, d1, d2, d3)
-                   : job.pass == CONV_INPUT ? input_gradient<T>(g, d0, d1, d2, d3) : weight_gradient<T>(g, d0, d1, d2, d3);
+                   : job.pass == CONV_INPUT ? input_gradient<T>(g, d0, d1, d2, d3)
+                                            : weight_gradient<T>(g, d0, d1, d2, d3);
         if (job.pass != CONV_WEIGHT) {
             if (job.bias) v += double(((const T*)job.bias)[d3]);
             if (job.relu && v <= 0) v = 0;

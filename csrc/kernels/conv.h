@@ -8,9 +8,10 @@ namespace FASTNN_ISA {
 INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 INLINE i64 floor_div(i64 a, i64 b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-// One axis of a pass that writes images. Outputs come in `phases`, p = j phases + q, and output j of phase q reads the inputs
-// j step + offset(q, k) for the places k that its phase has. A convolution has one phase, all places and step = stride;
-// the gradient to its input (and the transposed convolution) has `stride` phases, each with some of the places, and step 1.
+// One axis of a pass that writes images. Outputs come in `phases`, p = j phases + q, and output j of phase q reads the
+// inputs j step + offset(q, k) for the places k that its phase has. A convolution has one phase, all places and step =
+// stride; the gradient to its input (and the transposed convolution) has `stride` phases, each with some of the places,
+// and step 1.
 struct Axis {
     i64 in, out, kernel, stride, pad, dilation;
     bool gradient;
@@ -18,8 +19,16 @@ struct Axis {
     i64 low, high;            // the least and the greatest offset there is
 
     Axis(i64 in, i64 out, i64 kernel, i64 stride, i64 pad, i64 dilation, bool gradient)
-        : in(in), out(out), kernel(kernel), stride(stride), pad(pad), dilation(dilation), gradient(gradient),
-          phases(gradient ? stride : 1), step(gradient ? 1 : stride), count(ceil_div(out, phases)) {
+        : in(in),
+          out(out),
+          kernel(kernel),
+          stride(stride),
+          pad(pad),
+          dilation(dilation),
+          gradient(gradient),
+          phases(gradient ? stride : 1),
+          step(gradient ? 1 : stride),
+          count(ceil_div(out, phases)) {
         const i64 reach = (kernel - 1) * dilation;
         low = gradient ? floor_div(pad - reach, stride) : -pad;
         high = gradient ? floor_div(pad + stride - 1, stride) : reach - pad;
@@ -27,7 +36,9 @@ struct Axis {
     bool has(i64 q, i64 k) const { return !gradient || (q + pad - k * dilation) % stride == 0; }
     i64 offset(i64 q, i64 k) const { return gradient ? (q + pad - k * dilation) / stride : k * dilation - pad; }
     i64 outputs(i64 q) const { return q < out ? ceil_div(out - q, phases) : 0; }
-    i64 window(i64 n) const { return n ? (n - 1) * step + high - low + 1 : 0; }  // inputs that n outputs of a phase span
+    i64 window(i64 n) const {
+        return n ? (n - 1) * step + high - low + 1 : 0;
+    }  // inputs that n outputs of a phase span
 };
 
 // Every channel for itself.
@@ -39,19 +50,26 @@ struct Walk {
     i64 in_c, out_c, group_in, group_out;
     Axis y, x;
     explicit Walk(const Conv& job)
-        : gradient(job.pass == CONV_INPUT), in_c(gradient ? job.f : job.c), out_c(gradient ? job.c : job.f),
-          group_in(in_c / job.groups), group_out(out_c / job.groups),
-          y(gradient ? job.oh : job.h, gradient ? job.h : job.oh, job.kh, job.stride_h, job.pad_h, job.dilation_h, gradient),
-          x(gradient ? job.ow : job.w, gradient ? job.w : job.ow, job.kw, job.stride_w, job.pad_w, job.dilation_w, gradient) {}
+        : gradient(job.pass == CONV_INPUT),
+          in_c(gradient ? job.f : job.c),
+          out_c(gradient ? job.c : job.f),
+          group_in(in_c / job.groups),
+          group_out(out_c / job.groups),
+          y(gradient ? job.oh : job.h, gradient ? job.h : job.oh, job.kh, job.stride_h, job.pad_h, job.dilation_h,
+            gradient),
+          x(gradient ? job.ow : job.w, gradient ? job.w : job.ow, job.kw, job.stride_w, job.pad_w, job.dilation_w,
+            gradient) {}
 };
 
-// A window of an image, zeros where it reaches beyond: pixel (y0, x0) of the image lies at `data`, rows `pitch` elements apart.
+// A window of an image, zeros where it reaches beyond: pixel (y0, x0) of the image lies at `data`, rows `pitch`
+// elements apart.
 template <class T> struct Window {
     const T* data;
     i64 pitch;
 };
 
-// The window of `rows` x `cols` pixels at (y0, x0) of an image (h, w, c): the image itself where it lies inside, else a copy.
+// The window of `rows` x `cols` pixels at (y0, x0) of an image (h, w, c): the image itself where it lies inside, else a
+// copy.
 template <class T>
 static Window<T> window_of(T* copy, const T* image, i64 h, i64 w, i64 c, i64 y0, i64 x0, i64 rows, i64 cols) {
     if (y0 >= 0 && y0 + rows <= h && x0 >= 0 && x0 + cols <= w) return {image + (y0 * w + x0) * c, w * c};
@@ -78,13 +96,13 @@ template <class T> static T* slot_of(const Conv& job) {
 INLINE i64 bounded(double elements) { return elements < double(i64(1) << 48) ? i64(elements) : i64(1) << 48; }
 
 // The ways: each plans (way, stages, sizes), says the items of job.stage, and computes some.
-template <class T> void direct_plan(Conv& job);           // conv_direct.cpp: CONV_FORWARD, CONV_INPUT
+template <class T> void direct_plan(Conv& job);  // conv_direct.cpp: CONV_FORWARD, CONV_INPUT
 template <class T> void direct_stage(Conv& job);
 template <class T> void direct(const Conv& job, i64 begin, i64 end);
-template <class T> void weight_plan(Conv& job);           // conv_weight.cpp: CONV_WEIGHT
+template <class T> void weight_plan(Conv& job);  // conv_weight.cpp: CONV_WEIGHT
 template <class T> void weight_stage(Conv& job);
 template <class T> void weight(const Conv& job, i64 begin, i64 end);
-template <class T> void depthwise_plan(Conv& job);        // conv_depthwise.cpp: all passes
+template <class T> void depthwise_plan(Conv& job);  // conv_depthwise.cpp: all passes
 template <class T> void depthwise_stage(Conv& job);
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
 template <class T, int M> void winograd_plan_any(Conv& job);  // winograd.cpp: all passes of 3x3, float, by M x M tiles

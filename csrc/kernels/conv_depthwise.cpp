@@ -1,6 +1,7 @@
-// Every channel for itself: the channels are the lanes. With one multiplication for each load all depends on the cache: pixels of 128
-// channels lie 512 bytes apart, so that walking along a row with one vector of channels uses 8 of the 64 sets of L1. So the tile
-// is a few pixels of a row, and all their channels follow one another before the next pixels come.
+// Every channel for itself: the channels are the lanes. With one multiplication for each load all depends on the cache:
+// pixels of 128 channels lie 512 bytes apart, so that walking along a row with one vector of channels uses 8 of the 64
+// sets of L1. So the tile is a few pixels of a row, and all their channels follow one another before the next pixels
+// come.
 #include "conv.h"
 
 namespace fastnn {
@@ -8,13 +9,13 @@ namespace FASTNN_ISA {
 
 constexpr i64 WINDOW = 32 << 10;  // elements of an item's window, about: 128 KB
 constexpr i64 MOST_PARTS = 16;
-constexpr int VECS = 2;           // of channels at once
+constexpr int VECS = 2;  // of channels at once
 
 struct Tap {
     i64 x, w;  // where it reads, from the pixel's place in the window; its row of the weight, [place][channels]
 };
 
-// ---- forward and input gradient ---------------------------------------------------------------------------------------
+// ---- forward and input gradient ------------------------------------------------------------------------------
 
 template <class T> static void images_plan(Conv& job) {
     const Walk walk(job);
@@ -24,7 +25,8 @@ template <class T> static void images_plan(Conv& job) {
     job.stages = 2;
     job.prepared_size = bounded(double(job.kh * job.kw) * double(job.c));
     job.scratch_size = 0;
-    job.slot_size = bounded(double(walk.y.window(job.block)) * row + double(job.kh * job.kw) * (sizeof(Tap) / sizeof(T)) + 64);
+    job.slot_size =
+        bounded(double(walk.y.window(job.block)) * row + double(job.kh * job.kw) * (sizeof(Tap) / sizeof(T)) + 64);
 }
 
 struct Slide {
@@ -71,10 +73,10 @@ template <class T, int MR, int NV, bool MASKED> struct SlideKernel {
 // Rows [j0, j1) of every phase of image b.
 template <class T> static void slide_rows(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1) {
     Tap* taps = reinterpret_cast<Tap*>(slot_of<T>(job));
-    const Window<T> window =
-        window_of(reinterpret_cast<T*>(taps + job.kh * job.kw),
-                  static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c, walk.y.in, walk.x.in, job.c,
-                  j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
+    const Window<T> window = window_of(
+        reinterpret_cast<T*>(taps + job.kh * job.kw),
+        static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c, walk.y.in, walk.x.in,
+        job.c, j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c;
     for (i64 qy = 0; qy < walk.y.phases; qy++)
         for (i64 qx = 0; qx < walk.x.phases; qx++) {
@@ -83,13 +85,14 @@ template <class T> static void slide_rows(const Conv& job, const Walk& walk, i64
                 for (i64 kx = 0; kx < job.kw; kx++)
                     if (walk.y.has(qy, ky) && walk.x.has(qx, kx))
                         taps[s.count++] = {(walk.y.offset(qy, ky) - walk.y.low) * window.pitch +
-                                               (walk.x.offset(qx, kx) - walk.x.low) * job.c, ky * job.kw + kx};
+                                               (walk.x.offset(qx, kx) - walk.x.low) * job.c,
+                                           ky * job.kw + kx};
             const Split tiles(walk.x.outputs(qx), TILE_ROWS);
             for (i64 j = j0; j < j1 && j < walk.y.outputs(qy); j++)
                 for_tiles<SlideKernel, T>(tiles, 1, false, [&](auto kernel, i64 i, int) {
                     kernel(s, out + ((j * walk.y.phases + qy) * walk.x.out + i * walk.x.phases + qx) * job.c,
-                           window.data + (j - j0) * walk.y.step * window.pitch + i * s.in_step, static_cast<const T*>(job.prepared),
-                           static_cast<const T*>(job.bias));
+                           window.data + (j - j0) * walk.y.step * window.pitch + i * s.in_step,
+                           static_cast<const T*>(job.prepared), static_cast<const T*>(job.bias));
                 });
         }
 }
@@ -101,7 +104,7 @@ template <class T> static void prepare(const Conv& job, i64 place) {
         static_cast<T*>(job.prepared)[place * job.c + c] = static_cast<const T*>(job.weight)[c * places + place];
 }
 
-// ---- weight gradient --------------------------------------------------------------------------------------------------
+// ---- weight gradient -----------------------------------------------------------------------------------------
 
 static i64 window_h(const Conv& job, i64 rows) { return (rows - 1) * job.stride_h + (job.kh - 1) * job.dilation_h + 1; }
 static i64 window_w(const Conv& job) { return (job.ow - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1; }
@@ -145,8 +148,10 @@ template <class T> static void sum_row(const Conv& job, const Window<T>& window,
         for_tiles<TapKernel, T>(places, 1, false, [&](auto kernel, i64 k, int height) {
             const T* x[TILE_ROWS];
             for (int i = 0; i < height; i++)
-                x[i] = corner + (k + i) / job.kw * job.dilation_h * window.pitch + (k + i) % job.kw * job.dilation_w * job.c;
-            kernel(sums + k * job.c, x, job.stride_w * job.c, dy + stretches.begin(q) * job.c, stretches.width(q), job.c);
+                x[i] = corner + (k + i) / job.kw * job.dilation_h * window.pitch +
+                       (k + i) % job.kw * job.dilation_w * job.c;
+            kernel(sums + k * job.c, x, job.stride_w * job.c, dy + stretches.begin(q) * job.c, stretches.width(q),
+                   job.c);
         });
     }
 }
@@ -159,8 +164,9 @@ template <class T> static void sum_part(const Conv& job, i64 part) {
     for (i64 b = parts.begin(part); b < parts.begin(part) + parts.width(part); b++)
         for (i64 p = 0; p < job.oh; p += job.block) {
             const i64 lines = job.oh - p < job.block ? job.oh - p : job.block;
-            Window<T> window = window_of(slot_of<T>(job), static_cast<const T*>(job.x) + b * job.h * job.w * job.c, job.h, job.w, job.c,
-                                         p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), window_w(job));
+            Window<T> window =
+                window_of(slot_of<T>(job), static_cast<const T*>(job.x) + b * job.h * job.w * job.c, job.h, job.w,
+                          job.c, p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), window_w(job));
             for (i64 line = 0; line < lines; line++, window.data += job.stride_h * window.pitch)
                 sum_row(job, window, static_cast<const T*>(job.dy) + (b * job.oh + p + line) * job.ow * job.c, sums);
         }
@@ -175,7 +181,7 @@ template <class T> static void add_parts(const Conv& job, i64 place) {
     }
 }
 
-// ---- the door ---------------------------------------------------------------------------------------------------------
+// ---- the door ------------------------------------------------------------------------------------------------
 
 template <class T> void depthwise_plan(Conv& job) {
     job.way = CONV_DEPTHWISE;
@@ -186,7 +192,8 @@ template <class T> void depthwise_stage(Conv& job) {
     const double work = 4.0 * double(job.batch * job.oh * job.ow) * double(job.kh * job.kw + 4) * double(job.c);
     if (job.pass == CONV_WEIGHT) job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts : job.kh * job.kw;
     else job.items = job.stage == 0 ? job.kh * job.kw : job.batch * ceil_div(Walk(job).y.count, job.block);
-    job.item_flops = job.stage == 1 ? work / double(job.items + (job.items == 0)) : 20.0 * double(job.c) * double(1 + job.parts);
+    job.item_flops =
+        job.stage == 1 ? work / double(job.items + (job.items == 0)) : 20.0 * double(job.c) * double(1 + job.parts);
 }
 
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
@@ -197,7 +204,8 @@ template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
     const Walk walk(job);
     const i64 row_blocks = ceil_div(walk.y.count, job.block);
     for (i64 item = begin; item < end; item++) {
-        const i64 j0 = item % row_blocks * job.block, j1 = j0 + job.block < walk.y.count ? j0 + job.block : walk.y.count;
+        const i64 j0 = item % row_blocks * job.block,
+                  j1 = j0 + job.block < walk.y.count ? j0 + job.block : walk.y.count;
         job.stage == 0 ? prepare<T>(job, item) : slide_rows<T>(job, walk, item / row_blocks, j0, j1);
     }
 }

@@ -1,20 +1,21 @@
 // Convolution and its input gradient by the definition, on the register tile of matmul.
 //
 //   the window of an item's rows, zeros around        a tile: MR output pixels times NV vectors of filters
-//   +-------------------------------------+           pixel p at in_at[p] of the window reads, for each row of the kernel,
-//   | 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 |           one contiguous run of kw * C elements (a Segment); the packed weight
-//   | 0 [ p p p ] . . . . . . . . . . . 0 |           [sliver][segment rows][width] streams by. No im2col: the run of the next
-//   | 0 [ p p p ] . . . . . . . . . . . 0 |           pixel is the same memory, C elements on.
+//   +-------------------------------------+           pixel p at in_at[p] of the window reads, for each row of the
+//   kernel, | 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 |           one contiguous run of kw * C elements (a Segment); the
+//   packed weight | 0 [ p p p ] . . . . . . . . . . . 0 |           [sliver][segment rows][width] streams by. No
+//   im2col: the run of the next | 0 [ p p p ] . . . . . . . . . . . 0 |           pixel is the same memory, C elements
+//   on.
 //   +-------------------------------------+
 //
-// Strides, dilation, groups and the phases of an input gradient only change the list of segments. Copying the window costs one
-// load and store an element beside kh * kw * F / LANES multiplications.
+// Strides, dilation, groups and the phases of an input gradient only change the list of segments. Copying the window
+// costs one load and store an element beside kh * kw * F / LANES multiplications.
 #include "conv.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 MOST_STEPS = 64;   // rows of the weight that are listed one by one, if the segments are short
+constexpr i64 MOST_STEPS = 64;    // rows of the weight that are listed one by one, if the segments are short
 constexpr i64 WINDOW = 48 << 10;  // elements of an item's window, about: 192 KB, to stay in L2
 
 struct Segment {
@@ -37,9 +38,11 @@ template <class T> void direct_plan(Conv& job) {
     i64 rows = 1;
     while (rows < walk.y.count && double(walk.y.window(rows + 1)) * double(row) <= WINDOW) rows++;
     const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
-    const double flops = 2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups * job.kh * job.kw);
+    const double flops =
+        2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups * job.kh * job.kw);
     const i64 wanted = flops > 1e6 ? 4 : 1;  // items, that two threads have something to share
-    while (rows > 1 && rows * walk.x.count > 48 && job.batch * ceil_div(walk.y.count, rows) < wanted) rows = ceil_div(rows, 2);
+    while (rows > 1 && rows * walk.x.count > 48 && job.batch * ceil_div(walk.y.count, rows) < wanted)
+        rows = ceil_div(rows, 2);
     job.way = CONV_DIRECT;
     job.stages = 2;
     job.block = walk.y.count ? (rows = Split(walk.y.count, rows).size + (Split(walk.y.count, rows).larger > 0)) : 1;
@@ -49,7 +52,8 @@ template <class T> void direct_plan(Conv& job) {
     const i64 padded = ceil_div(walk.group_out, LANES<T>) * LANES<T>;
     job.prepared_size = bounded(double(job.groups * padded) * double(walk.group_in * job.kh * job.kw));
     job.scratch_size = 0;
-    const double numbers = MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) + 2.0 * double(job.block) * double(walk.x.count);
+    const double numbers =
+        MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) + 2.0 * double(job.block) * double(walk.x.count);
     job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + 64);
 }
 
@@ -66,9 +70,10 @@ template <class T> void direct_stage(Conv& job) {
     }
 }
 
-// ---- the weight: [group][sliver][row][width], its rows in the order of the segments -----------------------------------
+// ---- the weight: [group][sliver][row][width], its rows in the order of the segments --------------------------
 
-// f(ky, kx, row / group_in) for all places, phase by phase. A gradient meets them backwards, so that inputs follow one another.
+// f(ky, kx, row / group_in) for all places, phase by phase. A gradient meets them backwards, so that inputs follow one
+// another.
 template <class Body> static void for_places(const Walk& walk, Body body) {
     i64 n = 0;
     for (i64 qy = 0; qy < walk.y.phases; qy++)
@@ -86,7 +91,8 @@ template <class Body> static void for_places(const Walk& walk, Body body) {
 template <class T> static void pack(const Conv& job, const Walk& walk, i64 item) {
     constexpr int L = LANES<T>;
     const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
-    const i64 group = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L, width = slivers.width(s) * L;
+    const i64 group = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L,
+              width = slivers.width(s) * L;
     const i64 places = job.kh * job.kw, padded = ceil_div(walk.group_out, L) * L, group_c = job.c / job.groups;
     T* out = static_cast<T*>(job.prepared) + (group * padded + column) * places * walk.group_in;
     const T* weight = static_cast<const T*>(job.weight);
@@ -101,23 +107,24 @@ template <class T> static void pack(const Conv& job, const Walk& walk, i64 item)
     });
 }
 
-// ---- tiles ------------------------------------------------------------------------------------------------------------
+// ---- tiles ---------------------------------------------------------------------------------------------------
 
 template <class T> struct DirectTile {
-    T* out;              // at the sliver's first column
-    const i64* out_at;   // of each pixel
-    const T* in;         // the window, at the group's first channel
+    T* out;             // at the sliver's first column
+    const i64* out_at;  // of each pixel
+    const T* in;        // the window, at the group's first channel
     const i64* in_at;
     const Segment* segments;
     i64 count;
-    const i64* steps;    // null, or where each row of the weight reads, in place of the segments
-    const T* weight;     // of the sliver
-    const T* bias;       // or null
-    int tail;            // lanes of the last vector
-    T least;             // 0 where the output is relu'd, else -inf
+    const i64* steps;  // null, or where each row of the weight reads, in place of the segments
+    const T* weight;   // of the sliver
+    const T* bias;     // or null
+    int tail;          // lanes of the last vector
+    T least;           // 0 where the output is relu'd, else -inf
 };
 
-// acc += a b where the p-th column of a is at row[i][steps[p]]: for segments too short to loop over (C1 F16: 1.3 times the speed).
+// acc += a b where the p-th column of a is at row[i][steps[p]]: for segments too short to loop over (C1 F16: 1.3 times
+// the speed).
 template <class T, int MR, int NV>
 INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], const i64* steps, const T* b, i64 count) {
     for (i64 p = 0; p < count; p++, b += NV * LANES<T>) {
@@ -137,12 +144,15 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
 template <class T, int MR, int NV, bool MASKED> struct DirectKernel {
     static void run(const DirectTile<T>& t, i64 pixel);
 };
-template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
+template <class T, int MR, int NV, bool MASKED>
+void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
     constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) {
-        const Vec<T> b = !t.bias ? Vec<T>{} : MASKED && j == NV - 1 ? load_first(t.bias + j * L, t.tail) : load(t.bias + j * L);
+        const Vec<T> b = !t.bias                 ? Vec<T>{}
+                         : MASKED && j == NV - 1 ? load_first(t.bias + j * L, t.tail)
+                                                 : load(t.bias + j * L);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
@@ -168,7 +178,7 @@ template <class T, int MR, int NV, bool MASKED> void DirectKernel<T, MR, NV, MAS
             store_n(out + out_at[i] + j * L, max<T>(least, acc[i][j]), MASKED && j == NV - 1 ? tail : L);
 }
 
-// ---- an item ----------------------------------------------------------------------------------------------------------
+// ---- an item -------------------------------------------------------------------------------------------------
 
 // The part of a thread's own scratch that holds no pixels.
 struct Lists {
@@ -176,17 +186,18 @@ struct Lists {
     i64 *steps, *in_at, *out_at;
 };
 
-
-
 // The segments of phase (qy, qx). Places whose inputs and packed rows both follow one another make one segment.
-template <class T> static i64 list_segments(const Walk& walk, const Window<T>& window, i64 qy, i64 qx, Segment* segments) {
+template <class T>
+static i64 list_segments(const Walk& walk, const Window<T>& window, i64 qy, i64 qx, Segment* segments) {
     i64 count = 0;
     for_places(walk, [&](i64 ky, i64 kx, i64 n, i64 py, i64 px) {
         if (py != qy || px != qx) return;
-        const i64 x = (walk.y.offset(qy, ky) - walk.y.low) * window.pitch + (walk.x.offset(qx, kx) - walk.x.low) * walk.in_c;
+        const i64 x =
+            (walk.y.offset(qy, ky) - walk.y.low) * window.pitch + (walk.x.offset(qx, kx) - walk.x.low) * walk.in_c;
         const i64 w = n * walk.group_in;
         Segment* last = count ? segments + count - 1 : nullptr;
-        if (last && last->x + last->n == x && last->w + last->n == w && walk.group_in == walk.in_c) last->n += walk.group_in;
+        if (last && last->x + last->n == x && last->w + last->n == w && walk.group_in == walk.in_c)
+            last->n += walk.group_in;
         else segments[count++] = {x, w, walk.group_in};
     });
     return count;
@@ -206,12 +217,14 @@ static const i64* list_steps(const Segment* segments, i64& count, i64* steps) {
 
 // The pixels of phase (qy, qx) in rows [j0, j1): where each reads and writes, counted from the item's first row.
 template <class T>
-static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1, i64 qy, i64 qx, i64* in_at, i64* out_at) {
+static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1, i64 qy, i64 qx, i64* in_at,
+                       i64* out_at) {
     const i64 rows = walk.y.outputs(qy), columns = walk.x.outputs(qx);
     const i64 in_step = walk.x.step * walk.in_c, out_step = walk.x.phases * walk.out_c;
     i64 count = 0;
     for (i64 j = j0; j < j1 && j < rows; j++, count += columns) {
-        const i64 in = (j - j0) * walk.y.step * window.pitch, out = ((j * walk.y.phases + qy) * walk.x.out + qx) * walk.out_c;
+        const i64 in = (j - j0) * walk.y.step * window.pitch,
+                  out = ((j * walk.y.phases + qy) * walk.x.out + qx) * walk.out_c;
         for (i64 i = 0; i < columns; i++) {
             in_at[count + i] = in + i * in_step;
             out_at[count + i] = out + i * out_step;
@@ -220,9 +233,11 @@ static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1
     return count;
 }
 
-// A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of pixels.
+// A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of
+// pixels.
 template <class T>
-static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1, T* image) {
+static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1,
+                      T* image) {
     constexpr int L = LANES<T>;
     const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
     const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
@@ -238,13 +253,15 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.out = image + out_column;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-            for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
+            for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L,
+                                       [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
         }
     }
 }
 
 template <class T> static void direct_item(const Conv& job, const Walk& walk, const DirectCut& c, i64 item) {
-    const i64 chunk = item % c.sliver_blocks, block = item / c.sliver_blocks % c.row_blocks, b = item / c.sliver_blocks / c.row_blocks;
+    const i64 chunk = item % c.sliver_blocks, block = item / c.sliver_blocks % c.row_blocks,
+              b = item / c.sliver_blocks / c.row_blocks;
     const i64 j0 = block * c.rows, j1 = j0 + c.rows < walk.y.count ? j0 + c.rows : walk.y.count;
     const i64 s0 = chunk * c.chunk, s1 = s0 + c.chunk < c.slivers ? s0 + c.chunk : c.slivers;
     char* own = reinterpret_cast<char*>(slot_of<T>(job));

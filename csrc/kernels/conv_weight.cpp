@@ -2,17 +2,17 @@
 //
 //   dw [row (ky, kx, c)][filter]  +=  sum over pixels  x[pixel + place (ky, kx), c]  dy[pixel, filter]
 //
-// MR rows times NV vectors of filters stay in registers while the pixels of a block of image rows go by. The pixels are cut into
-// `parts` by the shapes alone; each part has sums of its own, and a last stage adds them in order and turns them over to
-// (f, c, ky, kx): the bits do not depend on the number of threads.
+// MR rows times NV vectors of filters stay in registers while the pixels of a block of image rows go by. The pixels are
+// cut into `parts` by the shapes alone; each part has sums of its own, and a last stage adds them in order and turns
+// them over to (f, c, ky, kx): the bits do not depend on the number of threads.
 #include "conv.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 WINDOW = 16 << 10;        // elements of x of a block of rows, about
-constexpr i64 MOST_SUMS = 4 << 20;      // elements of all parts' sums, about
-constexpr i64 MOST_PARTS = 16;          // what many threads can share
+constexpr i64 WINDOW = 16 << 10;    // elements of x of a block of rows, about
+constexpr i64 MOST_SUMS = 4 << 20;  // elements of all parts' sums, about
+constexpr i64 MOST_PARTS = 16;      // what many threads can share
 
 struct WeightCut {
     i64 rows, group_c, group_f, padded, slivers, chunks;  // rows: kh * kw * group_c, of the weight
@@ -23,8 +23,14 @@ struct WeightCut {
 template <class T> static WeightCut cut(const Conv& job) {
     const i64 group_c = job.c / job.groups, group_f = job.f / job.groups;
     const i64 vecs = ceil_div(group_f, LANES<T>), slivers = Split(vecs, TILE_VECS).parts;
-    return {job.kh * job.kw * group_c, group_c, group_f, vecs * LANES<T>, slivers, ceil_div(slivers, job.chunk),
-            job.batch * job.oh, (job.ow - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1};
+    return {job.kh * job.kw * group_c,
+            group_c,
+            group_f,
+            vecs * LANES<T>,
+            slivers,
+            ceil_div(slivers, job.chunk),
+            job.batch * job.oh,
+            (job.ow - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1};
 }
 
 static i64 window_h(const Conv& job, i64 rows) { return (rows - 1) * job.stride_h + (job.kh - 1) * job.dilation_h + 1; }
@@ -36,37 +42,40 @@ template <class T> void weight_plan(Conv& job) {
     job.way = CONV_DIRECT;
     job.stages = 3;  // nothing, sums, their sum
     job.block = 1;
-    while (job.block < job.oh && double(window_h(job, job.block + 1)) * double(c.window_w) * double(job.c) <= WINDOW) job.block++;
+    while (job.block < job.oh && double(window_h(job, job.block + 1)) * double(c.window_w) * double(job.c) <= WINDOW)
+        job.block++;
     job.parts = c.lines < MOST_PARTS ? c.lines : MOST_PARTS;
     while (job.parts > 1 && sums * double(job.parts) > MOST_SUMS) job.parts = ceil_div(job.parts, 2);
     job.chunk = c.slivers;
     while (job.chunk > 1 && job.parts * ceil_div(c.slivers, job.chunk) < MOST_PARTS) job.chunk = ceil_div(job.chunk, 2);
     job.prepared_size = 0;
     job.scratch_size = bounded(sums * double(job.parts));
-    job.slot_size = bounded(double(window_h(job, job.block)) * double(c.window_w) * double(job.c) + 8 / sizeof(T) * double(c.rows) + 16);
+    job.slot_size = bounded(double(window_h(job, job.block)) * double(c.window_w) * double(job.c) +
+                            8 / sizeof(T) * double(c.rows) + 16);
 }
 
 template <class T> void weight_stage(Conv& job) {
     const WeightCut c = cut<T>(job);
     const double sums = double(job.groups * c.padded) * double(c.rows);
     job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts * c.chunks : job.groups * c.padded / LANES<T>;
-    job.item_flops = (job.stage == 1 ? 2.0 * double(c.lines * job.ow) : 20.0 * double(job.parts)) * sums / double(job.items + (job.items == 0));
+    job.item_flops = (job.stage == 1 ? 2.0 * double(c.lines * job.ow) : 20.0 * double(job.parts)) * sums /
+                     double(job.items + (job.items == 0));
 }
 
-// ---- sums -------------------------------------------------------------------------------------------------------------
+// ---- sums ----------------------------------------------------------------------------------------------------
 
 // One block of output rows of one image, one sliver.
 template <class T> struct Block {
-    T* sums;             // [row][padded], at the sliver's first column
+    T* sums;  // [row][padded], at the sliver's first column
     i64 sums_row;
-    const i64* x_at;     // where each row of the weight reads
-    const T* x;          // the window
+    const i64* x_at;  // where each row of the weight reads
+    const T* x;       // the window
     i64 x_line, x_pixel;
-    const T* dy;         // at the sliver's first column
+    const T* dy;  // at the sliver's first column
     i64 dy_line, dy_pixel;
     i64 lines, pixels;
     int tail;
-    bool first;          // of this part: nothing to add to
+    bool first;  // of this part: nothing to add to
 };
 
 template <class T, int MR, int NV, bool MASKED> struct SumKernel {
@@ -93,7 +102,8 @@ template <class T, int MR, int NV, bool MASKED> void SumKernel<T, MR, NV, MASKED
 
 // All rows of the weight and the slivers [s0, s1) of group g.
 template <class T>
-static void sum_block(const WeightCut& c, Block<T> b, const Window<T>& window, i64 g, i64 s0, i64 s1, T* sums, const T* dy) {
+static void sum_block(const WeightCut& c, Block<T> b, const Window<T>& window, i64 g, i64 s0, i64 s1, T* sums,
+                      const T* dy) {
     constexpr int L = LANES<T>;
     const Split slivers(c.padded / L, TILE_VECS), tiles(c.rows, TILE_ROWS);
     b.x = window.data + g * c.group_c;
@@ -102,7 +112,8 @@ static void sum_block(const WeightCut& c, Block<T> b, const Window<T>& window, i
         b.tail = left < L ? int(left) : L;
         b.sums = sums + g * c.rows * c.padded + column;
         b.dy = dy + g * c.group_f + column;
-        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L, [&](auto kernel, i64 first, int) { kernel(b, first); });
+        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L,
+                                [&](auto kernel, i64 first, int) { kernel(b, first); });
     }
 }
 
@@ -115,7 +126,8 @@ static void list_rows(const Conv& job, const WeightCut& c, i64 pitch, i64* x_at)
 }
 
 template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64 item) {
-    const i64 part = item / c.chunks, s0 = item % c.chunks * job.chunk, s1 = s0 + job.chunk < c.slivers ? s0 + job.chunk : c.slivers;
+    const i64 part = item / c.chunks, s0 = item % c.chunks * job.chunk,
+              s1 = s0 + job.chunk < c.slivers ? s0 + job.chunk : c.slivers;
     const Split parts(c.lines, ceil_div(c.lines, job.parts));
     T* sums = static_cast<T*>(job.scratch) + part * job.groups * c.rows * c.padded;
     if (part >= parts.parts) {  // fewer lines than parts have room for
@@ -128,8 +140,9 @@ template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64
         const i64 image = line / job.oh, p = line % job.oh;
         i64 lines = job.oh - p < job.block ? job.oh - p : job.block;
         if (lines > end - line) lines = end - line;
-        const Window<T> window = window_of(reinterpret_cast<T*>(x_at + c.rows), static_cast<const T*>(job.x) + image * job.h * job.w * job.c, job.h, job.w,
-                                           job.c, p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), c.window_w);
+        const Window<T> window =
+            window_of(reinterpret_cast<T*>(x_at + c.rows), static_cast<const T*>(job.x) + image * job.h * job.w * job.c,
+                      job.h, job.w, job.c, p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), c.window_w);
         list_rows(job, c, window.pitch, x_at);
         Block<T> b = {};
         b.x_at = x_at;
@@ -144,7 +157,7 @@ template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64
     }
 }
 
-// ---- their sum --------------------------------------------------------------------------------------------------------
+// ---- their sum -----------------------------------------------------------------------------------------------
 
 // One vector of filters: dw[f][c][place] = sum over parts of sums[part][place, c][f].
 template <class T> static void finish(const Conv& job, const WeightCut& c, i64 item) {

@@ -1,15 +1,16 @@
-// 3x3 convolution by Winograd's algorithm, forward, and both gradients. The input gradient is the convolution of dy with the
-// weight turned round; the weight gradient is the exact adjoint.
+// 3x3 convolution by Winograd's algorithm, forward, and both gradients. The input gradient is the convolution of dy
+// with the weight turned round; the weight gradient is the exact adjoint.
 //
 //   images           V: a plane for each of the N^2 points         M                          images
 //   (B, H, W, C) -> [point][tile][channel]   x   U[point]    ->   [point][tile][filter]   -> (B, OH, OW, F)
 //                   B^T d B                    (C x F, packed)                               A^T m A, bias, relu
 //
-// An item is a block of tiles: its V and a chunk of filters of M stay in L2 between the three steps, and U streams by, once for
-// each block. A plane is 16 elements longer than it need be: else the 36 planes of C = 64 would share two sets of the L1 cache.
+// An item is a block of tiles: its V and a chunk of filters of M stay in L2 between the three steps, and U streams by,
+// once for each block. A plane is 16 elements longer than it need be: else the 36 planes of C = 64 would share two sets
+// of the L1 cache.
 //
-// The weight gradient transforms a batch of tiles of x and dy, then dU[point] += V[point]^T D[point], and at the end dw = G^T dU G:
-// every dU has one writer and one order of summation, so the bits do not depend on the number of threads.
+// The weight gradient transforms a batch of tiles of x and dy, then dU[point] += V[point]^T D[point], and at the end dw
+// = G^T dU G: every dU has one writer and one order of summation, so the bits do not depend on the number of threads.
 #include "conv.h"
 #include "winograd.h"
 
@@ -39,18 +40,17 @@ template <class T, int M> struct Tiling {
     struct Place {
         i64 image, y, x;  // of the tile's first output
     };
-    Place place(i64 tile) const {
-        return {tile / columns / rows, tile / columns % rows * M, tile % columns * M};
-    }
+    Place place(i64 tile) const { return {tile / columns / rows, tile / columns % rows * M, tile % columns * M}; }
 };
 
 static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
 
-// ---- transforms of tiles ----------------------------------------------------------------------------------------------
+// ---- transforms of tiles -------------------------------------------------------------------------------------
 
 // Where the pixels of a window of SIDE x SIDE at (y, x) are; those outside the image are `zeros`.
 template <class T, int SIDE>
-INLINE void window_pixels(const T* (&at)[SIDE][SIDE], const T* image, i64 h, i64 w, i64 c, i64 y, i64 x, const T* zeros) {
+INLINE void window_pixels(const T* (&at)[SIDE][SIDE], const T* image, i64 h, i64 w, i64 c, i64 y, i64 x,
+                          const T* zeros) {
     for (int i = 0; i < SIDE; i++)
         for (int j = 0; j < SIDE; j++) {
             const bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
@@ -60,13 +60,14 @@ INLINE void window_pixels(const T* (&at)[SIDE][SIDE], const T* image, i64 h, i64
 
 // V[.][t] = B^T d B for tiles [first, first + count).
 template <class T, int M>
-static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* v, i64 v_plane, const T* zeros) {
+static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* v, i64 v_plane,
+                            const T* zeros) {
     constexpr int N = Winograd<M>::N;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
         const T* at[N][N];
-        window_pixels<T, N>(at, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c, place.y - g.pad_h,
-                            place.x - g.pad_w, zeros);
+        window_pixels<T, N>(at, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c,
+                            place.y - g.pad_h, place.x - g.pad_w, zeros);
         T* row = v + t * g.in_row;
         for_vectors<T>(g.in_c, [&](i64 c, int n) {
             both_axes<T, N, N>([](const auto& d, auto& made) { Winograd<M>::template input<T>(d, made); },
@@ -77,7 +78,8 @@ static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i
 }
 
 // M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left.
-template <class T, int M> INLINE void store_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
+template <class T, int M>
+INLINE void store_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
 #pragma GCC unroll 4
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
@@ -86,7 +88,8 @@ template <class T, int M> INLINE void store_tile(T* corner, const Vec<T> (&y)[M]
 }
 
 // The same, the greatest of each 2 x 2: a tile holds M / 2 x M / 2 whole windows.
-template <class T, int M> INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
+template <class T, int M>
+INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
     const auto greater = [](Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); };  // NaN stays
 #pragma GCC unroll 2
     for (int i = 0; i < M; i += 2)
@@ -99,13 +102,15 @@ template <class T, int M> INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][
 
 // From M back to images: filters [f0, f1) of tiles [first, first + count).
 template <class T, int M>
-static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m, i64 m_plane, i64 m_row, i64 first, i64 count, i64 f0, i64 f1) {
+static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
+                             i64 count, i64 f0, i64 f1) {
     constexpr int N = Winograd<M>::N;
     const T* bias = static_cast<const T*>(job.bias);
     const Vec<T> least = splat<T>(job.relu ? T(0) : -T(INFINITY));
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
+        const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1,
+                  row = g.out_w / shrink * g.out_c;
         T* corner = static_cast<T*>(job.out) + (place.image * (g.out_h / shrink) + place.y / shrink) * row +
                     place.x / shrink * g.out_c + f0;
         for_vectors<T>(f1 - f0, [&](i64 f, int n) {
@@ -123,25 +128,27 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
 
 // D[.][t] = A dy A^T.
 template <class T, int M>
-static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, i64 d_plane, const T* zeros) {
+static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, i64 d_plane,
+                               const T* zeros) {
     constexpr int N = Winograd<M>::N;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
         const T* at[M][M];
-        window_pixels<T, M>(at, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y, place.x, zeros);
+        window_pixels<T, M>(at, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y,
+                            place.x, zeros);
         T* row = d + t * g.out_row;
         for_vectors<T>(g.out_c, [&](i64 f, int n) {
             both_axes<T, M, N>([](const auto& y, auto& made) { Winograd<M>::template gradient<T>(y, made); },
-                                       [&](int i, int j) { return load_n(at[i][j] + f, n); },
-                                       [&](int i, int j, Vec<T> value) { store(row + (i * N + j) * d_plane + f, value); });
+                               [&](int i, int j) { return load_n(at[i][j] + f, n); },
+                               [&](int i, int j, Vec<T> value) { store(row + (i * N + j) * d_plane + f, value); });
         });
     }
 }
 
-// ---- U: [point][sliver][channel][width] -------------------------------------------------------------------------------
+// ---- U: [point][sliver][channel][width] ----------------------------------------------------------------------
 
-// Channel c of U, in double: the weight is transformed once and used for every tile. A sliver's row is put together before it is
-// written: the points are far apart.
+// Channel c of U, in double: the weight is transformed once and used for every tile. A sliver's row is put together
+// before it is written: the points are far apart.
 template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M>& g, i64 c) {
     constexpr int N = Winograd<M>::N, D = LANES<double>, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
@@ -165,13 +172,15 @@ template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M
         }
         T* u = static_cast<T*>(job.prepared) + column * g.in_c + c * width;
         for (int point = 0; point < N * N; point++)
-            for_vectors<T>(width, [&](i64 j, int n) { store_n(u + point * u_plane + j, load_n(rows[point] + j, n), n); });
+            for_vectors<T>(width,
+                           [&](i64 j, int n) { store_n(u + point * u_plane + j, load_n(rows[point] + j, n), n); });
     }
 }
 
-// ---- products ---------------------------------------------------------------------------------------------------------
+// ---- products ------------------------------------------------------------------------------------------------
 
-// c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one long sum.
+// c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one
+// long sum.
 template <class T, int MR, int NV, bool ADD> struct PointKernel {
     static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k) {
         constexpr int L = LANES<T>;
@@ -187,7 +196,7 @@ template <class T, int MR, int NV, bool ADD> struct PointKernel {
     }
 };
 
-// ---- forward and input gradient ---------------------------------------------------------------------------------------
+// ---- forward and input gradient ------------------------------------------------------------------------------
 
 template <class T, int M> static void winograd_plan(Conv& job) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
@@ -214,13 +223,15 @@ template <class T, int M> static void winograd_stage(Conv& job) {
     constexpr int N = Winograd<M>::N;
     const Tiling<T, M> g(job);
     job.items = job.stage == 0 ? g.in_c : ceil_div(g.tiles, job.block) * job.parts;
-    job.item_flops = job.stage == 0 ? 300.0 * double(g.out_row)
-                                    : 2.0 * N * N * double(g.tiles) * double(g.in_c) * double(g.out_c + 16) / double(job.items);
+    job.item_flops = job.stage == 0
+                         ? 300.0 * double(g.out_row)
+                         : 2.0 * N * N * double(g.tiles) * double(g.in_c) * double(g.out_c + 16) / double(job.items);
 }
 
 // The products of one chunk of slivers for `count` tiles, point by point.
 template <class T, int M>
-static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 count, i64 s0, i64 s1) {
+static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
+                     i64 count, i64 s0, i64 s1) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS), tiles(count, TILE_ROWS);
     const i64 first = slivers.begin(s0) * L;
@@ -229,8 +240,8 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const T* u = static_cast<const T*>(job.prepared) + point * plane(g.in_c, g.out_row) + column * g.in_c;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), false, [&](auto kernel, i64 tile, int) {
-                kernel(m + point * m_plane + tile * m_row + column - first, m_row, v + point * v_plane + tile * g.in_row, g.in_row, 1, u,
-                       width, g.in_c);
+                kernel(m + point * m_plane + tile * m_row + column - first, m_row,
+                       v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c);
             });
         }
 }
@@ -240,7 +251,8 @@ template <class T, int M> static void winograd_block(const Conv& job, const Tili
     const Split slivers(g.out_row / L, TILE_VECS);
     const i64 block = item / job.parts, part = item % job.parts;
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
-    const i64 m_row = job.chunk * TILE_VECS * L, v_plane = plane(job.block, g.in_row), m_plane = plane(job.block, m_row);
+    const i64 m_row = job.chunk * TILE_VECS * L, v_plane = plane(job.block, g.in_row),
+              m_plane = plane(job.block, m_row);
     T* v = slot_of<T>(job);
     T* m = v + N * N * v_plane;
     T* zeros = m + N * N * m_plane;
@@ -254,18 +266,20 @@ template <class T, int M> static void winograd_block(const Conv& job, const Tili
     }
 }
 
-// ---- weight gradient --------------------------------------------------------------------------------------------------
+// ---- weight gradient -----------------------------------------------------------------------------------------
 // Stages: nothing; then transform and multiply for each batch of job.block tiles; then the weight.
 
-constexpr i64 GROUP = 8;         // tiles of a transforming item
-constexpr i64 PRODUCT_ROWS = 64; // channels of a multiplying item, about
-constexpr i64 CHAIN = 64;        // tiles summed one after the other
+constexpr i64 GROUP = 8;          // tiles of a transforming item
+constexpr i64 PRODUCT_ROWS = 64;  // channels of a multiplying item, about
+constexpr i64 CHAIN = 64;         // tiles summed one after the other
 
 template <class T, int M> struct Batches {
     i64 v_plane, d_plane, row_blocks;
     T *v, *d, *du;
     Batches(const Conv& job, const Tiling<T, M>& g)
-        : v_plane(plane(job.block, g.in_row)), d_plane(plane(job.block, g.out_row)), row_blocks(ceil_div(g.in_c, PRODUCT_ROWS)) {
+        : v_plane(plane(job.block, g.in_row)),
+          d_plane(plane(job.block, g.out_row)),
+          row_blocks(ceil_div(g.in_c, PRODUCT_ROWS)) {
         constexpr int POINTS = Winograd<M>::N * Winograd<M>::N;
         v = static_cast<T*>(job.scratch);
         d = v + POINTS * v_plane;
@@ -305,7 +319,8 @@ template <class T, int M> static void gradient_stage(Conv& job) {
     }
 }
 
-template <class T, int M> static void gradient_transform(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 item) {
+template <class T, int M>
+static void gradient_transform(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 item) {
     const i64 first = (job.stage - 1) / 2 * job.block, at = item * GROUP;
     i64 count = g.tiles - first - at;
     count = count < 0 ? 0 : count < GROUP ? count : GROUP;
@@ -316,7 +331,8 @@ template <class T, int M> static void gradient_transform(const Conv& job, const 
 }
 
 // dU[point] (rows of a block of channels) += V^T D.
-template <class T, int M> static void gradient_multiply(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 item) {
+template <class T, int M>
+static void gradient_multiply(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 item) {
     constexpr int L = LANES<T>;
     const i64 point = item / b.row_blocks, block = item % b.row_blocks, first = job.stage / 2 - 1;
     const Split slivers(g.out_row / L, TILE_VECS), blocks(g.in_c, PRODUCT_ROWS);
@@ -328,7 +344,8 @@ template <class T, int M> static void gradient_multiply(const Conv& job, const T
     for (i64 s = 0; s < slivers.parts; s++)
         for (i64 q = 0; q < chains.parts; q++) {
             const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
-            const T *v = b.v + point * b.v_plane + tile * g.in_row + row, *d = b.d + point * b.d_plane + tile * g.out_row + column;
+            const T *v = b.v + point * b.v_plane + tile * g.in_row + row,
+                    *d = b.d + point * b.d_plane + tile * g.out_row + column;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), first > 0 || q > 0, [&](auto kernel, i64 r, int) {
                 kernel(du + r * g.out_row + column, g.out_row, v + r, 1, g.in_row, d, g.out_row, length);
             });
@@ -336,7 +353,8 @@ template <class T, int M> static void gradient_multiply(const Conv& job, const T
 }
 
 // dw[.][c] = G^T dU G.
-template <class T, int M> static void gradient_finish(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 c) {
+template <class T, int M>
+static void gradient_finish(const Conv& job, const Tiling<T, M>& g, const Batches<T, M>& b, i64 c) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const i64 u_plane = plane(g.in_c, g.out_row);
     for_vectors<T>(g.out_c, [&](i64 f, int n) {
@@ -360,10 +378,14 @@ template <class T, int M> static void gradient(const Conv& job, const Tiling<T, 
         else gradient_multiply(job, g, b, item);
 }
 
-// ---- the door ---------------------------------------------------------------------------------------------------------
+// ---- the door ------------------------------------------------------------------------------------------------
 
-template <class T, int M> void winograd_plan_any(Conv& job) { job.pass == CONV_WEIGHT ? gradient_plan<T, M>(job) : winograd_plan<T, M>(job); }
-template <class T, int M> void winograd_stage_any(Conv& job) { job.pass == CONV_WEIGHT ? gradient_stage<T, M>(job) : winograd_stage<T, M>(job); }
+template <class T, int M> void winograd_plan_any(Conv& job) {
+    job.pass == CONV_WEIGHT ? gradient_plan<T, M>(job) : winograd_plan<T, M>(job);
+}
+template <class T, int M> void winograd_stage_any(Conv& job) {
+    job.pass == CONV_WEIGHT ? gradient_stage<T, M>(job) : winograd_stage<T, M>(job);
+}
 template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end) {
     const Tiling<T, M> g(job);
     if (job.pass == CONV_WEIGHT) return gradient(job, g, begin, end);

@@ -1,13 +1,14 @@
-// Winograd's minimal filtering for 3x3 kernels, F(M x M, 3x3): a tile of M x M outputs from N x N inputs, N = M + 2, by N^2
-// products a channel where the definition makes 9 M^2: 4 times fewer for M = 4, 2.25 for M = 2.
+// Winograd's minimal filtering for 3x3 kernels, F(M x M, 3x3): a tile of M x M outputs from N x N inputs, N = M + 2, by
+// N^2 products a channel where the definition makes 9 M^2: 4 times fewer for M = 4, 2.25 for M = 2.
 //
 //   y = A^T [ (G w G^T) . (B^T d B) ] A        dw = G^T [ (B^T d B) . (A dy A^T) ] G
 //
-// Each matrix is applied along one axis and then the other; here stand the one-axis versions, on vectors over channels or filters. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A and B are exact in binary, and the
-// rounding error is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
+// Each matrix is applied along one axis and then the other; here stand the one-axis versions, on vectors over channels
+// or filters. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A and B are exact in binary, and the rounding error
+// is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
 //
-// Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016; the points: Barabasz et al., "Error analysis and
-// improving the accuracy of Winograd convolution for deep neural networks", 2020.
+// Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016; the points: Barabasz et al., "Error analysis
+// and improving the accuracy of Winograd convolution for deep neural networks", 2020.
 #pragma once
 #include "../vec.h"
 
@@ -107,8 +108,8 @@ template <> struct Winograd<2> {
     }
 };
 
-// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the rows of what
-// came of it.
+// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the
+// rows of what came of it.
 template <class T, int IN, int OUT, class One, class Load, class Store>
 INLINE void both_axes(One one, Load load_at, Store store_at) {
     Vec<T> half[OUT][IN];
