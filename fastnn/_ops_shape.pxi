@@ -56,9 +56,23 @@ cdef ndarray reshaped(ndarray a, tuple shape):
             dims[d] = shape[d]
             if dims[d] < -1:
                 raise ValueError
+        if flattens_images(a, shape):
+            a = contiguous(a)  # a copy in any case: in memory of ours, that the next step finds again
         return cnp.PyArray_Newshape(a, &new, cnp.NPY_CORDER)
     except (ValueError, OverflowError):
         raise ValueError(f"reshape: a tensor of shape {shape_of(a)} does not fit shape {shape}") from None
+
+
+cdef bint flattens_images(ndarray a, tuple shape) noexcept:
+    """Whether images (N, C, ...), channels-last in memory, shall become rows (N, C * ...)."""
+    cdef int nd = cnp.PyArray_NDIM(a)
+    cdef npy_intp pixels = 1
+    cdef int d
+    if nd < 3 or kind(a) < 0 or dense(a) or len(shape) != 2 or cnp.PyArray_STRIDE(a, 1) != cnp.PyArray_ITEMSIZE(a):
+        return False
+    for d in range(2, nd):
+        pixels *= cnp.PyArray_DIM(a, d)
+    return cnp.PyArray_DIM(a, 1) > 1 and pixels > 1 and shape[0] == cnp.PyArray_DIM(a, 0) > 0
 
 
 cpdef Tensor flatten(x, int start_dim=0, int end_dim=-1):

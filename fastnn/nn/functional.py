@@ -152,6 +152,7 @@ def prelu(x, weight):
     >>> fnn.nn.functional.prelu(fnn.tensor([[-1.0, -1.0]]), fnn.tensor([0.5, 2.0])).tolist()
     [[-0.5, -2.0]]
     """
+    x, weight = as_tensor(x), as_tensor(weight)
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.ndim != 1 or weight.shape[0] not in (1, channels):
         raise ValueError(f"prelu: x is {x.shape}, weight is {weight.shape}; expected (1,) or ({channels},)")
