@@ -156,7 +156,8 @@ struct Conv {
     i64 prepared_size;              // elements of the weight in the form this way wants it; stage 0 fills it, if it is not kept
     i64 scratch_size, slot_size;    // elements all threads share, and of each thread for itself
     i64 block, chunk, parts;        // how the work is cut: the way's own affair
-    int slots;                      // handed in, as the two below
+    int slots;                      // handed in, as all below
+    int (*slot)();                  // which of the slots is the calling thread's
     void* prepared;
     void* scratch;                  // (scratch_size), then (slots, slot_size)
 };
@@ -292,9 +293,6 @@ struct RowNorm {
     i64 block_rows, blocks;
     void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where neither gradient is wanted
 };
-
-// The number of the calling thread of the pool: 0 for one that called, below num_threads(). For scratch of its own.
-int thread_index();
 
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
 

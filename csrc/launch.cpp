@@ -67,6 +67,7 @@ bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
     const Kernels& k = *runtime().table[dtype];
     const size_t size = dtype == F32 ? 4 : 8;
     job.slots = num_threads();
+    job.slot = thread_index;
     k.conv_plan(job);
     job.prepared = kept ? kept[job.way] : nullptr;
     const bool ready = job.prepared;

@@ -89,7 +89,7 @@ static Window<T> window_of(T* copy, const T* image, i64 h, i64 w, i64 c, i64 y0,
 
 // The scratch of the thread that asks.
 template <class T> static T* slot_of(const Conv& job) {
-    return static_cast<T*>(job.scratch) + job.scratch_size + thread_index() * job.slot_size;
+    return static_cast<T*>(job.scratch) + job.scratch_size + job.slot() * job.slot_size;
 }
 
 // A size in elements that no memory has, in place of one that does not fit a number.
