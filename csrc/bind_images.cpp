@@ -3,8 +3,8 @@
 namespace fastnn {
 namespace bind {
 
-// Strides in bytes, outermost memory first: N, the spatial dimensions, C.
-static void channels_last_strides(int ndim, const npy_intp* shape, npy_intp size, npy_intp* strides) {
+// Strides in bytes, outermost memory first: N, the spatial dimensions, C. Unsigned: a size that no array has goes round.
+static void channels_last_strides(int ndim, const npy_intp* shape, npy_uintp size, npy_intp* strides) {
     strides[1] = size;
     size *= shape[1] ? shape[1] : 1;
     for (int d = ndim - 1; d > 1; d--) {

@@ -135,9 +135,10 @@ cdef ndarray copy_of(ndarray a):
 
 
 cdef void channels_last_strides(int nd, const npy_intp* dims, npy_intp size, npy_intp* strides) noexcept:
-    """Strides in bytes of images (N, C, ...) whose memory is (N, ..., C)."""
+    """Strides in bytes of images (N, C, ...) whose memory is (N, ..., C). Unsigned: sizes that no array can have go round
+    instead of being undefined, and new_array refuses them."""
     cdef int d
-    cdef npy_intp step = size
+    cdef size_t step = size
     strides[1] = step
     step *= dims[1] if dims[1] else 1
     for d in range(nd - 1, 1, -1):
