@@ -137,15 +137,19 @@ template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return (Vec<double>
 #endif
 #endif
 
+// 2^n from n + 1.5 * 2^23, for whole n in [-126, 127]. Unsigned: other numbers, NaN among them, give anything, but nothing undefined.
+INLINE Vec<float> power_in_bits(Vec<float> shifted) {
+    typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
+    return reinterpret_cast<Vec<float>>((reinterpret_cast<Unsigned>(shifted) + (127u - 0x4b400000u)) << 23);
+}
+
 #if defined(__AVX512F__)
 INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) { return _mm512_scalef_ps(x, n); }
 #else
 INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) {  // in two factors that are normal numbers
     const Vec<float> magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
     const Vec<float> half = (n * splat(0.5f) + magic) - magic;
-    const IVec<float> a = (bits<float>(half + magic) + (127 - 0x4b400000)) << 23;
-    const IVec<float> b = (bits<float>((n - half) + magic) + (127 - 0x4b400000)) << 23;
-    return x * from_bits<float>(a) * from_bits<float>(b);
+    return x * power_in_bits(half + magic) * power_in_bits((n - half) + magic);
 }
 #endif
 

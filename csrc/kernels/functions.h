@@ -35,7 +35,7 @@ INLINE F expm1_reduced(F r) { return fma<float>(exp_rest(r) * r, r, r); }
 
 // 2^n for whole n in [-126, 127].
 INLINE F power_of_two(F n) {
-    return from_bits<float>((bits<float>(n + splat(12582912.0f)) + (127 - 0x4b400000)) << 23);
+    return power_in_bits(n + splat(12582912.0f));
 }
 
 // For x in [-87, 88], where neither overflow nor denormals can come: half the work of exp.
@@ -43,7 +43,7 @@ INLINE F exp_moderate(F x) {
     const F whole = fma<float>(x, splat(1.44269504f), splat(12582912.0f));  // n in its low bits
     const F n = whole - splat(12582912.0f);
     const F r = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), x));
-    return exp_reduced(r) * from_bits<float>((bits<float>(whole) + (127 - 0x4b400000)) << 23);
+    return exp_reduced(r) * power_in_bits(whole);
 }
 INLINE Vec<double> exp_moderate(Vec<double> x) { return lanewise(x, [](double v) { return ::exp(v); }); }
 
@@ -101,7 +101,7 @@ INLINE F tanh(F x) {
     const F whole = fma<float>(size, splat(2.88539008f), splat(12582912.0f));
     const F n = whole - splat(12582912.0f);
     const F r = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), size + size));
-    const F scale = from_bits<float>((bits<float>(whole) + (127 - 0x4b400000)) << 23);
+    const F scale = power_in_bits(whole);
     const F t = fma<float>(expm1_reduced(r), scale, scale - splat(1.0f));
     return copysign<float>(t / (t + splat(2.0f)), x);
 }
