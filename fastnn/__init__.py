@@ -74,7 +74,6 @@ from ._ops import full_like as full_like
 from ._ops import gather as gather
 from ._ops import ge as ge
 from ._ops import gelu as gelu
-from ._ops import get_precision as get_precision
 from ._ops import gt as gt
 from ._ops import index_select as index_select
 from ._ops import int32 as int32
@@ -125,7 +124,6 @@ from ._ops import roll as roll
 from ._ops import round as round
 from ._ops import rsqrt as rsqrt
 from ._ops import scatter_add as scatter_add
-from ._ops import set_precision as set_precision
 from ._ops import sigmoid as sigmoid
 from ._ops import sign as sign
 from ._ops import silu as silu
@@ -154,6 +152,8 @@ from ._ops import var as var
 from ._ops import where as where
 from ._ops import zeros as zeros
 from ._ops import zeros_like as zeros_like
+from ._ops_images import get_precision as get_precision
+from ._ops_images import set_precision as set_precision
 from ._tape import enable_grad as enable_grad
 from ._tape import grad as grad
 from ._tape import is_grad_enabled as is_grad_enabled

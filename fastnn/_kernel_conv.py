@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn import _ops
+from fastnn import _ops_images
 from fastnn._kernel_steps import Floats
 from fastnn._tape import no_grad
 
@@ -58,7 +58,7 @@ def conv2d(
     """
     _check("conv2d", x=x, w=w, **({} if bias is None else {"bias": bias}))
     with no_grad():
-        return _ops.conv2d(
+        return _ops_images.conv2d(
             x, w, bias, stride, padding, dilation, groups, activation="relu" if relu else None, precision=precision
         ).numpy()
 
@@ -84,7 +84,7 @@ def conv2d_backward(
     (9.0, array([1.]))
     """
     _check("conv2d_backward", dy=dy, x=x, w=w)
-    dx, dw, dbias = _ops.conv2d_backward(dy, x, w, stride, padding, dilation, groups, precision=precision)
+    dx, dw, dbias = _ops_images.conv2d_backward(dy, x, w, stride, padding, dilation, groups, precision=precision)
     return dx.numpy(), dw.numpy(), dbias.numpy()
 
 

@@ -34,9 +34,6 @@ from fastnn import _kernels
 
 cnp.import_array()
 
-ctypedef cnp.ndarray ndarray
-ctypedef cnp.npy_intp npy_intp
-
 cdef Runtime* runtime = <Runtime*>PyCapsule_GetPointer(_kernels._runtime, "fastnn._kernels._runtime")
 
 include "_ops_array.pxi"
@@ -53,13 +50,8 @@ include "_ops_index.pxi"
 include "_ops_reduce.pxi"
 include "_ops_matmul.pxi"
 include "_ops_einsum.pxi"
-include "_ops_conv.pxi"
 include "_ops_loss.pxi"
-include "_ops_pool.pxi"
-include "_ops_resize.pxi"
 include "_ops_pad.pxi"
-include "_ops_norm.pxi"
-include "_ops_row_norm.pxi"
 include "_ops_random.pxi"
 include "_ops_function.pxi"
 include "_ops_optimizer.pxi"

@@ -1,14 +1,6 @@
 # Arrays: where their memory comes from, their layout, and running a kernel over one.
 
 cdef extern from *:
-    # Numpy's own declaration wants an object where null is meant.
-    ndarray new_ndarray "(PyArrayObject*)PyArray_New"(
-        PyTypeObject* type, int nd, const npy_intp* dims, int type_num, const npy_intp* strides, void* data,
-        int itemsize, int flags, PyObject* obj)
-    ctypedef struct PyTypeObject:
-        pass
-    PyTypeObject PyArray_Type
-
     ndarray new_view "(PyArrayObject*)PyArray_View"(ndarray a, PyObject* dtype, PyObject* type)
 
 cdef enum:
@@ -21,7 +13,6 @@ cdef enum:
 @cython.freelist(64)
 cdef class Block:
     """Owns one piece of arena memory, for the array that lies in it."""
-    cdef void* memory
 
     def __dealloc__(self):
         runtime.release(self.memory)

@@ -123,6 +123,15 @@ cdef int kernel_of(str name, Tensor weight, object stride, object dilation, obje
 
 # ----- running a pass -----
 
+cdef bint keeps(PackedWeight packed, const ConvJob& job) noexcept:
+    """Whether what packed keeps, or may keep from now on, is the weight as this convolution wants it."""
+    cdef i64[8] geometry = [job.pass_ + 1, job.groups, job.stride_h, job.stride_w, job.pad_h, job.pad_w, job.dilation_h,
+                            job.dilation_w]
+    if packed.conv_geometry[0] == 0:
+        packed.conv_geometry = geometry
+    return memcmp(packed.conv_geometry, geometry, sizeof(geometry)) == 0
+
+
 cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, PackedWeight packed):
     """The pass that job says, of its two arguments: (x, weight), (dy, weight) or (x, dy), all of one float type."""
     cdef npy_intp[4] dims
@@ -158,7 +167,7 @@ cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, Packed
         if bias is not None:
             out += bias.reshape((1, -1, 1, 1))
         return np.maximum(out, 0, out=out) if job.relu else out
-    job.kept = packed is not None
+    job.kept = packed is not None and keeps(packed, job)
     if job.kept:
         kept = packed.conv
     with nogil:

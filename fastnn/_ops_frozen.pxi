@@ -1,16 +1,12 @@
 # Weights that change no more, packed once. The kernel wants a transposed weight in slivers (csrc/kernels/matmul.cpp); packing
 # it for every call costs a linear layer with 32 rows and 1024 x 1024 weights a quarter of its time. A convolution keeps a form
-# for each way it went: images of another size may go another way.
+# for each way it went: images of another size may go another way. One geometry, the first that comes, is kept; a weight that
+# serves several at once (conv2d and conv_transpose2d, two strides) is prepared anew for the others.
 
 @cython.final
 @cython.no_gc
 cdef class PackedWeight:
     """The packed form of one read-only array, filled by the first product that needs it."""
-    cdef ndarray array
-    cdef void* memory           # null until then
-    cdef void* conv[5]          # by ConvWay
-    cdef const Kernels* table   # the kernels that packed it: another row packs otherwise
-
     def __dealloc__(self):
         cdef int way
         runtime.release(self.memory)

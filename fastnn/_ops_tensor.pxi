@@ -27,8 +27,6 @@ cdef class Tensor(Value):
     >>> x.grad
     tensor([2., 4., 6.])
     """
-    cdef ndarray array
-    cdef PackedWeight packed  # of a frozen leaf
     __array_priority__ = 1000
 
     def __cinit__(self):

@@ -7,6 +7,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn import nn
+from fastnn.nn import functional as F
 
 
 @pytest.mark.parametrize("rows", [1, 7, 9, 33, 130])
@@ -95,3 +96,23 @@ def test_loading_into_a_frozen_part_touches_nothing():
     with pytest.raises(ValueError, match="is frozen"):
         net.load_state_dict({name: fnn.zeros_like(t) for name, t in net.state_dict().items()})
     assert np.array_equal(net[0].weight.data, before)
+
+
+def test_one_frozen_weight_in_convolutions_of_several_geometries(rng):
+    """What is prepared for one geometry never serves another."""
+    weight = fnn.tensor(rng.standard_normal((8, 8, 3, 3)).astype(np.float32))
+    x = fnn.tensor(rng.standard_normal((2, 8, 12, 12)).astype(np.float32))
+    calls = [
+        lambda w: F.conv2d(x, w, padding=1),
+        lambda w: F.conv_transpose2d(x, w, padding=1),
+        lambda w: F.conv2d(x, w, stride=2, padding=1),
+        lambda w: F.conv_transpose2d(x, w, stride=2, padding=1),
+        lambda w: F.conv_transpose2d(x, w, stride=2),
+        lambda w: F.conv2d(x, w, dilation=2),
+    ]
+    with fnn.no_grad():
+        want = [call(weight).numpy().copy() for call in calls]
+        for first in range(len(calls)):
+            frozen = weight.clone().freeze_()
+            for at in (first, *range(len(calls)), first):
+                np.testing.assert_array_equal(calls[at](frozen).numpy(), want[at], err_msg=f"{at} after {first}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import _ops, init
+from .. import _ops_images, init
 from ._linear import _activation, _size
 from ._module import Module
 from ._parameter import Parameter
@@ -174,7 +174,7 @@ class Conv2d(_Forward):
 
     def convolve(self, x, activation, max_pool=False):
         x, padding = self._padded(x)
-        return _ops.conv2d(
+        return _ops_images.conv2d(
             x,
             self.weight,
             self.bias,
@@ -207,7 +207,7 @@ class Conv1d(_Forward):
     def convolve(self, x, activation):
         x, padding = self._padded(x)
         padding = padding[0] if _nested(padding) else padding
-        return _ops.conv1d(
+        return _ops_images.conv1d(
             x,
             self.weight,
             self.bias,
@@ -279,7 +279,7 @@ class ConvTranspose2d(_Conv):
         )
 
     def convolve(self, x, activation):
-        return _ops.conv_transpose2d(
+        return _ops_images.conv_transpose2d(
             x,
             self.weight,
             self.bias,
@@ -311,7 +311,7 @@ class ConvTranspose1d(ConvTranspose2d):
 
     def convolve(self, x, activation):
         padding = self.padding[0] if _nested(self.padding) else self.padding
-        return _ops.conv_transpose1d(
+        return _ops_images.conv_transpose1d(
             x,
             self.weight,
             self.bias,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import _ops, init
+from .. import _ops, _ops_norm, init
 from ._linear import _size
 from ._module import Module
 from ._parameter import Parameter
@@ -112,7 +112,7 @@ class _BatchNorm(_ByChannel):
         self.activation = activation
 
     def _normalised(self, x, own, momentum, activation):
-        return _ops.batch_norm(
+        return _ops_norm.batch_norm(
             x,
             self.running_mean,
             self.running_var,
@@ -236,7 +236,7 @@ class _InstanceNorm(_ByChannel):
 
     def _normalised(self, x, own, momentum, activation):
         images = x if x.ndim == self._ndims[-1] else _ops.unsqueeze(x, 0)
-        y = _ops.instance_norm(
+        y = _ops_norm.instance_norm(
             images, self.running_mean, self.running_var, self.weight, self.bias, own, momentum, self.eps
         )
         return y if images is x else _ops.squeeze(y, 0)
@@ -361,7 +361,7 @@ class GroupNorm(Module):
         """x: (N, C, ...) -> the same shape."""
         if x.ndim < 2 or x.shape[1] != self.num_channels:
             raise ValueError(f"GroupNorm: input is {x.shape}; expected (N, {self.num_channels}, ...)")
-        return _ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return _ops_norm.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         bias = self.bias is not None
@@ -437,7 +437,7 @@ class LayerNorm(Module):
 
     def forward(self, x):
         """x: (..., *normalized_shape) -> the same shape."""
-        return _ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return _ops_norm.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         affine, bias = self.elementwise_affine, self.bias is not None
@@ -497,7 +497,7 @@ class RMSNorm(Module):
 
     def forward(self, x):
         """x: (..., *normalized_shape) -> the same shape."""
-        return _ops.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+        return _ops_norm.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"

@@ -1,0 +1,120 @@
+# What the families of ops share: the Tensor, and the functions that take one apart and make a new one. `_ops` defines all of it;
+# `_ops_images`, `_ops_norm` ... are modules of their own only so that a change compiles in seconds (all in one took two minutes).
+cimport numpy as cnp
+from cpython.ref cimport PyObject
+
+from fastnn._runtime cimport *
+from fastnn._tape cimport Node, Value
+
+ctypedef cnp.ndarray ndarray
+ctypedef cnp.npy_intp npy_intp
+
+
+cdef extern from *:
+    # Numpy's own declaration wants an object where null is meant.
+    ndarray new_ndarray "(PyArrayObject*)PyArray_New"(
+        PyTypeObject* type, int nd, const npy_intp* dims, int type_num, const npy_intp* strides, void* data,
+        int itemsize, int flags, PyObject* obj)
+    ctypedef struct PyTypeObject:
+        pass
+    PyTypeObject PyArray_Type
+
+
+cdef class Block:
+    cdef void* memory
+
+
+cdef class PackedWeight:
+    cdef ndarray array
+    cdef void* memory           # of a product; null until then
+    cdef void* conv[5]          # of a convolution, by ConvWay
+    cdef i64 conv_geometry[8]   # the one they were made for
+    cdef const Kernels* table   # the kernels that packed it: another row packs otherwise
+
+
+cdef class Tensor(Value):
+    cdef ndarray array
+    cdef PackedWeight packed  # of a frozen leaf
+
+
+cdef class AddNode(Node):
+    cdef tuple backward(self, Value dy)
+
+
+# arrays
+cdef int kind(ndarray a) noexcept
+cdef bint dense(ndarray a) noexcept
+cdef bint same_shape(ndarray a, ndarray b) noexcept
+cdef tuple shape_of(ndarray a)
+cdef ndarray new_array(int nd, const npy_intp* dims, int type_num, const npy_intp* strides=*)
+cdef ndarray new_like(ndarray like, int type_num)
+cdef ndarray contiguous(ndarray a)
+cdef ndarray copy_of(ndarray a)
+cdef ndarray new_images(int nd, const npy_intp* dims, int type_num)
+cdef ndarray channels_last(ndarray a)
+cdef void run(RangeFunction kernel, const void* job, i64 items, double cost) noexcept
+cdef ndarray unary_array(int op, ndarray a, double alpha=*)
+cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=*)
+
+# tensors
+cdef Tensor wrap(ndarray array)
+cdef Tensor alias(Tensor of, ndarray array)
+cdef bint recorded(Tensor a) noexcept
+cdef bint recorded_pair(Tensor a, Tensor b) noexcept
+cdef bint number(object x)
+cdef check_differentiable(ndarray array)
+cdef Tensor cast(Tensor x, int type_num)
+cdef Tensor floating(object x)
+cdef Tensor contiguous_tensor(Tensor x)
+cdef Tensor view_of(Tensor x, ndarray array)
+cdef Tensor scaled_sum(Tensor x, unsigned long long mask, bint keepdim, double scale)
+cdef Tensor with_number(int op, Tensor x, double s, bint reverse)
+cdef Tensor activated(int act, Tensor x)
+
+# arguments
+cdef object whole(str name, object n)
+cdef tuple sizes(object shape)
+cdef object either(object dim, object axis)
+cdef int axis_of(str name, object axis, int nd) except -1
+cdef int type_number(str name, object dtype) except -1
+cdef int common_type(ndarray a, ndarray b) noexcept
+cdef object shapes(Tensor a, Tensor b)
+cdef int activation_of(str name, object activation) except -1
+cdef ndarray index_array(str name, object index)
+cdef i64 count_of(ndarray x, unsigned long long mask) noexcept
+
+# products
+cdef ndarray product(ndarray a, bint at, ndarray b, bint bt)
+cdef ndarray linear_array(ndarray x, ndarray w, ndarray bias, int activation, PackedWeight packed=*)
+cdef int multiply(MatmulJob& job, int dtype) except -1
+cdef PackedWeight usable_packed(Tensor w)
+
+# ops
+cpdef Tensor as_tensor(data, dtype=*)
+cpdef Tensor add(a, b)
+cpdef Tensor sub(a, b)
+cpdef Tensor mul(a, b)
+cpdef Tensor matmul(a, b)
+cpdef Tensor linear(x, weight, bias=*, activation=*)
+cpdef Tensor exp(x)
+cpdef Tensor square(x)
+cpdef Tensor rsqrt(x)
+cpdef Tensor tanh(x)
+cpdef Tensor sigmoid(x)
+cpdef Tensor relu(x)
+cpdef Tensor softmax(x, dim=*)
+cpdef Tensor where(condition, a, b)
+cpdef Tensor dropout(x, double p=*, bint training=*)
+cpdef Tensor reshape(x, shape)
+cpdef Tensor permute(x, dims)
+cpdef Tensor transpose(x, int dim0, int dim1)
+cpdef Tensor squeeze(x, dim=*)
+cpdef Tensor unsqueeze(x, int dim)
+cpdef Tensor flip(x, dims)
+cpdef Tensor cat(tensors, int dim=*)
+cpdef Tensor stack(tensors, int dim=*)
+cpdef tuple split(x, split_size, int dim=*)
+cpdef tuple unbind(x, int dim=*)
+
+# random numbers
+cdef object randomness()
