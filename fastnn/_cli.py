@@ -102,6 +102,9 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
+        # One that struck inside an import leaves a mark in CPython 3.11, by which the process would end with -2 whatever we return:
+        # any code that is run clears it.
+        exec("")
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

@@ -164,7 +164,8 @@ def test_a_full_disk(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-def test_ctrl_c_in_the_middle_of_training(tmp_path):
+@pytest.mark.parametrize("seconds", [0.1, 1.0])  # while modules are still being imported, and in the steps
+def test_ctrl_c_in_the_middle_of_training(tmp_path, seconds):
     rows = "\n".join(f"{i % 7},{i % 11},{100 + i % 7 * 10 + i % 11}" for i in range(500))
     (tmp_path / "sales.csv").write_text(f"rooms,baths,price\n{rows}\n")
     words = ["demo", "house-prices", "--table", "sales.csv", "--no-picture", "--epochs", "1000000"]
@@ -173,7 +174,7 @@ def test_ctrl_c_in_the_middle_of_training(tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True, start_new_session=True
     ) as process:
         assert "500 houses" in process.stdout.readline()
-        time.sleep(1.0)
+        time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
