@@ -102,8 +102,8 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        # One that struck inside an import leaves a mark in CPython 3.11, by which the process would end with -2 whatever we return:
-        # any code that is run clears it.
+        # One that struck inside an import leaves a mark in CPython 3.11, by which the process would end with -2
+        # whatever status is returned here: any code that runs clears it.
         exec("")
         print(file=sys.stderr)
         return INTERRUPTED

@@ -309,7 +309,10 @@ def test_arena_memory_lives_as_long_as_its_arrays():
     assert fnn.memory_stats()["from_system"] == before["from_system"]
 
 
-@pytest.mark.parametrize("module", ["_ops", "_ops_images", "_ops_norm", "_tape", "_gradcheck", "_function", "_threads", "_random"])
+MODULES = ["_ops", "_ops_images", "_ops_norm", "_tape", "_gradcheck", "_function", "_threads", "_random"]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_examples(module):
     module = __import__(f"fastnn.{module}", fromlist=["x"])
     finder = doctest.DocTestFinder()
