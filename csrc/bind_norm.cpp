@@ -6,7 +6,7 @@
 namespace fastnn {
 namespace bind {
 
-constexpr double PASS = 0.5;  // nanoseconds an element of a whole call, about: what decides whether the GIL is kept
+constexpr double NORM_PASS = 0.5;  // nanoseconds an element of a whole call, about: what decides whether the GIL is kept
 
 static void fill(const Array& x, double value) {
     for (i64 i = 0; i < x.size(); i++) {
@@ -111,7 +111,7 @@ static py::tuple run_forward(const char* who, Columns& of, Array mean, Array var
     if (of.x.size()) {
         bool done;
         {
-            const LongWork unlocked(PASS * double(of.x.size()));
+            const LongWork unlocked(NORM_PASS * double(of.x.size()));
             done = runtime().group_norm(dtype, of.job);
         }
         check_done(who, done);
@@ -159,7 +159,7 @@ static py::tuple run_backward(const char* who, Columns& of, py::handle dy_in, py
     if (of.x.size()) {
         bool done;
         {
-            const LongWork unlocked(PASS * double(of.x.size()));
+            const LongWork unlocked(NORM_PASS * double(of.x.size()));
             done = runtime().group_norm_backward(dtype, job);
         }
         check_done(who, done);
@@ -211,7 +211,7 @@ static py::tuple row_norm(const char* who, bool rms, py::handle x_in, py::handle
     job.eps = checked_eps(who, eps);
     job.rms = rms;
     if (cols) {
-        run(runtime().table[x.dtype()]->row_norm, job, x.size() / cols, PASS * double(cols));
+        run(runtime().table[x.dtype()]->row_norm, job, x.size() / cols, NORM_PASS * double(cols));
     } else {
         fill(rstd, Py_NAN);
         if (mean) fill(mean, Py_NAN);
@@ -252,7 +252,7 @@ static py::tuple row_norm_backward(const char* who, bool rms, py::handle dy_in, 
         job.rows = x.size() / cols;
         bool done;
         {
-            const LongWork unlocked(PASS * double(x.size()));
+            const LongWork unlocked(NORM_PASS * double(x.size()));
             done = runtime().row_norm_backward(x.dtype(), job);
         }
         check_done(who, done);
