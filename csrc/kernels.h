@@ -94,6 +94,43 @@ struct CrossEntropy {
     double label_smoothing;
 };
 
+// CTC loss (Graves et al., 2006): minus the log of the probability of a text, over all its alignments with the frames, where an
+// alignment says each letter in one or more frames, and a blank in none or more between them (at least one between equal ones).
+//   loss[n] = -log(sum over alignments of exp(sum over t < lengths[n] of x[t, n, said at t])); inf where there is none
+//   dx[t, n, c] = dloss[n] * (exp(x[t, n, c]) - the share of the alignments that say c at t), which is PyTorch's: the gradient
+//   to what a log-softmax made x of, and 0 for t >= lengths[n]. NaN where the loss is inf or NaN; inf and zero_infinity: 0.
+// x, dx: (frames, batch, classes), dense. Text n is targets[starts[n]] to [starts[n + 1]), in [0, classes) and never blank; the
+// lengths are in [0, frames]: the caller has checked. Items: n.
+struct Ctc {
+    void* loss;           // (batch), written by forward, read by backward (before zero_infinity)
+    void* alpha;          // (batch, frames, 2 (longest + 1)), kept from forward to backward of the same table
+    void* dx;             // backward only
+    const void* dloss;    // (batch) or (1), backward only
+    i64 dloss_stride;
+    const void* x;
+    const i64* targets;
+    const i64* starts;    // (batch + 1)
+    const i64* lengths;   // (batch)
+    i64 frames, batch, classes, blank;
+    i64 longest;          // letters of the longest text
+    bool zero_infinity;
+    void* scratch;        // (batch, ctc_scratch(longest))
+};
+inline i64 ctc_scratch(i64 longest) { return 6 * (longest + 1); }
+
+// Rows of a table by number, and the gradient of the table. All dense.
+//   embedding:          out (items, cols) = in[index[i]], in (V, cols).                     Items: i
+//   embedding_backward: out (V, cols) = the sum of in[readers[i]] for i in [first[v], first[v + 1]), in (n, cols); zero for
+//                       v = padding.                                                         Items: v
+struct Embedding {
+    void* out;
+    const void* in;
+    const i64* index;    // forward
+    const i64* first;    // (V + 1), backward
+    const i64* readers;  // (n), backward: who read row 0, who read row 1, ..., each in order
+    i64 cols, padding;   // padding -1: none
+};
+
 // c = act(a b + bias), or c += a b with `accumulate` (no bias, no activation then). Any strides in a and b (a transposed
 // matrix is one with its strides swapped); c has unit column stride. bias is (n) or null. `batch` products, whose
 // offsets come from `batch_shape` and the three stride lists (0 broadcasts). Use run_matmul (matmul.h): it plans, packs, runs.
@@ -302,6 +339,8 @@ struct Kernels {
     KernelOf<Reduce> reduce[REDUCTIONS];
     KernelOf<Rows> softmax, softmax_backward, log_softmax, log_softmax_backward;
     KernelOf<CrossEntropy> cross_entropy, cross_entropy_backward;
+    KernelOf<Ctc> ctc, ctc_backward;
+    KernelOf<Embedding> embedding, embedding_backward;
     void (*matmul_plan)(Matmul& job);
     KernelOf<Matmul> matmul_pack, matmul;
     void (*conv_plan)(Conv& job);

@@ -372,6 +372,8 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         {unary<T, U>...}, {binary<T, B>...}, {reduce<T, R>...},
         softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
         cross_entropy<T>, cross_entropy_backward<T>,
+        ctc<T>, ctc_backward<T>,
+        embedding<T>, embedding_backward<T>,
         matmul_plan, matmul_pack, matmul<T>,
         conv_plan, conv_stage, conv<T>,
         sgd<T>, adam<T>, rmsprop<T>,

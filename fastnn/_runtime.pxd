@@ -51,6 +51,14 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         i64 ignore_index
         double label_smoothing
 
+    struct EmbeddingJob "fastnn::Embedding":
+        void* out
+        const void* in_ "in"
+        const i64* index
+        const i64* first
+        const i64* readers
+        i64 cols, padding
+
     struct MatmulJob "fastnn::Matmul":
         void* c
         const void* a
@@ -176,7 +184,11 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
     ctypedef void (*RowNormKernel "fastnn::KernelOf<fastnn::RowNorm>")(const RowNormJob& job, i64 begin,
                                                                        i64 end) noexcept nogil
 
+    ctypedef void (*EmbeddingKernel "fastnn::KernelOf<fastnn::Embedding>")(const EmbeddingJob& job, i64 begin,
+                                                                           i64 end) noexcept nogil
+
     struct Kernels:
+        EmbeddingKernel embedding, embedding_backward
         void (*conv_plan)(ConvJob& job) noexcept nogil
         ElementwiseKernel unary[32]
         ElementwiseKernel binary[32]

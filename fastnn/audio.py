@@ -24,7 +24,8 @@ ZEROS = 16  # crossings of zero on each side of the resampling filter
 def read_wav(file: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Read a WAV file as one channel of numbers from -1 to 1.
 
-    Whole numbers of 8, 16, 24 and 32 bits and floating-point numbers of 32 and 64 are understood; channels are averaged.
+    Understood are whole numbers of 8, 16, 24 and 32 bits and floating-point numbers of 32 and 64; channels are
+    averaged.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     """Bring sound to another number of samples a second.
 
     Each new sample is the product of a window of old ones with a sinc, whose cut lies at the lower of the two bands and
-    which a Kaiser window lets fade after 16 crossings of zero: 80 dB below what would fold over.
+    which a Kaiser window lets fade after 16 crossings of zero: half an octave above it nothing is left (90 dB).
 
     Parameters
     ----------
@@ -224,8 +225,8 @@ def mel_filters(bands: int, size: int, rate: int, low: float = 0.0, high: float 
 class LogMel:
     """Log-mel features: for every 10 ms, how much of each of `bands` pitches there is.
 
-    Called with samples it gives the frames of a whole recording; `push` takes the same recording chunk by chunk, and the
-    frames are the same bits.
+    Called with samples it gives the frames of a whole recording; `push` takes the same recording chunk by chunk, and
+    the frames are the same bits.
 
     Parameters
     ----------
@@ -246,9 +247,9 @@ class LogMel:
 
     Notes
     -----
-    Frame i is made of the samples from i * hop * rate on, by a Hann window and a Fourier transform of the next power of
-    two; n samples give (n - window) // hop + 1 frames, none if there are fewer than a window's. A call without state pads
-    what is shorter than a window with silence.
+    Frame i is made of the samples from i * hop * rate on, by a Hann window and a Fourier transform of the next power
+    of two; n samples give (n - window) // hop + 1 frames, none if there are fewer than a window's. A recording that is
+    shorter than a window is padded with silence when it is given as a whole.
 
     Examples
     --------

@@ -20,6 +20,12 @@ template <class T> void log_softmax_backward(const Rows& job, i64 begin, i64 end
 // loss.cpp
 template <class T> void cross_entropy(const CrossEntropy& job, i64 begin, i64 end);
 template <class T> void cross_entropy_backward(const CrossEntropy& job, i64 begin, i64 end);
+// ctc.cpp
+template <class T> void ctc(const Ctc& job, i64 begin, i64 end);
+template <class T> void ctc_backward(const Ctc& job, i64 begin, i64 end);
+// embedding.cpp
+template <class T> void embedding(const Embedding& job, i64 begin, i64 end);
+template <class T> void embedding_backward(const Embedding& job, i64 begin, i64 end);
 // matmul.cpp
 template <class T> void matmul_plan(Matmul& job);
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end);

@@ -21,17 +21,21 @@ from .._extras import require
 LETTERS = " abcdefghijklmnopqrstuvwxyzáéíñóúü"  # class 1 on; class 0 is CTC's blank
 RATE = 16000
 HOW_TO_GET = (
-    "apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps   (161 MB; then --data stamps)"
+    "apt-get download tuxpaint-stamps-default && dpkg -x tuxpaint-stamps-default_*.deb stamps, "
+    "then --data stamps (161 MB)"
 )
-UNITS = (
-    "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
-    "dieciocho diecinueve veinte veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis veintisiete "
-    "veintiocho veintinueve"
-).split()
-TENS = "treinta cuarenta cincuenta sesenta setenta ochenta noventa".split()
-HUNDREDS = (
-    "ciento doscientos trescientos cuatrocientos quinientos seiscientos setecientos ochocientos novecientos".split()
-)
+# fmt: off
+UNITS = [
+    "cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve", "diez", "once", "doce", "trece",
+    "catorce", "quince", "dieciséis", "diecisiete", "dieciocho", "diecinueve", "veinte", "veintiuno", "veintidós",
+    "veintitrés", "veinticuatro", "veinticinco", "veintiséis", "veintisiete", "veintiocho", "veintinueve",
+]
+TENS = ["treinta", "cuarenta", "cincuenta", "sesenta", "setenta", "ochenta", "noventa"]
+HUNDREDS = [
+    "ciento", "doscientos", "trescientos", "cuatrocientos", "quinientos", "seiscientos", "setecientos", "ochocientos",
+    "novecientos",
+]
+# fmt: on
 
 
 @dataclass
@@ -154,15 +158,15 @@ def synthetic(texts: list[str], rng: np.random.Generator) -> list[Clip]:
     """Return each text spoken by a machine, in a voice, speed and pitch drawn at random (espeak-ng)."""
     with tempfile.TemporaryDirectory() as folder:
 
-        def speak(job: tuple[int, str, str, int, int]) -> Clip:
-            i, text, voice, speed, pitch = job
+        def speak(job: tuple) -> Clip:
+            i, text, voice, variant, speed, pitch = job
             file = Path(folder) / f"{i}.wav"
-            words = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "-w", str(file), text]
+            words = ["espeak-ng", "-v", f"{voice}+{variant}", f"-s{speed}", f"-p{pitch}", "-w", str(file), text]
             subprocess.run(words, check=True, capture_output=True)
             return Clip(text, listen(file))
 
         jobs = [
-            (i, text, f"{rng.choice(VOICES)}+{rng.choice(VARIANTS)}", int(rng.integers(120, 190)), int(rng.integers(20, 80)))
+            (i, text, rng.choice(VOICES), rng.choice(VARIANTS), rng.integers(120, 190), rng.integers(20, 80))
             for i, text in enumerate(texts)
         ]
         with ThreadPoolExecutor(2) as pool:
