@@ -1,7 +1,7 @@
 """From a network's frames to a text: the readings of CTC.
 
-At each frame the network says how probable each class is; class `blank` says nothing. A text is read off by joining equal
-neighbours and leaving out the blanks: "hh-oo-ll-lla" is "holla".
+At each frame the network says how probable each class is; class `blank` says nothing. A text is read off by joining
+equal neighbours and leaving out the blanks: "hh-oo-ll-lla" is "holla".
 """
 
 import math
