@@ -1,6 +1,6 @@
 """Text to action for the demo: sentences out of a real assistant's grammar, and a recurrent network that learns them.
 
-The grammar is Home Assistant's (package home-assistant-intents): templates such as "<enciende> [todas] las luces de {area}",
+The grammar is Home Assistant's (package home-assistant-intents): templates such as "<enciende> las luces de {area}",
 parsed by hassil. Sentences are drawn from the templates, and those to test on come from templates that were held out.
 """
 
@@ -22,18 +22,19 @@ from ._spanish import number, spelled
 
 # Without article, which the templates bring. What the grammar leaves to the house it is installed in:
 OPEN = {
-    "area": "cocina|salón|dormitorio|cuarto de baño|comedor|garaje|despacho|terraza|pasillo|entrada|jardín|sótano|estudio|"
-    "habitación de invitados|cuarto de los niños|lavadero|desván|patio|balcón|oficina",
+    "area": "cocina|salón|dormitorio|cuarto de baño|comedor|garaje|despacho|terraza|pasillo|entrada|jardín|sótano|"
+    "estudio|habitación de invitados|cuarto de los niños|lavadero|desván|patio|balcón|oficina",
     "floor": "planta baja|primera planta|segunda planta|ático|sótano|primer piso|segundo piso",
-    "name": "lámpara|lámpara de pie|televisor|ventilador|persiana|radio|puerta principal|calefacción|aire acondicionado|"
-    "cafetera|aspiradora|altavoz|luz del techo|luz de la mesa|termostato|enchufe|cortina|cerradura|alarma|horno|"
-    "lavadora|caldera|tira de luces|humidificador|garaje",
+    "name": "lámpara|lámpara de pie|televisor|ventilador|persiana|radio|puerta principal|calefacción|"
+    "aire acondicionado|cafetera|aspiradora|altavoz|luz del techo|luz de la mesa|termostato|enchufe|cortina|cerradura|"
+    "alarma|horno|lavadora|caldera|tira de luces|humidificador|garaje",
     "message": "la cena está lista|ya estoy en casa|hay que sacar la basura|nos vamos en diez minutos|llegaré tarde",
     "search_query": "los beatles|música clásica|las noticias|mi canción favorita|jazz|el último disco|rock en español",
     "timer_name": "pasta|pizza|huevos|lavadora|siesta|té|arroz|deberes|ejercicio",
     "timer_command": "apaga la luz|enciende la radio|cierra la persiana|abre la puerta|pon música",
     "shopping_list_item": "leche|pan|huevos|manzanas|arroz|café|queso|jabón|tomates|aceite|papel|azúcar",
-    "todo_list_item": "llamar al médico|comprar flores|regar las plantas|pagar el alquiler|escribir a mamá|lavar el coche",
+    "todo_list_item": "llamar al médico|comprar flores|regar las plantas|pagar el alquiler|escribir a mamá|"
+    "lavar el coche",
     "zone": "trabajo|colegio|casa|oficina|gimnasio",
 }
 UNKNOWN = 1  # the number of a word that is not in the vocabulary; 0 is padding
@@ -59,11 +60,15 @@ class Grammar:
     lists: dict[str, Any]
 
 
+def _grammar_file() -> dict[str, Any]:
+    package = require("home_assistant_intents", "demo", "text to action")
+    return json.loads((Path(str(package.__file__)).parent / "data" / "es.json").read_text("utf-8"))
+
+
 def grammar() -> Grammar:
     """Read and parse the Spanish grammar."""
-    package = require("home_assistant_intents", "demo", "text to action")
+    data = _grammar_file()
     hassil = require("hassil.parse_expression", "demo", "text to action")
-    data = json.loads((Path(package.__file__).parent / "data" / "es.json").read_text("utf-8"))
     templates = [
         (intent, text)
         for intent, each in sorted(data["intents"].items())
@@ -209,7 +214,7 @@ class Assistant:
         return intent.numpy().argmax(1), tag.numpy().argmax(2)
 
     def act(self, text: str) -> str:
-        """Return what a text asks for, as `intent(argument=words, ...)`; a word with a slip is taken for its nearest."""
+        """Return what a text asks for, as `intent(argument=words, ...)`; a word with a slip is read as its nearest."""
         words = [self.nearest(word) for word in text.split()]
         if not words:
             return "nothing was said"
@@ -259,9 +264,7 @@ class Rules:
         by_intent: dict[str, list[str]] = {}
         for i in templates:
             by_intent.setdefault(of.templates[i][0], []).append(of.templates[i][1])
-        data = json.loads(
-            (Path(require("home_assistant_intents", "demo", "").__file__).parent / "data" / "es.json").read_text("utf-8")
-        )
+        data = _grammar_file()
         lists = {k: v for k, v in data["lists"].items() if k not in OPEN}
         lists |= {k: {"values": v.split("|")} for k, v in OPEN.items()}
         self.intents = intents.Intents.from_dict(
