@@ -104,7 +104,7 @@ def _learn(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, tuple
     fnn.manual_seed(options.seed)
     recognizer = Recognizer.new(options.streaming, scale, known)
     weights = sum(parameter.numel() for parameter in recognizer.net.parameters())
-    print(f"learning from {len(clips)} recordings, {weights:,} weights; held out: {len(held)} of other texts", flush=True)
+    print(f"learning from {len(clips)} recordings, {weights:,} weights; held out: {len(held)} of other texts\n")
     start = time.perf_counter()
     some = min(options.voices, len(machine))
     batches = _speech.Batches(clips, scale, np.random.default_rng(options.seed), machine, some)

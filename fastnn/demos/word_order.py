@@ -22,11 +22,10 @@ from .._cli import CommandError
 from .._extras import require
 
 PICTURE = "word-order.png"
-SHORTEST, LONGEST = 5, 16  # words of a sentence
+SHORTEST, LONGEST = 5, 20  # words of a sentence
 KNOWN = 3  # a word must occur so often to be one of the vocabulary
 UNKNOWN = 1  # 0 is padding
 EXAMPLE = "the function returns a new list"
-ORDERS = 720  # of the words asked about, at most: six different words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +158,7 @@ def run(options: argparse.Namespace) -> None:
     seen = {tuple(s) for s in learned}
     tested = _different([s for i in sorted(held) for s in every[i] if tuple(s) not in seen])
     words = Words(learned)
-    print(f"{len(learned):,} sentences of Python's documentation to learn from, {len(tested):,} of other pages to test on")
+    print(f"{len(learned):,} sentences of Python's documentation to learn from, {len(tested):,} of other pages to test")
     print(f"each as it stands and with its {SHORTEST} to {LONGEST} words shuffled; {len(words):,} words are known\n")
     nets = {"a bag of words": Bag, "fastnn, word by word (GRU)": Reader}
     print(f"{'on sentences of other pages':<32}{'right':>9}{'weights':>11}{'time':>9}")
@@ -215,7 +214,8 @@ def _order(asked: list[str], words: Words, trained: dict[str, nn.Module]) -> Non
     """Print the orders of a few words that each network finds the best."""
     orders = [list(order) for order in sorted(set(permutations(asked)))]
     unknown = [word for word in asked if word not in words.numbers]
-    print(f"\n{' '.join(asked)!r} in all its {len(orders)} orders" + (f" (not known: {', '.join(unknown)})" if unknown else ""))
+    beware = f" (not known: {', '.join(unknown)})" if unknown else ""
+    print(f"\n{' '.join(asked)!r} in all its {len(orders)} orders{beware}")
     for name, net in trained.items():
         scores = _scores(net, words.numbered(orders))
         place = int((scores > scores[orders.index(asked)] + 1e-4).sum()) + 1
