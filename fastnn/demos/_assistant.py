@@ -37,6 +37,7 @@ OPEN = {
     "lavar el coche",
     "zone": "trabajo|colegio|casa|oficina|gimnasio",
 }
+PARTS = 5  # one template in so many is held out
 UNKNOWN = 1  # the number of a word that is not in the vocabulary; 0 is padding
 NOTHING = "-"  # the tag of a word that is no argument
 
@@ -155,6 +156,14 @@ def sentences(of: Grammar, templates: list[int], each: int, rng: np.random.Gener
         drawn = {" ".join(s.words): s for s in (draw(of, template, rng) for _ in range(each)) if s.words}
         found += drawn.values()
     return found
+
+
+def commands(count: int, seed: int) -> list[str]:
+    """Return the texts of sentences of the templates that are learned from."""
+    of = grammar()
+    learned, _ = split(of, PARTS, seed)
+    rng = np.random.default_rng(seed)
+    return [" ".join(s.words) for s in (draw(of, int(i), rng) for i in rng.choice(learned, count)) if s.words]
 
 
 class Assistant:

@@ -2,7 +2,8 @@
 
 import sys
 import types
-from importlib import metadata
+import warnings
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,15 @@ class Original:
     @staticmethod
     def _class() -> Any:
         before = {name: sys.modules.get(name) for name in ("nltk", "nltk.corpus", "nltk.tokenize", "inflect", "g2p_en")}
-        nltk = _module("nltk", pos_tag=None, data=types.SimpleNamespace(find=lambda name: name))
+        _module("nltk", pos_tag=None, data=types.SimpleNamespace(find=lambda name: name))
         _module("nltk.corpus", cmudict=None)
         _module("nltk.tokenize", TweetTokenizer=lambda: types.SimpleNamespace(tokenize=None))
         _module("inflect", engine=lambda: None)
         _module("g2p_en", __path__=[str(needed())])
         try:
-            from g2p_en.g2p import G2p
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # escapes that are none, in the package's text
+                G2p = import_module("g2p_en.g2p").G2p
         finally:
             for name in ("g2p_en.g2p", "g2p_en.expand"):
                 sys.modules.pop(name, None)
@@ -62,7 +65,6 @@ class Original:
                 sys.modules.pop(name, None)
                 if module is not None:
                     sys.modules[name] = module
-        del nltk
         return G2p
 
     def pronounce(self, words: list[str]) -> list[list[str]]:

@@ -146,7 +146,9 @@ def split(clips: list[Clip], parts: int, seed: int) -> tuple[list[Clip], list[Cl
 
 
 VOICES = ("es", "es-419")
-VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5", "klatt2", "klatt3", "steph", "max")
+VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f5", "klatt2", "klatt3", "steph", "max")
+OTHER = "es-419+f4"  # a voice that is in no training
+COMMAND = "enciende la luz de la cocina"
 
 
 def has_voices() -> bool:
@@ -155,19 +157,21 @@ def has_voices() -> bool:
 
 
 def synthetic(texts: list[str], rng: np.random.Generator) -> list[Clip]:
-    """Return each text spoken by a machine, in a voice, speed and pitch drawn at random (espeak-ng)."""
+    """Return each text spoken by a machine, in a voice, speed and pitch drawn at random."""
+    jobs = [
+        (text, f"{rng.choice(VOICES)}+{rng.choice(VARIANTS)}", int(rng.integers(120, 190)), int(rng.integers(20, 80)))
+        for text in texts
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        return [Clip(job[0], sound) for job, sound in zip(jobs, pool.map(lambda job: spoken(*job), jobs))]
+
+
+def spoken(text: str, voice: str = OTHER, speed: int = 150, pitch: int = 50) -> np.ndarray:
+    """Return a text spoken by espeak-ng."""
     with tempfile.TemporaryDirectory() as folder:
-
-        def speak(job: tuple) -> Clip:
-            i, text, voice, variant, speed, pitch = job
-            file = Path(folder) / f"{i}.wav"
-            words = ["espeak-ng", "-v", f"{voice}+{variant}", f"-s{speed}", f"-p{pitch}", "-w", str(file), text]
-            subprocess.run(words, check=True, capture_output=True)
-            return Clip(text, listen(file))
-
-        jobs = [
-            (i, text, rng.choice(VOICES), rng.choice(VARIANTS), rng.integers(120, 190), rng.integers(20, 80))
-            for i, text in enumerate(texts)
-        ]
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(speak, jobs))
+        file = Path(folder) / "a.wav"
+        words = ["espeak-ng", "-v", voice, f"-s{speed}", f"-p{pitch}", "-w", str(file), text]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        if done.returncode or not file.exists():
+            raise CommandError(f"espeak-ng does not speak (--voices 0 does without it): {done.stderr.strip()}")
+        return listen(file)

@@ -30,8 +30,10 @@ class Recognizer:
     @classmethod
     def new(cls, streaming: bool, scale: Scale, known: list[str]) -> "Recognizer":
         """Return one that has learned nothing; `streaming`: it hears without waiting for the end."""
-        size = {"hidden": 192, "bidirectional": False} if streaming else {"hidden": 128, "bidirectional": True}
-        net = SpeechRecognizer(len(LETTERS) + 1, BANDS, layers=2, dropout=0.3, **size)
+        hidden = 192 if streaming else 128
+        net = SpeechRecognizer(
+            len(LETTERS) + 1, BANDS, hidden=hidden, layers=2, bidirectional=not streaming, dropout=0.3
+        )
         return cls(net, scale, known)
 
     def frames(self, samples: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from ._speech_model import Recognizer
 
 MODEL, PICTURE = "speech.safetensors", "speech.png"
 HELD = 6  # one text in so many is kept for the test
+COMMANDS = 400  # sentences for the assistant that machine voices speak in training
 DIGITS = "git clone https://github.com/Jakobovski/free-spoken-digit-dataset, then --data .../recordings"
 
 
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
         require("matplotlib", "demo", "the picture (--no-picture does without it)")
     if options.chunk <= 0 or options.voices < 0:
         raise CommandError("--chunk must be positive and --voices not negative")
-    recordings = [(file, _heard(file)) for file in options.wav]  # before the long work: a file that cannot be read
+    recordings = [(file, _heard(file)) for file in options.wav]  # before the long work
     if "model" in options:
         recognizer = Recognizer.load(options.model)
         if not recordings:
@@ -67,9 +68,9 @@ def run(options: argparse.Namespace) -> None:
         found = _spanish.stamps(folder)
         out = _cli.folder(options.out)
         print(f"{len(found)} recordings of one Spanish speaker (Tux Paint stamps, GPL); reading them ...", flush=True)
-        recognizer, example = _learn(folder, options)
+        recognizer, examples = _learn(folder, options)
         recognizer.save(out / MODEL)
-        recordings = recordings or [example]
+        recordings = recordings or examples
         print(f"\nmodel    {out / MODEL}")
     _answer(recognizer, recordings, out, options)
 
@@ -94,15 +95,16 @@ def _heard(file: str) -> np.ndarray:
 # ----- the Spanish recordings -----
 
 
-def _learn(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, tuple[str, np.ndarray]]:
-    """Train a recogniser, print its errors beside simpler ways, and return it with a recording it has not heard."""
+def _learn(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, list[tuple[str, np.ndarray]]]:
+    """Train a recogniser, print its errors beside simpler ways, and return it with recordings it has not heard."""
     learned, held = _spanish.split(_spanish.recordings(folder), HELD, options.seed)
     known = [clip.text for clip in learned]
     clips = _speech.heard(learned)
-    machine = _machine_voices(known, options)
+    commands = [] if options.no_action else _assistant.commands(COMMANDS, options.seed)
+    machine = _machine_voices(known, commands, options)
     scale = _speech.Scale.of([clip.frames[1] for clip in clips], own_mean=not options.streaming)
     fnn.manual_seed(options.seed)
-    recognizer = Recognizer.new(options.streaming, scale, known)
+    recognizer = Recognizer.new(options.streaming, scale, known + commands)
     weights = sum(parameter.numel() for parameter in recognizer.net.parameters())
     print(f"learning from {len(clips)} recordings, {weights:,} weights; held out: {len(held)} of other texts\n")
     start = time.perf_counter()
@@ -111,19 +113,23 @@ def _learn(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, tuple
     _speech.train(recognizer.net, batches, getattr(options, "epochs", 30), options.seed)
     print(f"trained in {time.perf_counter() - start:.0f} s\n")
     _report(recognizer, held, known, options)
-    return recognizer, (f"held-out recording of {held[0].text!r}", held[0].samples)
+    examples = [(f"held-out recording of {held[0].text!r}", held[0].samples)]
+    if machine and commands:
+        sound = _spanish.spoken(_spanish.COMMAND)
+        examples.append((f"a machine voice that was in no training says {_spanish.COMMAND!r}", sound))
+    return recognizer, examples
 
 
-def _machine_voices(known: list[str], options: argparse.Namespace) -> list[_speech.Heard]:
-    """Return the training's texts spoken by machines, where there are any."""
+def _machine_voices(known: list[str], commands: list[str], options: argparse.Namespace) -> list[_speech.Heard]:
+    """Return the training's texts and sentences for the assistant spoken by machines, where there are any."""
     if not options.voices:
         return []
     if not _spanish.has_voices():
         print("no machine voices: espeak-ng is not installed (apt-get install espeak-ng)")
         return []
     rng = np.random.default_rng(options.seed)
-    print(f"espeak-ng speaks the {len(known)} training texts in {len(_spanish.VARIANTS)} voices: extra training data")
-    return _speech.heard(_spanish.synthetic(known, rng), speeds=(1.0,))
+    print(f"espeak-ng speaks the {len(known)} training texts and {len(commands)} commands, as extra training data")
+    return _speech.heard(_spanish.synthetic(known + commands, rng), speeds=(1.0,))
 
 
 def _report(recognizer: Recognizer, held: list, known: list[str], options: argparse.Namespace) -> None:
@@ -177,7 +183,7 @@ def _stream(recognizer: Recognizer, samples: np.ndarray, chunk: float) -> None:
 def _assistant_of(options: argparse.Namespace) -> _assistant.Assistant:
     """Train the second network on an assistant's grammar; print how it does on templates never trained on."""
     grammar = _assistant.grammar()
-    learned_from, held = _assistant.split(grammar, 5, options.seed)
+    learned_from, held = _assistant.split(grammar, _assistant.PARTS, options.seed)
     rng = np.random.default_rng(options.seed)
     learned = _assistant.sentences(grammar, learned_from, 25, rng)
     asked = _assistant.sentences(grammar, held, 4, rng)

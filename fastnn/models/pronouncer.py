@@ -7,6 +7,7 @@ letters, </s> ---> [ embedding | GRU ] ---> state ---> [ GRU step ] ---> [ dense
 
 import os
 from collections.abc import Sequence
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class Pronouncer(Module):
             if error.errno is not None:
                 raise
             raise FormatError(f"{os.fspath(file)}: not the weights of g2p-en: {error}") from None
-        except (KeyError, ValueError, EOFError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, EOFError, RuntimeError, BadZipFile) as error:
             raise FormatError(f"{os.fspath(file)}: not the weights of g2p-en: {error}") from None
         return self
 
