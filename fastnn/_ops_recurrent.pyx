@@ -251,7 +251,7 @@ cdef Tensor zero_state(int directions, i64 batch, i64 width, int type_num):
     cdef npy_intp[3] dims
     cdef ndarray a
     dims[0], dims[1], dims[2] = directions, batch, width
-    a = new_array(3 if directions else 2, dims if directions else dims + 1, type_num)
+    a = new_array(3 if directions else 2, &dims[0] if directions else &dims[1], type_num)
     memset(cnp.PyArray_DATA(a), 0, cnp.PyArray_NBYTES(a))
     return wrap(a)
 

@@ -166,7 +166,7 @@ def test_gradcheck_behind_a_log_softmax(reduction, zero_infinity):
     def loss(scores):
         return F.ctc_loss(F.log_softmax(scores, -1), padded, lengths, letters, 0, reduction, zero_infinity)
 
-    assert fnn.gradcheck(loss, [fnn.tensor(x, requires_grad=True)], second=False)
+    assert fnn.gradcheck(loss, [fnn.tensor(x, requires_grad=True)])
 
 
 def test_padded_and_flat_targets_are_the_same():
@@ -225,7 +225,7 @@ X = np.zeros((4, 2, 3), np.float32)
 @pytest.mark.parametrize(
     ("job", "error", "says"),
     [
-        ((X[0], [[1], [1]], [4, 4], [1, 1]), ValueError, "target_lengths"),
+        ((X[0], [[1], [1]], [4, 4], [1, 1]), ValueError, "input_lengths"),
         ((X[0, 0], [1], 1, 1), ValueError, r"expected \(T, N, C\)"),
         ((X, [[1], [3]], [4, 4], [1, 1]), ValueError, "targets has 3; expected classes from 0 to 2"),
         ((X, [[1], [-1]], [4, 4], [1, 1]), ValueError, "targets has -1"),
