@@ -94,6 +94,43 @@ struct CrossEntropy {
     double label_smoothing;
 };
 
+// CTC loss (Graves et al., 2006): minus the log of the probability of a text, over all its alignments with the frames, where an
+// alignment says each letter in one or more frames, and a blank in none or more between them (at least one between equal ones).
+//   loss[n] = -log(sum over alignments of exp(sum over t < lengths[n] of x[t, n, said at t])); inf where there is none
+//   dx[t, n, c] = dloss[n] * (exp(x[t, n, c]) - the share of the alignments that say c at t), which is PyTorch's: the gradient
+//   to what a log-softmax made x of, and 0 for t >= lengths[n]. NaN where the loss is inf or NaN; inf and zero_infinity: 0.
+// x, dx: (frames, batch, classes), dense. Text n is targets[starts[n]] to [starts[n + 1]), in [0, classes) and never blank; the
+// lengths are in [0, frames]: the caller has checked. Items: n.
+struct Ctc {
+    void* loss;           // (batch), written by forward, read by backward (before zero_infinity)
+    void* alpha;          // (batch, frames, 2 (longest + 1)), kept from forward to backward of the same table
+    void* dx;             // backward only
+    const void* dloss;    // (batch) or (1), backward only
+    i64 dloss_stride;
+    const void* x;
+    const i64* targets;
+    const i64* starts;    // (batch + 1)
+    const i64* lengths;   // (batch)
+    i64 frames, batch, classes, blank;
+    i64 longest;          // letters of the longest text
+    bool zero_infinity;
+    void* scratch;        // (batch, ctc_scratch(longest))
+};
+inline i64 ctc_scratch(i64 longest) { return 6 * (longest + 1); }
+
+// Rows of a table by number, and the gradient of the table. All dense.
+//   embedding:          out (items, cols) = in[index[i]], in (V, cols).                     Items: i
+//   embedding_backward: out (V, cols) = the sum of in[readers[i]] for i in [first[v], first[v + 1]), in (n, cols); zero for
+//                       v = padding.                                                         Items: v
+struct Embedding {
+    void* out;
+    const void* in;
+    const i64* index;    // forward
+    const i64* first;    // (V + 1), backward
+    const i64* readers;  // (n), backward: who read row 0, who read row 1, ..., each in order
+    i64 cols, padding;   // padding -1: none
+};
+
 // c = act(a b + bias), or c += a b with `accumulate` (no bias, no activation then). Any strides in a and b (a transposed
 // matrix is one with its strides swapped); c has unit column stride. bias is (n) or null. `batch` products, whose
 // offsets come from `batch_shape` and the three stride lists (0 broadcasts). Use run_matmul (matmul.h): it plans, packs, runs.
@@ -294,6 +331,59 @@ struct RowNorm {
     void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where neither gradient is wanted
 };
 
+// A recurrent layer over whole sequences, `directions` of them (1, or 2: the second walks from the end), each with its own weights.
+// Rows of x, y and all that is kept are the N pairs of a step and a sequence, step by step: step t has the rows [start[t],
+// start[t + 1]), one for each of the first sequences: the longest come first, so that fewer are left as time goes on. H units, P
+// outputs: P = H but for an LSTM with a projection. With a = w_ih x_t + b_ih + w_hh h_{t-1} + b_hh in blocks of H rows:
+//   RNN   h = tanh(a) or relu(a)
+//   LSTM  i f g o = the blocks;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t), then w_hr h_t if given
+//   GRU   r z n = the blocks, n's two sides apart;  n = tanh(n_x + sigmoid(r) n_h);  h_t = n + sigmoid(z) (h_{t-1} - n)
+// An output is summed over x, then over h, in this order and in one chain, however rows are grouped: a step alone gives the bits that
+// it gives among others. A part is a part of the sequences. Use run_recurrent and run_recurrent_backward (launch_recurrent.cpp).
+enum Cell { RNN_TANH, RNN_RELU, LSTM, GRU };
+struct Recurrent {
+    int cell;
+    i64 directions, steps, batch, inputs, units, outputs;
+    const i64* start;            // (steps + 1)
+    const void* x;               // (N, inputs)
+    const void* w_ih[2];         // (gates * H, inputs), of each direction
+    const void* w_hh[2];         // (gates * H, P)
+    const void* b_ih[2];         // (gates * H) or null, as b_hh
+    const void* b_hh[2];
+    const void* w_hr[2];         // (P, H) or null
+    const void* h0;              // (directions, batch, P)
+    const void* c0;              // (directions, batch, H), LSTM
+    void* y;                     // (N, directions * P)
+    void* h_n;                   // as h0: the state after each sequence's last step
+    void* c_n;
+    void* kept;                  // (directions, N, row) of slots * H: LSTM i f g o, GRU r z n_h n; null: nothing is kept for a backward
+    void* c;                     // (directions, N, H), LSTM, as `kept`
+    void* hidden;                // (directions, N, H): h before the projection, as `kept`
+
+    // The backward reads x, weights, states, y and what was kept, and fills what is not null; dbias is that of b_ih and b_hh both
+    // but for GRU's n. dgates are the gradients of a, in the places of `kept`: LSTM i f g o, GRU r z n_h n_x.
+    const void *dy, *dh_n, *dc_n;  // as y, h_n, c_n; null: zeros
+    void *dx, *dh0, *dc0;
+    void *dw_ih[2], *dw_hh[2], *db_ih[2], *db_hh[2], *dw_hr[2];
+    void* dgates;                // (directions, N, row)
+    void* before;                // (directions, N, P): h_{t-1}, beside dgates for the product that is dw_hh: recurrent_weights
+    void* dprojected;            // (directions, N, P): the gradient of w_hr h_t; null without a projection
+
+    // Filled by the runners and recurrent_plan.
+    i64 gates, slots;            // blocks of the weights; of `kept`: 1 1, LSTM 4 4, GRU 3 4
+    i64 row;                     // >= slots * H, an odd number of cache lines: else the rows of one unit would share a few sets of L1
+    i64 parts;
+    i64 row_blocks;              // of dx
+    i64 weight_parts;            // of the rows of dw_ih and dw_hh
+    i64 block;                   // steps whose input product is made at once
+    bool backward;
+    i64 packed_size;             // elements of one direction's weights as the tiles want them
+    void* packed;                // (directions, packed_size); recurrent_pack's items: (directions, 3)
+    i64 scratch_size;            // elements of an item
+    void* scratch;               // (directions, parts, scratch_size)
+    double item_flops;
+};
+
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
 
 struct Kernels {
@@ -302,6 +392,8 @@ struct Kernels {
     KernelOf<Reduce> reduce[REDUCTIONS];
     KernelOf<Rows> softmax, softmax_backward, log_softmax, log_softmax_backward;
     KernelOf<CrossEntropy> cross_entropy, cross_entropy_backward;
+    KernelOf<Ctc> ctc, ctc_backward;
+    KernelOf<Embedding> embedding, embedding_backward;
     void (*matmul_plan)(Matmul& job);
     KernelOf<Matmul> matmul_pack, matmul;
     void (*conv_plan)(Conv& job);
@@ -316,6 +408,9 @@ struct Kernels {
     KernelOf<GroupNorm> norm_sums, norm_backward;                      // items: (batch, parts)
     KernelOf<GroupNorm> norm_column_sums, norm_weights;                // items: (batch, cols); cols
     KernelOf<RowNorm> row_norm, row_norm_backward, row_norm_weights;   // items: rows; blocks; cols
+    void (*recurrent_plan)(Recurrent& job);
+    KernelOf<Recurrent> recurrent_pack, recurrent, recurrent_backward;  // items: (directions, 3); (directions, parts) twice
+    KernelOf<Recurrent> recurrent_inputs, recurrent_weights;            // items: row_blocks; (directions, weight_parts)
 };
 
 }  // namespace fastnn

@@ -7,6 +7,7 @@
 
 #include "reference.h"
 #include "reference_pool.h"
+#include "reference_recurrent.h"
 #include "reference_norm.h"
 
 namespace fastnn {
@@ -372,6 +373,8 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         {unary<T, U>...}, {binary<T, B>...}, {reduce<T, R>...},
         softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
         cross_entropy<T>, cross_entropy_backward<T>,
+        ctc<T>, ctc_backward<T>,
+        embedding<T>, embedding_backward<T>,
         matmul_plan, matmul_pack, matmul<T>,
         conv_plan, conv_stage, conv<T>,
         sgd<T>, adam<T>, rmsprop<T>,
@@ -380,6 +383,8 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         resize<T>, resize_backward<T>,
         norm_moments<T>, norm_apply<T>, norm_statistics<T>, norm_scales<T>, norm_slopes<T>, norm_sums<T>, norm_backward<T>,
         norm_column_sums<T>, norm_weights<T>, row_norm<T>, row_norm_backward<T>, row_norm_weights<T>,
+        recurrent_plan, recurrent_pack<T>, recurrent<T>, recurrent_backward<T>,
+        recurrent_inputs<T>, recurrent_weights<T>,
     };
 }
 

@@ -163,7 +163,9 @@ from ._threads import threads as threads
 # What is imported when first asked for: name -> (module, attribute; None for the module itself).
 _LAZY = {
     "Function": ("._function", "Function"),
+    "audio": (".audio", None),
     "data": (".data", None),
+    "decoding": (".decoding", None),
     "evaluate": ("._evaluate", "evaluate"),
     "fit": ("._fit", "fit"),
     "gradcheck": ("._gradcheck", "gradcheck"),

@@ -82,6 +82,20 @@ def cross_entropy_backward(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> _Floats: ...
+def ctc(
+    log_probs: _Floats, targets: _Integers, input_lengths: _Integers, target_lengths: _Integers, blank: int = 0
+) -> tuple[_Floats, _Floats]: ...
+def ctc_backward(
+    dloss: _Floats,
+    loss: _Floats,
+    alpha: _Floats,
+    log_probs: _Floats,
+    targets: _Integers,
+    input_lengths: _Integers,
+    target_lengths: _Integers,
+    blank: int = 0,
+    zero_infinity: bool = False,
+) -> _Floats: ...
 def matmul(
     a: _Floats,
     b: _Floats,

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from fastnn import _kernels
 from fastnn._kernel_conv import conv2d, conv2d_backward, filter2d
+from fastnn._kernel_ctc import ctc, ctc_backward
 from fastnn._kernel_norms import (
     batch_norm,
     batch_norm_backward,
@@ -103,14 +104,15 @@ __all__ = [
     "abs", "abs_grad", "adam", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d",
     "adaptive_max_pool2d_backward", "add", "all_isas", "available_cpus", "avg_pool2d", "avg_pool2d_backward",
     "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy", "cross_entropy",
-    "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
-    "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "get_num_threads", "group_norm",
-    "group_norm_backward", "isa", "isas", "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log",
-    "log_softmax", "log_softmax_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick",
-    "maximum", "memory_stats", "min", "minimum", "multiply", "negative", "prod", "reciprocal", "relu", "relu_grad",
-    "resize", "resize_backward", "rms_norm", "rms_norm_backward", "rmsprop", "set_num_threads", "sgd", "sigmoid",
-    "sigmoid_grad", "sign", "silu", "silu_grad", "softmax", "softmax_backward", "softplus", "softplus_grad", "sqrt",
-    "square", "subtract", "sum", "sum_squares", "tanh", "tanh_grad", "use_isa",
+    "cross_entropy_backward", "ctc", "ctc_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad",
+    "empty_cache", "erf", "erf_grad", "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad",
+    "get_num_threads", "group_norm", "group_norm_backward", "isa", "isas", "layer_norm", "layer_norm_backward",
+    "leaky_relu", "leaky_relu_grad", "log", "log_softmax", "log_softmax_backward", "matmul", "max", "max_pool2d",
+    "max_pool2d_backward", "max_pool2d_pick", "maximum", "memory_stats", "min", "minimum", "multiply", "negative",
+    "prod", "reciprocal", "relu", "relu_grad", "resize", "resize_backward", "rms_norm", "rms_norm_backward",
+    "rmsprop", "set_num_threads", "sgd", "sigmoid", "sigmoid_grad", "sign", "silu", "silu_grad", "softmax",
+    "softmax_backward", "softplus", "softplus_grad", "sqrt", "square", "subtract", "sum", "sum_squares", "tanh",
+    "tanh_grad", "use_isa",
 ]
 
 

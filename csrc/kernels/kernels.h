@@ -20,6 +20,12 @@ template <class T> void log_softmax_backward(const Rows& job, i64 begin, i64 end
 // loss.cpp
 template <class T> void cross_entropy(const CrossEntropy& job, i64 begin, i64 end);
 template <class T> void cross_entropy_backward(const CrossEntropy& job, i64 begin, i64 end);
+// ctc.cpp
+template <class T> void ctc(const Ctc& job, i64 begin, i64 end);
+template <class T> void ctc_backward(const Ctc& job, i64 begin, i64 end);
+// embedding.cpp
+template <class T> void embedding(const Embedding& job, i64 begin, i64 end);
+template <class T> void embedding_backward(const Embedding& job, i64 begin, i64 end);
 // matmul.cpp
 template <class T> void matmul_plan(Matmul& job);
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end);
@@ -58,6 +64,15 @@ template <class T> void norm_weights(const GroupNorm& job, i64 begin, i64 end);
 template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end);
 template <class T> void row_norm_backward(const RowNorm& job, i64 begin, i64 end);
 template <class T> void row_norm_weights(const RowNorm& job, i64 begin, i64 end);
+// recurrent.cpp
+template <class T> void recurrent_plan(Recurrent& job);
+template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end);
+template <class T> void recurrent(const Recurrent& job, i64 begin, i64 end);
+// recurrent_backward.cpp
+template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 end);
+// recurrent_weights.cpp
+template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 end);
+template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

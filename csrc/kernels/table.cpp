@@ -17,6 +17,10 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         log_softmax_backward<T>,
         cross_entropy<T>,
         cross_entropy_backward<T>,
+        ctc<T>,
+        ctc_backward<T>,
+        embedding<T>,
+        embedding_backward<T>,
         matmul_plan<T>,
         matmul_pack<T>,
         matmul<T>,
@@ -46,6 +50,12 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         row_norm<T>,
         row_norm_backward<T>,
         row_norm_weights<T>,
+        recurrent_plan<T>,
+        recurrent_pack<T>,
+        recurrent<T>,
+        recurrent_backward<T>,
+        recurrent_inputs<T>,
+        recurrent_weights<T>,
     };
 }
 

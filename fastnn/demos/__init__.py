@@ -9,4 +9,7 @@ DEMOS = {
     "filters": "nine numbers slid over a photograph: convolution step by step, edges, blur, sharpening, relief",
     "house-prices": "a dense network learns what houses cost from 2,930 real sales, and answers your questions",
     "neuron": "one neuron step by step: weighted sum, the activation you name, gradients; what it can learn",
+    "phonemes": "a GRU reads English words and another pronounces them, with weights trained elsewhere",
+    "speech": "a recurrent network writes down spoken Spanish, and a second one turns the text into an action",
+    "word-order": "a recurrent network tells sentences from their shuffled words, where counting words cannot",
 }

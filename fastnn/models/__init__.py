@@ -2,10 +2,24 @@
 
 from ._boxes import nms as nms
 from .face_detector import FaceDetector as FaceDetector
+from .intent import IntentClassifier as IntentClassifier
 from .lenet import LeNet as LeNet
 from .mlp import MLP as MLP
 from .mlp import Neuron as Neuron
 from .mtcnn import MTCNN as MTCNN
+from .pronouncer import Pronouncer as Pronouncer
 from .resnet import ResNet as ResNet
+from .speech import SpeechRecognizer as SpeechRecognizer
 
-__all__ = ["MLP", "MTCNN", "FaceDetector", "LeNet", "Neuron", "ResNet", "nms"]
+__all__ = [
+    "MLP",
+    "MTCNN",
+    "FaceDetector",
+    "IntentClassifier",
+    "LeNet",
+    "Neuron",
+    "Pronouncer",
+    "ResNet",
+    "SpeechRecognizer",
+    "nms",
+]

@@ -2,6 +2,7 @@
 
 from .. import init as init
 from . import functional as functional
+from . import utils as utils
 from ._activation import ELU as ELU
 from ._activation import GELU as GELU
 from ._activation import Lambda as Lambda
@@ -22,12 +23,14 @@ from ._conv import Conv2d as Conv2d
 from ._conv import ConvTranspose1d as ConvTranspose1d
 from ._conv import ConvTranspose2d as ConvTranspose2d
 from ._dropout import Dropout as Dropout
+from ._embedding import Embedding as Embedding
 from ._linear import Flatten as Flatten
 from ._linear import Identity as Identity
 from ._linear import Linear as Linear
 from ._loss import BCELoss as BCELoss
 from ._loss import BCEWithLogitsLoss as BCEWithLogitsLoss
 from ._loss import CrossEntropyLoss as CrossEntropyLoss
+from ._loss import CTCLoss as CTCLoss
 from ._loss import HuberLoss as HuberLoss
 from ._loss import KLDivLoss as KLDivLoss
 from ._loss import L1Loss as L1Loss
@@ -51,6 +54,12 @@ from ._pool import AvgPool1d as AvgPool1d
 from ._pool import AvgPool2d as AvgPool2d
 from ._pool import MaxPool1d as MaxPool1d
 from ._pool import MaxPool2d as MaxPool2d
+from ._recurrent import GRU as GRU
+from ._recurrent import LSTM as LSTM
+from ._recurrent import RNN as RNN
+from ._recurrent_cell import GRUCell as GRUCell
+from ._recurrent_cell import LSTMCell as LSTMCell
+from ._recurrent_cell import RNNCell as RNNCell
 from ._residual import Residual as Residual
 from ._upsample import ConstantPad1d as ConstantPad1d
 from ._upsample import ConstantPad2d as ConstantPad2d
@@ -69,6 +78,9 @@ from .clip import clip_grad_value_ as clip_grad_value_
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -87,7 +99,9 @@ __all__ = [
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "HuberLoss",
     "Identity",
@@ -95,6 +109,7 @@ __all__ = [
     "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "Lambda",
     "LayerNorm",
     "LeakyReLU",
@@ -112,6 +127,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReflectionPad1d",
     "ReflectionPad2d",
@@ -132,4 +148,5 @@ __all__ = [
     "clip_grad_value_",
     "functional",
     "init",
+    "utils",
 ]

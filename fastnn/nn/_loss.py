@@ -1,6 +1,6 @@
 """Losses as modules: settings for a function of `nn.functional`."""
 
-from .. import _ops
+from .. import _ops, _ops_ctc
 from . import functional as F
 from ._module import Module
 
@@ -228,3 +228,34 @@ class KLDivLoss(_Loss):
     def forward(self, input, target):
         """input, target: the same shape -> a scalar."""
         return F.kl_div(input, target, self.reduction, self.log_target)
+
+
+class CTCLoss(_Loss):
+    """Texts against frames, over all alignments of the two; see `nn.functional.ctc_loss`.
+
+    Parameters
+    ----------
+    blank : int
+        The class that says nothing.
+    reduction : str
+        "mean" (of each loss over the length of its text), "sum" or "none".
+    zero_infinity : bool
+        Texts that are too long for their frames count as 0, without a gradient.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> frames = fnn.log_softmax(fnn.zeros(2, 1, 2), -1)
+    >>> round(fnn.nn.CTCLoss()(frames, fnn.tensor([[1]]), [2], [1]).item(), 4)  # -log(3 / 4)
+    0.2877
+    """
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction)
+        self.blank, self.zero_infinity = blank, bool(zero_infinity)
+
+    def forward(self, log_probs, targets, input_lengths, target_lengths):
+        """log_probs: (T, N, C); targets: (N, S) or all one after the other; lengths: (N,) -> a scalar."""
+        return _ops_ctc.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )

@@ -30,6 +30,8 @@ from .._ops import (
     where,
 )
 from .._ops import softplus as _softplus
+from .._ops_ctc import ctc_loss
+from .._ops_embedding import embedding
 from .._ops_images import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -76,8 +78,10 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
+    "ctc_loss",
     "dropout",
     "elu",
+    "embedding",
     "gelu",
     "group_norm",
     "huber_loss",

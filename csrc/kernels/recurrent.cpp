@@ -1,0 +1,349 @@
+// RNN, LSTM and GRU over whole sequences, forward. A share of the sequences goes through all steps without waiting for anybody:
+// the input product of a few steps at once, as many as leave its sums in L2 (`block`), then step by step the product with h, group
+// of units by group, each followed by its gates while the sums are in L1. RNN's sums are made in y itself.
+#include "recurrent.h"
+
+#include "functions.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr i64 BLOCK_BYTES = 1 << 18;  // of sums: half of a core's L2
+constexpr i64 BLOCK_ROWS = 128;       // enough for the weights of x to come from L3
+
+// ---- the plan and the packed weights ----------------------------------------------------------------------------
+
+template <class T> void recurrent_plan(Recurrent& job) {
+    job.packed_size = Packed<T>(job).size;
+    const i64 rows = (job.batch + job.parts - 1) / job.parts, sums = job.row;
+    const i64 step = rows * sums > 0 ? rows * sums : 1, fits = BLOCK_BYTES / i64(sizeof(T)) / step;
+    const i64 wanted = rows ? (BLOCK_ROWS + rows - 1) / rows : 1;
+    job.block = fits < 1 ? 1 : fits < wanted ? fits : wanted;
+    if (job.block > job.steps) job.block = job.steps;
+    const i64 listed = job.block * rows;
+    const i64 forward = lines<T>(job.kept || job.slots == 1 ? 0 : job.block * step) + lines<T>(job.w_hr[0] ? rows * job.units : 0);
+    const i64 backward = lines<T>(rows * job.outputs) + lines<T>(rows * job.units) + lines<T>(job.w_hr[0] ? rows * job.units : 0);
+    job.scratch_size = (job.backward ? backward : forward) + 2 * lines<T>(pointers<T>(listed)) + 8 * lines<T>(pointers<T>(rows));
+    const double products = double(job.gates * job.units) * double((job.backward ? 0 : job.inputs) + job.outputs) +
+                            (job.w_hr[0] ? double(job.units * job.outputs) : 0);
+    job.item_flops = double(job.steps) * double(rows) * (2 * products + 200 * double(job.units)) * (NARROW ? 3 : 1);
+}
+
+// out [group][gate][k][width] of the rows of w (gates * H, k).
+template <class T> static void pack_transposed_gates(T* out, const T* w, i64 gates, i64 units, i64 k) {
+    constexpr int L = LANES<T>;
+    const Groups<T> groups(units);
+    for (i64 g = 0; g < groups.parts; g++) {
+        const i64 width = i64(groups.width(g)) * L, columns = groups.last(g) - groups.first(g);
+        for (i64 j = 0; j < gates; j++, out += k * width)
+            for (i64 v = 0; v < width; v += L) {
+                const i64 left = columns - v;
+                pack_transposed<T>(out + v, width, w + (j * units + groups.first(g) + v) * k, k, int(left < L ? left : L), k);
+            }
+    }
+}
+
+// out [group][k][width] of w (k, columns).
+template <class T> static void pack_columns(T* out, const T* w, i64 columns, i64 k) {
+    constexpr int L = LANES<T>;
+    const Groups<T> groups(columns);
+    for (i64 g = 0; g < groups.parts; g++) {
+        const i64 width = i64(groups.width(g)) * L, count = groups.last(g) - groups.first(g);
+        for (i64 p = 0; p < k; p++, out += width)
+            for (i64 v = 0; v < width; v += L) {
+                const T* in = w + p * columns + groups.first(g) + v;
+                store(out + v, count - v >= L ? load(in) : load_first(in, int(count - v)));
+            }
+    }
+}
+
+// bias (slots, H): b_ih + b_hh, but GRU's n keeps them apart: n_h, n_x.
+template <class T> static void sum_bias(T* out, const Recurrent& job, i64 direction) {
+    const T *ih = static_cast<const T*>(job.b_ih[direction]), *hh = static_cast<const T*>(job.b_hh[direction]);
+    const i64 both = Packed<T>(job).together * job.units, all = job.slots * job.units;
+    for (i64 i = 0; i < all; i++) {
+        const bool only_h = i >= both && i < both + job.units, only_x = i >= both + job.units;
+        const i64 x = only_x ? i - job.units : i;
+        out[i] = (ih && !only_h ? ih[x] : T(0)) + (hh && !only_x ? hh[i] : T(0));
+    }
+}
+
+template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end) {
+    const Packed<T> at(job);
+    for (i64 item = begin; item < end; item++) {
+        const i64 direction = item / 3, which = item % 3;
+        T* out = static_cast<T*>(job.packed) + direction * at.size;
+        const T *ih = static_cast<const T*>(job.w_ih[direction]), *hh = static_cast<const T*>(job.w_hh[direction]);
+        const T* hr = static_cast<const T*>(job.w_hr[direction]);
+        if (job.backward) {
+            const i64 together = at.together * job.units, apart = job.gates * job.units - together;
+            if (which == 0) pack_columns(out + at.ih, ih, job.inputs, together);
+            if (which == 0) pack_columns(out + at.apart, ih + together * job.inputs, job.inputs, apart);
+            if (which == 1) pack_columns(out + at.hh, hh, job.outputs, job.gates * job.units);
+            if (which == 2 && hr) pack_columns(out + at.hr, hr, job.units, job.outputs);
+            continue;
+        }
+        if (which == 0) pack_transposed_gates(out + at.ih, ih, job.gates, job.units, job.inputs);
+        if (which == 1) pack_transposed_gates(out + at.hh, hh, job.gates, job.units, job.outputs);
+        if (which == 2) sum_bias(out + at.bias, job, direction);
+        if (which == 2 && hr) pack_transposed_gates(out + at.hr, hr, 1, job.outputs, job.units);
+    }
+}
+
+// ---- gates ------------------------------------------------------------------------------------------------------
+
+// S sigmoids and N - S tanhs, step by step side by side: one after the other, each a chain of ~75 cycles, they fill the scheduler
+// with operations that wait. sigmoid from one exp; beyond +-87 what it is there, so that e^-x is neither inf nor denormal. tanh as in
+// functions.h. NaN stays NaN.
+template <int N, int S> INLINE void squash(F (&x)[N]) {
+    F r[N], q[N], scale[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++)
+        r[i] = i < S ? -min<float>(splat(87.0f), max<float>(splat(-87.0f), x[i])) : min<float>(splat(10.0f), abs<float>(x[i])) * splat(2.0f);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) scale[i] = fma<float>(r[i], splat(1.44269504f), splat(12582912.0f));
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) {
+        const F n = scale[i] - splat(12582912.0f);
+        r[i] = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), r[i]));
+        scale[i] = power_in_bits(scale[i]);
+    }
+    constexpr float rest[] = {0.00836959202f, 0.0416661873f, 0.166665137f, 0.5f};  // exp_rest
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) q[i] = splat(0.00139517023f);
+#pragma GCC unroll 8
+    for (int p = 0; p < 4; p++)
+#pragma GCC unroll 8
+        for (int i = 0; i < N; i++) q[i] = fma<float>(q[i], r[i], splat(rest[p]));
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) q[i] = i < S ? fma<float>(q[i], r[i], splat(1.0f)) : q[i] * r[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) q[i] = fma<float>(q[i], r[i], i < S ? splat(1.0f) : r[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) {
+        const F t = fma<float>(q[i], scale[i], i < S ? splat(1.0f) : scale[i] - splat(1.0f));  // 1 + e^-x, e^2|x| - 1
+        x[i] = i < S ? splat(1.0f) / t : copysign<float>(t / (t + splat(2.0f)), x[i]);
+    }
+}
+template <int N, int S> INLINE void squash(Vec<double> (&x)[N]) {
+    for (int i = 0; i < N; i++) x[i] = i < S ? sigmoid<double>(x[i]) : tanh(x[i]);
+}
+
+template <int N> struct Count {
+    static constexpr int value = N;
+};
+// body(offset, lanes of the last vector, number of vectors) for pairs of vectors of n elements, then for those that are left.
+template <class T, class Body> INLINE void for_pairs(i64 n, Body body) {
+    constexpr int L = LANES<T>;
+    i64 i = 0;
+    for (; i + 2 * L <= n; i += 2 * L) body(i, L, Count<2>{});
+    for (; i < n; i += L) body(i, n - i < L ? int(n - i) : L, Count<1>{});
+}
+
+// What the units [u, u1) of one sequence turn into: `sums` (slots, H) is overwritten, where it is kept by the gates.
+template <class T, bool KEEP> INLINE void lstm_state(T* sums, const T* c_before, T* c, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        T* at = sums + u + i;
+        Vec<T> v[3 * W];
+#pragma GCC unroll 8
+        for (int g = 0; g < 3 * W; g++) v[g] = load_n(at + g / W * H + g % W * L, n);
+        squash<3 * W, 2 * W>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++)
+            store_n(c + u + i + w * L, fma<T>(v[W + w], load_n(c_before + u + i + w * L, n), v[w] * v[2 * W + w]), n);
+#pragma GCC unroll 8
+        for (int g = 0; KEEP && g < 3 * W; g++) store_n(at + g / W * H + g % W * L, v[g], n);
+    });
+}
+template <class T, bool KEEP> INLINE void lstm_output(T* sums, const T* c, T* h, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        Vec<T> v[2 * W];
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) v[w] = load_n(sums + 3 * H + u + i + w * L, n), v[W + w] = load_n(c + u + i + w * L, n);
+        squash<2 * W, W>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            store_n(h + u + i + w * L, v[w] * v[W + w], n);
+            if constexpr (KEEP) store_n(sums + 3 * H + u + i + w * L, v[w], n);
+        }
+    });
+}
+template <class T, bool KEEP> INLINE void gru_reset(T* sums, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        T* at = sums + u + i;
+        Vec<T> v[2 * W];
+#pragma GCC unroll 4
+        for (int g = 0; g < 2 * W; g++) v[g] = load_n(at + g / W * H + g % W * L, n);
+        squash<2 * W, 2 * W>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            T* to = at + w * L;
+            store_n(to + 3 * H, fma<T>(v[w], load_n(to + 2 * H, n), load_n(to + 3 * H, n)), n);
+            store_n(to + H, v[W + w], n);
+            if constexpr (KEEP) store_n(to, v[w], n);
+        }
+    });
+}
+template <class T, bool KEEP> INLINE void gru_output(T* sums, const T* before, T* h, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        Vec<T> v[W];
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) v[w] = load_n(sums + 3 * H + u + i + w * L, n);
+        squash<W, 0>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            const Vec<T> stay = load_n(sums + H + u + i + w * L, n), old = load_n(before + u + i + w * L, n);
+            store_n(h + u + i + w * L, fma<T>(stay, old - v[w], v[w]), n);
+            if constexpr (KEEP) store_n(sums + 3 * H + u + i + w * L, v[w], n);
+        }
+    });
+}
+template <class T> INLINE void rnn_output(T* h, bool relu, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        Vec<T> v[W];
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) v[w] = load_n(h + u + i + w * L, n);
+        if (!relu) squash<W, 0>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++)  // NaN stays NaN
+            store_n(h + u + i + w * L, relu ? select<T>(v[w] < Vec<T>{}, Vec<T>{}, v[w]) : v[w], n);
+    });
+}
+
+// ---- the walk ---------------------------------------------------------------------------------------------------
+
+template <class T> struct Forward : Share<T> {
+    using Share<T>::job, Share<T>::count;
+    Weights<T> of_x, of_h, of_projection;
+    const T* bias;
+    T *sums, *projected;
+    const T** listed_in;    // a block's rows for the input product
+    T** listed_out;
+    const T **h, **c;       // of each sequence: the state before this step
+    T **a, **out, **c_out, **hidden;  // and where this step's sums, h, c, and h before the projection go
+
+    Forward(const Recurrent& job, i64 item)
+        : Share<T>(job, item), of_x{nullptr, job.inputs, job.gates, job.units, {0, 1, 2, 3}, Groups<T>(job.units)},
+          of_h{nullptr, job.outputs, job.gates, job.units, {0, 1, 2, 3}, Groups<T>(job.units)},
+          of_projection{nullptr, job.units, 1, 0, {0}, Groups<T>(job.outputs)} {
+        const Packed<T> at(job);
+        const T* packed = static_cast<const T*>(job.packed) + this->direction * at.size;
+        of_x.packed = packed + at.ih, of_h.packed = packed + at.hh, of_projection.packed = packed + at.hr;
+        if (job.cell == GRU) of_x.slot[2] = 3;
+        bias = packed + at.bias;
+        const i64 rows = (job.batch + job.parts - 1) / job.parts;
+        Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
+        listed_in = const_cast<const T**>(pieces.take_pointers(job.block * rows));
+        listed_out = pieces.take_pointers(job.block * rows);
+        h = const_cast<const T**>(pieces.take_pointers(rows)), c = const_cast<const T**>(pieces.take_pointers(rows));
+        a = pieces.take_pointers(rows), out = pieces.take_pointers(rows);
+        c_out = pieces.take_pointers(rows), hidden = pieces.take_pointers(rows);
+        projected = job.w_hr[0] ? pieces.take(rows * job.units) : nullptr;
+        sums = pieces.next;
+    }
+
+    i64 time(i64 step) const { return this->direction ? job.steps - 1 - step : step; }
+
+    // Where the sums of sequence b at step t go; `place` counts the steps of the block.
+    T* sums_at(i64 t, i64 place, i64 b) const {
+        const i64 width = job.row, row = this->row(t) + b;
+        if (job.slots == 1) return this->of_output(job.y, row);
+        return job.kept ? this->of_rows(job.kept, row, width) : sums + (place * count + b) * width;
+    }
+
+    // The steps [s0, s1): sums = bias + w_ih x; n_h of a GRU is its bias.
+    void input_product(i64 s0, i64 s1) {
+        i64 rows = 0;
+        for (i64 s = s0; s < s1; s++)
+            for (i64 t = time(s), n = this->active(t), b = 0; b < n; b++, rows++) {
+                listed_in[rows] = static_cast<const T*>(job.x) + (this->row(t) + b) * job.inputs;
+                listed_out[rows] = sums_at(t, s - s0, b);
+            }
+        multiply_rows<T>(listed_in, listed_out, rows, of_x, {true, bias});
+        if (job.cell == GRU)
+            for (i64 i = 0; i < rows; i++) copy_row(listed_out[i] + 2 * job.units, bias + 2 * job.units, job.units);
+    }
+
+    void point_at_step(i64 s, i64 s0, i64 n) {
+        const i64 t = time(s), row = this->row(t);
+        for (i64 b = 0; b < n; b++) {
+            a[b] = sums_at(t, s - s0, b);
+            out[b] = this->of_output(job.y, row + b);
+            hidden[b] = !projected ? out[b] : job.hidden ? this->of_rows(job.hidden, row + b, job.units) : projected + b * job.units;
+            c_out[b] = job.cell != LSTM ? nullptr : job.c ? this->of_rows(job.c, row + b, job.units)
+                                                          : this->of_state(job.c_n, b, job.units);
+        }
+    }
+
+    template <bool KEEP> void gates(i64 n, i64 u, i64 u1) {
+        const i64 H = job.units;
+        if (job.cell == LSTM) {
+            for (i64 b = 0; b < n; b++) lstm_state<T, KEEP>(a[b], c[b], c_out[b], H, u, u1);
+            for (i64 b = 0; b < n; b++) lstm_output<T, KEEP>(a[b], c_out[b], hidden[b], H, u, u1);
+        } else if (job.cell == GRU) {
+            for (i64 b = 0; b < n; b++) gru_reset<T, KEEP>(a[b], H, u, u1);
+            for (i64 b = 0; b < n; b++) gru_output<T, KEEP>(a[b], h[b], out[b], H, u, u1);
+        } else {
+            for (i64 b = 0; b < n; b++) rnn_output<T>(out[b], job.cell == RNN_RELU, u, u1);
+        }
+    }
+
+    void step(i64 s, i64 s0) {
+        const i64 n = this->active(time(s));
+        if (n == 0) return;
+        point_at_step(s, s0, n);
+        const Groups<T>& groups = of_h.groups;
+        for (i64 group = 0, stop; group < groups.parts; group = stop) {
+            stop = groups.stop(group, job.gates);
+            multiply_groups<T>(h, a, n, of_h, group, stop, {false, nullptr});
+            const i64 u = groups.first(group), u1 = groups.last(stop - 1);
+            job.kept ? gates<true>(n, u, u1) : gates<false>(n, u, u1);
+        }
+        if (projected) multiply_rows<T>(hidden, out, n, of_projection, {true, nullptr});
+        for (i64 b = 0; b < n; b++) {
+            h[b] = out[b];
+            c[b] = c_out[b];
+        }
+    }
+
+    // Sequences without any step end where they began.
+    void run() {
+        const bool lstm = job.cell == LSTM;
+        for (i64 b = 0; b < count; b++) {
+            h[b] = this->of_state(job.h0, b, job.outputs);
+            if (!lstm) continue;
+            c[b] = this->of_state(job.c0, b, job.units);
+            if (job.c) continue;
+            copy_row(this->of_state(job.c_n, b, job.units), c[b], job.units);  // the state is kept there
+            c[b] = this->of_state(job.c_n, b, job.units);
+        }
+        for (i64 s0 = 0; s0 < job.steps; s0 += job.block) {
+            const i64 s1 = s0 + job.block < job.steps ? s0 + job.block : job.steps;
+            input_product(s0, s1);
+            for (i64 s = s0; s < s1; s++) step(s, s0);
+        }
+        for (i64 b = 0; b < count; b++) {
+            copy_row(this->of_state(job.h_n, b, job.outputs), h[b], job.outputs);
+            if (lstm && job.c) copy_row(this->of_state(job.c_n, b, job.units), c[b], job.units);
+        }
+    }
+};
+
+template <class T> void recurrent(const Recurrent& job, i64 begin, i64 end) {
+    for (i64 item = begin; item < end; item++) Forward<T>(job, item).run();
+}
+
+#define INSTANTIATE(T)                                           \
+    template void recurrent_plan<T>(Recurrent&);                 \
+    template void recurrent_pack<T>(const Recurrent&, i64, i64); \
+    template void recurrent<T>(const Recurrent&, i64, i64);
+INSTANTIATE(float)
+INSTANTIATE(double)
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

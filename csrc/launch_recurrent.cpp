@@ -1,0 +1,139 @@
+// A recurrent layer takes several launches: weights packed, the walk through time, and on the way back the large products that need
+// no order of steps.
+#include "dispatch.h"
+
+#include <string.h>
+
+namespace fastnn {
+
+constexpr double FLOPS_PER_NS = 150;
+constexpr double PRODUCT_FLOPS_PER_NS = 80;
+constexpr i64 ROW_BLOCK = 64;  // of dx
+constexpr i64 PART_ROWS = 4;   // sequences that are worth a thread: fewer leave a tile's sums too few to hide their latency
+constexpr i64 MOST_ROWS = 64;  // of a part: what a step reads and writes of more leaves L2
+
+struct RecurrentScratch {
+    void* memory = nullptr;
+    bool take(i64 bytes) { return (memory = allocate(size_t(bytes))) != nullptr; }
+    ~RecurrentScratch() { release(memory); }
+};
+
+static i64 item_size(int dtype) { return dtype == F32 ? 4 : 8; }
+
+// Every sequence goes its own way, so parts may depend on the number of threads: the bits do not.
+static void plan(int dtype, Recurrent& job) {
+    job.gates = job.cell == LSTM ? 4 : job.cell == GRU ? 3 : 1;
+    job.slots = job.cell == LSTM || job.cell == GRU ? 4 : 1;
+    job.row = recurrent_row(job.cell, job.units, item_size(dtype));
+    const i64 threads = num_threads(), wanted = (job.batch + MOST_ROWS - 1) / MOST_ROWS;
+    i64 parts = (wanted + threads - 1) / threads * threads;
+    if (parts > job.batch / PART_ROWS) parts = job.batch / PART_ROWS;
+    job.parts = parts < 1 ? 1 : parts;
+    runtime().table[dtype]->recurrent_plan(job);
+}
+
+static void pack(int dtype, Recurrent& job) {
+    const double weights = double(job.packed_size * item_size(dtype)) / 3;
+    launch(runtime().table[dtype]->recurrent_pack, job, job.directions * 3, weights / 8);  // ~8 bytes a ns
+}
+
+bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
+    const Kernels& k = *runtime().table[dtype];
+    job.backward = false;
+    plan(dtype, job);
+    const i64 item = item_size(dtype);
+    RecurrentScratch scratch;
+    if (!scratch.take(job.directions * job.parts * job.scratch_size * item)) return false;
+    job.scratch = scratch.memory;
+    job.packed = packed;
+    if (!packed) {
+        job.packed = packed = allocate(size_t(job.directions * job.packed_size * item));
+        if (!packed) return false;
+        pack(dtype, job);
+    }
+    launch(k.recurrent, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
+    return true;
+}
+
+// ---- backward ---------------------------------------------------------------------------------------------------
+
+static void* at(const void* p, i64 elements, int dtype) {
+    return static_cast<char*>(const_cast<void*>(p)) + elements * item_size(dtype);
+}
+
+// dw_hr = dprojected^T hidden: a product like any other.
+static bool projection_gradient(int dtype, const Recurrent& job, i64 d) {
+    const i64 H = job.units, P = job.outputs, rows = job.start[job.steps];
+    if (!job.dw_hr[d]) return true;
+    Matmul product = {};
+    product.activation = COPY;
+    product.c = job.dw_hr[d], product.a = at(job.dprojected, d * rows * P, dtype), product.b = at(job.hidden, d * rows * H, dtype);
+    product.m = P, product.n = H, product.k = rows, product.c_row = H;
+    product.a_row = 1, product.a_col = P, product.b_row = H, product.b_col = 1;
+    return run_matmul(dtype, product);
+}
+
+// Two parts a thread: every part copies x once more.
+static void input_and_weight_gradients(int dtype, Recurrent& job) {
+    const Kernels& k = *runtime().table[dtype];
+    const i64 threads = num_threads(), rows = job.start[job.steps];
+    const double weights = double(job.gates * job.units), ns = 2.0 * double(rows) * weights / PRODUCT_FLOPS_PER_NS;
+    job.row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    job.weight_parts = threads > 1 ? 2 * threads : 1;
+    if (job.dx) launch(k.recurrent_inputs, job, job.row_blocks, ns * double(job.inputs * job.directions) / double(job.row_blocks));
+    if (job.dw_ih[0] || job.dw_hh[0] || job.dw_ih[1] || job.dw_hh[1])
+        launch(k.recurrent_weights, job, job.directions * job.weight_parts,
+               ns * double(job.inputs + job.outputs) / double(job.weight_parts));
+}
+
+// db = the sums of dgates over all rows.
+static bool bias_gradients(int dtype, const Recurrent& job, i64 d, void* sums) {
+    if (!job.db_ih[d] && !job.db_hh[d]) return true;
+    const i64 H = job.units, rows = job.start[job.steps], width = job.row;
+    const Reduce sum = {sums, at(job.dgates, d * rows * width, dtype), 1, rows, width, 1.0};  // the gaps' sums are not looked at
+    if (!runtime().reduce(dtype, SUM, sum)) return false;
+    const size_t bytes = size_t(job.gates * H * item_size(dtype)), block = size_t(H * item_size(dtype));
+    if (job.db_ih[d]) memcpy(job.db_ih[d], sums, bytes);
+    if (job.db_hh[d]) memcpy(job.db_hh[d], sums, bytes);
+    if (job.db_ih[d] && job.slots != job.gates) memcpy(at(job.db_ih[d], 2 * H, dtype), at(sums, 3 * H, dtype), block);
+    return true;
+}
+
+// Without any row all gradients of weights are 0.
+static void clear_weights(int dtype, const Recurrent& job) {
+    const i64 rows = job.gates * job.units * item_size(dtype);
+    const auto clear = [](void* p, i64 bytes) {
+        if (p) memset(p, 0, size_t(bytes));
+    };
+    for (i64 d = 0; d < job.directions; d++) {
+        clear(job.dw_ih[d], rows * job.inputs);
+        clear(job.dw_hh[d], rows * job.outputs);
+        clear(job.db_ih[d], rows);
+        clear(job.db_hh[d], rows);
+        clear(job.dw_hr[d], job.outputs * job.units * item_size(dtype));
+    }
+}
+
+bool run_recurrent_backward(int dtype, Recurrent& job) {
+    const Kernels& k = *runtime().table[dtype];
+    job.backward = true;
+    plan(dtype, job);
+    const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
+    const bool projection = job.w_hr[0];
+    RecurrentScratch scratch, packed, dgates, before, dprojected, sums;
+    if (!scratch.take(job.directions * job.parts * job.scratch_size * item) || !packed.take(job.directions * job.packed_size * item) ||
+        !dgates.take(job.directions * rows * width * item) || !before.take(job.directions * rows * job.outputs * item) ||
+        !dprojected.take(projection ? job.directions * rows * job.outputs * item : 0) || !sums.take(width * item))
+        return false;
+    job.scratch = scratch.memory, job.packed = packed.memory;
+    job.dgates = dgates.memory, job.before = before.memory, job.dprojected = dprojected.memory;
+    pack(dtype, job);
+    launch(k.recurrent_backward, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
+    if (rows == 0) return clear_weights(dtype, job), true;
+    input_and_weight_gradients(dtype, job);
+    for (i64 d = 0; d < job.directions; d++)
+        if (!projection_gradient(dtype, job, d) || !bias_gradients(dtype, job, d, sums.memory)) return false;
+    return true;
+}
+
+}  // namespace fastnn

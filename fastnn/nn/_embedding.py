@@ -1,0 +1,87 @@
+"""Embedding: a vector for each of a number of things."""
+
+from .. import init
+from .._ops import Tensor, as_tensor, empty
+from .._ops_embedding import embedding
+from ._module import Module
+from ._parameter import Parameter
+
+
+class Embedding(Module):
+    """A table of vectors, one for each of `num_embeddings` things, read by their numbers.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Rows and columns of the table.
+    padding_idx : int, optional
+        A row that begins as zeros and gets no gradient; negative counts from the end.
+    dtype : data type, optional
+
+    Attributes
+    ----------
+    weight : Parameter, shape (num_embeddings, embedding_dim)
+        Drawn from N(0, 1).
+
+    Notes
+    -----
+    input: integers (...); output: (..., embedding_dim).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If sizes are no integers or negative, or `padding_idx` is no row; when called, if numbers are no integers.
+    IndexError
+        When called, if a number is no row.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Embedding(10, 4, padding_idx=0)(fnn.tensor([[1, 2, 0]])).shape
+    (1, 3, 4)
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, dtype=None) -> None:
+        for name, n in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
+            if isinstance(n, bool) or not hasattr(n, "__index__"):
+                raise TypeError(f"Embedding: {name} must be an integer, got {type(n).__name__}")
+            if n < 0:
+                raise ValueError(f"Embedding: {name} must not be negative, got {n}")
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected one of {num_embeddings} rows")
+            padding_idx %= num_embeddings
+        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the table anew."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> "Embedding":
+        """Return a layer whose table is `embeddings` (V, D); with `freeze` it is not trained.
+
+        Raises
+        ------
+        ValueError
+            If `embeddings` is not (V, D).
+        """
+        table = as_tensor(embeddings)
+        if table.ndim != 2:
+            raise ValueError(f"Embedding.from_pretrained: embeddings are {table.shape}; expected (rows, columns)")
+        layer = cls(0, table.shape[1])
+        layer.num_embeddings, layer.padding_idx = table.shape[0], padding_idx
+        layer.weight = Parameter(table.detach(), requires_grad=not freeze)
+        return layer
+
+    def forward(self, input):
+        """input: integers (...) -> (..., embedding_dim)."""
+        return embedding(input, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -1,0 +1,181 @@
+"""The networks of sequences: each learns a small task in seconds, streams, answers as its definition says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import decoding, optim
+from fastnn._errors import FormatError
+from fastnn.demos import _g2p
+from fastnn.models import IntentClassifier, Pronouncer, SpeechRecognizer
+from fastnn.models.intent import action_loss
+from fastnn.models.pronouncer import BEGIN
+from fastnn.models.speech import text_loss
+
+G2P = Path(__file__).parent / "data" / "g2p.npz"
+needs_g2p = pytest.mark.skipif(_g2p.folder() is None, reason="g2p-en is not installed")
+
+
+def beeps(rng, count=24):
+    """Sounds of 2 to 4 beeps of three pitches with gaps, (n, 60, 12), lengths, and what they say."""
+    x, lengths, said = rng.normal(0, 0.3, (count, 60, 12)).astype(np.float32), [], []
+    for row in x:
+        text, at = rng.integers(1, 4, rng.integers(2, 5)), 2
+        for c in text:
+            row[at : at + 8, 4 * c - 4 : 4 * c] += 2
+            at += 13
+        lengths.append(at)
+        said.append(text)
+    return x, np.array(lengths), said
+
+
+class Beeps:
+    """Batches of them, without end."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def __iter__(self):
+        for _ in range(20):
+            x, lengths, said = beeps(self.rng)
+            yield fnn.tensor(x), lengths, (np.concatenate(said), np.array([len(text) for text in said]))
+
+
+@pytest.mark.parametrize(("cell", "both"), [("gru", True), ("gru", False), ("lstm", False)])
+def test_a_recogniser_learns_to_count_beeps(cell, both):
+    net = SpeechRecognizer(4, 12, channels=(16, 24), hidden=24, layers=1, cell=cell, bidirectional=both)
+    history = fnn.fit(net, text_loss, Beeps(), epochs=8, optimizer=lambda p: optim.Adam(p, lr=1e-2), clip_norm=5.0)
+    assert history.loss[-1] < 0.3 < history.loss[0]
+    x, lengths, said = beeps(np.random.default_rng(1))
+    with fnn.no_grad():
+        y, steps = net(x, lengths)
+    read = [decoding.ctc_greedy(y.numpy()[:n, i]) for i, n in enumerate(steps)]
+    assert decoding.error_rate(read, [text.tolist() for text in said]) < 0.1
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_chunks_of_any_size_are_heard_as_the_whole(cell):
+    net = SpeechRecognizer(5, 8, channels=(8, 16), hidden=16, layers=2, cell=cell, bidirectional=False).eval()
+    net.mean.data[...] = 0.5
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 203, 8)).astype(np.float32)
+    with fnn.no_grad():
+        whole = net(x)[0].numpy().transpose(1, 0, 2)
+        for most in (2, 5, 50):
+            state, heard, at = None, [], 0
+            while at < x.shape[1]:
+                n = int(rng.integers(1, most))
+                y, state = net.step(x[:, at : at + n], state)
+                heard.append(y.numpy())
+                at += n
+            np.testing.assert_allclose(np.concatenate(heard, 1), whole, atol=2e-6)
+
+
+def test_what_stands_beside_a_recording_does_not_matter():
+    """A batch pads its short recordings; padding changes nothing, forward or backward."""
+    net = SpeechRecognizer(5, 8, channels=(8, 16), hidden=16, layers=2).eval()
+    net.mean.data[...] = 0.5
+    x = np.random.default_rng(0).normal(size=(2, 40, 8)).astype(np.float32)
+    alone = net(x[1:, :21])[0].numpy()
+    x[1, 21:] = 99
+    both, steps = net(x, [40, 21])
+    assert steps.tolist() == [10, 5]
+    np.testing.assert_allclose(both.numpy()[:5, 1:], alone, atol=2e-6)
+
+
+def test_the_recogniser_refuses():
+    net = SpeechRecognizer(5, 8, channels=(8, 8), hidden=8)
+    with pytest.raises(ValueError, match="needs the whole recording"):
+        net.step(fnn.zeros(1, 4, 8))
+    with pytest.raises(ValueError, match="cell must be"):
+        SpeechRecognizer(5, cell="rnn")
+    for x in (fnn.zeros(1, 3, 8), fnn.zeros(1, 9, 7), fnn.zeros(9, 8)):
+        with pytest.raises(ValueError, match=r"expected \(N, T, 8\)"):
+            net(x)
+    for lengths in ([9], [3, 9], [10, 9], [4.0, 5.0]):
+        with pytest.raises(ValueError, match="lengths"):
+            net(fnn.zeros(2, 9, 8), lengths)
+
+
+# ----- text to action -----
+
+
+def test_a_classifier_learns_what_order_says():
+    """'a b' and 'b a' want different things, and the word behind 'at' is the argument."""
+    rng = np.random.default_rng(0)
+
+    def some(count):
+        x, y = np.zeros((count, 6), np.int64), np.full((count, 7), -100)
+        for row, out in zip(x, y):
+            first = rng.integers(2)
+            n = rng.integers(4, 7)
+            row[:n] = rng.integers(5, 20, n)
+            row[:2] = [2, 3] if first else [3, 2]
+            at = rng.integers(2, n - 1)
+            row[at] = 4
+            out[0] = first
+            out[1 : n + 1] = 0
+            out[at + 2] = 1
+        return x, y
+
+    net = IntentClassifier(20, 2, 2, width=12, hidden=12)
+    fnn.fit(net, action_loss, some(600), epochs=12, optimizer=lambda p: optim.Adam(p, lr=1e-2))
+    x, y = some(200)
+    with fnn.no_grad():
+        intent, tag = net(x)
+    assert (intent.numpy().argmax(1) == y[:, 0]).mean() > 0.97
+    known = y[:, 1:] >= 0
+    assert (tag.numpy().argmax(2) == y[:, 1:])[known].mean() > 0.97
+    for wrong in (np.zeros(3, int), np.array([[1, 2], [0, 0]])):
+        with pytest.raises(ValueError, match="IntentClassifier: "):
+            net(wrong)
+
+
+# ----- spelling to phonemes -----
+
+
+@needs_g2p
+def test_the_pronouncer_agrees_with_the_package():
+    frozen = np.load(G2P)
+    words = frozen["words"].tolist()
+    net = Pronouncer().load(_g2p.folder() / "checkpoint20.npz").eval()
+    assert sum(p.numel() for p in net.parameters()) == 834890
+    with fnn.no_grad():
+        state = net.encode(words)
+        scores, _ = net(np.full(len(words), BEGIN), state)
+    np.testing.assert_allclose(state.numpy()[0], frozen["states"], atol=1e-5)
+    np.testing.assert_allclose(scores.numpy(), frozen["scores"], rtol=1e-5, atol=1e-5)
+    assert [" ".join(said) for said in net.pronounce(words)] == frozen["said"].tolist()
+    assert [net.pronounce([word])[0] for word in words[:5]] == net.pronounce(words)[:5]
+
+
+@needs_g2p
+def test_the_frozen_answers_are_the_package_s():
+    frozen, original = np.load(G2P), _g2p.Original()
+    words = frozen["words"].tolist()
+    assert [" ".join(said) for said in original.pronounce(words)] == frozen["said"].tolist()
+
+
+def test_words_of_any_kind():
+    net = Pronouncer(width=8)
+    assert net.pronounce([]) == []
+    assert len(net.pronounce(["", "ñandú", "a" * 100, "x"])) == 4
+    with pytest.raises(TypeError, match="expected a list"):
+        net.pronounce("word")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04" + b"\0" * 50])
+def test_what_are_no_weights(tmp_path, content):
+    file = tmp_path / "checkpoint20.npz"
+    file.write_bytes(content)
+    with pytest.raises(FormatError, match="not the weights of g2p-en"):
+        Pronouncer().load(file)
+
+
+def test_weights_of_another_shape(tmp_path):
+    file = tmp_path / "checkpoint20.npz"
+    np.savez(file, enc_emb=np.zeros(3))
+    with pytest.raises(FormatError, match="not the weights of g2p-en"):
+        Pronouncer().load(file)
