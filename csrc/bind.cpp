@@ -220,4 +220,5 @@ PYBIND11_MODULE(_kernels, m) {
     bind_pool(m);
     bind_norm(m);
     bind_ctc(m);
+    bind_recurrent(m);
 }
