@@ -28,5 +28,7 @@ bool run_reduce(int dtype, int op, const Reduce& job);
 bool run_group_norm(int dtype, GroupNorm& job);
 bool run_group_norm_backward(int dtype, GroupNorm& job);
 bool run_row_norm_backward(int dtype, RowNorm& job);
+bool run_attention(int dtype, Attention& job);
+bool run_attention_backward(int dtype, Attention& job);
 
 }  // namespace fastnn

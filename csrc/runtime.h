@@ -24,6 +24,9 @@ struct Runtime {
     bool (*group_norm)(int dtype, GroupNorm& job);
     bool (*group_norm_backward)(int dtype, GroupNorm& job);
     bool (*row_norm_backward)(int dtype, RowNorm& job);
+    // Attention: plans, computes, joins (launch_attention.cpp). false: no memory.
+    bool (*attention)(int dtype, Attention& job);
+    bool (*attention_backward)(int dtype, Attention& job);
 };
 
 // Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that

@@ -58,6 +58,15 @@ template <class T> void norm_weights(const GroupNorm& job, i64 begin, i64 end);
 template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end);
 template <class T> void row_norm_backward(const RowNorm& job, i64 begin, i64 end);
 template <class T> void row_norm_weights(const RowNorm& job, i64 begin, i64 end);
+// attention.cpp
+template <class T> void attention_plan(Attention& job);
+template <class T> void attention(const Attention& job, i64 begin, i64 end);
+// attention_few.cpp
+template <class T> void attention_combine(const Attention& job, i64 begin, i64 end);
+// attention_backward.cpp
+template <class T> void attention_backward_plan(Attention& job);
+template <class T> void attention_backward(const Attention& job, i64 begin, i64 end);
+template <class T> void attention_backward_combine(const Attention& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

@@ -46,6 +46,12 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         row_norm<T>,
         row_norm_backward<T>,
         row_norm_weights<T>,
+        attention_plan<T>,
+        attention_backward_plan<T>,
+        attention<T>,
+        attention_combine<T>,
+        attention_backward<T>,
+        attention_backward_combine<T>,
     };
 }
 
