@@ -13,7 +13,7 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 WHOLE_KEYS = 512, BLOCK_KEYS = 256, LEAST_PART = 256, MOST_PART = 1024, WANTED_ITEMS = 32;
+constexpr i64 WHOLE_KEYS = 512, BLOCK_KEYS = 256, LEAST_PART = 256, MOST_PART = 1024, WANTED_ITEMS = 16;
 
 static i64 block_of(const Attention& job) { return job.keys <= WHOLE_KEYS ? job.keys : BLOCK_KEYS; }
 

@@ -55,11 +55,18 @@ INLINE i64 visible(const Attention& job, i64 i) {
 
 // ---- packing ----------------------------------------------------------------------------------------------------
 
+// Rows of a view of (B, T, N, D) are pieces of some 256 bytes, 2 KB apart: the machine's own prefetcher sees no stream in them.
+// Without this packing takes 10 % of the forward at N8 T1024 D64, with it 3.
+template <class T> INLINE void prefetch_row(const T* row, i64 n) {
+    for (i64 i = 0; i < n; i += 64 / i64(sizeof(T))) __builtin_prefetch(row + i);
+}
+
 // in (rows, columns) to slivers [sliver][row][width], what is beyond `columns` in the last vector 0.
 template <class T> static void pack_rows(T* out, const T* in, i64 in_row, i64 rows, i64 columns) {
     constexpr int L = LANES<T>;
     const Split slivers = slivers_of<T>(columns);
-    for (i64 r = 0; r < rows; r++, in += in_row)
+    for (i64 r = 0; r < rows; r++, in += in_row) {
+        if (r + 8 < rows) prefetch_row(in + 8 * in_row, columns);
         for (i64 s = 0; s < slivers.parts; s++) {
             const i64 begin = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             for (i64 j = 0; j < width; j += L) {
@@ -67,6 +74,7 @@ template <class T> static void pack_rows(T* out, const T* in, i64 in_row, i64 ro
                 store(out + begin * rows + r * width + j, left >= L ? load(in + begin + j) : load_first(in + begin + j, int(left)));
             }
         }
+    }
 }
 
 // The same of in^T * scale: in (columns, rows).
@@ -75,9 +83,11 @@ template <class T> static void pack_columns(T* out, const T* in, i64 in_row, i64
     const Split slivers = slivers_of<T>(columns);
     for (i64 s = 0; s < slivers.parts; s++) {
         const i64 begin = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-        for (i64 j = 0; j < width; j += L)
+        for (i64 j = 0; j < width; j += L) {
+            for (i64 next = begin + j + L; next < least(begin + j + 2 * L, columns); next++) prefetch_row(in + next * in_row, rows);
             pack_transposed<T>(out + begin * rows + j, width, in + (begin + j) * in_row, in_row,
                                int(least(L, columns - begin - j)), rows, scale);
+        }
     }
 }
 
@@ -179,12 +189,18 @@ template <class T> INLINE void multiply_into(T* x, const T* by, i64 n) {
     for_vectors<T>(n, [&](i64 j, int count) { store_n(x + j, load_n(x + j, count) * load_n(by + j, count), count); });
 }
 
+// x = value from element n on, up to `columns`, whole vectors. Without a branch for each row: at T = 64, causal, they were 10 %.
+template <class T> INLINE void fill_from(T* x, i64 n, i64 columns, T value) {
+    for (i64 j = n / LANES<T> * LANES<T>; j < columns; j += LANES<T>)
+        store(x + j, select<T>(lane_numbers<T>() < splat<T>(T(n - j)), load(x + j), splat<T>(value)));
+}
+
 // s (valid) + bias, and -inf up to `columns`, whole vectors; returns the greatest.
 template <class T> INLINE T mask_scores(T* s, const T* bias, i64 valid, i64 columns) {
     constexpr int L = LANES<T>;
     if (bias)
         for_vectors<T>(valid, [&](i64 j, int n) { store_n(s + j, load_n(s + j, n) + load_n(bias + j, n), n); });
-    for (i64 j = valid; j < columns; j++) s[j] = minus_infinity<T>();
+    fill_from(s, valid, columns, minus_infinity<T>());
     Vec<T> a = splat<T>(minus_infinity<T>()), b = a;
     i64 j = 0;
     for (; j + 2 * L <= columns; j += 2 * L) {

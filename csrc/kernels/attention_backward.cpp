@@ -179,7 +179,8 @@ template <class T> struct Backward {
         struct No { constexpr operator bool() const { return false; } };
         if (job.dropout > 0) job.mask ? pass(Yes(), Yes()) : pass(No(), Yes());
         else job.mask ? pass(Yes(), No()) : pass(No(), No());
-        for (i64 j = valid; j < whole<T>(keys); j++) p[j] = ds[j] = 0;
+        fill_from(p, valid, whole<T>(keys), T(0));
+        fill_from(ds, valid, whole<T>(keys), T(0));
     }
 };
 
