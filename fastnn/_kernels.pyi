@@ -248,3 +248,30 @@ def rms_norm(
 def rms_norm_backward(
     dy: _Floats, x: _Floats, rstd: _Floats, weight: _Floats | None = None, dsum: _Floats | None = None
 ) -> tuple[_Floats, _Floats]: ...
+def attention(
+    q: _Floats,
+    k: _Floats,
+    v: _Floats,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+    diagonal: int = 0,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    offset: int = 0,
+) -> tuple[_Floats, _Floats]: ...
+def attention_backward(
+    dout: _Floats,
+    q: _Floats,
+    k: _Floats,
+    v: _Floats,
+    out: _Floats,
+    lse: _Floats,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+    diagonal: int = 0,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    offset: int = 0,
+) -> tuple[_Floats, _Floats, _Floats]: ...

@@ -122,6 +122,28 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         const void* in_ "in"
         i64 images, channels
         ResizeAxis rows, cols
+    struct AttentionView:
+        i64 batch, head, row
+
+    struct AttentionJob "fastnn::Attention":
+        void* out
+        void* lse
+        const void* q
+        const void* k
+        const void* v
+        const void* mask
+        const void* dout
+        void* dq
+        void* dk
+        void* dv
+        AttentionView q_at, k_at, v_at, out_at, dout_at, dq_at, dk_at, dv_at
+        i64 mask_batch, mask_head, mask_row, mask_col
+        bint mask_boolean, causal
+        i64 diagonal
+        i64 batch, heads, group, queries, keys, depth, width
+        double scale, dropout
+        uint64_t seed, offset
+
     struct GroupNormJob "fastnn::GroupNorm":
         void* y
         void* mean
@@ -201,6 +223,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint (*group_norm)(int dtype, GroupNormJob& job) noexcept nogil
         bint (*group_norm_backward)(int dtype, GroupNormJob& job) noexcept nogil
         bint (*row_norm_backward)(int dtype, RowNormJob& job) noexcept nogil
+        bint (*attention)(int dtype, AttentionJob& job) noexcept nogil
+        bint (*attention_backward)(int dtype, AttentionJob& job) noexcept nogil
 
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
                           const i64* a_stride, const i64* b_stride) noexcept

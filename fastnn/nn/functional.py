@@ -30,6 +30,7 @@ from .._ops import (
     where,
 )
 from .._ops import softplus as _softplus
+from .._ops_attention import scaled_dot_product_attention
 from .._ops_images import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -57,6 +58,7 @@ from .._ops_norm import (
     layer_norm,
     rms_norm,
 )
+from ._positions import rotary_embedding, sinusoidal_positions
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -100,8 +102,11 @@ __all__ = [
     "prelu",
     "relu",
     "rms_norm",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
+    "sinusoidal_positions",
     "smooth_l1_loss",
     "softmax",
     "softplus",
