@@ -221,4 +221,5 @@ PYBIND11_MODULE(_kernels, m) {
     bind_norm(m);
     bind_ctc(m);
     bind_recurrent(m);
+    bind_attention(m);
 }

@@ -103,6 +103,7 @@ void bind_pool(py::module_& m);  // pooling and resampling of images
 void bind_norm(py::module_& m);
 void bind_ctc(py::module_& m);
 void bind_recurrent(py::module_& m);
+void bind_attention(py::module_& m);
 
 }  // namespace bind
 }  // namespace fastnn

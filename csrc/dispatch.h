@@ -30,5 +30,7 @@ bool run_group_norm_backward(int dtype, GroupNorm& job);
 bool run_row_norm_backward(int dtype, RowNorm& job);
 bool run_recurrent(int dtype, Recurrent& job, void*& packed);
 bool run_recurrent_backward(int dtype, Recurrent& job);
+bool run_attention(int dtype, Attention& job);
+bool run_attention_backward(int dtype, Attention& job);
 
 }  // namespace fastnn

@@ -382,6 +382,42 @@ struct Recurrent {
     i64 scratch_size;            // elements of an item
     void* scratch;               // (directions, parts, scratch_size)
     double item_flops;
+// Scaled dot-product attention. q (B, N, queries, depth), k (B, N / group, keys, depth), v (B, N / group, keys, width), out like q
+// with the width of v; last strides are 1, the others the views'. A group of neighbouring heads shares a head of k and v.
+//   s = scale * q k^T + mask;  p = softmax(s) along keys;  out = (p * m) v,  lse = log(sum(exp(s))), natural
+// A boolean mask keeps where it is not 0. With `causal` query i sees the keys j <= i + diagonal. A query that sees no key has out 0
+// and lse -inf, and sends no gradient. m is dropout's mask: element j of row r = (b N + n) queries + i is number r row_words + j of
+// the stream that Dropout describes, row_words being `keys` rounded up to 64; with dropout = 0 it is 1.
+// Backward, of dout: with dp = (dout v^T) * m and ds = p * (dp - sum(dout * out))
+//   dv = (p * m)^T dout,  dq = scale * ds k,  dk = scale * ds^T q, where dk and dv are sums over the group
+// Items: the plan's affair; attention_combine and attention_backward_combine join what parts of the keys gave, in fixed order.
+// Use run_attention and run_attention_backward (launch_attention.cpp).
+struct AttentionView {
+    i64 batch, head, row;
+};
+struct Attention {
+    void* out;
+    void* lse;  // (B, N, queries), dense; forward: null where not wanted
+    const void *q, *k, *v;
+    const void* mask;  // T, or bytes where mask_boolean; null: none
+    const void* dout;  // backward only, as these
+    void *dq, *dk, *dv;
+    AttentionView q_at, k_at, v_at, out_at, dout_at, dq_at, dk_at, dv_at;
+    i64 mask_batch, mask_head, mask_row, mask_col;  // strides, 0 broadcasts
+    bool mask_boolean, causal;
+    i64 diagonal;
+    i64 batch, heads, group, queries, keys, depth, width;
+    double scale, dropout;
+    uint64_t seed, offset;
+
+    // Filled by the plans from the sizes alone; what `slots` threads at once need is handed in by the runners.
+    i64 parts, part;                // items are (B, N / group, parts); a part is so many queries, or keys
+    i64 items, combine_items;       // combine_items 0: nothing to join
+    double item_ns;                 // of an item, about
+    i64 scratch_size, slot_size;    // elements all threads share, and of each thread for itself
+    int slots;
+    int (*slot)();                  // which of the slots is the calling thread's
+    void* scratch;                  // (scratch_size), then (slots, slot_size)
 };
 
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
@@ -411,6 +447,9 @@ struct Kernels {
     void (*recurrent_plan)(Recurrent& job);
     KernelOf<Recurrent> recurrent_pack, recurrent, recurrent_backward;  // items: (directions, 3); (directions, parts) twice
     KernelOf<Recurrent> recurrent_inputs, recurrent_weights;            // items: row_blocks; (directions, weight_parts)
+    void (*attention_plan)(Attention& job);
+    void (*attention_backward_plan)(Attention& job);
+    KernelOf<Attention> attention, attention_combine, attention_backward, attention_backward_combine;
 };
 
 }  // namespace fastnn

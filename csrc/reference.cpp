@@ -337,7 +337,7 @@ template <class T> static void rmsprop(const Optimize& job, i64 begin, i64 end) 
 
 // Word `i % 4` of Philox-4x32-10 at counter (offset + i / 4) under `seed`: Salmon et al., "Parallel random numbers: as
 // easy as 1, 2, 3", SC 2011.
-static uint32_t philox(uint64_t seed, uint64_t offset, i64 i) {
+uint32_t philox(uint64_t seed, uint64_t offset, i64 i) {
     const uint64_t counter = offset + uint64_t(i) / 4;
     uint32_t word[4] = {uint32_t(counter), uint32_t(counter >> 32), 0, 0};
     uint32_t key[2] = {uint32_t(seed), uint32_t(seed >> 32)};
@@ -385,6 +385,7 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         norm_column_sums<T>, norm_weights<T>, row_norm<T>, row_norm_backward<T>, row_norm_weights<T>,
         recurrent_plan, recurrent_pack<T>, recurrent<T>, recurrent_backward<T>,
         recurrent_inputs<T>, recurrent_weights<T>,
+        attention_plan, attention_plan, attention<T>, attention_combine, attention_backward<T>, attention_combine,
     };
 }
 

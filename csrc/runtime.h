@@ -28,6 +28,9 @@ struct Runtime {
     // caller to hand in again or to release. false: no memory.
     bool (*recurrent)(int dtype, Recurrent& job, void*& packed);
     bool (*recurrent_backward)(int dtype, Recurrent& job);
+    // Attention: plans, computes, joins (launch_attention.cpp). false: no memory.
+    bool (*attention)(int dtype, Attention& job);
+    bool (*attention_backward)(int dtype, Attention& job);
 };
 
 // Recurrent::row, by which who calls makes room for `kept`.

@@ -174,6 +174,7 @@ _LAZY = {
     "load": ("._io", "load"),
     "load_torch": ("._torch_file", "load_torch"),
     "manual_seed": ("._random", "manual_seed"),
+    "generation": (".generation", None),
     "metrics": (".metrics", None),
     "models": (".models", None),
     "nn": (".nn", None),

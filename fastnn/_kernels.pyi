@@ -281,3 +281,30 @@ def recurrent_backward(
     c0: _Floats | None,
     batch_sizes: npt.NDArray[np.integer] | None,
 ) -> tuple[_Floats | None, ...]: ...
+def attention(
+    q: _Floats,
+    k: _Floats,
+    v: _Floats,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+    diagonal: int = 0,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    offset: int = 0,
+) -> tuple[_Floats, _Floats]: ...
+def attention_backward(
+    dout: _Floats,
+    q: _Floats,
+    k: _Floats,
+    v: _Floats,
+    out: _Floats,
+    lse: _Floats,
+    mask: np.ndarray | None = None,
+    causal: bool = False,
+    diagonal: int = 0,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    offset: int = 0,
+) -> tuple[_Floats, _Floats, _Floats]: ...

@@ -130,6 +130,28 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         const void* in_ "in"
         i64 images, channels
         ResizeAxis rows, cols
+    struct AttentionView:
+        i64 batch, head, row
+
+    struct AttentionJob "fastnn::Attention":
+        void* out
+        void* lse
+        const void* q
+        const void* k
+        const void* v
+        const void* mask
+        const void* dout
+        void* dq
+        void* dk
+        void* dv
+        AttentionView q_at, k_at, v_at, out_at, dout_at, dq_at, dk_at, dv_at
+        i64 mask_batch, mask_head, mask_row, mask_col
+        bint mask_boolean, causal
+        i64 diagonal
+        i64 batch, heads, group, queries, keys, depth, width
+        double scale, dropout
+        uint64_t seed, offset
+
     struct GroupNormJob "fastnn::GroupNorm":
         void* y
         void* mean
@@ -247,6 +269,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint (*row_norm_backward)(int dtype, RowNormJob& job) noexcept nogil
         bint (*recurrent)(int dtype, RecurrentJob& job, void*& packed) noexcept nogil
         bint (*recurrent_backward)(int dtype, RecurrentJob& job) noexcept nogil
+        bint (*attention)(int dtype, AttentionJob& job) noexcept nogil
+        bint (*attention_backward)(int dtype, AttentionJob& job) noexcept nogil
 
     i64 recurrent_row(int cell, i64 units, i64 item_size) noexcept
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,

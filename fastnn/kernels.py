@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _kernels
+from fastnn._kernel_attention import attention, attention_backward
 from fastnn._kernel_conv import conv2d, conv2d_backward, filter2d
 from fastnn._kernel_ctc import ctc, ctc_backward
 from fastnn._kernel_norms import (
@@ -103,13 +104,13 @@ from fastnn._kernels import (
 
 __all__ = [
     "abs", "abs_grad", "adam", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d",
-    "adaptive_max_pool2d_backward", "add", "all_isas", "available_cpus", "avg_pool2d", "avg_pool2d_backward",
-    "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy", "cross_entropy",
-    "cross_entropy_backward", "ctc", "ctc_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad",
-    "empty_cache", "erf", "erf_grad", "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad",
-    "get_num_threads", "group_norm", "group_norm_backward", "gru", "gru_backward", "isa", "isas", "layer_norm",
-    "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log", "log_softmax", "log_softmax_backward", "lstm",
-    "lstm_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick", "maximum",
+    "adaptive_max_pool2d_backward", "add", "all_isas", "attention", "attention_backward", "available_cpus",
+    "avg_pool2d", "avg_pool2d_backward", "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy",
+    "cross_entropy", "cross_entropy_backward", "ctc", "ctc_backward", "divide", "dropout", "dropout_mask", "elu",
+    "elu_grad", "empty_cache", "erf", "erf_grad", "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh",
+    "gelu_tanh_grad", "get_num_threads", "group_norm", "group_norm_backward", "gru", "gru_backward", "isa", "isas",
+    "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log", "log_softmax", "log_softmax_backward",
+    "lstm", "lstm_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick", "maximum",
     "memory_stats", "min", "minimum", "multiply", "negative", "prod", "reciprocal", "relu", "relu_grad", "resize",
     "resize_backward", "rms_norm", "rms_norm_backward", "rmsprop", "rnn", "rnn_backward", "set_num_threads", "sgd",
     "sigmoid", "sigmoid_grad", "sign", "silu", "silu_grad", "softmax", "softmax_backward", "softplus", "softplus_grad",

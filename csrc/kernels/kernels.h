@@ -73,6 +73,15 @@ template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 
 // recurrent_weights.cpp
 template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 end);
 template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 end);
+// attention.cpp
+template <class T> void attention_plan(Attention& job);
+template <class T> void attention(const Attention& job, i64 begin, i64 end);
+// attention_few.cpp
+template <class T> void attention_combine(const Attention& job, i64 begin, i64 end);
+// attention_backward.cpp
+template <class T> void attention_backward_plan(Attention& job);
+template <class T> void attention_backward(const Attention& job, i64 begin, i64 end);
+template <class T> void attention_backward_combine(const Attention& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

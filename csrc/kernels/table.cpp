@@ -56,6 +56,12 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         recurrent_backward<T>,
         recurrent_inputs<T>,
         recurrent_weights<T>,
+        attention_plan<T>,
+        attention_backward_plan<T>,
+        attention<T>,
+        attention_combine<T>,
+        attention_backward<T>,
+        attention_backward_combine<T>,
     };
 }
 

@@ -107,12 +107,11 @@ INLINE void rows_dot_rows(Vec<T> (&acc)[MR][NR], const T* a, i64 a_row, const T*
     });
 }
 
-// out (k, rows) = in^T where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond
+// out (k, rows) = in^T * scale where in (rows, k) has rows `stride` apart: LANES x LANES transposes in registers; lanes beyond
 // `rows` are 0.
-template <class T> static void pack_transposed(T* out, i64 width, const T* in, i64 stride, int rows, i64 k) {
+template <class T> inline void pack_transposed(T* out, i64 width, const T* in, i64 stride, int rows, i64 k, T scale = T(1)) {
     constexpr int L = LANES<T>;
-    i64 p = 0;
-    for (; p < k; p += L) {
+    for (i64 p = 0; p < k; p += L) {
         const int n = k - p < L ? int(k - p) : L;
         Vec<T> v[L];
 #pragma GCC unroll 16
@@ -120,7 +119,7 @@ template <class T> static void pack_transposed(T* out, i64 width, const T* in, i
         transpose<T>(v);
 #pragma GCC unroll 16
         for (int i = 0; i < L; i++)
-            if (i < n) store(out + (p + i) * width, v[i]);
+            if (i < n) store(out + (p + i) * width, v[i] * splat<T>(scale));
     }
 }
 

@@ -15,6 +15,8 @@ from ._activation import SiLU as SiLU
 from ._activation import Softmax as Softmax
 from ._activation import Softplus as Softplus
 from ._activation import Tanh as Tanh
+from ._attention import KeyValues as KeyValues
+from ._attention import MultiheadAttention as MultiheadAttention
 from ._container import ModuleDict as ModuleDict
 from ._container import ModuleList as ModuleList
 from ._container import Sequential as Sequential
@@ -54,6 +56,8 @@ from ._pool import AvgPool1d as AvgPool1d
 from ._pool import AvgPool2d as AvgPool2d
 from ._pool import MaxPool1d as MaxPool1d
 from ._pool import MaxPool2d as MaxPool2d
+from ._positions import RotaryEmbedding as RotaryEmbedding
+from ._positions import SinusoidalPositionalEncoding as SinusoidalPositionalEncoding
 from ._recurrent import GRU as GRU
 from ._recurrent import LSTM as LSTM
 from ._recurrent import RNN as RNN
@@ -61,6 +65,11 @@ from ._recurrent_cell import GRUCell as GRUCell
 from ._recurrent_cell import LSTMCell as LSTMCell
 from ._recurrent_cell import RNNCell as RNNCell
 from ._residual import Residual as Residual
+from ._transformer import Transformer as Transformer
+from ._transformer import TransformerDecoder as TransformerDecoder
+from ._transformer import TransformerDecoderLayer as TransformerDecoderLayer
+from ._transformer import TransformerEncoder as TransformerEncoder
+from ._transformer import TransformerEncoderLayer as TransformerEncoderLayer
 from ._upsample import ConstantPad1d as ConstantPad1d
 from ._upsample import ConstantPad2d as ConstantPad2d
 from ._upsample import PixelShuffle as PixelShuffle
@@ -108,6 +117,7 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "KLDivLoss",
+    "KeyValues",
     "L1Loss",
     "LSTMCell",
     "Lambda",
@@ -121,6 +131,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -134,13 +145,20 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "Residual",
+    "RotaryEmbedding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositionalEncoding",
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Upsample",
     "ZeroPad1d",
     "ZeroPad2d",

@@ -30,6 +30,7 @@ from .._ops import (
     where,
 )
 from .._ops import softplus as _softplus
+from .._ops_attention import scaled_dot_product_attention
 from .._ops_ctc import ctc_loss
 from .._ops_embedding import embedding
 from .._ops_images import (
@@ -59,6 +60,7 @@ from .._ops_norm import (
     layer_norm,
     rms_norm,
 )
+from ._positions import rotary_embedding, sinusoidal_positions
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -104,8 +106,11 @@ __all__ = [
     "prelu",
     "relu",
     "rms_norm",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
+    "sinusoidal_positions",
     "smooth_l1_loss",
     "softmax",
     "softplus",

@@ -1,0 +1,236 @@
+// What the passes of attention share: products on the tile of tile.h with one operand packed, the mask of a row, powers of two.
+//
+// k^T is packed with scale * log2(e) multiplied in, so that scores are logarithms to the base 2: p = 2^(s - max). That saves the
+// exponential the splitting of its argument: 11 instructions for a vector instead of 14, beside 2 * D of the products.
+#pragma once
+#include "functions.h"
+#include "kernels.h"
+#include "philox.h"
+#include "tile.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr double LOG2_E = 1.44269504088896340736, LN_2 = 0.69314718055994530942;
+constexpr i64 FEW_QUERIES = 4;  // of all heads of a group: k and v are read in place, packing would cost more than it saves
+
+template <class T> constexpr int ROW_STATES = LANES<T> > TILE_ROWS ? LANES<T> : 8;  // a number for each row of a tile, padded
+
+template <class T> constexpr T minus_infinity() { return T(-__builtin_inf()); }
+
+// Columns in whole vectors, and their slivers: TILE_VECS vectors wide or less.
+template <class T> constexpr i64 whole(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
+template <class T> INLINE Split slivers_of(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS); }
+
+INLINE i64 least(i64 a, i64 b) { return a < b ? a : b; }
+INLINE i64 most(i64 a, i64 b) { return a > b ? a : b; }
+INLINE i64 pieces(i64 n, i64 size) { return (n + size - 1) / size; }
+
+// Arrays of a slot, one after the other, at multiples of 16 elements. With base null it only counts.
+template <class T> struct Places {
+    T* base;
+    i64 at = 0;
+    T* take(i64 n) {
+        T* place = base ? base + at : nullptr;
+        at += (n + 15) / 16 * 16;
+        return place;
+    }
+};
+
+template <class T> INLINE T* slot_of(const Attention& job) {
+    return static_cast<T*>(job.scratch) + job.scratch_size + job.slot() * job.slot_size;
+}
+
+template <class T> INLINE const T* at(const void* base, const AttentionView& view, i64 b, i64 head, i64 row) {
+    return static_cast<const T*>(base) + b * view.batch + head * view.head + row * view.row;
+}
+template <class T> INLINE T* at(void* base, const AttentionView& view, i64 b, i64 head, i64 row) {
+    return static_cast<T*>(base) + b * view.batch + head * view.head + row * view.row;
+}
+
+// How many keys query i sees, the mask aside.
+INLINE i64 visible(const Attention& job, i64 i) {
+    return job.causal ? most(0, least(job.keys, i + job.diagonal + 1)) : job.keys;
+}
+
+// ---- packing ----------------------------------------------------------------------------------------------------
+
+// Rows of a view of (B, T, N, D) are pieces of some 256 bytes, 2 KB apart: the machine's own prefetcher sees no stream in them.
+// Without this packing takes 10 % of the forward at N8 T1024 D64, with it 3.
+template <class T> INLINE void prefetch_row(const T* row, i64 n) {
+    for (i64 i = 0; i < n; i += 64 / i64(sizeof(T))) __builtin_prefetch(row + i);
+}
+
+// in (rows, columns) to slivers [sliver][row][width], what is beyond `columns` in the last vector 0.
+template <class T> static void pack_rows(T* out, const T* in, i64 in_row, i64 rows, i64 columns) {
+    constexpr int L = LANES<T>;
+    const Split slivers = slivers_of<T>(columns);
+    for (i64 r = 0; r < rows; r++, in += in_row) {
+        if (r + 8 < rows) prefetch_row(in + 8 * in_row, columns);
+        for (i64 s = 0; s < slivers.parts; s++) {
+            const i64 begin = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
+            for (i64 j = 0; j < width; j += L) {
+                const i64 left = columns - begin - j;
+                store(out + begin * rows + r * width + j, left >= L ? load(in + begin + j) : load_first(in + begin + j, int(left)));
+            }
+        }
+    }
+}
+
+// The same of in^T * scale: in (columns, rows).
+template <class T> static void pack_columns(T* out, const T* in, i64 in_row, i64 rows, i64 columns, T scale) {
+    constexpr int L = LANES<T>;
+    const Split slivers = slivers_of<T>(columns);
+    for (i64 s = 0; s < slivers.parts; s++) {
+        const i64 begin = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
+        for (i64 j = 0; j < width; j += L) {
+            for (i64 next = begin + j + L; next < least(begin + j + 2 * L, columns); next++) prefetch_row(in + next * in_row, rows);
+            pack_transposed<T>(out + begin * rows + j, width, in + (begin + j) * in_row, in_row,
+                               int(least(L, columns - begin - j)), rows, scale);
+        }
+    }
+}
+
+// ---- products ---------------------------------------------------------------------------------------------------
+
+// c (MR, NV vectors) = a b, or with ADD c * factor + a b, a factor for each row (null: 1).
+template <class T, int MR, int NV, bool ADD> struct Product {
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, const T* factor) {
+        Vec<T> acc[MR][NV] = {};
+        rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, kc, 0);
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) {
+            const Vec<T> scale = splat<T>(ADD && factor ? factor[i] : T(1));
+#pragma GCC unroll 8
+            for (int j = 0; j < NV; j++) {
+                T* out = c + i * c_row + j * LANES<T>;
+                store(out, ADD ? fma<T>(load(out), scale, acc[i][j]) : acc[i][j]);
+            }
+        }
+    }
+};
+
+// The packed operand: rows [first, first + kc) of slivers that hold `rows`.
+template <class T> struct Packed {
+    const T* data;
+    i64 rows, first;
+};
+
+// The slivers of c (rows, columns), rows <= TILE_ROWS, that hold its first `wanted` columns. c has room for whole vectors.
+template <class T, bool ADD>
+INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col, const Packed<T>& b, i64 kc,
+                     const Split& slivers, i64 wanted, const T* factor) {
+    constexpr int L = LANES<T>;
+    int vecs = 0;
+    decltype(&Product<T, 1, 1, false>::run) kernel = nullptr;
+    for (i64 s = 0; s < slivers.parts; s++) {
+        const i64 column = slivers.begin(s) * L;
+        if (column >= wanted) break;
+        if (slivers.width(s) != vecs) {
+            vecs = slivers.width(s);
+            kernel = pick_kernel<Product, T>(rows, vecs, ADD);
+        }
+        const i64 width = vecs * i64(L);
+        kernel(c + column, c_row, a, a_row, a_col, b.data + column * b.rows + b.first * width, width, kc, factor);
+    }
+}
+
+// ---- rows of scores ---------------------------------------------------------------------------------------------
+
+// 2^x for x <= 0 (and NaN); 0 below -126.5. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
+INLINE F exp2_negative(F x) {
+    const F magic = splat(12583039.0f);  // 1.5 * 2^23 + 127: the sum's low bits are the exponent of 2^n
+    const F at_least = max<float>(splat(-127.0f), x), shifted = at_least + magic, r = at_least - (shifted - magic);
+    F p = fma<float>(splat(0.00132647285f), r, splat(0.00967151299f));
+    p = fma<float>(p, r, splat(0.0555073358f));
+    p = fma<float>(p, r, splat(0.240222424f));
+    p = fma<float>(p, r, splat(0.693147004f));
+    p = fma<float>(p, r, splat(1.0f));
+    typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
+    return p * reinterpret_cast<F>(reinterpret_cast<Unsigned>(shifted) << 23);
+}
+INLINE Vec<double> exp2_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp2(v); }); }
+
+// bias (n): the mask of query i for keys [k0, k0 + n), a logarithm to the base 2. A number that is finite stays so: a row of
+// the least number, as some write masks, is a row of equals.
+template <class T> static void mask_bias(T* bias, const Attention& job, i64 b, i64 head, i64 i, i64 k0, i64 n) {
+    const i64 start = b * job.mask_batch + head * job.mask_head + i * job.mask_row + k0 * job.mask_col, step = job.mask_col;
+    if (job.mask_boolean) {
+        const uint8_t* keep = static_cast<const uint8_t*>(job.mask) + start;
+        if (step == 1)
+            for (i64 j = 0; j < n; j++) bias[j] = keep[j] ? T(0) : minus_infinity<T>();
+        else
+            for (i64 j = 0; j < n; j++) bias[j] = keep[j * step] ? T(0) : minus_infinity<T>();
+        return;
+    }
+    const T* add = static_cast<const T*>(job.mask) + start;
+    const T lowest = T(sizeof(T) == 4 ? -3.4028234663852886e38 : -1.7976931348623157e308);
+    for (i64 j = 0; j < n; j++) {
+        const T v = add[j * step], scaled = v * T(LOG2_E);
+        bias[j] = scaled < lowest && v >= lowest ? lowest : scaled;
+    }
+}
+
+// mask (n): 0, or 1 / (1 - p) where the element is kept, for elements j0, j0 + 1, ... of a row.
+template <class T> static void dropout_row(T* mask, const Attention& job, i64 row, i64 j0, i64 n) {
+    constexpr i64 BLOCK = 4 * COUNTERS;
+    const uint64_t threshold = uint64_t(job.dropout * 4294967296.0);
+    const T scale = job.dropout < 1 ? T(1 / (1 - job.dropout)) : T(0);
+    const i64 start = row * ((job.keys + BLOCK - 1) / BLOCK * BLOCK) + j0, end = start + n;
+    uint32_t words[BLOCK];
+    for (i64 block = start / BLOCK; block * BLOCK < end; block++) {
+        philox(words, job.offset + uint64_t(block * COUNTERS), job.seed);
+        const i64 first = block * BLOCK, from = most(first, start), to = least(first + BLOCK, end);
+        for (i64 i = from; i < to; i++) mask[i - start] = words[i - first] >= threshold ? scale : T(0);
+    }
+}
+
+template <class T> INLINE void multiply_into(T* x, const T* by, i64 n) {
+    for_vectors<T>(n, [&](i64 j, int count) { store_n(x + j, load_n(x + j, count) * load_n(by + j, count), count); });
+}
+
+// x = value from element n on, up to `columns`, whole vectors. Without a branch for each row: at T = 64, causal, they were 10 %.
+template <class T> INLINE void fill_from(T* x, i64 n, i64 columns, T value) {
+    for (i64 j = n / LANES<T> * LANES<T>; j < columns; j += LANES<T>)
+        store(x + j, select<T>(lane_numbers<T>() < splat<T>(T(n - j)), load(x + j), splat<T>(value)));
+}
+
+// s (valid) + bias, and -inf up to `columns`, whole vectors; returns the greatest.
+template <class T> INLINE T mask_scores(T* s, const T* bias, i64 valid, i64 columns) {
+    constexpr int L = LANES<T>;
+    if (bias)
+        for_vectors<T>(valid, [&](i64 j, int n) { store_n(s + j, load_n(s + j, n) + load_n(bias + j, n), n); });
+    fill_from(s, valid, columns, minus_infinity<T>());
+    Vec<T> a = splat<T>(minus_infinity<T>()), b = a;
+    i64 j = 0;
+    for (; j + 2 * L <= columns; j += 2 * L) {
+        a = max<T>(a, load(s + j));
+        b = max<T>(b, load(s + j + L));
+    }
+    if (j < columns) a = max<T>(a, load(s + j));
+    return max_lanes<T>(max<T>(a, b));
+}
+
+// s = 2^(s - reference) in place; returns the sum.
+template <class T> INLINE T exponentiate(T* s, T reference, i64 columns) {
+    constexpr int L = LANES<T>;
+    const Vec<T> top = splat<T>(reference);
+    Vec<T> a = {}, b = {};
+    i64 j = 0;
+    for (; j + 2 * L <= columns; j += 2 * L) {
+        const Vec<T> p = exp2_negative(load(s + j) - top), q = exp2_negative(load(s + j + L) - top);
+        store(s + j, p);
+        store(s + j + L, q);
+        a += p;
+        b += q;
+    }
+    if (j < columns) {
+        const Vec<T> p = exp2_negative(load(s + j) - top);
+        store(s + j, p);
+        a += p;
+    }
+    return sum_lanes<T>(a + b);
+}
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

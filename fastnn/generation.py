@@ -1,0 +1,244 @@
+"""Sequences from a model that gives the logits of what comes next: greedy, by beams, drawn.
+
+A model takes part by a function ``step(tokens, state) -> (logits, state)``: tokens (B, t) are the next ones of each row,
+logits (B, V) belong to what follows them, and state is None at first. States may be nested lists and tuples of what has a
+``select(rows)``, as `nn.KeyValues`, and arrays of B rows.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
+
+
+def select_rows(state, rows):
+    """Return the state of the given rows of a batch, in this order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> select_rows([np.array([1, 2, 3]), None], [2, 0])
+    [array([3, 1]), None]
+    """
+    if state is None:
+        return None
+    if isinstance(state, list | tuple):
+        return type(state)(select_rows(part, rows) for part in state)
+    if isinstance(state, dict):
+        return {name: select_rows(part, rows) for name, part in state.items()}
+    return state.select(rows) if hasattr(state, "select") else state[np.asarray(rows)]
+
+
+def _logits(step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
+    logits, state = step(tokens, state)
+    return np.asarray(logits, np.float64), state
+
+
+def _start(name: str, tokens, length: int) -> np.ndarray:
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
+        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t) with t of at least 1")
+    if length < 0:
+        raise ValueError(f"{name}: length must be at least 0, got {length}")
+    return tokens
+
+
+def _grow(step: Step, tokens: np.ndarray, length: int, end: int | None, state, choose) -> np.ndarray:
+    """Append what `choose` makes of the logits; rows that came to `end` go on with it."""
+    pieces, done = [tokens], np.zeros(len(tokens), bool)
+    for _ in range(length):
+        logits, state = _logits(step, pieces[-1], state)
+        chosen = choose(logits)
+        if end is not None:
+            chosen = np.where(done, end, chosen)
+            done |= chosen == end
+        pieces.append(chosen[:, None].astype(tokens.dtype))
+        if end is not None and done.all():
+            break
+    return np.concatenate(pieces, 1)
+
+
+def greedy(step: Step, tokens, length: int, end: int | None = None, state=None) -> np.ndarray:
+    """Append the likeliest token, up to `length` times or until every row came to `end`.
+
+    Parameters
+    ----------
+    step : callable
+        See above.
+    tokens : array of int, shape (B, t)
+        What is there already.
+    length : int
+        How many more at most.
+    end : int, optional
+        The token that ends a row; a row that has ended is filled up with it.
+    state
+        Where the model stands before `tokens`.
+
+    Returns
+    -------
+    ndarray of int, shape (B, t + at most length)
+
+    Raises
+    ------
+    ValueError
+        For tokens of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def count(tokens, state):
+    ...     return np.eye(5)[(tokens[:, -1] + 1) % 5], state
+    >>> greedy(count, [[0]], 6, end=4)
+    array([[0, 1, 2, 3, 4]])
+    """
+    return _grow(step, _start("greedy", tokens, length), length, end, state, lambda logits: logits.argmax(-1))
+
+
+def _kept(logits: np.ndarray, top_k: int | None, top_p: float) -> np.ndarray:
+    """The probabilities of the likeliest tokens, 0 for the others, (B, V)."""
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    order = np.argsort(-p, -1, kind="stable")
+    ranked = np.take_along_axis(p, order, -1)
+    before = np.cumsum(ranked, -1) - ranked
+    drop = before >= top_p
+    drop[:, 0] = False
+    if top_k is not None:
+        drop[:, top_k:] = True
+    np.put_along_axis(p, order, np.where(drop, 0, ranked), -1)
+    return p / p.sum(-1, keepdims=True)
+
+
+def sample(
+    step: Step,
+    tokens,
+    length: int,
+    end: int | None = None,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    rng: np.random.Generator | None = None,
+    state=None,
+) -> np.ndarray:
+    """Append tokens drawn from the model's distribution. Other arguments and the result as in `greedy`.
+
+    Parameters
+    ----------
+    temperature : float
+        Logits are divided by it: below 1 the likely ones are preferred; 0 is `greedy`.
+    top_k : int, optional
+        Only the likeliest `top_k` tokens [1]_.
+    top_p : float
+        Only the likeliest tokens that together have this probability [2]_.
+    rng : numpy.random.Generator, optional
+        Where the draws come from; fastnn's own by default.
+
+    References
+    ----------
+    .. [1] Fan, Lewis and Dauphin, "Hierarchical neural story generation", ACL 2018.
+    .. [2] Holtzman et al., "The curious case of neural text degeneration", ICLR 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def coin(tokens, state):
+    ...     return np.zeros((len(tokens), 2)), state
+    >>> sample(coin, [[0]], 5, top_k=1)
+    array([[0, 0, 0, 0, 0, 0]])
+    """
+    tokens = _start("sample", tokens, length)
+    if not temperature >= 0 or (top_k is not None and top_k < 1) or not 0 < top_p <= 1:
+        raise ValueError(
+            f"sample: temperature is {temperature}, top_k {top_k}, top_p {top_p}; expected at least 0, at least 1 or None, "
+            f"above 0 and at most 1"
+        )
+    if temperature == 0:
+        return greedy(step, tokens, length, end, state)
+    if rng is None:
+        from ._random import generator
+
+        rng = generator()
+
+    def choose(logits):
+        below = np.cumsum(_kept(logits / temperature, top_k, top_p), -1)
+        return (below <= rng.random((len(logits), 1)) * below[:, -1:]).sum(-1)
+
+    return _grow(step, tokens, length, end, state, choose)
+
+
+def beam_search(
+    step: Step, tokens, length: int, end: int, *, beams: int = 4, length_penalty: float = 1.0, state=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keep the `beams` likeliest beginnings of each row while they grow; return the best of those that ended.
+
+    Parameters
+    ----------
+    step, tokens, length, end, state
+        As in `greedy`.
+    beams : int
+        How many beginnings of a row are kept.
+    length_penalty : float
+        Sequences are ranked by the sum of their log probabilities over the number of new tokens to this power: 0 prefers
+        short ones, 1 takes the mean.
+
+    Returns
+    -------
+    tokens : ndarray of int, shape (B, t + at most length)
+        Filled up with `end`.
+    score : ndarray, shape (B,)
+
+    Raises
+    ------
+    ValueError
+        For tokens of another shape, and less than one beam.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def count(tokens, state):
+    ...     return 9 * np.eye(5)[(tokens[:, -1] + 1) % 5], state
+    >>> beam_search(count, [[0]], 6, end=4)[0]
+    array([[0, 1, 2, 3, 4]])
+    """
+    tokens = _start("beam_search", tokens, length)
+    if beams < 1:
+        raise ValueError(f"beam_search: beams must be at least 1, got {beams}")
+    batch, first = len(tokens), np.arange(len(tokens))
+    best = [(-np.inf, np.full(1, end, tokens.dtype))] * batch  # the best that ended: score, new tokens
+    grown = np.zeros((batch, 1, 0), tokens.dtype)
+    total = np.zeros((batch, 1))
+    piece = tokens
+    for n in range(1, length + 1):
+        logits, state = _logits(step, piece, state)
+        top = logits.max(-1, keepdims=True)
+        log_p = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+        vocabulary = log_p.shape[-1]
+        scores = total[:, :, None] + log_p.reshape(batch, -1, vocabulary)
+        for b in range(batch):
+            beam = scores[b, :, end].argmax()
+            score = scores[b, beam, end] / n**length_penalty
+            if score > best[b][0]:
+                best[b] = (score, np.append(grown[b, beam], end).astype(tokens.dtype))
+        scores[:, :, end] = -np.inf
+        flat = scores.reshape(batch, -1)
+        chosen = np.argsort(-flat, -1, kind="stable")[:, :beams]
+        total = np.take_along_axis(flat, chosen, -1)
+        parent, token = chosen // vocabulary, chosen % vocabulary
+        rows = (first[:, None] * grown.shape[1] + parent).reshape(-1)
+        grown = np.concatenate([grown[first[:, None], parent], token[:, :, None]], -1).astype(tokens.dtype)
+        if all(best[b][0] >= total[b, 0] / length**length_penalty for b in range(batch)):
+            break  # no beginning can come to more: what follows is at most 0, and the divisor at most this
+        state = select_rows(state, rows)
+        piece = token.reshape(-1, 1).astype(tokens.dtype)
+    for b in range(batch):
+        if best[b][0] == -np.inf and length:  # nothing ended
+            best[b] = (total[b, 0] / length**length_penalty, grown[b, 0])
+    longest = max(len(new) for _, new in best) if length else 0
+    out = np.full((batch, tokens.shape[1] + longest), end, tokens.dtype)
+    out[:, : tokens.shape[1]] = tokens
+    for b, (_, new) in enumerate(best):
+        out[b, tokens.shape[1] : tokens.shape[1] + min(len(new), longest)] = new[:longest]
+    return out, np.array([score for score, _ in best])

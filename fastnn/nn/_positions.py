@@ -1,0 +1,154 @@
+"""What tells positions apart: sinusoids that are added, rotations of queries and keys."""
+
+import numpy as np
+
+from .. import _ops
+from ._dropout import Dropout
+from ._linear import _size
+from ._module import Module
+
+
+def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 10000.0, dtype=np.float32):
+    """Sines (even columns) and cosines (odd) of positions offset, offset + 1, ... at `dim / 2` frequencies [1]_.
+
+    Column 2 i turns by ``base ** (-2 i / dim)`` a position.
+
+    Returns
+    -------
+    Tensor (length, dim)
+
+    References
+    ----------
+    .. [1] Vaswani et al., "Attention is all you need", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.sinusoidal_positions(2, 4)[0].tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange((dim + 1) // 2) / dim)
+    table = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, -1)[:, :dim]
+    return _ops.as_tensor(table.astype(dtype))
+
+
+def rotary_embedding(x, offset: int = 0, base: float = 10000.0, interleaved: bool = False):
+    """Turn pairs of elements by angles that grow with the position, so that q . k depends on their distance [1]_.
+
+    Parameters
+    ----------
+    x : Tensor (..., T, D)
+        Queries or keys; D is even.
+    offset : int
+        The position of the first one.
+    base : float
+        Pair i turns by ``base ** (-2 i / D)`` a position.
+    interleaved : bool
+        Pairs are neighbours (2 i, 2 i + 1), as published, instead of (i, i + D / 2), as most models have them.
+
+    Returns
+    -------
+    Tensor (..., T, D)
+
+    Raises
+    ------
+    ValueError
+        If D is odd.
+
+    References
+    ----------
+    .. [1] Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.rotary_embedding(fnn.tensor([[1.0, 0.0]])).tolist()
+    [[1.0, 0.0]]
+    """
+    x = _ops.as_tensor(x)
+    if x.ndim < 2 or x.shape[-1] % 2:
+        raise ValueError(f"rotary_embedding: x is {x.shape}; expected (..., T, D) with an even D")
+    length, dim = x.shape[-2:]
+    angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange(dim // 2) / dim)
+    cos, sin = (_ops.as_tensor(f(angle).astype(x.dtype)) for f in (np.cos, np.sin))
+    if interleaved:
+        a, b = x[..., ::2], x[..., 1::2]
+        return _ops.stack((a * cos - b * sin, a * sin + b * cos), -1).reshape(x.shape)
+    a, b = x[..., : dim // 2], x[..., dim // 2 :]
+    return _ops.cat((a * cos - b * sin, a * sin + b * cos), -1)
+
+
+class SinusoidalPositionalEncoding(Module):
+    """Adds `functional.sinusoidal_positions` to its input.
+
+    Parameters
+    ----------
+    d_model : int
+        Size of a position's vector.
+    dropout : float
+        Of the sum, while training.
+    batch_first : bool
+        (B, T, E) instead of (T, B, E).
+
+    Notes
+    -----
+    There is no longest sequence: the table grows as it is needed.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.SinusoidalPositionalEncoding(4, batch_first=True)(fnn.zeros(1, 2, 4))[0, 0].tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+
+    def __init__(self, d_model: int, dropout: float = 0.0, batch_first: bool = False) -> None:
+        self.d_model = _size("SinusoidalPositionalEncoding", "d_model", d_model)
+        self.dropout = Dropout(dropout)
+        self.batch_first = bool(batch_first)
+        self._table = np.empty((0, self.d_model), np.float32)
+
+    def forward(self, x, offset: int = 0):
+        """x: (B, T, E), or (T, B, E) -> the same shape; `offset` is the position of the first."""
+        x = _ops.as_tensor(x)
+        if x.ndim < 2 or x.shape[-1] != self.d_model:
+            raise ValueError(f"SinusoidalPositionalEncoding: x is {x.shape}; expected (..., {self.d_model})")
+        length = x.shape[-2] if self.batch_first or x.ndim == 2 else x.shape[-3]
+        if offset + length > len(self._table) or self._table.dtype != x.dtype:
+            size = max(offset + length, 2 * len(self._table))
+            self._table = sinusoidal_positions(size, self.d_model, dtype=x.dtype).numpy()
+        rows = self._table[offset : offset + length]
+        return self.dropout(x + (rows if self.batch_first or x.ndim == 2 else rows[:, None]))
+
+    def extra_repr(self) -> str:
+        return str(self.d_model)
+
+
+class RotaryEmbedding(Module):
+    """`functional.rotary_embedding` as a layer, for queries and keys (..., T, D).
+
+    Parameters
+    ----------
+    base : float
+        The slowest pair turns by about 1 / base a position.
+    interleaved : bool
+        Whether pairs are neighbours.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.RotaryEmbedding()(fnn.ones(1, 2, 4)).shape
+    (1, 2, 4)
+    """
+
+    def __init__(self, base: float = 10000.0, interleaved: bool = False) -> None:
+        if not base > 0:
+            raise ValueError(f"RotaryEmbedding: base must be above 0, got {base}")
+        self.base = float(base)
+        self.interleaved = bool(interleaved)
+
+    def forward(self, x, offset: int = 0):
+        """x: (..., T, D) -> the same shape; `offset` is the position of the first."""
+        return rotary_embedding(x, offset, self.base, self.interleaved)
+
+    def extra_repr(self) -> str:
+        return f"base={self.base}" + (", interleaved=True" if self.interleaved else "")
