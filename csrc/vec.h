@@ -214,6 +214,53 @@ template <class T, int S = LANES<T> / 2> INLINE void transpose(Vec<T> (&v)[LANES
     if constexpr (S > 1) transpose<T, S / 2>(v);
 }
 
+// LANES<double> numbers as doubles, and back, rounded once.
+INLINE Vec<double> load_doubles(const double* p) { return load(p); }
+INLINE void store_doubles(double* p, Vec<double> v) { store(p, v); }
+#if defined(__AVX512F__)
+INLINE Vec<double> load_doubles(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+INLINE void store_doubles(float* p, Vec<double> v) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(v)); }
+#elif defined(__AVX2__)
+INLINE Vec<double> load_doubles(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+INLINE void store_doubles(float* p, Vec<double> v) { _mm_storeu_ps(p, _mm256_cvtpd_ps(v)); }
+#else
+INLINE Vec<double> load_doubles(const float* p) {
+    Vec<double> v = {};
+    for (int i = 0; i < LANES<double>; i++) v[i] = p[i];
+    return v;
+}
+INLINE void store_doubles(float* p, Vec<double> v) {
+    for (int i = 0; i < LANES<double>; i++) p[i] = float(v[i]);
+}
+#endif
+
+// `rows` (at most LANES) rows of n elements, `step` apart, to n vectors of LANES: to[e][i] = from[i][e], zero for the rows
+// there are not; and back.
+template <class T> INLINE void rows_to_vectors(T* to, const T* from, i64 step, i64 n, int rows) {
+    constexpr int L = LANES<T>;
+    for_vectors<T>(n, [&](i64 e, int count) {
+        Vec<T> v[L];
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++) v[i] = i < rows ? load_n(from + i * step + e, count) : Vec<T>{};
+        transpose<T>(v);
+#pragma GCC unroll 16
+        for (int j = 0; j < L; j++)
+            if (j < count) store(to + (e + j) * L, v[j]);
+    });
+}
+template <class T> INLINE void vectors_to_rows(T* to, i64 step, const T* from, i64 n, int rows) {
+    constexpr int L = LANES<T>;
+    for_vectors<T>(n, [&](i64 e, int count) {
+        Vec<T> v[L];
+#pragma GCC unroll 16
+        for (int j = 0; j < L; j++) v[j] = j < count ? load(from + (e + j) * L) : Vec<T>{};
+        transpose<T>(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++)
+            if (i < rows) store_n(to + i * step + e, v[i], count);
+    });
+}
+
 // Sums over lanes, by halves: the order is the same on every machine of a lane count.
 template <class T, int S = LANES<T> / 2> INLINE T sum_lanes(Vec<T> v) {
     v = v + shuffle<T, High<S, LANES<T>>>(v, v);

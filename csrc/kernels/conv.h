@@ -105,9 +105,12 @@ template <class T> void weight(const Conv& job, i64 begin, i64 end);
 template <class T> void depthwise_plan(Conv& job);  // conv_depthwise.cpp: all passes
 template <class T> void depthwise_stage(Conv& job);
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
-template <class T, int M> void winograd_plan_any(Conv& job);  // winograd.cpp: all passes of 3x3, float, by M x M tiles
-template <class T, int M> void winograd_stage_any(Conv& job);
+template <class T, int M> void winograd_plan(Conv& job);  // winograd.cpp: 3x3 by M x M tiles, float, CONV_FORWARD, CONV_INPUT
+template <class T, int M> void winograd_stage(Conv& job);
 template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end);
+template <class T, int M> void winograd_weight_plan(Conv& job);  // winograd_weight.cpp: CONV_WEIGHT
+template <class T, int M> void winograd_weight_stage(Conv& job);
+template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

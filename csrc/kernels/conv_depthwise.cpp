@@ -1,18 +1,20 @@
 // Every channel for itself: the channels are the lanes. With one multiplication for each load all depends on the cache:
 // pixels of 128 channels lie 512 bytes apart, so that walking along a row with one vector of channels uses 8 of the 64
 // sets of L1. So the tile is a few pixels of a row, and all their channels follow one another before the next pixels
-// come.
+// come. A strip of columns goes down the rows of an item, so that L1 gives each input for all rows of the kernel that
+// meet it. The image is read where it lies: at its borders only the places inside count.
 #include "conv.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 WINDOW = 32 << 10;  // elements of an item's window, about: 128 KB
+constexpr i64 STRIP = 16 << 10;   // bytes of the rows of a strip that one row of output reads, about: half of L1
 constexpr i64 MOST_PARTS = 16;
 constexpr int VECS = 2;  // of channels at once
 
 struct Tap {
-    i64 x, w;  // where it reads, from the pixel's place in the window; its row of the weight, [place][channels]
+    i64 x, w;  // where it reads, from where its pixel's window would begin; its row of the weight, [place][channels]
 };
 
 // ---- forward and input gradient ------------------------------------------------------------------------------
@@ -20,80 +22,173 @@ struct Tap {
 template <class T> static void images_plan(Conv& job) {
     const Walk walk(job);
     const double row = double(walk.x.window(walk.x.count)) * double(job.c);
+    const i64 wanted = double(job.batch * job.oh * job.ow) * double(job.c * job.kh * job.kw) > 1e6 ? 4 : 1;
     job.block = 1;
-    while (job.block < walk.y.count && double(walk.y.window(job.block + 1)) * row <= WINDOW) job.block++;
+    while (job.block < walk.y.count && double(walk.y.window(job.block + 1)) * row <= WINDOW &&
+           job.batch * ceil_div(walk.y.count, job.block + 1) >= wanted)
+        job.block++;
     job.stages = 2;
     job.prepared_size = bounded(double(job.kh * job.kw) * double(job.c));
     job.scratch_size = 0;
     job.slot_size =
-        bounded(double(walk.y.window(job.block)) * row + double(job.kh * job.kw) * (sizeof(Tap) / sizeof(T)) + 64);
+        bounded((2.0 * double(job.kh * job.kw) * sizeof(Tap) + double(job.kh) * sizeof(i64)) / double(sizeof(T)) + 64);
 }
 
 struct Slide {
     i64 channels, out_step, in_step, count;
     const Tap* taps;
+    bool threes;  // taps come by threes, in_step apart
     bool relu;
 };
 
+// acc += one place of the kernel, for MR pixels and NV vectors of channels, of the last one `lanes`: a load for each
+// multiplication. Pixels are addressed by threes, which an index times 1 or 2 reaches.
+template <class T, int MR, int NV>
+INLINE void add_tap(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* weight, int lanes) {
+    constexpr int L = LANES<T>;
+    const T* x[3] = {image, image + 3 * step, image + 6 * step};
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; j++) {
+        const Vec<T> w = load_n(weight + j * L, lanes);
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) acc[i][j] = fma<T>(load_n(x[i / 3] + i % 3 * step + j * L, lanes), w, acc[i][j]);
+    }
+}
+
+// The same for three places whose pixels follow one another: each is loaded once for all that it meets, 11 loads for 18
+// multiplications.
+template <class T, int MR, int NV>
+INLINE void add_three(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* weight, const Tap* taps, int lanes) {
+    constexpr int L = LANES<T>;
+    const T* x[4] = {image, image + 3 * step, image + 6 * step, image + 9 * step};
+#pragma GCC unroll 2
+    for (int j = 0; j < NV; j++) {
+        Vec<T> w[3];
+#pragma GCC unroll 3
+        for (int k = 0; k < 3; k++) w[k] = load_n(weight + taps[k].w + j * L, lanes);
+#pragma GCC unroll 10
+        for (int i = 0; i < MR + 2; i++) {
+            const Vec<T> v = load_n(x[i / 3] + i % 3 * step + j * L, lanes);
+#pragma GCC unroll 3
+            for (int k = 2; k >= 0; k--)
+                if (i >= k && i - k < MR) acc[i - k][j] = fma<T>(v, w[k], acc[i - k][j]);
+        }
+    }
+}
+
 // MR pixels of a row, vectors [c, c + NV) of the channels; of the last one `lanes`.
 template <class T, int MR, int NV>
-INLINE void slide_vectors(const Slide& s, T* out, const T* in, const T* weight, const T* bias, i64 c, int lanes) {
+INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const T* weight, const T* bias, i64 c,
+                          int lanes) {
     constexpr int L = LANES<T>;
+    const i64 in_step = s.in_step, out_step = s.out_step;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 2
     for (int j = 0; j < NV; j++)
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = bias ? load_n(bias + c + j * L, lanes) : Vec<T>{};
-    for (i64 t = 0; t < s.count; t++) {
-        const T *x = in + s.taps[t].x + c, *w = weight + s.taps[t].w * s.channels + c;
-#pragma GCC unroll 2
-        for (int j = 0; j < NV; j++) {
-            const Vec<T> wv = load_n(w + j * L, lanes);
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++) acc[i][j] = fma<T>(load_n(x + i * s.in_step + j * L, lanes), wv, acc[i][j]);
-        }
-    }
+    const Tap *tap = s.taps, *const end = tap + s.count;
+    if (s.threes)
+        for (; tap < end; tap += 3)
+            add_three<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + c, tap, lanes);
+    else
+        for (; tap < end; tap++) add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
+    const Vec<T> least = splat<T>(s.relu ? T(0) : -T(INFINITY));
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < NV; j++)
-            store_n(out + i * s.out_step + c + j * L, s.relu ? max<T>(Vec<T>{}, acc[i][j]) : acc[i][j], lanes);
+        for (int j = 0; j < NV; j++) store_n(out + i * out_step + c + j * L, max<T>(least, acc[i][j]), lanes);
 }
 
 template <class T, int MR, int NV, bool MASKED> struct SlideKernel {
-    static void run(const Slide& s, T* out, const T* in, const T* weight, const T* bias) {
+    static void run(const Slide& s, T* out, const T* image, i64 at, const T* weight, const T* bias) {
         constexpr int L = LANES<T>;
         i64 c = 0;
-        for (; c + VECS * L <= s.channels; c += VECS * L) slide_vectors<T, MR, VECS>(s, out, in, weight, bias, c, L);
-        for (; c + L <= s.channels; c += L) slide_vectors<T, MR, 1>(s, out, in, weight, bias, c, L);
-        if (c < s.channels) slide_vectors<T, MR, 1>(s, out, in, weight, bias, c, int(s.channels - c));
+        for (; c + VECS * L <= s.channels; c += VECS * L)
+            slide_vectors<T, MR, VECS>(s, out, image, at, weight, bias, c, L);
+        for (; c + L <= s.channels; c += L) slide_vectors<T, MR, 1>(s, out, image, at, weight, bias, c, L);
+        if (c < s.channels) slide_vectors<T, MR, 1>(s, out, image, at, weight, bias, c, int(s.channels - c));
     }
 };
 
-// Rows [j0, j1) of every phase of image b.
-template <class T> static void slide_rows(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1) {
-    Tap* taps = reinterpret_cast<Tap*>(slot_of<T>(job));
-    const Window<T> window = window_of(
-        reinterpret_cast<T*>(taps + job.kh * job.kw),
-        static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c, walk.y.in, walk.x.in,
-        job.c, j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
+// The places of phase (qy, qx), row by row of the kernel: all, or those that output column i finds inside the image.
+struct Taps {
+    Tap* list;
+    i64* offsets;  // of each row: from output row j's step, to the row it reads
+    i64 rows, columns;
+
+    void fill(const Walk& walk, i64 qy, i64 qx, i64 i, bool all) {
+        rows = 0;
+        Tap* next = list;
+        for (i64 ky = 0; ky < walk.y.kernel; ky++) {
+            if (!walk.y.has(qy, ky)) continue;
+            offsets[rows++] = walk.y.offset(qy, ky);
+            for (i64 n = 0; n < walk.x.kernel; n++) {  // from left to right in the image
+                const i64 kx = walk.gradient ? walk.x.kernel - 1 - n : n;
+                if (!walk.x.has(qx, kx)) continue;
+                const i64 dx = walk.x.offset(qx, kx), column = i * walk.x.step + dx;
+                if (!all && (column < 0 || column >= walk.x.in)) continue;
+                *next++ = {((walk.y.offset(qy, ky) - walk.y.low) * walk.x.in + dx - walk.x.low) * walk.in_c,
+                           (ky * walk.x.kernel + kx) * walk.in_c};
+            }
+        }
+        columns = rows ? (next - list) / rows : 0;
+    }
+};
+
+// Rows [j0, j1) of columns [i0, i1) of phase (qy, qx), all of which have the same places along the row.
+template <class T>
+static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64 b, i64 qy, i64 qx, i64 j0, i64 j1,
+                        i64 i0, i64 i1) {
+    const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c;
+    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, false, job.relu};
+    s.threes = taps.columns == 3 && taps.list[1].x - taps.list[0].x == s.in_step &&
+               taps.list[2].x - taps.list[1].x == s.in_step;
+    const Split tiles(i1 - i0, TILE_ROWS);
+    for (i64 j = j0; j < j1 && j < walk.y.outputs(qy); j++) {
+        const auto inside = [&](i64 k) {
+            const i64 row = j * walk.y.step + taps.offsets[k];
+            return row >= 0 && row < walk.y.in;
+        };
+        i64 first = 0, last = taps.rows;
+        while (first < last && !inside(first)) first++;
+        while (last > first && !inside(last - 1)) last--;
+        s.taps = taps.list + first * taps.columns;
+        s.count = (last - first) * taps.columns;
+        T* row = out + ((j * walk.y.phases + qy) * walk.x.out + qx) * job.c;
+        const i64 at = ((j * walk.y.step + walk.y.low) * walk.x.in + walk.x.low) * job.c;
+        for_tiles<SlideKernel, T>(tiles, 1, false, [&](auto kernel, i64 tile, int) {
+            const i64 i = i0 + tile;
+            kernel(s, row + i * s.out_step, image, at + i * s.in_step, static_cast<const T*>(job.prepared),
+                   static_cast<const T*>(job.bias));
+        });
+    }
+}
+
+// Rows [j0, j1) of every phase of image b: border columns one by one, the others in strips.
+template <class T> static void slide_rows(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1) {
+    Taps taps, some;
+    taps.list = reinterpret_cast<Tap*>(slot_of<T>(job));
+    some.list = taps.list + job.kh * job.kw;
+    taps.offsets = some.offsets = reinterpret_cast<i64*>(some.list + job.kh * job.kw);
+    i64 wide = STRIP / i64(sizeof(T)) / job.kh / job.c / walk.x.step / TILE_ROWS * TILE_ROWS;
+    wide = wide < TILE_ROWS ? TILE_ROWS : wide;
     for (i64 qy = 0; qy < walk.y.phases; qy++)
         for (i64 qx = 0; qx < walk.x.phases; qx++) {
-            Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps, job.relu};
-            for (i64 ky = 0; ky < job.kh; ky++)
-                for (i64 kx = 0; kx < job.kw; kx++)
-                    if (walk.y.has(qy, ky) && walk.x.has(qx, kx))
-                        taps[s.count++] = {(walk.y.offset(qy, ky) - walk.y.low) * window.pitch +
-                                               (walk.x.offset(qx, kx) - walk.x.low) * job.c,
-                                           ky * job.kw + kx};
-            const Split tiles(walk.x.outputs(qx), TILE_ROWS);
-            for (i64 j = j0; j < j1 && j < walk.y.outputs(qy); j++)
-                for_tiles<SlideKernel, T>(tiles, 1, false, [&](auto kernel, i64 i, int) {
-                    kernel(s, out + ((j * walk.y.phases + qy) * walk.x.out + i * walk.x.phases + qx) * job.c,
-                           window.data + (j - j0) * walk.y.step * window.pitch + i * s.in_step,
-                           static_cast<const T*>(job.prepared), static_cast<const T*>(job.bias));
-                });
+            const i64 columns = walk.x.outputs(qx);
+            i64 i0 = walk.x.low < 0 ? ceil_div(-walk.x.low, walk.x.step) : 0;  // all places of [i0, i1) are inside
+            i64 i1 = floor_div(walk.x.in - 1 - walk.x.high, walk.x.step) + 1;
+            i0 = i0 < columns ? i0 : columns;
+            i1 = i1 < i0 ? i0 : i1 < columns ? i1 : columns;
+            taps.fill(walk, qy, qx, 0, true);
+            for (i64 i = i0; i < i1; i += wide)
+                slide_strip<T>(job, walk, taps, b, qy, qx, j0, j1, i, i + wide < i1 ? i + wide : i1);
+            for (i64 i = 0; i < columns; i++) {
+                if (i >= i0 && i < i1) continue;
+                some.fill(walk, qy, qx, i, false);
+                slide_strip<T>(job, walk, some, b, qy, qx, j0, j1, i, i + 1);
+            }
         }
 }
 

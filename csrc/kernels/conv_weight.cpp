@@ -10,9 +10,12 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 WINDOW = 16 << 10;    // elements of x of a block of rows, about
+constexpr i64 WINDOW = 16 << 10;    // elements of x of a block of rows, about,
+constexpr i64 PIXELS = 256;         // or as many as this many pixels of output need: each block reads and writes all sums,
+constexpr i64 MOST_WINDOW = 48 << 10;  // but no more than L2 holds
 constexpr i64 MOST_SUMS = 4 << 20;  // elements of all parts' sums, about
-constexpr i64 MOST_PARTS = 16;      // what many threads can share
+constexpr i64 WANTED = 16;          // items, that many threads have something to share,
+constexpr i64 MOST_CHUNKS = 4;      // some by cutting the filters, each of which reads all of x; the rest by parts, with sums each
 
 struct WeightCut {
     i64 rows, group_c, group_f, padded, slivers, chunks;  // rows: kh * kw * group_c, of the weight
@@ -42,12 +45,14 @@ template <class T> void weight_plan(Conv& job) {
     job.way = CONV_DIRECT;
     job.stages = 3;  // nothing, sums, their sum
     job.block = 1;
-    while (job.block < job.oh && double(window_h(job, job.block + 1)) * double(c.window_w) * double(job.c) <= WINDOW)
+    while (job.block < job.oh && double(window_h(job, job.block + 1)) * double(c.window_w) * double(job.c) <=
+                                     double(job.block * job.ow < PIXELS ? MOST_WINDOW : WINDOW))
         job.block++;
-    job.parts = c.lines < MOST_PARTS ? c.lines : MOST_PARTS;
+    job.parts = ceil_div(WANTED, c.slivers < MOST_CHUNKS ? c.slivers + (c.slivers == 0) : MOST_CHUNKS);
+    job.parts = c.lines < job.parts ? c.lines : job.parts;
     while (job.parts > 1 && sums * double(job.parts) > MOST_SUMS) job.parts = ceil_div(job.parts, 2);
     job.chunk = c.slivers;
-    while (job.chunk > 1 && job.parts * ceil_div(c.slivers, job.chunk) < MOST_PARTS) job.chunk = ceil_div(job.chunk, 2);
+    while (job.chunk > 1 && job.parts * ceil_div(c.slivers, job.chunk) < WANTED) job.chunk = ceil_div(job.chunk, 2);
     job.prepared_size = 0;
     job.scratch_size = bounded(sums * double(job.parts));
     job.slot_size = bounded(double(window_h(job, job.block)) * double(c.window_w) * double(job.c) +
@@ -159,21 +164,23 @@ template <class T> static void sum_part(const Conv& job, const WeightCut& c, i64
 
 // ---- their sum -----------------------------------------------------------------------------------------------
 
-// One vector of filters: dw[f][c][place] = sum over parts of sums[part][place, c][f].
+// One vector of filters: dw[f][c, place] = sum over parts of sums[part][place, c][f], LANES numbers of each at a time.
 template <class T> static void finish(const Conv& job, const WeightCut& c, i64 item) {
     constexpr int L = LANES<T>;
     const i64 g = item / (c.padded / L), column = item % (c.padded / L) * L, places = job.kh * job.kw;
     const int count = c.group_f - column < L ? int(c.group_f - column) : L;
     const T* sums = static_cast<const T*>(job.scratch) + g * c.rows * c.padded + column;
     T* dw = static_cast<T*>(job.out) + (g * c.group_f + column) * c.rows;
-    for (i64 r = 0; r < c.rows; r++) {
-        Vec<T> v = load(sums + r * c.padded);
-        for (i64 part = 1; part < job.parts; part++) v += load(sums + (part * job.groups * c.rows + r) * c.padded);
-        T lanes[L];
-        store(lanes, v);
-        T* out = dw + r % c.group_c * places + r / c.group_c;
-        for (int i = 0; i < count; i++) out[i * c.rows] = lanes[i];
-    }
+    for_vectors<T>(c.rows, [&](i64 r, int n) {
+        T v[L * L];
+        for (int i = 0; i < n; i++) {
+            const T* sum = sums + ((r + i) % places * c.group_c + (r + i) / places) * c.padded;
+            Vec<T> whole = load(sum);
+            for (i64 part = 1; part < job.parts; part++) whole += load(sum + part * job.groups * c.rows * c.padded);
+            store(v + i * L, whole);
+        }
+        vectors_to_rows(dw + r, c.rows, v, n, count);
+    });
 }
 
 template <class T> void weight(const Conv& job, i64 begin, i64 end) {

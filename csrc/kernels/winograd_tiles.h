@@ -1,0 +1,89 @@
+// The tiles of Winograd's algorithm: where they lie in the images, their way into the planes of points, and the products of
+// one point. winograd.cpp makes images of them, winograd_weight.cpp the gradient to the weight.
+#pragma once
+#include "conv.h"
+#include "winograd.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr i64 STAGGER = 16;  // elements a plane is longer: else the 36 planes of C = 64 would share two sets of the L1 cache
+constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter follow one another in memory
+
+// The tiles of a pass: M x M outputs each, in rows, image after image.
+template <class T, int M> struct Tiling {
+    static constexpr int N = Winograd<M>::N, L = LANES<T>;
+    bool turned;  // an input gradient: from dy to dx
+    i64 in_h, in_w, in_c, out_h, out_w, out_c, pad_h, pad_w;
+    i64 rows, columns, tiles, in_row, out_row;  // in_row, out_row: channels and filters in whole vectors
+
+    explicit Tiling(const Conv& job) : turned(job.pass == CONV_INPUT) {
+        in_h = turned ? job.oh : job.h, in_w = turned ? job.ow : job.w, in_c = turned ? job.f : job.c;
+        out_h = turned ? job.h : job.oh, out_w = turned ? job.w : job.ow, out_c = turned ? job.c : job.f;
+        pad_h = turned ? 2 - job.pad_h : job.pad_h, pad_w = turned ? 2 - job.pad_w : job.pad_w;
+        rows = ceil_div(out_h, M), columns = ceil_div(out_w, M), tiles = job.batch * rows * columns;
+        in_row = ceil_div(in_c, L) * L, out_row = ceil_div(out_c, L) * L;
+    }
+    struct Place {
+        i64 image, y, x;  // of the tile's first output
+    };
+    Place place(i64 tile) const { return {tile / columns / rows, tile / columns % rows * M, tile % columns * M}; }
+};
+
+static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
+// Of U, whose points are written CHANNELS rows of a line at a time: these lie side by side.
+static constexpr i64 weight_plane(i64 channels, i64 row) { return channels * row + (CHANNELS + 1) * STAGGER; }
+
+// ---- transforms of tiles -------------------------------------------------------------------------------------
+
+// Where the pixels of a window of SIDE x SIDE at (y, x) are; those outside the image are `zeros`.
+template <class T, int SIDE>
+INLINE void window_pixels(const T* (&at)[SIDE][SIDE], const T* image, i64 h, i64 w, i64 c, i64 y, i64 x,
+                          const T* zeros) {
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++) {
+            const bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
+            at[i][j] = inside ? image + ((y + i) * w + x + j) * c : zeros;
+        }
+}
+
+// V[.][t] = B^T d B for tiles [first, first + count).
+template <class T, int M>
+static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* v, i64 v_plane,
+                            const T* zeros) {
+    constexpr int N = Winograd<M>::N;
+    for (i64 t = 0; t < count; t++) {
+        const auto place = g.place(first + t);
+        const T* at[N][N];
+        window_pixels<T, N>(at, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c,
+                            place.y - g.pad_h, place.x - g.pad_w, zeros);
+        T* row = v + t * g.in_row;
+        for_vectors<T>(g.in_c, [&](i64 c, int n) {
+            both_axes<T, N, N>([](const auto& d, auto& made) { Winograd<M>::template input<T>(d, made); },
+                               [&](int i, int j) { return load_n(at[i][j] + c, n); },
+                               [&](int i, int j, Vec<T> value) { store(row + (i * N + j) * v_plane + c, value); });
+        });
+    }
+}
+
+// ---- products ------------------------------------------------------------------------------------------------
+
+// c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one
+// long sum.
+template <class T, int MR, int NV, bool ADD> struct PointKernel {
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k) {
+        constexpr int L = LANES<T>;
+        Vec<T> acc[MR][NV] = {};
+        rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, k, L);
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+            for (int j = 0; j < NV; j++) {
+                T* out = c + i * c_row + j * L;
+                store(out, ADD ? load(out) + acc[i][j] : acc[i][j]);
+            }
+    }
+};
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn

@@ -1,0 +1,212 @@
+// The weight gradient by Winograd's algorithm, the exact adjoint of the forward pass:
+//
+//   V[point][tile][channel] of x, D[point][tile][filter] = A dy A^T,   dU[point] = V[point]^T D[point],   dw = G^T dU G
+//
+// dU is 4 times as large as dw. Where the V and D of all tiles are few, an item makes all points of a block of dU, which
+// stays in L2, and turns it into dw at once. Else the tiles come in batches whose products are added to a dU in memory.
+// Either way a dU has one writer and one order of summation, so the bits do not depend on the number of threads.
+#include "winograd_tiles.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+constexpr i64 BATCH_BYTES = 4 << 20;      // of V and D in a batch, at least: they pass through L3
+constexpr i64 BLOCK_BYTES = 256 << 10;    // of dU of an item, about: half of L2
+constexpr i64 CHUNK = 32;                 // filters of an item's dU, about
+constexpr i64 GROUP = 8;                  // tiles of a transforming item
+constexpr i64 PRODUCT_ROWS = 64;          // channels of an item that adds a batch, about
+constexpr i64 CHAIN = 64;                 // tiles summed one after the other
+constexpr i64 WANTED = 16;                // items, that several threads have something to share
+
+// How the work is cut: in batches of tiles; `rows` channels and `chunk` slivers of dU to an item.
+template <class T, int M> struct WeightCut {
+    static constexpr int N = Winograd<M>::N, L = LANES<T>;
+    i64 slivers, v_plane, d_plane;
+    Split rows, chunks;
+    T *v, *d, *du;  // du: of all points, where there are several batches
+
+    WeightCut(const Conv& job, const Tiling<T, M>& g)
+        : slivers(Split(g.out_row / L, TILE_VECS).parts),
+          v_plane(plane(job.block, g.in_row)),
+          d_plane(plane(job.block, g.out_row)),
+          rows(g.in_c, job.parts),
+          chunks(slivers, job.chunk) {
+        v = static_cast<T*>(job.scratch);
+        d = v + N * N * v_plane;
+        du = d + N * N * d_plane;
+    }
+};
+
+template <class T, int M> void winograd_weight_plan(Conv& job) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    const Tiling<T, M> g(job);
+    const i64 u = N * N * plane(g.in_c, g.out_row), tile = N * N * (g.in_row + g.out_row);
+    // A batch reads and writes dU, which should not outweigh its own V and D.
+    const i64 most = (u > BATCH_BYTES / i64(sizeof(T)) ? u : BATCH_BYTES / i64(sizeof(T))) / tile;
+    const i64 batches = ceil_div(g.tiles, most < 32 ? 32 : most);
+    job.block = ceil_div(ceil_div(g.tiles, batches), GROUP) * GROUP;
+    job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
+    const i64 slivers = Split(g.out_row / L, TILE_VECS).parts, width = TILE_VECS * L;
+    const bool whole = job.block >= g.tiles;
+    job.chunk = whole ? (CHUNK > width ? CHUNK / width : 1) : slivers;
+    job.parts = whole ? BLOCK_BYTES / i64(sizeof(T)) / (N * N * job.chunk * width) : PRODUCT_ROWS;
+    while (whole && job.parts > 2 * TILE_ROWS && ceil_div(g.in_c, job.parts) * ceil_div(slivers, job.chunk) < WANTED)
+        job.parts = ceil_div(job.parts, 2);
+    job.stages = whole ? 3 : 2 + 2 * ceil_div(g.tiles, job.block);
+    job.prepared_size = 0;
+    job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.out_row)) + (whole ? 0 : u);
+    const i64 zeros = g.in_row > g.out_row ? g.in_row : g.out_row;
+    const i64 block = whole ? N * N * plane(job.parts, job.chunk * width) : 0;
+    job.slot_size = (zeros > block ? zeros : block) + 64;
+}
+
+// Stages: nothing; then transform and all the rest where there is one batch, or transform and add for each batch, and dw.
+enum Step { NOTHING, TRANSFORM, WHOLE, ADD, FINISH };
+static Step step_of(const Conv& job) {
+    if (job.stage == 0) return NOTHING;
+    if (job.stages == 3) return job.stage == 1 ? TRANSFORM : WHOLE;
+    return job.stage == job.stages - 1 ? FINISH : job.stage % 2 ? TRANSFORM : ADD;
+}
+
+template <class T, int M> void winograd_weight_stage(Conv& job) {
+    constexpr int N = Winograd<M>::N;
+    const Tiling<T, M> g(job);
+    const WeightCut<T, M> c(job, g);
+    const double products = 2.0 * double(job.block) * double(g.in_c) * double(g.out_row);
+    switch (step_of(job)) {
+        case NOTHING: job.items = 0; break;
+        case TRANSFORM:
+            job.items = job.block / GROUP;
+            job.item_flops = 4.0 * N * N * GROUP * double(g.in_row + g.out_row);
+            break;
+        case WHOLE:
+            job.items = c.rows.parts * c.chunks.parts;
+            job.item_flops = N * N * (products + 10.0 * double(g.in_c) * double(g.out_row)) / double(job.items);
+            break;
+        case ADD:
+            job.items = N * N * c.rows.parts;
+            job.item_flops = products / double(c.rows.parts);
+            break;
+        case FINISH:
+            job.items = ceil_div(g.in_c, CHANNELS);
+            job.item_flops = 200.0 * CHANNELS * double(g.out_row);
+    }
+}
+
+// ---- transforms ----------------------------------------------------------------------------------------------
+
+// D[.][t] = A dy A^T.
+template <class T, int M>
+static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, i64 d_plane,
+                               const T* zeros) {
+    constexpr int N = Winograd<M>::N;
+    for (i64 t = 0; t < count; t++) {
+        const auto place = g.place(first + t);
+        const T* at[M][M];
+        window_pixels<T, M>(at, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y,
+                            place.x, zeros);
+        T* row = d + t * g.out_row;
+        for_vectors<T>(g.out_c, [&](i64 f, int n) {
+            both_axes<T, M, N>([](const auto& y, auto& made) { Winograd<M>::template gradient<T>(y, made); },
+                               [&](int i, int j) { return load_n(at[i][j] + f, n); },
+                               [&](int i, int j, Vec<T> value) { store(row + (i * N + j) * d_plane + f, value); });
+        });
+    }
+}
+
+// GROUP tiles of a batch.
+template <class T, int M>
+static void transform(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
+    const i64 first = (job.stage - 1) / 2 * job.block, at = item * GROUP;
+    i64 count = g.tiles - first - at;
+    count = count < 0 ? 0 : count < GROUP ? count : GROUP;
+    T* zeros = slot_of<T>(job);
+    memset(zeros, 0, size_t(g.in_row > g.out_row ? g.in_row : g.out_row) * sizeof(T));
+    transform_input(g, static_cast<const T*>(job.x), first + at, count, c.v + at * g.in_row, c.v_plane, zeros);
+    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + at * g.out_row, c.d_plane, zeros);
+}
+
+// dw[f0 .. f1)[c0 .. c0 + channels) = G^T dU G, of dU at channel c0 and filter f0.
+template <class T, int M>
+static void finish(const Conv& job, const Tiling<T, M>& g, const T* du, i64 du_plane, i64 du_row, i64 c0, i64 channels,
+                   i64 f0, i64 f1) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    for (i64 b = 0; b < channels; b += CHANNELS)
+        for_vectors<T>(f1 - f0, [&](i64 f, int filters) {
+            const i64 some = channels - b < CHANNELS ? channels - b : CHANNELS;
+            T w[CHANNELS * 9 * L];
+            for (i64 c = 0; c < some; c++)
+                both_axes<T, N, 3>(
+                    [](const auto& x, auto& made) { Winograd<M>::template weight_gradient<T>(x, made); },
+                    [&](int i, int j) { return load(du + (i * N + j) * du_plane + (b + c) * du_row + f); },
+                    [&](int i, int j, Vec<T> value) { store(w + (c * 9 + i * 3 + j) * L, value); });
+            vectors_to_rows(static_cast<T*>(job.out) + ((f0 + f) * g.in_c + c0 + b) * 9, g.in_c * 9, w, 9 * some, filters);
+        });
+}
+
+// ---- products ------------------------------------------------------------------------------------------------
+
+// du (rows, slivers [s0, s1)) = or += V^T D of one point, for channels from c0 and `count` tiles. du is at c0 and s0.
+template <class T, int M>
+static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const T* d, i64 c0, i64 rows, i64 s0, i64 s1,
+                     i64 count, bool add) {
+    constexpr int L = LANES<T>;
+    const Split slivers(g.out_row / L, TILE_VECS), tiles(rows, TILE_ROWS), chains(count, CHAIN);
+    for (i64 s = s0; s < s1; s++)
+        for (i64 q = 0; q < chains.parts; q++) {
+            const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
+            T* out = du + column - slivers.begin(s0) * L;
+            for_tiles<PointKernel, T>(tiles, slivers.width(s), add || q > 0, [&](auto kernel, i64 r, int) {
+                kernel(out + r * du_row, du_row, v + tile * g.in_row + c0 + r, 1, g.in_row, d + tile * g.out_row + column,
+                       g.out_row, length);
+            });
+        }
+}
+
+// One batch: a block of channels of one point, all filters, added to dU.
+template <class T, int M>
+static void add_batch(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
+    const i64 point = item / c.rows.parts, block = item % c.rows.parts, first = (job.stage / 2 - 1) * job.block;
+    const i64 left = g.tiles - first, count = left < job.block ? left : job.block, row = c.rows.begin(block);
+    multiply(g, c.du + point * plane(g.in_c, g.out_row) + row * g.out_row, g.out_row, c.v + point * c.v_plane,
+             c.d + point * c.d_plane, row, c.rows.width(block), 0, c.slivers, count, first > 0);
+}
+
+// All tiles and points: a block of channels and some slivers, from V and D to dw.
+template <class T, int M>
+static void whole_block(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
+    constexpr int POINTS = Winograd<M>::N * Winograd<M>::N, L = LANES<T>;
+    const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 block = item % c.rows.parts, chunk = item / c.rows.parts, row = c.rows.begin(block),
+              rows = c.rows.width(block), s0 = c.chunks.begin(chunk), s1 = s0 + c.chunks.width(chunk);
+    const i64 du_row = job.chunk * TILE_VECS * L, du_plane = plane(job.parts, du_row), f0 = slivers.begin(s0) * L,
+              f1 = slivers.begin(s1) * L;
+    T* du = slot_of<T>(job);
+    for (int point = 0; point < POINTS; point++)
+        multiply(g, du + point * du_plane, du_row, c.v + point * c.v_plane, c.d + point * c.d_plane, row, rows, s0, s1,
+                 g.tiles, false);
+    finish(job, g, du, du_plane, du_row, row, rows, f0, f1 < g.out_c ? f1 : g.out_c);
+}
+
+template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 end) {
+    const Tiling<T, M> g(job);
+    const WeightCut<T, M> c(job, g);
+    const Step step = step_of(job);
+    for (i64 item = begin; item < end; item++) {
+        const i64 c0 = item * CHANNELS, channels = g.in_c - c0 < CHANNELS ? g.in_c - c0 : CHANNELS;
+        if (step == TRANSFORM) transform(job, g, c, item);
+        else if (step == WHOLE) whole_block(job, g, c, item);
+        else if (step == ADD) add_batch(job, g, c, item);
+        else finish(job, g, c.du + c0 * g.out_row, plane(g.in_c, g.out_row), g.out_row, c0, channels, 0, g.out_c);
+    }
+}
+
+template void winograd_weight_plan<float, 2>(Conv&);
+template void winograd_weight_plan<float, 4>(Conv&);
+template void winograd_weight_stage<float, 2>(Conv&);
+template void winograd_weight_stage<float, 4>(Conv&);
+template void winograd_weight<float, 2>(const Conv&, i64, i64);
+template void winograd_weight<float, 4>(const Conv&, i64, i64);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn
