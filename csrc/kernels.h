@@ -382,6 +382,8 @@ struct Recurrent {
     i64 scratch_size;            // elements of an item
     void* scratch;               // (directions, parts, scratch_size)
     double item_flops;
+};
+
 // Scaled dot-product attention. q (B, N, queries, depth), k (B, N / group, keys, depth), v (B, N / group, keys, width), out like q
 // with the width of v; last strides are 1, the others the views'. A group of neighbouring heads shares a head of k and v.
 //   s = scale * q k^T + mask;  p = softmax(s) along keys;  out = (p * m) v,  lse = log(sum(exp(s))), natural
