@@ -160,6 +160,8 @@ def _extend(grown, text, paths, frame, wanted, blank, language, told) -> None:
     if text:
         here.letter = _log_add(here.letter, paths.letter + frame[last])
     for c in wanted:
+        if c == last and paths.blank == -math.inf:  # a letter again needs a blank before it
+            continue
         longer = (*text, c)
         there = grown.get(longer)
         if there is None:

@@ -93,7 +93,7 @@ GOOD = wav(TONE)
         (b"OggS" + GOOD[4:], "is no WAV file"),
         (GOOD[:-100], "is cut off: 1500 bytes of samples where it says 1600"),
         (GOOD[:40], "is cut off or damaged"),
-        (GOOD[:20], "is cut off or damaged"),
+        (GOOD[:20], "fmt chunk has 0 bytes"),
         (wav(TONE[:0]), "has no samples"),
         (wav(TONE, kind=6, bits=8), "format 6 with 8 bits"),
         (wav(TONE, fmt=struct.pack("<HHIIHH", 1, 0, RATE, 0, 2, 16)), "0 channels"),
@@ -162,11 +162,12 @@ def test_resample_edges():
 
 
 def test_a_tone_lies_in_its_band():
-    for pitch in (300, 1000, 3000):
-        frames = audio.LogMel(RATE, bands=24)(np.sin(2 * np.pi * pitch * np.arange(RATE) / RATE))
-        filters = audio.mel_filters(24, 256, RATE, 20.0)
+    filters = audio.mel_filters(24, 256, RATE, 20.0)
+    for band in (5, 12, 20):
+        place = filters[:, band].argmax()  # of the transform's frequencies, that in the middle of the band
+        frames = audio.LogMel(RATE, bands=24)(np.sin(2 * np.pi * place / 256 * np.arange(RATE)))
         assert frames.shape == (98, 24)
-        assert (frames.argmax(1) == filters[round(pitch * 256 / RATE)].argmax()).all()
+        assert (frames.argmax(1) == band).all()
 
 
 def test_triangles_sum_to_one_between_the_ends():

@@ -80,7 +80,7 @@ class Pronouncer(Module):
             If the file is none, or has not the arrays of this network.
         """
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                 state = {name: arrays[theirs] for theirs, name in NAMES.items()}
             self.load_state_dict(state)
         except OSError as error:
