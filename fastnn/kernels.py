@@ -102,9 +102,9 @@ from fastnn._kernels import (
 
 __all__ = [
     "abs", "abs_grad", "adam", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d",
-    "adaptive_max_pool2d_backward", "add", "all_isas", "attention", "attention_backward", "available_cpus", "avg_pool2d",
-    "avg_pool2d_backward", "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy", "cross_entropy",
-    "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
+    "adaptive_max_pool2d_backward", "add", "all_isas", "attention", "attention_backward", "available_cpus",
+    "avg_pool2d", "avg_pool2d_backward", "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy",
+    "cross_entropy", "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
     "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "get_num_threads", "group_norm",
     "group_norm_backward", "isa", "isas", "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log",
     "log_softmax", "log_softmax_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick",
