@@ -45,7 +45,7 @@ class KeyValues:
         ValueError
             If they do not fit those before.
         """
-        new = [keys.numpy(), values.numpy()]
+        new = [keys.data, values.data]
         for old, piece in zip(self._arrays, new, strict=False):
             if old.shape[:2] + old.shape[3:] != piece.shape[:2] + piece.shape[3:]:
                 there = (*old.shape[:2], self._length, *old.shape[3:])
@@ -78,7 +78,7 @@ class KeyValues:
 
 
 def _plain(mask):
-    return mask.numpy() if isinstance(mask, _ops.Tensor) else np.asarray(mask)
+    return mask.data if isinstance(mask, _ops.Tensor) else np.asarray(mask)
 
 
 def _hiding(mask: np.ndarray, dtype) -> np.ndarray:
@@ -393,7 +393,7 @@ class MultiheadAttention(Module):
                 scores = scores + mask
         if hidden is not None:
             scores = _ops.where(hidden, _ops.as_tensor(-np.inf, dtype=scores.dtype), scores)
-        dead = np.isneginf(scores.numpy()).all(-1, keepdims=True)
+        dead = np.isneginf(scores.data).all(-1, keepdims=True)
         if not k.shape[2] or not dead.any():
             return _ops.softmax(scores, -1)
         zero = _ops.as_tensor(0, dtype=scores.dtype)
