@@ -2,7 +2,7 @@
 
 A model takes part by a function ``step(tokens, state) -> (logits, state)``: tokens (B, t) are the next ones of each
 row, logits (B, V) belong to what follows them, and state is None at first. States may be nested lists and tuples of
-what has a ``select(rows)``, as `nn.KeyValues`, and arrays of B rows.
+what has a ``select(rows)``, as `nn.KeyValues`, arrays of B rows, and numbers that hold for all rows.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ def select_rows(state, rows):
     Examples
     --------
     >>> import numpy as np
-    >>> select_rows([np.array([1, 2, 3]), None], [2, 0])
-    [array([3, 1]), None]
+    >>> select_rows([np.array([1, 2, 3]), (7, None)], [2, 0])
+    [array([3, 1]), (7, None)]
     """
-    if state is None:
-        return None
+    if state is None or isinstance(state, int | float):
+        return state
     if isinstance(state, list | tuple):
-        return type(state)(select_rows(part, rows) for part in state)
+        return type(state)([select_rows(part, rows) for part in state])
     if isinstance(state, dict):
         return {name: select_rows(part, rows) for name, part in state.items()}
     return state.select(rows) if hasattr(state, "select") else state[np.asarray(rows)]

@@ -1,4 +1,4 @@
-"""Kernels of attention: against float64 NumPy over masks, heads, lengths and sizes that straddle lanes; hostile input."""
+"""Kernels of attention: against float64 NumPy over masks, heads, lengths and sizes around lanes; hostile input."""
 
 import itertools
 
@@ -169,8 +169,9 @@ def test_any_strides(isa, shape, dtype):
             np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("shape", [(0, 2, 2, 3, 4, 5, 5), (2, 2, 2, 0, 4, 5, 5), (2, 2, 2, 3, 0, 5, 5), (2, 0, 0, 3, 4, 5, 5)])
-def test_nothing(isa, shape, dtype):
+@pytest.mark.parametrize("nothing", range(4))
+def test_nothing(isa, nothing, dtype):
+    shape = [(0, 2, 2, 3, 4, 5, 5), (2, 0, 0, 3, 4, 5, 5), (2, 2, 2, 0, 4, 5, 5), (2, 2, 2, 3, 0, 5, 5)][nothing]
     q, k, v, dout = arrays(shape, dtype)
     out, *_ = check(q, k, v, dout, dtype)
     assert not out.any()
