@@ -74,7 +74,7 @@ class LanguageModel(Module):
             return self.head(x[:, -1]), (seen + tokens.shape[1], state)
 
     def generate(self, tokens, length: int, end: int | None = None, **options) -> np.ndarray:
-        """Continue tokens (B, t) by up to `length` more: the likeliest ones, or with `options` as `generation.sample`."""
+        """Continue tokens (B, t) by up to `length` more: the likeliest, or with `options` as `generation.sample`."""
         training = self.training
         self.eval()
         try:

@@ -100,7 +100,7 @@ class Translator(Module):
             return (0, *self.encode(source), None)
 
     def translate(self, source, start: int, end: int, length: int, beams: int = 1) -> np.ndarray:
-        """source: (B, S) -> the likeliest target, (B, at most length), filled up with `end`; without the start token."""
+        """source: (B, S) -> the likeliest target without its start, (B, at most length), filled up with `end`."""
         training = self.training
         self.eval()
         try:
