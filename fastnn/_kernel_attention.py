@@ -39,16 +39,16 @@ def attention(
     scale : float, optional
         ``1 / sqrt(D)`` by default.
     dropout : float
-        The share of weights that is dropped. Element (row, j) is number ``row * (S rounded up to 64) + j`` of the mask that
-        `dropout_mask` makes of seed and offset, rows counted over B, N and T.
+        The share of weights that is dropped. Element (row, j) is number ``row * (S rounded up to 64) + j`` of the mask
+        that `dropout_mask` makes of seed and offset, rows counted over B, N and T.
     seed, offset : int
         See `dropout`.
 
     Returns
     -------
     out, lse : ndarray
-        (B, N, T, E) with the memory of (B, T, N, E), and the log of the sum of exponentials of each row, (B, N, T). A row
-        that sees nothing is 0, its lse -inf.
+        (B, N, T, E) with the memory of (B, T, N, E), and the log of the sum of exponentials of each row, (B, N, T).
+        A row that sees nothing is 0, its lse -inf.
 
     Raises
     ------
@@ -101,6 +101,4 @@ def attention_backward(
     >>> attention_backward(np.ones((1, 1, 1, 1)), q, k, v, *attention(q, k, v))[2].ravel()
     array([0.5, 0.5])
     """
-    return _kernels.attention_backward(
-        dout, q, k, v, out, lse, mask, causal, diagonal, scale, dropout, seed, offset
-    )
+    return _kernels.attention_backward(dout, q, k, v, out, lse, mask, causal, diagonal, scale, dropout, seed, offset)

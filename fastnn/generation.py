@@ -1,8 +1,8 @@
 """Sequences from a model that gives the logits of what comes next: greedy, by beams, drawn.
 
-A model takes part by a function ``step(tokens, state) -> (logits, state)``: tokens (B, t) are the next ones of each row,
-logits (B, V) belong to what follows them, and state is None at first. States may be nested lists and tuples of what has a
-``select(rows)``, as `nn.KeyValues`, and arrays of B rows.
+A model takes part by a function ``step(tokens, state) -> (logits, state)``: tokens (B, t) are the next ones of each
+row, logits (B, V) belong to what follows them, and state is None at first. States may be nested lists and tuples of
+what has a ``select(rows)``, as `nn.KeyValues`, arrays of B rows, and numbers that hold for all rows.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ def select_rows(state, rows):
     Examples
     --------
     >>> import numpy as np
-    >>> select_rows([np.array([1, 2, 3]), None], [2, 0])
-    [array([3, 1]), None]
+    >>> select_rows([np.array([1, 2, 3]), (7, None)], [2, 0])
+    [array([3, 1]), (7, None)]
     """
-    if state is None:
-        return None
+    if state is None or isinstance(state, int | float):
+        return state
     if isinstance(state, list | tuple):
-        return type(state)(select_rows(part, rows) for part in state)
+        return type(state)([select_rows(part, rows) for part in state])
     if isinstance(state, dict):
         return {name: select_rows(part, rows) for name, part in state.items()}
     return state.select(rows) if hasattr(state, "select") else state[np.asarray(rows)]
@@ -39,7 +39,7 @@ def _logits(step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
 def _start(name: str, tokens, length: int) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
-        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t) with t of at least 1")
+        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), t at least 1")
     if length < 0:
         raise ValueError(f"{name}: length must be at least 0, got {length}")
     return tokens
@@ -152,8 +152,8 @@ def sample(
     tokens = _start("sample", tokens, length)
     if not temperature >= 0 or (top_k is not None and top_k < 1) or not 0 < top_p <= 1:
         raise ValueError(
-            f"sample: temperature is {temperature}, top_k {top_k}, top_p {top_p}; expected at least 0, at least 1 or None, "
-            f"above 0 and at most 1"
+            f"sample: temperature is {temperature}, top_k {top_k}, top_p {top_p}; expected at least 0, at least 1 or "
+            f"None, above 0 and at most 1"
         )
     if temperature == 0:
         return greedy(step, tokens, length, end, state)
@@ -181,8 +181,8 @@ def beam_search(
     beams : int
         How many beginnings of a row are kept.
     length_penalty : float
-        Sequences are ranked by the sum of their log probabilities over the number of new tokens to this power: 0 prefers
-        short ones, 1 takes the mean.
+        Sequences are ranked by the sum of their log probabilities over the number of new tokens to this power: 0
+        prefers short ones, 1 takes the mean.
 
     Returns
     -------

@@ -106,6 +106,20 @@ def test_norms_stay_inside(isa, guarded, size, dtype):
     kernels.rms_norm_backward(dy, x, guarded(rstd), weight)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("queries", [1, 3, 13])
+def test_attention_stays_inside(isa, guarded, queries, size, dtype):
+    """Odd sizes of heads, odd lengths; masks of every kind."""
+    for depth, keys in ((size, 19), (7, size)):
+        rng = np.random.default_rng(size)
+        q, k, v = (guarded(rng.normal(size=(1, 2, t, depth)).astype(dtype)) for t in (queries, keys, keys))
+        masks = [None, guarded(rng.random((queries, keys)) < 0.5), guarded(rng.normal(size=(1, keys)).astype(dtype))]
+        for mask, causal in itertools.product(masks, (False, True)):
+            out, lse = kernels.attention(q, k, v, mask, causal=causal, dropout=0.1)
+            grads = kernels.attention_backward(q, q, k, v, guarded(out), guarded(lse), mask, causal=causal, dropout=0.1)
+            assert all(np.isfinite(g).all() for g in (out, *grads))
+
+
 MATMULS = [
     (1, 1, 1),
     (1, 9, 100),
@@ -249,6 +263,16 @@ def norms(rng, dtype):
     yield from zip(["row y", "row dx", "row dweight", "row dbias"], [y, *backward], strict=True)
 
 
+def attentions(rng, dtype):
+    """Shared out by heads, by parts of the queries, by parts of the keys."""
+    for name, batch, queries, keys in [("heads", 5, 70, 70), ("parts", 1, 530, 600), ("few", 1, 1, 3000)]:
+        q, k, v, dout = (rng.normal(size=(batch, 2, t, 24)).astype(dtype) for t in (queries, keys, keys, queries))
+        out, lse = kernels.attention(q, k, v, dropout=0.1)
+        yield from ((f"{name} out", out), (f"{name} lse", lse))
+        gradients = kernels.attention_backward(dout, q, k, v, out, lse, dropout=0.1)
+        yield from zip([f"{name} dq", f"{name} dk", f"{name} dv"], gradients, strict=True)
+
+
 def results(dtype):
     """One result of every kernel, each large enough to be shared out."""
     rng = np.random.default_rng(0)
@@ -276,6 +300,8 @@ def results(dtype):
     yield "rmsprop", steps(rng, kernels.rmsprop, 5)
     for name, result in norms(rng, dtype):
         yield f"norm: {name}", result
+    for name, result in attentions(rng, dtype):
+        yield f"attention: {name}", result
 
 
 def test_same_bits_for_every_number_of_threads(isa, dtype):

@@ -2,6 +2,7 @@
 
 from bench.case import Case
 from bench.cases import (
+    attention,
     cnn,
     conv,
     ctc,
@@ -16,7 +17,21 @@ from bench.cases import (
     train,
 )
 
-MODULES = (matmul, elementwise, rows, ctc, conv, optimizer, overhead, train, cnn, resnet, recurrent, recurrent_train)
+MODULES = (
+    matmul,
+    elementwise,
+    rows,
+    ctc,
+    conv,
+    optimizer,
+    overhead,
+    train,
+    cnn,
+    resnet,
+    recurrent,
+    recurrent_train,
+    attention,
+)
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))
 

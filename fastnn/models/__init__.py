@@ -3,6 +3,7 @@
 from ._boxes import nms as nms
 from .face_detector import FaceDetector as FaceDetector
 from .intent import IntentClassifier as IntentClassifier
+from .language_model import LanguageModel as LanguageModel
 from .lenet import LeNet as LeNet
 from .mlp import MLP as MLP
 from .mlp import Neuron as Neuron
@@ -10,16 +11,19 @@ from .mtcnn import MTCNN as MTCNN
 from .pronouncer import Pronouncer as Pronouncer
 from .resnet import ResNet as ResNet
 from .speech import SpeechRecognizer as SpeechRecognizer
+from .translator import Translator as Translator
 
 __all__ = [
     "MLP",
     "MTCNN",
     "FaceDetector",
     "IntentClassifier",
+    "LanguageModel",
     "LeNet",
     "Neuron",
     "Pronouncer",
     "ResNet",
     "SpeechRecognizer",
+    "Translator",
     "nms",
 ]

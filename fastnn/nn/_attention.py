@@ -12,8 +12,8 @@ from ._parameter import Parameter
 class KeyValues:
     """The keys and values of the positions seen so far, (B, N, T, D) each, in memory that grows by doubling.
 
-    `append` writes behind what is there, so that a sequence of T steps copies O(T) numbers; what views it gave before stay
-    as they were. One KeyValues belongs to one sequence of steps.
+    `append` writes behind what is there, so that a sequence of T steps copies O(T) numbers; what views it gave before
+    stay as they were. One KeyValues belongs to one sequence of steps.
 
     Parameters
     ----------
@@ -45,13 +45,11 @@ class KeyValues:
         ValueError
             If they do not fit those before.
         """
-        new = [keys.numpy(), values.numpy()]
+        new = [keys.data, values.data]
         for old, piece in zip(self._arrays, new, strict=False):
             if old.shape[:2] + old.shape[3:] != piece.shape[:2] + piece.shape[3:]:
-                raise ValueError(
-                    f"KeyValues: got {piece.shape} after {old.shape[:2] + (self._length,) + old.shape[3:]}; expected the "
-                    f"same batch, heads and sizes"
-                )
+                there = (*old.shape[:2], self._length, *old.shape[3:])
+                raise ValueError(f"KeyValues: got {piece.shape} after {there}; expected the same but for the length")
         end = self._length + new[0].shape[2]
         if not self._arrays or end > self._arrays[0].shape[2]:
             self._grow(new, max(end, 2 * self._length, self._room))
@@ -80,7 +78,7 @@ class KeyValues:
 
 
 def _plain(mask):
-    return mask.numpy() if isinstance(mask, _ops.Tensor) else np.asarray(mask)
+    return mask.data if isinstance(mask, _ops.Tensor) else np.asarray(mask)
 
 
 def _hiding(mask: np.ndarray, dtype) -> np.ndarray:
@@ -120,8 +118,9 @@ class MultiheadAttention(Module):
 
     Notes
     -----
-    A boolean mask of this layer hides where it is True, as in PyTorch; that of `functional.scaled_dot_product_attention`
-    takes part where it is True. Without weights to return, no matrix of scores is made.
+    A boolean mask of this layer hides where it is True, as in PyTorch; one of
+    `functional.scaled_dot_product_attention` takes part where it is True. Without weights to return, no matrix of
+    scores is made.
 
     Raises
     ------
@@ -232,9 +231,7 @@ class MultiheadAttention(Module):
         p = self.dropout if self.training else 0.0
         if same and self._packed and not (need_weights or extended):
             qkv = _ops.linear(query, self.in_proj_weight, self.in_proj_bias)
-            heads = _ops_attention.attend(
-                self._cut(qkv, 3), None, None, mask, dropout=p, causal=is_causal
-            )
+            heads = _ops_attention.attend(self._cut(qkv, 3), None, None, mask, dropout=p, causal=is_causal)
             return self._given(self._joined(heads), batched), None
         q, k, v = self._project(query, key, value)
         if extended:
@@ -289,8 +286,8 @@ class MultiheadAttention(Module):
         )
         if not fits or key.shape[:-1] != value.shape[:-1]:
             raise ValueError(
-                f"MultiheadAttention: query is {query.shape}, key {key.shape}, value {value.shape}; expected last sizes "
-                f"{sizes}, equal leading ones of key and value, and a batch in all or none"
+                f"MultiheadAttention: query is {query.shape}, key {key.shape}, value {value.shape}; expected last "
+                f"sizes {sizes}, equal leading ones of key and value, and a batch in all or none"
             )
 
     def _batch_first(self, x, batched: bool):
@@ -343,9 +340,7 @@ class MultiheadAttention(Module):
         if key_padding_mask is not None:
             padding = _plain(key_padding_mask)
             if padding.shape not in ((batch, keys), (keys,)):
-                raise ValueError(
-                    f"MultiheadAttention: key_padding_mask is {padding.shape}; expected {(batch, keys)}"
-                )
+                raise ValueError(f"MultiheadAttention: key_padding_mask is {padding.shape}; expected {(batch, keys)}")
             padding = padding.reshape(-1, 1, 1, keys)
             if attn_mask is None:
                 return ~padding if padding.dtype == np.bool_ else padding
@@ -398,7 +393,7 @@ class MultiheadAttention(Module):
                 scores = scores + mask
         if hidden is not None:
             scores = _ops.where(hidden, _ops.as_tensor(-np.inf, dtype=scores.dtype), scores)
-        dead = np.isneginf(scores.numpy()).all(-1, keepdims=True)
+        dead = np.isneginf(scores.data).all(-1, keepdims=True)
         if not k.shape[2] or not dead.any():
             return _ops.softmax(scores, -1)
         zero = _ops.as_tensor(0, dtype=scores.dtype)

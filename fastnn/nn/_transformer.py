@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _ops, _ops_norm, init
 from .._tape import no_grad
+from . import functional
 from ._attention import MultiheadAttention
 from ._container import ModuleList
 from ._dropout import Dropout
@@ -27,11 +28,15 @@ def _added(norm: LayerNorm, x, residual):
 class _Layer(Module):
     """What encoder and decoder layers share: the feedforward part and its sizes."""
 
-    def _build(self, d_model, nhead, dim_feedforward, dropout, activation, eps, batch_first, norm_first, bias, dtype, norms):
+    def _build(
+        self, norms, d_model, nhead, dim_feedforward, dropout, activation, eps, batch_first, norm_first, bias, dtype
+    ):
         name = type(self).__name__
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
         if norms == 3:
-            self.multihead_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
+            self.multihead_attn = MultiheadAttention(
+                d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype
+            )
         width = _size(name, "dim_feedforward", dim_feedforward)
         self.linear1 = Linear(d_model, width, bias, dtype=dtype)
         self.dropout = Dropout(dropout)
@@ -40,9 +45,8 @@ class _Layer(Module):
         for i in range(1, norms + 1):
             setattr(self, f"norm{i}", LayerNorm(d_model, eps, bias=bias, dtype=dtype))
             setattr(self, f"dropout{i}", Dropout(dropout))
-        activation = _activation(activation)
-        self.activation = getattr(activation, "__name__", None) if callable(activation) else activation
-        self.activation = self.activation if self.activation in FUSED else activation
+        fused = [known for known in FUSED if activation is getattr(functional, known)]
+        self.activation = fused[0] if fused else _activation(activation)
 
     def _feedforward(self, x, dropout: Dropout):
         linear = self.linear1
@@ -127,8 +131,9 @@ class TransformerEncoderLayer(_Layer):
         dtype=np.float32,
     ) -> None:
         self._build(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, dtype, 2
-        )
+            2, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
+            dtype,
+        )  # fmt: skip
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal: bool = False):
         """(B, T, E) -> (B, T, E); masks as in `MultiheadAttention`."""
@@ -184,8 +189,9 @@ class TransformerDecoderLayer(_Layer):
         dtype=np.float32,
     ) -> None:
         self._build(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias, dtype, 3
-        )
+            3, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
+            dtype,
+        )  # fmt: skip
 
     def forward(
         self,

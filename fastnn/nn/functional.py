@@ -60,7 +60,7 @@ from .._ops_norm import (
     layer_norm,
     rms_norm,
 )
-from ._positions import rotary_embedding, sinusoidal_positions
+from ._position_tables import rotary_embedding, sinusoidal_positions
 
 __all__ = [
     "adaptive_avg_pool1d",

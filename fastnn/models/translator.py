@@ -1,0 +1,113 @@
+"""The encoder-decoder transformer: reads a sentence whole, writes another one, word by word.
+
+source ---> [ embedding + position ] ---> encoder ----------------------+ memory
+target ---> [ embedding + position ] ---> decoder: past, then memory <--+ ---> [ dense ] ---> logits
+"""
+
+import numpy as np
+
+from .. import generation
+from .._tape import no_grad
+from ..nn import Dropout, Embedding, Linear, Module, SinusoidalPositionalEncoding, Transformer, init
+
+
+class Translator(Module):
+    """A model of target sequences, given source sequences.
+
+    Parameters
+    ----------
+    source_vocabulary, target_vocabulary : int
+        How many tokens there are on either side.
+    d_model, heads, layers : int
+        Size of a position's vector, heads of attention, and how many layers either side has.
+    dropout : float
+        While training.
+    padding : int
+        The token that fills up short sequences; nothing attends to it in the source.
+
+    Notes
+    -----
+    source: integers (B, S), target: integers (B, T), which begins with a start token; output: logits
+    (B, T, target_vocabulary), those at t for the target's token at t + 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes that are too small or no integers, and `heads` that do not divide `d_model`.
+
+    References
+    ----------
+    Vaswani et al., "Attention is all you need", NeurIPS 2017; with the norms first.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> net = fnn.models.Translator(10, 12, 16, heads=2, layers=1)
+    >>> net(fnn.tensor([[3, 4, 0]]), fnn.tensor([[1, 5]])).shape
+    (1, 2, 12)
+    """
+
+    def __init__(
+        self,
+        source_vocabulary: int,
+        target_vocabulary: int,
+        d_model: int = 128,
+        heads: int = 4,
+        layers: int = 2,
+        dropout: float = 0.0,
+        padding: int = 0,
+    ) -> None:
+        self.padding = padding
+        self.source = Embedding(source_vocabulary, d_model)
+        self.target = Embedding(target_vocabulary, d_model)
+        self.position = SinusoidalPositionalEncoding(d_model, batch_first=True)
+        self.dropout = Dropout(dropout)
+        self.transformer = Transformer(
+            d_model, heads, layers, layers, 4 * d_model, dropout, batch_first=True, norm_first=True
+        )
+        self.head = Linear(d_model, target_vocabulary)
+        for table in (self.source, self.target):
+            init.normal_(table.weight, std=d_model**-0.5)
+
+    def _embedded(self, table: Embedding, tokens, offset: int = 0):
+        return self.dropout(self.position(table(tokens) * table.weight.shape[1] ** 0.5, offset))
+
+    def encode(self, source):
+        """source: (B, S) -> memory (B, S, d_model) and where it is padding, (B, S)."""
+        hidden = np.asarray(getattr(source, "data", source)) == self.padding
+        return self.transformer.encoder(self._embedded(self.source, source), src_key_padding_mask=hidden), hidden
+
+    def forward(self, source, target):
+        """source: (B, S), target: (B, T) -> logits (B, T, target_vocabulary)."""
+        memory, hidden = self.encode(source)
+        x = self._embedded(self.target, target)
+        return self.head(self.transformer.decoder(x, memory, tgt_is_causal=True, memory_key_padding_mask=hidden))
+
+    def step(self, tokens, state):
+        """The target's next tokens (B, t) -> logits of what follows, (B, target_vocabulary), and the state.
+
+        The first state is ``begin(source)``.
+        """
+        with no_grad():
+            seen, memory, hidden, layers = state
+            x = self._embedded(self.target, tokens, seen)
+            x, layers = self.transformer.decoder.step(x, memory, layers, hidden)
+            return self.head(x[:, -1]), (seen + tokens.shape[1], memory, hidden, layers)
+
+    def begin(self, source) -> tuple:
+        """Return the state from which a translation of source (B, S) is written."""
+        with no_grad():
+            return (0, *self.encode(source), None)
+
+    def translate(self, source, start: int, end: int, length: int, beams: int = 1) -> np.ndarray:
+        """source: (B, S) -> the likeliest target without its start, (B, at most length), filled up with `end`."""
+        training = self.training
+        self.eval()
+        try:
+            tokens = np.full((len(source), 1), start)
+            state = self.begin(source)
+            if beams == 1:
+                return generation.greedy(self.step, tokens, length, end, state)[:, 1:]
+            return generation.beam_search(self.step, tokens, length, end, beams=beams, state=state)[0][:, 1:]
+        finally:
+            self.train(training)

@@ -1,0 +1,268 @@
+"""Attention as an op and in layers: gradients, masks, the twin in ops, step by step; transformers and generation."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import nn
+from fastnn._ops_attention import attend
+from fastnn.nn import functional as F
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape, dtype=np.float64):
+    return fnn.tensor(RNG.normal(size=shape).astype(dtype))
+
+
+# ---- the op
+
+OPTIONS = {
+    "plain": {},
+    "causal": {"is_causal": True},
+    "keep": {"attn_mask": RNG.random((5, 6)) < 0.6},
+    "add": {"attn_mask": RNG.normal(size=(2, 1, 1, 6))},
+    "nothing seen": {"attn_mask": np.arange(5)[:, None] + np.zeros((1, 6)) > 1, "is_causal": True},
+    "scale": {"scale": 0.3, "is_causal": True},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("heads", [(2, 2), (4, 2)])
+def test_gradients(name, heads):
+    q, k, v = normal(2, heads[0], 5, 3), normal(2, heads[1], 6, 3), normal(2, heads[1], 6, 2)
+
+    def f(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=True, **OPTIONS[name])
+
+    assert fnn.gradcheck(f, (q, k, v), order=2)
+
+
+def test_gradient_of_the_mask_by_the_twin():
+    q, k, v, mask = normal(2, 2, 4, 3), normal(2, 2, 5, 3), normal(2, 2, 5, 2), normal(2, 1, 4, 5)
+    for causal in (False, True):
+        fused = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+        leaf = mask.clone()
+        leaf.requires_grad = True
+        twin = F.scaled_dot_product_attention(q, k, v, leaf, is_causal=causal)
+        np.testing.assert_allclose(twin.data, fused.data, atol=1e-12)
+
+        def f(q, m, causal=causal):
+            return F.scaled_dot_product_attention(q, k, v, m, is_causal=causal)
+
+        assert fnn.gradcheck(f, (q, mask), order=2)
+
+
+def test_dropout_is_made_again_in_the_backward():
+    q, k, v = normal(2, 2, 5, 3), normal(2, 2, 70, 3), normal(2, 2, 70, 2)
+
+    def f(q, k, v):
+        fnn.manual_seed(3)
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=0.4)
+
+    assert not np.allclose(f(q, k, v).data, F.scaled_dot_product_attention(q, k, v).data)
+    assert fnn.gradcheck(f, (q, k, v), order=2)  # the second order by the twin: its mask is the kernel's
+    mean = np.mean([F.scaled_dot_product_attention(q, k, v, dropout_p=0.4).data for _ in range(2000)], 0)
+    np.testing.assert_allclose(mean, F.scaled_dot_product_attention(q, k, v).data, atol=0.05)
+
+
+def test_all_of_one_tensor():
+    qkv = normal(2, 5, 3, 2, 4)
+    for options in ({}, {"causal": True}, {"mask": RNG.random((5, 5)) < 0.5}):
+        apart = [x.transpose(1, 2) for x in qkv.unbind(2)]
+        np.testing.assert_array_equal(attend(qkv, None, None, **options).data, attend(*apart, **options).data)
+        assert fnn.gradcheck(lambda x, options=options: attend(x, None, None, **options), qkv, order=2)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4), (2, 3, 5, 4), (2, 2, 3, 5, 4), (0, 2, 5, 4), (2, 2, 0, 4)])
+def test_any_number_of_dimensions(shape):
+    q, k, v = (normal(*shape) for _ in range(3))
+    mask = RNG.normal(size=(*shape[:-1], shape[-2]))
+    s = q.data @ k.data.swapaxes(-1, -2) / 2 + mask
+    e = np.exp(s)
+    want = e / e.sum(-1, keepdims=True) @ v.data
+    got = F.scaled_dot_product_attention(q, k, v, mask)
+    assert got.shape == shape
+    np.testing.assert_allclose(got.data, want, atol=1e-12)
+
+
+def test_memory_is_that_of_a_layer():
+    """Views of (B, T, N, D) need no copy, and the result is one."""
+    q, k, v = (normal(2, 5, 3, 4).transpose(1, 2) for _ in range(3))
+    for t in (q, k, v):
+        t.requires_grad = True
+    y = F.scaled_dot_product_attention(q, k, v)
+    y.sum().backward()
+    for array in (y.data, q.grad.data, k.grad.data, v.grad.data):
+        assert array.transpose(0, 2, 1, 3).flags.c_contiguous
+
+
+def test_what_was_changed_in_place_is_noticed():
+    for which in range(3):
+        inputs = [normal(1, 1, 3, 2) for _ in range(3)]
+        inputs[0].requires_grad = True
+        copies = [x * 1 for x in inputs]
+        y = F.scaled_dot_product_attention(*copies)
+        with fnn.no_grad():
+            copies[which].fill_(1)
+        with pytest.raises(RuntimeError, match="changed in place"):
+            y.sum().backward()
+
+
+X = fnn.zeros(2, 3, 4, 8)
+BAD = [
+    (lambda: F.scaled_dot_product_attention(X, X[0], X), ValueError, "query is"),
+    (lambda: F.scaled_dot_product_attention(X[0, 0, 0], X[0, 0, 0], X[0, 0, 0]), ValueError, "query is"),
+    (lambda: F.scaled_dot_product_attention(X, X[..., :7], X), ValueError, "expected"),
+    (lambda: F.scaled_dot_product_attention(X, X[:, :1], X[:, :1]), ValueError, "enable_gqa"),
+    (lambda: F.scaled_dot_product_attention(X, X[:, :2], X[:, :2], enable_gqa=True), ValueError, "multiple"),
+    (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((4, 5), bool)), ValueError, r"attn_mask is \(4, 5\)"),
+    (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((4, 4), int)), TypeError, "attn_mask is int"),
+    (lambda: F.scaled_dot_product_attention(X, X, X, dropout_p=2), ValueError, "dropout_p"),
+    (lambda: nn.MultiheadAttention(8, 3), ValueError, "multiple of num_heads"),
+    (lambda: nn.MultiheadAttention(8, 2, dropout=2), ValueError, "dropout"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0, :, :, :7], X[0]), ValueError, "key"),
+    (lambda: nn.MultiheadAttention(8, 2)(X, X, X), ValueError, "query is"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], np.zeros((3, 4), bool)), ValueError, "key_padding_mask"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], attn_mask=np.zeros((4, 4), bool)), ValueError, "attn_mask"),
+    (lambda: nn.TransformerEncoderLayer(8, 2, 0), ValueError, "dim_feedforward"),
+    (lambda: nn.SinusoidalPositionalEncoding(4)(X), ValueError, "expected"),
+    (lambda: F.rotary_embedding(X[..., :7]), ValueError, "even D"),
+    (lambda: nn.KeyValues(0), ValueError, "room"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_refused(case):
+    call, error, text = BAD[case]
+    with pytest.raises(error, match=text):
+        call()
+
+
+# ---- layers
+
+
+@pytest.mark.parametrize("extra", [{}, {"add_bias_kv": True}, {"add_zero_attn": True}, {"kdim": 3, "vdim": 5}])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_weights_and_no_weights_agree(extra, batch_first):
+    """The way that makes the matrix of scores is the twin of the way that does not."""
+    layer = nn.MultiheadAttention(8, 2, batch_first=batch_first, dtype=np.float64, **extra)
+    sizes = [(2, 4, 8), (2, 6, extra.get("kdim", 8)), (2, 6, extra.get("vdim", 8))]
+    q, k, v = (normal(*(s if batch_first else (s[1], s[0], s[2]))) for s in sizes)
+    hide, padding = RNG.random((4, 6)) < 0.4, RNG.random((2, 6)) < 0.3
+    per_head = RNG.normal(size=(4, 4, 6))
+    for attn_mask in (None, hide, per_head):
+        for key_padding_mask in (None, padding):
+            for causal in (False, True):
+                args = (q, k, v, key_padding_mask)
+                fused, none = layer(*args, need_weights=False, attn_mask=attn_mask, is_causal=causal)
+                plain, weights = layer(*args, attn_mask=attn_mask, is_causal=causal, average_attn_weights=False)
+                assert none is None
+                np.testing.assert_allclose(fused.data, plain.data, atol=1e-12)
+                total = weights.data.sum(-1)
+                assert np.all((np.abs(total - 1) < 1e-9) | (total == 0))
+    one = layer(*(x[:, 0] if not batch_first else x[0] for x in (q, k, v)))[0]
+    whole = layer(q, k, v)[0]
+    np.testing.assert_allclose(one.data, (whole[0] if batch_first else whole[:, 0]).data, atol=1e-12)
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_gradients_of_a_layer(same):
+    layer = nn.MultiheadAttention(6, 2, batch_first=True, dtype=np.float64)
+    parameters = list(layer.parameters())
+    x, memory = normal(2, 3, 6), normal(2, 4, 6)
+
+    def f(x, memory, *_):
+        return layer(x, x, x, need_weights=False)[0] if same else layer(x, memory, memory, need_weights=False)[0]
+
+    assert fnn.gradcheck(f, (x, memory) if not same else (x, x), order=2)
+    layer(x, x, x, need_weights=False)[0].sum().backward()
+    assert all(p.grad is not None for p in parameters)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_step_by_step_equals_the_whole_sequence(norm_first, batch_first):
+    net = nn.Transformer(
+        16, 4, 2, 2, 24, batch_first=batch_first, norm_first=norm_first, activation="gelu", dtype=np.float64
+    ).eval()
+    axis = 1 if batch_first else 0
+    x, y = (normal(*((3, t, 16) if batch_first else (t, 3, 16))) for t in (7, 40))
+    padding = np.arange(7) >= np.array([[7], [5], [1]])
+    with fnn.no_grad():
+        memory = net.encoder(x, src_key_padding_mask=padding)
+        whole = net.decoder(y, memory, tgt_is_causal=True, memory_key_padding_mask=padding).data
+        states, pieces, at = None, [], 0
+        for size in (1, 1, 5, 1, 16, 1, 1, 14):
+            piece = fnn.tensor(np.take(y.data, range(at, at + size), axis))
+            out, states = net.decoder.step(piece, memory, states, padding)
+            pieces.append(out.data)
+            at += size
+        np.testing.assert_allclose(np.concatenate(pieces, axis), whole, atol=1e-12)
+        causal, state, pieces = net.encoder(y, is_causal=True).data, None, []
+        for i in range(40):
+            out, state = net.encoder.step(fnn.tensor(np.take(y.data, [i], axis)), state)
+            pieces.append(out.data)
+        np.testing.assert_allclose(np.concatenate(pieces, axis), causal, atol=1e-12)
+
+
+def test_a_cache_grows_by_doubling_and_keeps_its_views():
+    cache = nn.KeyValues(2)
+    first = cache.append(normal(2, 1, 2, 3), normal(2, 1, 2, 4))
+    kept = first[0].data.copy()
+    memories = set()
+    for _ in range(100):
+        keys, _ = cache.append(normal(2, 1, 1, 3), normal(2, 1, 1, 4))
+        memories.add(keys.data.__array_interface__["data"][0])
+    assert len(cache) == 102
+    assert len(memories) <= 7
+    np.testing.assert_array_equal(first[0].data, kept)
+    np.testing.assert_array_equal(keys.data[:, :, :2], kept)
+    swapped = cache.select([1, 0, 0])
+    np.testing.assert_array_equal(swapped.tensors()[0].data, keys.data[[1, 0, 0]])
+    with pytest.raises(ValueError, match="after"):
+        cache.append(normal(3, 1, 1, 3), normal(3, 1, 1, 4))
+
+
+def test_dropout_of_layers_is_for_training():
+    layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+    x, memory = normal(2, 5, 8, dtype=np.float32), normal(2, 3, 8, dtype=np.float32)
+    assert not np.array_equal(layer(x, memory).data, layer(x, memory).data)
+    layer.eval()
+    np.testing.assert_array_equal(layer(x, memory).data, layer(x, memory).data)
+
+
+def test_a_callable_of_a_known_name_is_called():
+    def relu(x):
+        return x * 0
+
+    fused = nn.TransformerEncoderLayer(8, 2, 16, activation=F.relu)
+    assert fused.activation == "relu"
+    own = nn.TransformerEncoderLayer(8, 2, 16, activation=relu)
+    assert own.activation is relu
+
+
+def test_positions():
+    table = F.sinusoidal_positions(50, 6).data
+    i = np.arange(3)
+    angle = np.arange(50)[:, None] / 10000 ** (2 * i / 6)
+    np.testing.assert_allclose(table[:, ::2], np.sin(angle), atol=1e-6)
+    np.testing.assert_allclose(table[:, 1::2], np.cos(angle), atol=1e-6)
+    np.testing.assert_array_equal(F.sinusoidal_positions(5, 6, offset=45).data, table[45:])
+    layer, x = nn.SinusoidalPositionalEncoding(6, batch_first=True), fnn.zeros(2, 5, 6)
+    np.testing.assert_array_equal(layer(x, offset=45).data[1], table[45:])
+    np.testing.assert_array_equal(nn.SinusoidalPositionalEncoding(6)(fnn.zeros(5, 2, 6)).data[:, 1], table[:5])
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotations_know_distances_alone(interleaved):
+    q, k = normal(1, 8), normal(1, 8)
+
+    def product(i, j):
+        turn = nn.RotaryEmbedding(100.0, interleaved)
+        return (turn(q, i) * turn(k, j)).sum().item()
+
+    assert product(5, 3) == pytest.approx(product(105, 103), abs=1e-9)
+    assert product(5, 3) != pytest.approx(product(5, 4), abs=1e-3)
+    assert product(7, 7) == pytest.approx((q * k).sum().item())
+    assert fnn.gradcheck(lambda x: F.rotary_embedding(x, 3, interleaved=interleaved), normal(2, 3, 8))

@@ -1,0 +1,176 @@
+"""Sequences from models: greedy, beams, draws; cached and uncached steps; the models of sequences learn small tasks."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import generation
+from fastnn.nn import functional as F
+
+VOCABULARY = 5
+
+
+def table_model(seed):
+    """Logits that depend on all tokens so far; the state is what came before."""
+
+    def step(tokens, state):
+        seen = tokens if state is None else np.concatenate([state[0], tokens], 1)
+        key = (seen * 7 ** np.arange(seen.shape[1])).sum(1) + seed
+        return np.stack([np.random.default_rng(k).normal(0, 2, VOCABULARY) for k in key]), [seen]
+
+    return step
+
+
+def log_p(step, tokens):
+    logits = step(tokens, None)[0]
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_greedy_takes_the_likeliest_and_stops():
+    step = table_model(1)
+    out = generation.greedy(step, [[0, 1], [2, 3]], 6, end=4)
+    for row in out:
+        for t in range(2, len(row)):
+            want = 4 if 4 in row[2:t] else step(row[None, :t], None)[0][0].argmax()
+            assert row[t] == want
+    assert out.shape[1] <= 8
+    assert generation.greedy(step, [[0]], 0).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_wide_beams_find_the_best_of_all(seed):
+    """With as many beams as there are beginnings the search is exhaustive."""
+    step, length, end = table_model(seed), 3, 4
+    scores = {}
+    for n in range(1, length + 1):
+        for body in itertools.product(range(4), repeat=n - 1):
+            new = [*body, end]
+            total = sum(log_p(step, np.array([[0, *new[:i]]]))[0, new[i]] for i in range(n))
+            scores[tuple(new)] = total / n
+    best = max(scores, key=scores.get)
+    tokens, score = generation.beam_search(step, [[0], [0]], length, end, beams=100)
+    assert tuple(tokens[0, 1:]) == best
+    np.testing.assert_allclose(score, scores[best])
+    np.testing.assert_array_equal(tokens[0], tokens[1])
+
+
+def test_one_beam_is_greedy_where_it_ends():
+    step = table_model(3)
+    greedy = generation.greedy(step, [[0]], 30, end=4)
+    beam, _ = generation.beam_search(step, [[0]], 30, 4, beams=1, length_penalty=0.0)
+    n = min(greedy.shape[1], beam.shape[1])
+    before = list(beam[0]).index(4)
+    np.testing.assert_array_equal(greedy[0, : min(n, before)], beam[0, : min(n, before)])
+
+
+def test_draws_have_the_frequencies():
+    logits = np.log(np.array([0.5, 0.25, 0.15, 0.1]))
+
+    def step(tokens, state):
+        return np.tile(logits, (len(tokens), 1)), state
+
+    def frequencies(**options):
+        rng = np.random.default_rng(0)
+        drawn = generation.sample(step, np.zeros((20000, 1), int), 1, rng=rng, **options)[:, 1]
+        return np.bincount(drawn, minlength=4) / 20000
+
+    np.testing.assert_allclose(frequencies(), [0.5, 0.25, 0.15, 0.1], atol=0.02)
+    np.testing.assert_allclose(frequencies(top_k=2), [2 / 3, 1 / 3, 0, 0], atol=0.02)
+    np.testing.assert_allclose(frequencies(top_p=0.8), [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9, 0], atol=0.02)
+    np.testing.assert_allclose(frequencies(top_p=1e-9), [1, 0, 0, 0])
+    np.testing.assert_allclose(frequencies(temperature=0.0), [1, 0, 0, 0])
+    cold = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
+    np.testing.assert_allclose(frequencies(temperature=0.5), cold / cold.sum(), atol=0.02)
+
+
+def test_draws_follow_the_seed():
+    step = table_model(5)
+    draws = []
+    for seed in (1, 1, 2):
+        fnn.manual_seed(seed)
+        draws.append(generation.sample(step, [[0]] * 4, 12).tolist())
+    assert draws[0] == draws[1] != draws[2]
+
+
+BAD = [
+    (lambda: generation.greedy(table_model(0), [1, 2], 3), r"greedy: tokens is \(2,\)"),
+    (lambda: generation.greedy(table_model(0), [[0.5]], 3), "float64"),
+    (lambda: generation.greedy(table_model(0), np.zeros((1, 0), int), 3), "expected integers"),
+    (lambda: generation.greedy(table_model(0), [[1]], -1), "length"),
+    (lambda: generation.sample(table_model(0), [[1]], 1, top_p=0.0), "top_p 0.0"),
+    (lambda: generation.sample(table_model(0), [[1]], 1, top_k=0), "top_k 0"),
+    (lambda: generation.sample(table_model(0), [[1]], 1, temperature=-1.0), "temperature is -1"),
+    (lambda: generation.beam_search(table_model(0), [[1]], 1, 4, beams=0), "beams"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_refused(case):
+    call, text = BAD[case]
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+# ---- models
+
+
+def train(net, batch, steps, lr):
+    optimizer = fnn.optim.Adam(net.parameters(), lr=lr)
+    for _ in range(steps):
+        logits, target = batch()
+        loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+def test_language_model_learns_to_repeat():
+    """The second half repeats the first: only attention to the right distance tells the next token."""
+    rng = np.random.default_rng(0)
+    net = fnn.models.LanguageModel(8, 32, heads=2, layers=2)
+
+    def batch():
+        half = rng.integers(0, 8, (32, 6))
+        tokens = np.concatenate([half, half], 1)
+        return net(fnn.tensor(tokens[:, :-1]))[:, 5:], fnn.tensor(tokens[:, 6:])
+
+    assert train(net, batch, 400, 3e-3) < 0.05
+    half = rng.integers(0, 8, (50, 6))
+    out = net.generate(half, 6)
+    assert (out[:, 6:] == half).mean() > 0.98
+    with fnn.no_grad():  # the same tokens without a cache
+        tokens = half
+        for _ in range(6):
+            tokens = np.concatenate([tokens, net(fnn.tensor(tokens)).data[:, -1].argmax(-1)[:, None]], 1)
+    np.testing.assert_array_equal(out, tokens)
+    assert net.training
+    assert net.generate(half, 3, temperature=1.0, top_k=3).shape == (50, 9)
+
+
+def test_translator_learns_to_reverse():
+    """Sources of different lengths, filled up with 0; 1 starts, 2 ends."""
+    rng = np.random.default_rng(0)
+    net = fnn.models.Translator(12, 12, 32, heads=2, layers=1)
+
+    def pairs(n):
+        source, target = np.zeros((n, 6), int), np.full((n, 8), 2)
+        target[:, 0] = 1
+        for row in range(n):
+            length = rng.integers(2, 7)
+            words = rng.integers(3, 12, length)
+            source[row, :length], target[row, 1 : 1 + length] = words, words[::-1]
+        return source, target
+
+    def batch():
+        source, target = pairs(32)
+        return net(fnn.tensor(source), fnn.tensor(target[:, :-1])), fnn.tensor(target[:, 1:])
+
+    assert train(net, batch, 600, 3e-3) < 0.1
+    source, target = pairs(50)
+    for beams in (1, 3):
+        out = net.translate(fnn.tensor(source), 1, 2, 7, beams)
+        out = np.pad(out, ((0, 0), (0, 7 - out.shape[1])), constant_values=2)
+        assert (out == target[:, 1:]).all(1).mean() > 0.9
