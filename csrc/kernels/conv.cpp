@@ -62,7 +62,12 @@ template <class T> static Way way_of(const Conv& job, int way) {
     return {direct_plan<T>, direct_stage<T>, direct<T>};
 }
 
-template <class T> void conv_plan(Conv& job) { way_of<T>(job, choose_way<T>(job)).plan(job); }
+template <class T> void conv_plan(Conv& job) {
+    way_of<T>(job, choose_way<T>(job)).plan(job);
+    constexpr i64 LINE = 64 / sizeof(T);  // lists of i64 lie in the scratch, and two threads should not write one line
+    job.scratch_size = ceil_div(job.scratch_size, LINE) * LINE;
+    job.slot_size = ceil_div(job.slot_size, LINE) * LINE;
+}
 template <class T> void conv_stage(Conv& job) { way_of<T>(job, job.way).stage(job); }
 template <class T> void conv(const Conv& job, i64 begin, i64 end) { way_of<T>(job, job.way).run(job, begin, end); }
 
