@@ -13,7 +13,7 @@ import numpy as np
 import fastnn as fnn
 from fastnn import nn, optim
 
-EPOCHS, BATCH, SIDE = 8, 64, 8
+EPOCHS, BATCH, SIDE = 20, 64, 8
 
 
 def network(precision: str) -> nn.Sequential:

@@ -66,11 +66,11 @@ def geometries():
     for channels in (2, 7, 8, 9, 16, 17, 33, 50):  # depthwise
         yield (2, channels, 6, 5), (channels, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), channels
     yield (1, 12, 7, 7), (12, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 12
-    for stride, padding, dilation in (((1, 1), 5, (1, 1)), ((2, 3), 4, (1, 1)), ((1, 1), 4, (2, 3)), ((3, 2), 0, (1, 2))):
-        yield (2, 24, 9, 19), (24, 1, 3, 3), stride, ((padding, padding),) * 2, dilation, 24  # rows and columns of zeros
+    for stride, pad, dilation in (((1, 1), 5, (1, 1)), ((2, 3), 4, (1, 1)), ((1, 1), 4, (2, 3)), ((3, 2), 0, (1, 2))):
+        yield (2, 24, 9, 19), (24, 1, 3, 3), stride, ((pad, pad),) * 2, dilation, 24  # rows and columns of zeros
     yield (1, 16, 40, 33), (16, 1, 5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 16
     yield (1, 600, 9, 15), (600, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 600  # strips of one tile
-    yield (1, 64, 40, 40), (136, 64, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # several blocks of rows, parts and chunks
+    yield (1, 64, 40, 40), (136, 64, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # several blocks of rows, parts, chunks
     yield (1, 3, 7, 7), (6, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3  # two filters a channel
     rng = np.random.default_rng(5)
     for _ in range(30):
