@@ -66,6 +66,11 @@ def geometries():
     for channels in (2, 7, 8, 9, 16, 17, 33, 50):  # depthwise
         yield (2, channels, 6, 5), (channels, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), channels
     yield (1, 12, 7, 7), (12, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 12
+    for stride, pad, dilation in (((1, 1), 5, (1, 1)), ((2, 3), 4, (1, 1)), ((1, 1), 4, (2, 3)), ((3, 2), 0, (1, 2))):
+        yield (2, 24, 9, 19), (24, 1, 3, 3), stride, ((pad, pad),) * 2, dilation, 24  # rows and columns of zeros
+    yield (1, 16, 40, 33), (16, 1, 5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 16
+    yield (1, 600, 9, 15), (600, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 600  # strips of one tile
+    yield (1, 64, 40, 40), (136, 64, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # several blocks of rows, parts, chunks
     yield (1, 3, 7, 7), (6, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3  # two filters a channel
     rng = np.random.default_rng(5)
     for _ in range(30):
@@ -110,6 +115,10 @@ WINOGRAD = [
 ]
 
 
+# Weight gradients in one block, in several, in batches of tiles; more channels than are transformed at once.
+WINOGRAD += [(1, 72, 136, 14, 15, 1), (2, 300, 24, 9, 9, 1), (26, 48, 72, 19, 22, 1)]
+
+
 def relative(got, want):
     return np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2))
 
@@ -134,7 +143,9 @@ def test_winograd_is_as_near_as_promised(isa, case):
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 64, 56, 56, 64), (8, 32, 14, 14, 48), (3, 16, 30, 30, 8), (1, 160, 7, 7, 96)], ids=str
+    "shape",
+    [(1, 64, 56, 56, 64), (8, 32, 14, 14, 48), (3, 16, 30, 30, 8), (1, 160, 7, 7, 96), (26, 48, 19, 22, 72)],
+    ids=str,
 )
 @pytest.mark.parametrize("precision", ["fast", "strict"])
 def test_same_bits_for_every_number_of_threads(shape, precision):

@@ -7,6 +7,7 @@ from bench.cases import (
     conv,
     ctc,
     elementwise,
+    layers,
     matmul,
     optimizer,
     overhead,
@@ -31,6 +32,7 @@ MODULES = (
     recurrent,
     recurrent_train,
     attention,
+    layers,
 )
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))

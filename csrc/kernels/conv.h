@@ -105,7 +105,8 @@ template <class T> void weight(const Conv& job, i64 begin, i64 end);
 template <class T> void depthwise_plan(Conv& job);  // conv_depthwise.cpp: all passes
 template <class T> void depthwise_stage(Conv& job);
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
-template <class T, int M> void winograd_plan(Conv& job);  // winograd.cpp: 3x3 by M x M tiles, float, CONV_FORWARD, CONV_INPUT
+// 3x3 by M x M tiles, float.
+template <class T, int M> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, CONV_INPUT
 template <class T, int M> void winograd_stage(Conv& job);
 template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end);
 template <class T, int M> void winograd_weight_plan(Conv& job);  // winograd_weight.cpp: CONV_WEIGHT

@@ -92,7 +92,8 @@ INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const 
         for (; tap < end; tap += 3)
             add_three<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + c, tap, lanes);
     else
-        for (; tap < end; tap++) add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
+        for (; tap < end; tap++)
+            add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
     const Vec<T> least = splat<T>(s.relu ? T(0) : -T(INFINITY));
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)

@@ -40,7 +40,7 @@ template <class T> void direct_plan(Conv& job) {
     const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
     const double flops =
         2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups * job.kh * job.kw);
-    const i64 wanted = flops > 1e6 ? 4 : 1;  // items, that two threads have something to share
+    const i64 wanted = flops > 1e8 ? 16 : flops > 1e6 ? 4 : 1;  // items, that threads have something to share
     while (rows > 1 && rows * walk.x.count > 48 && job.batch * ceil_div(walk.y.count, rows) < wanted)
         rows = ceil_div(rows, 2);
     job.way = CONV_DIRECT;
@@ -127,6 +127,7 @@ template <class T> struct DirectTile {
 // the speed).
 template <class T, int MR, int NV>
 INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], const i64* steps, const T* b, i64 count) {
+#pragma GCC unroll 3
     for (i64 p = 0; p < count; p++, b += NV * LANES<T>) {
         const i64 at = steps[p];
         Vec<T> bv[NV];
@@ -167,15 +168,16 @@ void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
         rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
     }
-    T* const out = t.out;
-    const i64* const out_at = t.out_at + pixel;
     const Vec<T> least = splat<T>(t.least);
     const int tail = t.tail;
+    T* out[MR];  // all read before the first is written, which might be any memory
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++) out[i] = t.out + t.out_at[pixel + i];
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++)
-            store_n(out + out_at[i] + j * L, max<T>(least, acc[i][j]), MASKED && j == NV - 1 ? tail : L);
+            store_n(out[i] + j * L, max<T>(least, acc[i][j]), MASKED && j == NV - 1 ? tail : L);
 }
 
 // ---- an item -------------------------------------------------------------------------------------------------

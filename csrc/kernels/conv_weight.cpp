@@ -10,12 +10,13 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 WINDOW = 16 << 10;    // elements of x of a block of rows, about,
-constexpr i64 PIXELS = 256;         // or as many as this many pixels of output need: each block reads and writes all sums,
-constexpr i64 MOST_WINDOW = 48 << 10;  // but no more than L2 holds
+// Elements of x of a block of rows, about; or, because each block reads and writes all sums, what 256 pixels of output need,
+// but no more than L2 holds.
+constexpr i64 WINDOW = 16 << 10, PIXELS = 256, MOST_WINDOW = 48 << 10;
 constexpr i64 MOST_SUMS = 4 << 20;  // elements of all parts' sums, about
-constexpr i64 WANTED = 16;          // items, that many threads have something to share,
-constexpr i64 MOST_CHUNKS = 4;      // some by cutting the filters, each of which reads all of x; the rest by parts, with sums each
+// Items, that many threads have something to share: up to 4 by cutting the filters, where each reads all of x, the rest by
+// parts, which have sums of their own.
+constexpr i64 WANTED = 16, MOST_CHUNKS = 4;
 
 struct WeightCut {
     i64 rows, group_c, group_f, padded, slivers, chunks;  // rows: kh * kw * group_c, of the weight

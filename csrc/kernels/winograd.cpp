@@ -68,8 +68,7 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
 
 // ---- U: [point][sliver][channel][width] ----------------------------------------------------------------------
 
-// Channels [c0, c0 + channels) of the weight for the filters of one vector: [channel][place][LANES], turned round for an
-// input gradient.
+// Channels [c0, c0 + channels) of the weight for the filters of one vector: [channel][place][LANES].
 template <class T, int M>
 static void read_weight(T* w, const Conv& job, const Tiling<T, M>& g, i64 c0, int channels, i64 f, int filters) {
     const T* from = static_cast<const T*>(job.weight);
@@ -145,7 +144,8 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
     for (int point = 0; point < N * N; point++)
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-            const T* u = static_cast<const T*>(job.prepared) + point * weight_plane(g.in_c, g.out_row) + column * g.in_c;
+            const T* u =
+                static_cast<const T*>(job.prepared) + point * weight_plane(g.in_c, g.out_row) + column * g.in_c;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), false, [&](auto kernel, i64 tile, int) {
                 kernel(m + point * m_plane + tile * m_row + column - first, m_row,
                        v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c);

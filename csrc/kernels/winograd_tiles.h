@@ -1,5 +1,5 @@
-// The tiles of Winograd's algorithm: where they lie in the images, their way into the planes of points, and the products of
-// one point. winograd.cpp makes images of them, winograd_weight.cpp the gradient to the weight.
+// The tiles of Winograd's algorithm: where they lie in the images, their way into the planes of points, and the products
+// of one point. winograd.cpp makes images of them, winograd_weight.cpp the gradient to the weight.
 #pragma once
 #include "conv.h"
 #include "winograd.h"
@@ -7,7 +7,7 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 STAGGER = 16;  // elements a plane is longer: else the 36 planes of C = 64 would share two sets of the L1 cache
+constexpr i64 STAGGER = 16;  // elements a plane is longer: else the 36 planes of C = 64 would share two sets of L1
 constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter follow one another in memory
 
 // The tiles of a pass: M x M outputs each, in rows, image after image.

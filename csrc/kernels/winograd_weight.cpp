@@ -2,8 +2,8 @@
 //
 //   V[point][tile][channel] of x, D[point][tile][filter] = A dy A^T,   dU[point] = V[point]^T D[point],   dw = G^T dU G
 //
-// dU is 4 times as large as dw. Where the V and D of all tiles are few, an item makes all points of a block of dU, which
-// stays in L2, and turns it into dw at once. Else the tiles come in batches whose products are added to a dU in memory.
+// dU is 4 times as large as dw. Where the tiles are few, an item makes all points of a block of dU, which stays in L2, and
+// turns it into dw at once. Else the tiles come in batches whose products are added to a dU in memory.
 // Either way a dU has one writer and one order of summation, so the bits do not depend on the number of threads.
 #include "winograd_tiles.h"
 
@@ -60,7 +60,7 @@ template <class T, int M> void winograd_weight_plan(Conv& job) {
     job.slot_size = (zeros > block ? zeros : block) + 64;
 }
 
-// Stages: nothing; then transform and all the rest where there is one batch, or transform and add for each batch, and dw.
+// Stages: nothing; then, for one batch, transform and all the rest; else transform and add for each batch, and dw.
 enum Step { NOTHING, TRANSFORM, WHOLE, ADD, FINISH };
 static Step step_of(const Conv& job) {
     if (job.stage == 0) return NOTHING;
@@ -140,7 +140,8 @@ static void finish(const Conv& job, const Tiling<T, M>& g, const T* du, i64 du_p
                     [](const auto& x, auto& made) { Winograd<M>::template weight_gradient<T>(x, made); },
                     [&](int i, int j) { return load(du + (i * N + j) * du_plane + (b + c) * du_row + f); },
                     [&](int i, int j, Vec<T> value) { store(w + (c * 9 + i * 3 + j) * L, value); });
-            vectors_to_rows(static_cast<T*>(job.out) + ((f0 + f) * g.in_c + c0 + b) * 9, g.in_c * 9, w, 9 * some, filters);
+            T* dw = static_cast<T*>(job.out) + ((f0 + f) * g.in_c + c0 + b) * 9;
+            vectors_to_rows(dw, g.in_c * 9, w, 9 * some, filters);
         });
 }
 
@@ -155,10 +156,10 @@ static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const
     for (i64 s = s0; s < s1; s++)
         for (i64 q = 0; q < chains.parts; q++) {
             const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
+            const T *v_at = v + tile * g.in_row + c0, *d_at = d + tile * g.out_row + column;
             T* out = du + column - slivers.begin(s0) * L;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), add || q > 0, [&](auto kernel, i64 r, int) {
-                kernel(out + r * du_row, du_row, v + tile * g.in_row + c0 + r, 1, g.in_row, d + tile * g.out_row + column,
-                       g.out_row, length);
+                kernel(out + r * du_row, du_row, v_at + r, 1, g.in_row, d_at, g.out_row, length);
             });
         }
 }
