@@ -56,6 +56,20 @@ def test_weak_symbols_are_its_own(row, file):
             assert f"fastnn::{row}::" in name, line
 
 
+@pytest.mark.parametrize("row", sorted({row for row, _ in objects()}))
+def test_a_name_means_one_thing(row):
+    """Two files with structs of one name would share each other's functions: the linker keeps one of two, which differ in size."""
+    sizes = {}
+    for other, file in objects():
+        if other == row:
+            for line in output("nm", "-S", "--defined-only", file).splitlines():
+                fields = line.split()
+                if len(fields) == 4 and fields[2] in "wWvVu":
+                    sizes.setdefault(fields[3], {}).setdefault(int(fields[1], 16), file.name)
+    assert sizes
+    assert {name: files for name, files in sizes.items() if len(files) > 1} == {}
+
+
 @pytest.mark.parametrize(("row", "file"), CASES)
 def test_runs_nothing_when_loaded(row, file):
     sections = output("readelf", "-SW", file)

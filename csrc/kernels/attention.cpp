@@ -52,7 +52,7 @@ template <class T> void attention_plan(Attention& job) {
 }
 
 // The queries [q0, q1) of the group of heads that share head `shared` of k and v.
-template <class T> struct Forward {
+template <class T> struct AttentionForward {
     static constexpr int L = LANES<T>, STATES = ROW_STATES<T>;
     const Attention& job;
     const ForwardSlot<T> slot;
@@ -98,7 +98,7 @@ template <class T> struct Forward {
                 multiply_into<T>(slot.scores + i * c_row, slot.dropped, seen);
             }
         T* sums = sums_of(g, tiles.begin(t));
-        const Packed<T> values = {slot.values, keys, 0};
+        const PackedRows<T> values = {slot.values, keys, 0};
         if (k0) multiply<T, true>(sums, width, rows, slot.scores, c_row, 1, values, seen, value_slivers, width, factor);
         else multiply<T, false>(sums, width, rows, slot.scores, c_row, 1, values, seen, value_slivers, width, nullptr);
     }
@@ -151,7 +151,7 @@ template <class T> void attention(const Attention& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         const i64 pair = item / job.parts, part = job.parts - 1 - item % job.parts;  // causal: the long ones first
         const i64 q0 = part * job.part, q1 = least(job.queries, q0 + job.part);
-        if (q0 < q1) Forward<T>{job, slot, pair / shared, pair % shared, q0, q1}.run();
+        if (q0 < q1) AttentionForward<T>{job, slot, pair / shared, pair % shared, q0, q1}.run();
     }
 }
 

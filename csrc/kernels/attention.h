@@ -111,14 +111,14 @@ template <class T, int MR, int NV, bool ADD> struct Product {
 };
 
 // The packed operand: rows [first, first + kc) of slivers that hold `rows`.
-template <class T> struct Packed {
+template <class T> struct PackedRows {
     const T* data;
     i64 rows, first;
 };
 
 // The slivers of c (rows, columns), rows <= TILE_ROWS, that hold its first `wanted` columns. c has room for whole vectors.
 template <class T, bool ADD>
-INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col, const Packed<T>& b, i64 kc,
+INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col, const PackedRows<T>& b, i64 kc,
                      const Split& slivers, i64 wanted, const T* factor) {
     constexpr int L = LANES<T>;
     int vecs = 0;

@@ -67,7 +67,7 @@ template <class T> INLINE void scale_row(T* out, const T* in, i64 n, T scale) {
     for_vectors<T>(n, [&](i64 j, int count) { store_n(out + j, load(in + j) * splat<T>(scale), count); });
 }
 
-template <class T> struct Backward {
+template <class T> struct AttentionBackward {
     static constexpr int L = LANES<T>;
     const Attention& job;
     const BackwardSlot<T> slot;
@@ -132,8 +132,8 @@ template <class T> struct Backward {
     void run_square(i64 g, i64 q0, i64 rows) const {
         const Split tiles(rows, TILE_ROWS), key_tiles(keys, TILE_ROWS);
         for (i64 t = 0; t < tiles.parts; t++) run_tile(g, q0 + tiles.begin(t), tiles.begin(t), tiles.width(t));
-        const Packed<T> dout = {slot.dout + g * job.queries * width, job.queries, q0};
-        const Packed<T> q = {slot.q + g * job.queries * depth, job.queries, q0};
+        const PackedRows<T> dout = {slot.dout + g * job.queries * width, job.queries, q0};
+        const PackedRows<T> q = {slot.q + g * job.queries * depth, job.queries, q0};
         for (i64 t = 0; t < key_tiles.parts; t++) {
             const i64 j = key_tiles.begin(t);
             const int n = key_tiles.width(t);
@@ -189,7 +189,7 @@ template <class T> void attention_backward(const Attention& job, i64 begin, i64 
     const i64 shared = job.heads / job.group;
     for (i64 item = begin; item < end; item++) {
         const i64 pair = item / job.parts;
-        Backward<T>{job, slot, pair / shared, pair % shared, item % job.parts}.run();
+        AttentionBackward<T>{job, slot, pair / shared, pair % shared, item % job.parts}.run();
     }
 }
 

@@ -5,7 +5,7 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 // A window in the image: `rows` x `cols` taps from x on, and the number of the first tap.
-template <class T> struct Window {
+template <class T> struct PoolWindow {
     const T* x;
     i64 rows, cols, row_step, col_step;
     i64 first_tap, tap_row;  // the number of its first tap; the difference from one row of taps to the next
@@ -22,7 +22,7 @@ template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job
     x += (image * job.rows.size + rows.first + rows.begin * job.rows.dilation) * job.cols.size * C;
     for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) ALWAYS_INLINE {
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
-        const Window<T> window = {
+        const PoolWindow<T> window = {
             x + (cols.first + cols.begin * job.cols.dilation) * C,
             rows.end - rows.begin,
             cols.end - cols.begin,
@@ -37,7 +37,7 @@ template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job
 }
 
 // body(offset, tap) for the taps of a window; KH x KW unrolled where they are given.
-template <int KH, int KW, class T, class Body> INLINE void for_taps(const Window<T>& window, Body body) {
+template <int KH, int KW, class T, class Body> INLINE void for_taps(const PoolWindow<T>& window, Body body) {
     const i64 rows = KH ? KH : window.rows, cols = KW ? KW : window.cols;
 #pragma GCC unroll 3
     for (i64 i = 0; i < rows; i++)
@@ -48,7 +48,7 @@ template <int KH, int KW, class T, class Body> INLINE void for_taps(const Window
 
 // KEEP: the taps are written too. A greater value or any NaN takes the place of what was found so far.
 template <class T, class Tap, bool KEEP, int KH, int KW>
-INLINE void max_window(const Window<T>& window, T* y, Tap* tap, i64 channels) {
+INLINE void max_window(const PoolWindow<T>& window, T* y, Tap* tap, i64 channels) {
     for_channels<T>(channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
         Vec<T> most = load_n(window.x + c, n);
         IVec<T> at = tap_number<T>(KH ? 0 : window.first_tap);
@@ -68,7 +68,7 @@ template <class T, class Tap, bool KEEP, int K> static void max_pool_rows(const 
         const i64 offset = item * job.cols.out * job.channels;
         T* y = static_cast<T*>(job.out) + offset;
         Tap* tap = static_cast<Tap*>(job.tap) + (KEEP ? offset : 0);
-        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) ALWAYS_INLINE {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const PoolWindow<T>& window) ALWAYS_INLINE {
             const i64 c = q * job.channels;
             if (K && window.rows == K && window.cols == K)
                 max_window<T, Tap, KEEP, K, K>(window, y + c, tap + (KEEP ? c : 0), job.channels);
@@ -97,7 +97,7 @@ template <class T> void max_pool(const Pooling& job, i64 begin, i64 end) {
 template <class T, class Tap> static void pick_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         const i64 offset = item * job.cols.out * job.channels;
-        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const Window<T>& window) ALWAYS_INLINE {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const PoolWindow<T>& window) ALWAYS_INLINE {
             T* y = static_cast<T*>(job.out) + offset + q * job.channels;
             const Tap* tap = static_cast<const Tap*>(job.tap) + offset + q * job.channels;
             for_channels<T>(job.channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
@@ -119,7 +119,7 @@ template <class T> void max_pool_pick(const Pooling& job, i64 begin, i64 end) {
 // Sums row by row and then over the rows: for a window of n x n the error grows with n, not with n^2. V vectors at a time hide
 // the latency of adding where windows are long.
 template <int V, int KH, int KW, class T>
-INLINE void sum_taps(const Window<T>& window, i64 c, int n, Vec<T> (&sum)[V]) {
+INLINE void sum_taps(const PoolWindow<T>& window, i64 c, int n, Vec<T> (&sum)[V]) {
     const i64 rows = KH ? KH : window.rows, cols = KW ? KW : window.cols;
     for (int v = 0; v < V; v++) sum[v] = Vec<T>{};
 #pragma GCC unroll 3
@@ -134,7 +134,7 @@ INLINE void sum_taps(const Window<T>& window, i64 c, int n, Vec<T> (&sum)[V]) {
 }
 
 template <class T, int KH, int KW>
-INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide<T>& divide) {
+INLINE void avg_window(const PoolWindow<T>& window, T* y, i64 channels, const Divide<T>& divide) {
     constexpr int V = 4;
     i64 done = 0;
     if (!KH)
@@ -153,7 +153,7 @@ INLINE void avg_window(const Window<T>& window, T* y, i64 channels, const Divide
 template <class T, int K> static void avg_pool_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         T* y = static_cast<T*>(job.out) + item * job.cols.out * job.channels;
-        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span& rows, const Span& cols, const Window<T>& window) ALWAYS_INLINE {
+        for_windows_of_row<T>(job, item, end, [&](i64 q, const Span& rows, const Span& cols, const PoolWindow<T>& window) ALWAYS_INLINE {
             const Divide<T> divide(divisor_of(job, rows, cols));
             if (K && window.rows == K && window.cols == K)
                 avg_window<T, K, K>(window, y + q * job.channels, job.channels, divide);
