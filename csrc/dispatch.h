@@ -28,5 +28,7 @@ bool run_reduce(int dtype, int op, const Reduce& job);
 bool run_group_norm(int dtype, GroupNorm& job);
 bool run_group_norm_backward(int dtype, GroupNorm& job);
 bool run_row_norm_backward(int dtype, RowNorm& job);
+bool run_recurrent(int dtype, Recurrent& job, void*& packed);
+bool run_recurrent_backward(int dtype, Recurrent& job);
 
 }  // namespace fastnn

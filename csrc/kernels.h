@@ -294,6 +294,56 @@ struct RowNorm {
     void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where neither gradient is wanted
 };
 
+// A recurrent layer over whole sequences, `directions` of them (1, or 2: the second walks from the end), each with its own weights.
+// Rows of x, y and all that is kept are the N pairs of a step and a sequence, step by step: step t has the rows [start[t],
+// start[t + 1]), one for each of the first sequences: the longest come first, so that fewer are left as time goes on. H units, P
+// outputs: P = H but for an LSTM with a projection. With a = w_ih x_t + b_ih + w_hh h_{t-1} + b_hh in blocks of H rows:
+//   RNN   h = tanh(a) or relu(a)
+//   LSTM  i f g o = the blocks;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t), then w_hr h_t if given
+//   GRU   r z n = the blocks, n's two sides apart;  n = tanh(n_x + sigmoid(r) n_h);  h_t = n + sigmoid(z) (h_{t-1} - n)
+// An output is summed over x, then over h, in this order and in one chain, however rows are grouped: a step alone gives the bits that
+// it gives among others. Items: (directions, parts), a part of the sequences each. Use run_recurrent (launch_recurrent.cpp).
+enum Cell { RNN_TANH, RNN_RELU, LSTM, GRU };
+struct Recurrent {
+    int cell;
+    i64 directions, steps, batch, inputs, units, outputs;
+    const i64* start;            // (steps + 1)
+    const void* x;               // (N, inputs)
+    const void* w_ih[2];         // (gates * H, inputs), of each direction
+    const void* w_hh[2];         // (gates * H, P)
+    const void* b_ih[2];         // (gates * H) or null, as b_hh
+    const void* b_hh[2];
+    const void* w_hr[2];         // (P, H) or null
+    const void* h0;              // (directions, batch, P)
+    const void* c0;              // (directions, batch, H), LSTM
+    void* y;                     // (N, directions * P)
+    void* h_n;                   // as h0: the state after each sequence's last step
+    void* c_n;
+    void* kept;                  // (directions, N, slots * H): LSTM i f g o, GRU r z n_h n; null: nothing is kept for a backward
+    void* c;                     // (directions, N, H), LSTM, as `kept`
+    void* hidden;                // (directions, N, H): h before the projection, as `kept`
+
+    // The backward reads x, weights, states, y and what was kept, and fills what is not null; dbias is that of b_ih and b_hh both
+    // but for GRU's n. dgates are the gradients of a, in the places of `kept`: LSTM i f g o, GRU r z n_h n_x.
+    const void *dy, *dh_n, *dc_n;  // as y, h_n, c_n; null: zeros
+    void *dx, *dh0, *dc0;
+    void *dw_ih[2], *dw_hh[2], *db_ih[2], *db_hh[2], *dw_hr[2];
+    void* dgates;                // (directions, N, slots * H)
+    void* before;                // (directions, N, P): h_{t-1}, beside dgates for the product that is dw_hh
+    void* dprojected;            // (directions, N, P): the gradient of w_hr h_t; null without a projection
+
+    // Filled by the runners and recurrent_plan.
+    i64 gates, slots;            // blocks of the weights; of `kept`: 1 1, LSTM 4 4, GRU 3 4
+    i64 parts;
+    i64 block;                   // steps whose input product is made at once
+    bool backward;
+    i64 packed_size;             // elements of one direction's weights as the tiles want them
+    void* packed;                // (directions, packed_size); recurrent_pack's items: (directions, 3)
+    i64 scratch_size;            // elements of an item
+    void* scratch;               // (directions, parts, scratch_size)
+    double item_flops;
+};
+
 template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 end);
 
 struct Kernels {
@@ -316,6 +366,8 @@ struct Kernels {
     KernelOf<GroupNorm> norm_sums, norm_backward;                      // items: (batch, parts)
     KernelOf<GroupNorm> norm_column_sums, norm_weights;                // items: (batch, cols); cols
     KernelOf<RowNorm> row_norm, row_norm_backward, row_norm_weights;   // items: rows; blocks; cols
+    void (*recurrent_plan)(Recurrent& job);
+    KernelOf<Recurrent> recurrent_pack, recurrent, recurrent_backward;
 };
 
 }  // namespace fastnn

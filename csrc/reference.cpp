@@ -7,6 +7,7 @@
 
 #include "reference.h"
 #include "reference_pool.h"
+#include "reference_recurrent.h"
 #include "reference_norm.h"
 
 namespace fastnn {
@@ -380,6 +381,7 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         resize<T>, resize_backward<T>,
         norm_moments<T>, norm_apply<T>, norm_statistics<T>, norm_scales<T>, norm_slopes<T>, norm_sums<T>, norm_backward<T>,
         norm_column_sums<T>, norm_weights<T>, row_norm<T>, row_norm_backward<T>, row_norm_weights<T>,
+        recurrent_plan, recurrent_pack<T>, recurrent<T>, recurrent_backward<T>,
     };
 }
 

@@ -24,6 +24,10 @@ struct Runtime {
     bool (*group_norm)(int dtype, GroupNorm& job);
     bool (*group_norm_backward)(int dtype, GroupNorm& job);
     bool (*row_norm_backward)(int dtype, RowNorm& job);
+    // Recurrent layers (launch_recurrent.cpp). `packed` is null at first, afterwards the weights as the kernels want them, for the
+    // caller to hand in again or to release. false: no memory.
+    bool (*recurrent)(int dtype, Recurrent& job, void*& packed);
+    bool (*recurrent_backward)(int dtype, Recurrent& job);
 };
 
 // Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that

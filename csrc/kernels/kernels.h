@@ -58,6 +58,12 @@ template <class T> void norm_weights(const GroupNorm& job, i64 begin, i64 end);
 template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end);
 template <class T> void row_norm_backward(const RowNorm& job, i64 begin, i64 end);
 template <class T> void row_norm_weights(const RowNorm& job, i64 begin, i64 end);
+// recurrent.cpp
+template <class T> void recurrent_plan(Recurrent& job);
+template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end);
+template <class T> void recurrent(const Recurrent& job, i64 begin, i64 end);
+// recurrent_backward.cpp
+template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

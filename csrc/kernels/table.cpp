@@ -46,6 +46,10 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         row_norm<T>,
         row_norm_backward<T>,
         row_norm_weights<T>,
+        recurrent_plan<T>,
+        recurrent_pack<T>,
+        recurrent<T>,
+        recurrent_backward<T>,
     };
 }
 

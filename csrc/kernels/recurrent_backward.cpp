@@ -1,0 +1,174 @@
+// The way back through the steps: the gradient of h is what comes from outside, dy, and w_hh^T times the next step's gradients of
+// the sums; group of units by group it goes through the gates while it is in L1. What does not depend on the step before is left
+// to three large products over all rows (run_recurrent_backward): dx, dw_ih, dw_hh.
+#include "recurrent.h"
+
+#include "functions.h"
+
+namespace fastnn {
+namespace FASTNN_ISA {
+
+template <class T> INLINE Vec<T> sigmoid_slope(Vec<T> y) { return y * (splat<T>(1) - y); }
+template <class T> INLINE Vec<T> tanh_slope(Vec<T> y) { return splat<T>(1) - y * y; }
+template <class T> INLINE Vec<T> load_or_zero(const T* p, i64 i, int n) { return p ? load_n(p + i, n) : Vec<T>{}; }
+
+// One sequence at one step, the units [u, u1): dh (and for an LSTM dc) are the gradients of its state, and become those of the
+// state before, as far as no product is in them. dy null: zeros.
+template <class T> INLINE void lstm_slopes(T* d, const T* kept, const T* c, const T* c_before, const T* dy, const T* dh, T* dc, i64 H, i64 u, i64 u1) {
+    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
+        const i64 at = u + i;
+        const Vec<T> in = load_n(kept + at, n), forget = load_n(kept + H + at, n);
+        const Vec<T> made = load_n(kept + 2 * H + at, n), open = load_n(kept + 3 * H + at, n);
+        const Vec<T> shown = tanh(load_n(c + at, n)), g = load_n(dh + at, n) + load_or_zero(dy, at, n);
+        const Vec<T> state = fma<T>(g * open, tanh_slope<T>(shown), load_n(dc + at, n));
+        store_n(dc + at, state * forget, n);
+        store_n(d + at, state * made * sigmoid_slope<T>(in), n);
+        store_n(d + H + at, state * load_n(c_before + at, n) * sigmoid_slope<T>(forget), n);
+        store_n(d + 2 * H + at, state * in * tanh_slope<T>(made), n);
+        store_n(d + 3 * H + at, g * shown * sigmoid_slope<T>(open), n);
+    });
+}
+template <class T> INLINE void gru_slopes(T* d, const T* kept, const T* before, const T* dy, T* dh, i64 H, i64 u, i64 u1) {
+    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
+        const i64 at = u + i;
+        const Vec<T> reset = load_n(kept + at, n), stay = load_n(kept + H + at, n);
+        const Vec<T> of_h = load_n(kept + 2 * H + at, n), made = load_n(kept + 3 * H + at, n);
+        const Vec<T> g = load_n(dh + at, n) + load_or_zero(dy, at, n);
+        const Vec<T> dn = g * (splat<T>(1) - stay) * tanh_slope<T>(made);
+        store_n(dh + at, g * stay, n);
+        store_n(d + at, dn * of_h * sigmoid_slope<T>(reset), n);
+        store_n(d + H + at, g * (load_n(before + at, n) - made) * sigmoid_slope<T>(stay), n);
+        store_n(d + 2 * H + at, dn * reset, n);
+        store_n(d + 3 * H + at, dn, n);
+    });
+}
+template <class T> INLINE void rnn_slopes(T* d, const T* y, const T* dy, const T* dh, bool relu, i64 u, i64 u1) {
+    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
+        const i64 at = u + i;
+        const Vec<T> h = load_n(y + at, n), g = load_n(dh + at, n) + load_or_zero(dy, at, n);
+        store_n(d + at, relu ? select<T>(h > Vec<T>{}, g, Vec<T>{}) : g * tanh_slope<T>(h), n);
+    });
+}
+
+template <class T> struct Backward : Share<T> {
+    using Share<T>::job, Share<T>::count;
+    Weights<T> of_h, of_projection;
+    T *carried, *dc, *unprojected;  // (count, P), (count, H), (count, H)
+    const T** later;                // of each sequence: dgates of the step after this one, null at its last
+    const T** dprojected;
+    T **carry, **dhidden;
+
+    Backward(const Recurrent& job, i64 item)
+        : Share<T>(job, item), of_h{nullptr, job.gates * job.units, 1, 0, {0}, Groups<T>(job.outputs)},
+          of_projection{nullptr, job.outputs, 1, 0, {0}, Groups<T>(job.units)} {
+        const T* packed = static_cast<const T*>(job.packed) + this->direction * job.packed_size;
+        of_h.packed = packed;
+        of_projection.packed = packed + Groups<T>(job.outputs).padded() * job.gates * job.units;
+        const i64 rows = (job.batch + job.parts - 1) / job.parts;
+        Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
+        later = const_cast<const T**>(pieces.take_pointers(rows)), dprojected = const_cast<const T**>(pieces.take_pointers(rows));
+        carry = pieces.take_pointers(rows), dhidden = pieces.take_pointers(rows);
+        carried = pieces.take(rows * job.outputs);
+        dc = pieces.take(rows * job.units);
+        unprojected = job.w_hr[0] ? pieces.take(rows * job.units) : nullptr;
+    }
+
+    // The steps against the order of the forward; those before and after one in the forward's order.
+    i64 time(i64 step) const { return this->direction ? step : job.steps - 1 - step; }
+    i64 time_before(i64 t) const { return this->direction ? t + 1 : t - 1; }
+    i64 time_after(i64 t) const { return this->direction ? t - 1 : t + 1; }
+
+    const T* h_before(i64 t, i64 b) const {
+        const i64 p = time_before(t);
+        return b < this->active(p) ? this->of_output(job.y, this->row(p) + b) : this->of_state(job.h0, b, job.outputs);
+    }
+    const T* c_before(i64 t, i64 b) const {
+        const i64 p = time_before(t);
+        return b < this->active(p) ? this->of_rows(job.c, this->row(p) + b, job.units) : this->of_state(job.c0, b, job.units);
+    }
+
+    // carry += w_hh^T dgates of the step after, for the first `rows` sequences. Of a carry only GRU's has a part of its own.
+    void product(i64 rows, i64 group, i64 stop) {
+        multiply_groups<T>(later, carry, rows, of_h, group, stop, {job.cell != GRU, nullptr});
+    }
+
+    void slopes(i64 t, i64 n, i64 u, i64 u1) {
+        const i64 H = job.units;
+        for (i64 b = 0; b < n; b++) {
+            const i64 row = this->row(t) + b;
+            T* d = this->of_rows(job.dgates, row, job.slots * H);
+            const T* dy = !job.dy || unprojected ? nullptr : this->of_output(job.dy, row);
+            const T* kept = job.kept ? this->of_rows(job.kept, row, job.slots * H) : nullptr;
+            if (job.cell == LSTM)
+                lstm_slopes<T>(d, kept, this->of_rows(job.c, row, H), c_before(t, b), dy, dhidden[b], dc + b * H, H, u, u1);
+            else if (job.cell == GRU) gru_slopes<T>(d, kept, h_before(t, b), dy, carry[b], H, u, u1);
+            else rnn_slopes<T>(d, this->of_output(job.y, row), dy, carry[b], job.cell == RNN_RELU, u, u1);
+        }
+    }
+
+    // With a projection all of the carry is needed first: dprojected = dy + carry, then the gradient of what was projected.
+    void unproject(i64 t, i64 n, i64 after) {
+        for (i64 group = 0, stop; group < of_h.groups.parts; group = stop) {
+            stop = of_h.groups.stop(group, 1);
+            product(after, group, stop);
+        }
+        for (i64 b = 0; b < n; b++) {
+            T* d = this->of_rows(job.dprojected, this->row(t) + b, job.outputs);
+            const T* dy = job.dy ? this->of_output(job.dy, this->row(t) + b) : nullptr;
+            for_vectors<T>(job.outputs, [&](i64 i, int lanes) {
+                store_n(d + i, load_n(carry[b] + i, lanes) + load_or_zero(dy, i, lanes), lanes);
+            });
+            dprojected[b] = d;
+        }
+        multiply_rows<T>(dprojected, dhidden, n, of_projection, {true, nullptr});
+    }
+
+    void step(i64 t) {
+        const i64 n = this->active(t), next = this->active(time_after(t)), after = next < n ? next : n;
+        const Groups<T>& groups = (unprojected ? of_projection : of_h).groups;
+        if (unprojected) unproject(t, n, after);
+        for (i64 group = 0, stop; group < groups.parts && n; group = stop) {
+            stop = groups.stop(group, 1);
+            if (!unprojected) product(after, group, stop);
+            slopes(t, n, groups.first(group), groups.last(stop - 1));
+        }
+        for (i64 b = 0; b < n; b++) {
+            copy_row(this->of_rows(job.before, this->row(t) + b, job.outputs), h_before(t, b), job.outputs);
+            later[b] = this->of_rows(job.dgates, this->row(t) + b, job.slots * job.units);
+        }
+    }
+
+    void begin_state(T* out, const void* given, i64 b, i64 width) {
+        if (given) return copy_row<T>(out, this->of_state(given, b, width), width);
+        for_vectors<T>(width, [&](i64 i, int n) { store_n(out + i, Vec<T>{}, n); });
+    }
+
+    void run() {
+        for (i64 b = 0; b < count; b++) {
+            carry[b] = carried + b * job.outputs;
+            dhidden[b] = unprojected ? unprojected + b * job.units : carry[b];
+            later[b] = nullptr;
+            begin_state(carry[b], job.dh_n, b, job.outputs);
+            begin_state(dc + b * job.units, job.dc_n, b, job.units);
+        }
+        for (i64 s = 0; s < job.steps; s++) step(time(s));
+        i64 began = 0;  // sequences with any step are the first ones
+        while (began < count && later[began]) began++;
+        if (job.dh0) {
+            multiply_rows<T>(later, carry, began, of_h, {job.cell != GRU, nullptr});
+            for (i64 b = 0; b < count; b++) copy_row<T>(this->of_state(job.dh0, b, job.outputs), carry[b], job.outputs);
+        }
+        if (job.dc0)
+            for (i64 b = 0; b < count; b++) copy_row<T>(this->of_state(job.dc0, b, job.units), dc + b * job.units, job.units);
+    }
+};
+
+template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 end) {
+    for (i64 item = begin; item < end; item++) Backward<T>(job, item).run();
+}
+
+template void recurrent_backward<float>(const Recurrent&, i64, i64);
+template void recurrent_backward<double>(const Recurrent&, i64, i64);
+
+}  // namespace FASTNN_ISA
+}  // namespace fastnn
