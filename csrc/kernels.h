@@ -302,7 +302,7 @@ struct RowNorm {
 //   LSTM  i f g o = the blocks;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t), then w_hr h_t if given
 //   GRU   r z n = the blocks, n's two sides apart;  n = tanh(n_x + sigmoid(r) n_h);  h_t = n + sigmoid(z) (h_{t-1} - n)
 // An output is summed over x, then over h, in this order and in one chain, however rows are grouped: a step alone gives the bits that
-// it gives among others. Items: (directions, parts), a part of the sequences each. Use run_recurrent (launch_recurrent.cpp).
+// it gives among others. A part is a part of the sequences. Use run_recurrent and run_recurrent_backward (launch_recurrent.cpp).
 enum Cell { RNN_TANH, RNN_RELU, LSTM, GRU };
 struct Recurrent {
     int cell;
@@ -319,7 +319,7 @@ struct Recurrent {
     void* y;                     // (N, directions * P)
     void* h_n;                   // as h0: the state after each sequence's last step
     void* c_n;
-    void* kept;                  // (directions, N, slots * H): LSTM i f g o, GRU r z n_h n; null: nothing is kept for a backward
+    void* kept;                  // (directions, N, row) of slots * H: LSTM i f g o, GRU r z n_h n; null: nothing is kept for a backward
     void* c;                     // (directions, N, H), LSTM, as `kept`
     void* hidden;                // (directions, N, H): h before the projection, as `kept`
 
@@ -328,13 +328,16 @@ struct Recurrent {
     const void *dy, *dh_n, *dc_n;  // as y, h_n, c_n; null: zeros
     void *dx, *dh0, *dc0;
     void *dw_ih[2], *dw_hh[2], *db_ih[2], *db_hh[2], *dw_hr[2];
-    void* dgates;                // (directions, N, slots * H)
-    void* before;                // (directions, N, P): h_{t-1}, beside dgates for the product that is dw_hh
+    void* dgates;                // (directions, N, row)
+    void* before;                // (directions, N, P): h_{t-1}, beside dgates for the product that is dw_hh: recurrent_weights
     void* dprojected;            // (directions, N, P): the gradient of w_hr h_t; null without a projection
 
     // Filled by the runners and recurrent_plan.
     i64 gates, slots;            // blocks of the weights; of `kept`: 1 1, LSTM 4 4, GRU 3 4
+    i64 row;                     // >= slots * H, an odd number of cache lines: else the rows of one unit would share a few sets of L1
     i64 parts;
+    i64 row_blocks;              // of dx
+    i64 weight_parts;            // of the rows of dw_ih and dw_hh
     i64 block;                   // steps whose input product is made at once
     bool backward;
     i64 packed_size;             // elements of one direction's weights as the tiles want them
@@ -367,7 +370,8 @@ struct Kernels {
     KernelOf<GroupNorm> norm_column_sums, norm_weights;                // items: (batch, cols); cols
     KernelOf<RowNorm> row_norm, row_norm_backward, row_norm_weights;   // items: rows; blocks; cols
     void (*recurrent_plan)(Recurrent& job);
-    KernelOf<Recurrent> recurrent_pack, recurrent, recurrent_backward;
+    KernelOf<Recurrent> recurrent_pack, recurrent, recurrent_backward;  // items: (directions, 3); (directions, parts) twice
+    KernelOf<Recurrent> recurrent_inputs, recurrent_weights;            // items: row_blocks; (directions, weight_parts)
 };
 
 }  // namespace fastnn

@@ -7,6 +7,8 @@
 namespace fastnn {
 
 constexpr double FLOPS_PER_NS = 150;
+constexpr double PRODUCT_FLOPS_PER_NS = 80;
+constexpr i64 ROW_BLOCK = 64;  // of dx
 constexpr i64 PART_ROWS = 4;   // sequences that are worth a thread: fewer leave a tile's sums too few to hide their latency
 constexpr i64 MOST_ROWS = 64;  // of a part: what a step reads and writes of more leaves L2
 
@@ -22,6 +24,7 @@ static i64 item_size(int dtype) { return dtype == F32 ? 4 : 8; }
 static void plan(int dtype, Recurrent& job) {
     job.gates = job.cell == LSTM ? 4 : job.cell == GRU ? 3 : 1;
     job.slots = job.cell == LSTM || job.cell == GRU ? 4 : 1;
+    job.row = recurrent_row(job.cell, job.units, item_size(dtype));
     const i64 threads = num_threads(), wanted = (job.batch + MOST_ROWS - 1) / MOST_ROWS;
     i64 parts = (wanted + threads - 1) / threads * threads;
     if (parts > job.batch / PART_ROWS) parts = job.batch / PART_ROWS;
@@ -58,57 +61,36 @@ static void* at(const void* p, i64 elements, int dtype) {
     return static_cast<char*>(const_cast<void*>(p)) + elements * item_size(dtype);
 }
 
-// c (m, n) = a^T b for a (rows, m) and b (rows, n): the gradient of a weight.
-static bool transposed_product(int dtype, void* c, i64 m, i64 n, i64 rows, const void* a, i64 a_row, const void* b, i64 b_row) {
-    if (!c || m * n == 0) return true;
-    if (rows == 0) return memset(c, 0, size_t(m * n * item_size(dtype))), true;
-    Matmul job = {};
-    job.activation = COPY;
-    job.c = c, job.a = a, job.b = b;
-    job.m = m, job.n = n, job.k = rows, job.c_row = n;
-    job.a_row = 1, job.a_col = a_row, job.b_row = b_row, job.b_col = 1;
-    return run_matmul(dtype, job);
+// dw_hr = dprojected^T hidden: a product like any other.
+static bool projection_gradient(int dtype, const Recurrent& job, i64 d) {
+    const i64 H = job.units, P = job.outputs, rows = job.start[job.steps];
+    if (!job.dw_hr[d]) return true;
+    Matmul product = {};
+    product.activation = COPY;
+    product.c = job.dw_hr[d], product.a = at(job.dprojected, d * rows * P, dtype), product.b = at(job.hidden, d * rows * H, dtype);
+    product.m = P, product.n = H, product.k = rows, product.c_row = H;
+    product.a_row = 1, product.a_col = P, product.b_row = H, product.b_col = 1;
+    return run_matmul(dtype, product);
 }
 
-// c (rows, n) (+)= a (rows, k) b.
-static bool plain_product(int dtype, void* c, i64 rows, i64 n, i64 k, const void* a, i64 a_row, const void* b, bool accumulate) {
-    if (rows * n * k == 0) return true;
-    Matmul job = {};
-    job.activation = COPY;
-    job.c = c, job.a = a, job.b = b;
-    job.m = rows, job.n = n, job.k = k, job.c_row = n;
-    job.a_row = a_row, job.a_col = 1, job.b_row = n, job.b_col = 1;
-    job.accumulate = accumulate;
-    return run_matmul(dtype, job);
-}
-
-// The gradients of x and of the weights of one direction. In dgates a GRU's n_x stands behind n_h: what belongs to x is its first
-// two blocks and the last.
-static bool weight_gradients(int dtype, const Recurrent& job, i64 d) {
-    const i64 H = job.units, I = job.inputs, P = job.outputs, rows = job.start[job.steps], width = job.slots * H;
-    const void* dgates = at(job.dgates, d * rows * width, dtype);
-    const bool apart = job.slots != job.gates;
-    const i64 together = (apart ? 2 : job.gates) * H, behind = 3 * H;
-    bool done = transposed_product(dtype, job.dw_hh[d], job.gates * H, P, rows, dgates, width, at(job.before, d * rows * P, dtype), P);
-    done = done && transposed_product(dtype, job.dw_ih[d], together, I, rows, dgates, width, job.x, I);
-    if (job.dx) done = done && plain_product(dtype, job.dx, rows, I, together, dgates, width, job.w_ih[d], d > 0);
-    if (apart) {
-        const void* last = at(dgates, behind, dtype);
-        if (job.dw_ih[d])
-            done = done && transposed_product(dtype, at(job.dw_ih[d], together * I, dtype), H, I, rows, last, width, job.x, I);
-        if (job.dx) done = done && plain_product(dtype, job.dx, rows, I, H, last, width, at(job.w_ih[d], together * I, dtype), true);
-    }
-    if (job.dw_hr[d])
-        done = done && transposed_product(dtype, job.dw_hr[d], P, H, rows, at(job.dprojected, d * rows * P, dtype), P,
-                                          at(job.hidden, d * rows * H, dtype), H);
-    return done;
+// Two parts a thread: every part copies x once more.
+static void input_and_weight_gradients(int dtype, Recurrent& job) {
+    const Kernels& k = *runtime().table[dtype];
+    const i64 threads = num_threads(), rows = job.start[job.steps];
+    const double weights = double(job.gates * job.units), ns = 2.0 * double(rows) * weights / PRODUCT_FLOPS_PER_NS;
+    job.row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    job.weight_parts = threads > 1 ? 2 * threads : 1;
+    if (job.dx) launch(k.recurrent_inputs, job, job.row_blocks, ns * double(job.inputs * job.directions) / double(job.row_blocks));
+    if (job.dw_ih[0] || job.dw_hh[0] || job.dw_ih[1] || job.dw_hh[1])
+        launch(k.recurrent_weights, job, job.directions * job.weight_parts,
+               ns * double(job.inputs + job.outputs) / double(job.weight_parts));
 }
 
 // db = the sums of dgates over all rows.
 static bool bias_gradients(int dtype, const Recurrent& job, i64 d, void* sums) {
     if (!job.db_ih[d] && !job.db_hh[d]) return true;
-    const i64 H = job.units, rows = job.start[job.steps], width = job.slots * H;
-    const Reduce sum = {sums, at(job.dgates, d * rows * width, dtype), 1, rows, width, 1.0};
+    const i64 H = job.units, rows = job.start[job.steps], width = job.row;
+    const Reduce sum = {sums, at(job.dgates, d * rows * width, dtype), 1, rows, width, 1.0};  // the gaps' sums are not looked at
     if (!runtime().reduce(dtype, SUM, sum)) return false;
     const size_t bytes = size_t(job.gates * H * item_size(dtype)), block = size_t(H * item_size(dtype));
     if (job.db_ih[d]) memcpy(job.db_ih[d], sums, bytes);
@@ -117,11 +99,26 @@ static bool bias_gradients(int dtype, const Recurrent& job, i64 d, void* sums) {
     return true;
 }
 
+// Without any row all gradients of weights are 0.
+static void clear_weights(int dtype, const Recurrent& job) {
+    const i64 rows = job.gates * job.units * item_size(dtype);
+    const auto clear = [](void* p, i64 bytes) {
+        if (p) memset(p, 0, size_t(bytes));
+    };
+    for (i64 d = 0; d < job.directions; d++) {
+        clear(job.dw_ih[d], rows * job.inputs);
+        clear(job.dw_hh[d], rows * job.outputs);
+        clear(job.db_ih[d], rows);
+        clear(job.db_hh[d], rows);
+        clear(job.dw_hr[d], job.outputs * job.units * item_size(dtype));
+    }
+}
+
 bool run_recurrent_backward(int dtype, Recurrent& job) {
     const Kernels& k = *runtime().table[dtype];
     job.backward = true;
     plan(dtype, job);
-    const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.slots * job.units;
+    const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
     const bool projection = job.w_hr[0];
     RecurrentScratch scratch, packed, dgates, before, dprojected, sums;
     if (!scratch.take(job.directions * job.parts * job.scratch_size * item) || !packed.take(job.directions * job.packed_size * item) ||
@@ -132,9 +129,10 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     job.dgates = dgates.memory, job.before = before.memory, job.dprojected = dprojected.memory;
     pack(dtype, job);
     launch(k.recurrent_backward, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
-    if (job.dx && rows * job.inputs && job.gates * job.units == 0) memset(job.dx, 0, size_t(rows * job.inputs * item));
+    if (rows == 0) return clear_weights(dtype, job), true;
+    input_and_weight_gradients(dtype, job);
     for (i64 d = 0; d < job.directions; d++)
-        if (!weight_gradients(dtype, job, d) || !bias_gradients(dtype, job, d, sums.memory)) return false;
+        if (!projection_gradient(dtype, job, d) || !bias_gradients(dtype, job, d, sums.memory)) return false;
     return true;
 }
 

@@ -382,6 +382,7 @@ static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
         norm_moments<T>, norm_apply<T>, norm_statistics<T>, norm_scales<T>, norm_slopes<T>, norm_sums<T>, norm_backward<T>,
         norm_column_sums<T>, norm_weights<T>, row_norm<T>, row_norm_backward<T>, row_norm_weights<T>,
         recurrent_plan, recurrent_pack<T>, recurrent<T>, recurrent_backward<T>,
+        recurrent_inputs<T>, recurrent_weights<T>,
     };
 }
 

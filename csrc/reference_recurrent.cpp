@@ -10,7 +10,7 @@ namespace reference {
 void recurrent_plan(Recurrent& job) {
     job.block = 1;
     job.packed_size = job.scratch_size = 0;
-    job.backward ? job.scratch_size = job.units + 2 * job.outputs : job.scratch_size = job.slots * job.units + job.units;
+    job.backward ? job.scratch_size = job.units + 2 * job.outputs : job.scratch_size = job.row + job.units;
     job.item_flops = 2.0 * double(job.steps) * double(job.batch) * double(job.gates * job.units) * double(job.inputs + job.outputs);
 }
 
@@ -77,7 +77,7 @@ template <class T> static void cell(const Sequence<T>& s, i64 t, const T* h, con
 
 template <class T> static void forward(const Sequence<T>& s, T* scratch) {
     const Recurrent& job = s.job;
-    const i64 H = job.units, P = job.outputs, width = job.slots * H, length = s.length();
+    const i64 H = job.units, P = job.outputs, width = job.row, length = s.length();
     T *h_n = s.of_state(job.h_n, P), *c_n = job.cell == LSTM ? s.of_state(job.c_n, H) : nullptr;
     for (i64 i = 0; i < P; i++) h_n[i] = s.of_state(job.h0, P)[i];
     for (i64 i = 0; i < H && c_n; i++) c_n[i] = s.of_state(job.c0, H)[i];
@@ -97,8 +97,8 @@ template <class T> static void forward(const Sequence<T>& s, T* scratch) {
 template <class T> static void slopes(const Sequence<T>& s, i64 step, i64 u, double g, double* dh, T* dc) {
     const Recurrent& job = s.job;
     const i64 H = job.units, t = s.time(step);
-    T* d = s.of_rows(job.dgates, t, job.slots * H) + u;
-    const T* k = job.kept ? s.of_rows(job.kept, t, job.slots * H) + u : nullptr;
+    T* d = s.of_rows(job.dgates, t, job.row) + u;
+    const T* k = job.kept ? s.of_rows(job.kept, t, job.row) + u : nullptr;
     *dh = 0;
     if (job.cell == LSTM) {
         const double i = k[0], f = k[H], made = k[2 * H], o = k[3 * H], shown = tanh(double(s.of_rows(job.c, t, H)[u]));
@@ -142,7 +142,7 @@ template <class T> static void backward(const Sequence<T>& s, T* scratch) {
             slopes(s, step, u, g, &own, dc);
             if (job.cell == GRU) next[u] = T(own);
         }
-        const T* d = s.of_rows(job.dgates, t, job.slots * H);
+        const T* d = s.of_rows(job.dgates, t, job.row);
         for (i64 p = 0; p < P; p++) {
             double sum = double(next[p]);
             for (i64 i = 0; i < job.gates * H; i++) sum += double(d[i]) * double(((const T*)job.w_hh[s.d])[i * P + p]);
@@ -170,10 +170,47 @@ template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 
     for_sequences<T>(job, begin, end, [](const Sequence<T>& s, T* scratch) { backward<T>(s, scratch); });
 }
 
-#define INSTANTIATE(T)                                           \
-    template void recurrent_pack<T>(const Recurrent&, i64, i64); \
-    template void recurrent<T>(const Recurrent&, i64, i64);      \
-    template void recurrent_backward<T>(const Recurrent&, i64, i64);
+// dx and dw by their definition; slot_of_x: where w_ih's block g stands in dgates.
+static i64 slot_of_x(const Recurrent& job, i64 g) { return job.cell == GRU && g == 2 ? 3 : g; }
+
+template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 end) {
+    const i64 rows = job.start[job.steps], H = job.units, each = (rows + job.row_blocks - 1) / job.row_blocks;
+    for (i64 r = begin * each; r < end * each && r < rows; r++)
+        for (i64 i = 0; i < job.inputs; i++) {
+            double sum = 0;
+            for (i64 d = 0; d < job.directions; d++)
+                for (i64 g = 0; g < job.gates * H; g++)
+                    sum += double(((const T*)job.dgates)[(d * rows + r) * job.row + slot_of_x(job, g / H) * H + g % H]) *
+                           double(((const T*)job.w_ih[d])[g * job.inputs + i]);
+            ((T*)job.dx)[r * job.inputs + i] = T(sum);
+        }
+}
+
+template <class T> static void outer_sums(const Recurrent& job, void* dw, i64 g, i64 column, const T* dgates, const T* b, i64 n) {
+    for (i64 i = 0; i < n && dw; i++) {
+        double sum = 0;
+        for (i64 r = 0; r < job.start[job.steps]; r++) sum += double(dgates[r * job.row + column]) * double(b[r * n + i]);
+        ((T*)dw)[g * n + i] = T(sum);
+    }
+}
+template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 end) {
+    const i64 rows = job.start[job.steps], H = job.units;
+    for (i64 item = begin; item < end; item++) {
+        const i64 d = item / job.weight_parts;
+        const T* dgates = (const T*)job.dgates + d * rows * job.row;
+        for (i64 g = item % job.weight_parts; g < job.gates * H; g += job.weight_parts) {
+            outer_sums<T>(job, job.dw_ih[d], g, slot_of_x(job, g / H) * H + g % H, dgates, (const T*)job.x, job.inputs);
+            outer_sums<T>(job, job.dw_hh[d], g, g, dgates, (const T*)job.before + d * rows * job.outputs, job.outputs);
+        }
+    }
+}
+
+#define INSTANTIATE(T)                                               \
+    template void recurrent_pack<T>(const Recurrent&, i64, i64);     \
+    template void recurrent<T>(const Recurrent&, i64, i64);          \
+    template void recurrent_backward<T>(const Recurrent&, i64, i64); \
+    template void recurrent_inputs<T>(const Recurrent&, i64, i64);   \
+    template void recurrent_weights<T>(const Recurrent&, i64, i64);
 INSTANTIATE(float)
 INSTANTIATE(double)
 

@@ -9,6 +9,8 @@ void recurrent_plan(Recurrent& job);
 template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end);
 template <class T> void recurrent(const Recurrent& job, i64 begin, i64 end);
 template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 end);
+template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 end);
+template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 end);
 
 }  // namespace reference
 }  // namespace fastnn

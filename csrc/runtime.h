@@ -30,6 +30,12 @@ struct Runtime {
     bool (*recurrent_backward)(int dtype, Recurrent& job);
 };
 
+// Recurrent::row, by which who calls makes room for `kept`.
+inline i64 recurrent_row(int cell, i64 units, i64 item_size) {
+    const i64 width = cell == LSTM || cell == GRU ? 4 * units : units, line = 64 / item_size;
+    return ((width + line - 1) / line | 1) * line;
+}
+
 // Fills a job's shape and strides for the result of shape `shape`: sorts the dimensions by out's strides, merges those that
 // walk together, and returns false where more than MAX_DIMS are left (then the caller uses NumPy). Strides are in elements;
 // b_stride is null for unary. out must be dense (any order of dimensions).

@@ -30,6 +30,7 @@ cdef class PackedWeight:
     cdef void* conv[5]          # of a convolution, by ConvWay
     cdef i64 conv_geometry[8]   # the one they were made for
     cdef const Kernels* table   # the kernels that packed it: another row packs otherwise
+    cdef object recurrent       # of a recurrent layer's w_ih: all of the layer's weights (_ops_recurrent)
 
 
 cdef class Tensor(Value):

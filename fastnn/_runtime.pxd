@@ -156,6 +156,38 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         double eps
         bint rms
 
+    enum: RNN_TANH, RNN_RELU, LSTM, GRU
+
+    struct RecurrentJob "fastnn::Recurrent":
+        int cell
+        i64 directions, steps, batch, inputs, units, outputs
+        const i64* start
+        const void* x
+        const void* w_ih[2]
+        const void* w_hh[2]
+        const void* b_ih[2]
+        const void* b_hh[2]
+        const void* w_hr[2]
+        const void* h0
+        const void* c0
+        void* y
+        void* h_n
+        void* c_n
+        void* kept
+        void* c
+        void* hidden
+        const void* dy
+        const void* dh_n
+        const void* dc_n
+        void* dx
+        void* dh0
+        void* dc0
+        void* dw_ih[2]
+        void* dw_hh[2]
+        void* db_ih[2]
+        void* db_hh[2]
+        void* dw_hr[2]
+
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
     ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,
                                                                                i64 end) noexcept nogil
@@ -201,7 +233,10 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint (*group_norm)(int dtype, GroupNormJob& job) noexcept nogil
         bint (*group_norm_backward)(int dtype, GroupNormJob& job) noexcept nogil
         bint (*row_norm_backward)(int dtype, RowNormJob& job) noexcept nogil
+        bint (*recurrent)(int dtype, RecurrentJob& job, void*& packed) noexcept nogil
+        bint (*recurrent_backward)(int dtype, RecurrentJob& job) noexcept nogil
 
+    i64 recurrent_row(int cell, i64 units, i64 item_size) noexcept
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,
                           const i64* a_stride, const i64* b_stride) noexcept
 

@@ -64,6 +64,9 @@ template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end)
 template <class T> void recurrent(const Recurrent& job, i64 begin, i64 end);
 // recurrent_backward.cpp
 template <class T> void recurrent_backward(const Recurrent& job, i64 begin, i64 end);
+// recurrent_weights.cpp
+template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 end);
+template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

@@ -13,23 +13,9 @@ constexpr i64 BLOCK_ROWS = 128;       // enough for the weights of x to come fro
 
 // ---- the plan and the packed weights ----------------------------------------------------------------------------
 
-// One direction: w_ih, w_hh, w_hr, bias (slots * H). For a backward w_hh and w_hr as they lie, in slivers.
-template <class T> struct Packed {
-    i64 ih, hh, hr, bias, size;
-    explicit Packed(const Recurrent& job) {
-        const i64 units = Groups<T>(job.units).padded(), outputs = Groups<T>(job.outputs).padded();
-        ih = 0;
-        hh = job.backward ? 0 : job.gates * units * job.inputs;
-        hr = hh + (job.backward ? outputs * job.gates * job.units : job.gates * units * job.outputs);
-        const i64 projection = job.backward ? units * job.outputs : outputs * job.units;
-        bias = hr + (job.w_hr[0] ? projection : 0);
-        size = lines<T>(bias + (job.backward ? 0 : job.slots * job.units));
-    }
-};
-
 template <class T> void recurrent_plan(Recurrent& job) {
     job.packed_size = Packed<T>(job).size;
-    const i64 rows = (job.batch + job.parts - 1) / job.parts, sums = job.slots * job.units;
+    const i64 rows = (job.batch + job.parts - 1) / job.parts, sums = job.row;
     const i64 step = rows * sums > 0 ? rows * sums : 1, fits = BLOCK_BYTES / i64(sizeof(T)) / step;
     const i64 wanted = rows ? (BLOCK_ROWS + rows - 1) / rows : 1;
     job.block = fits < 1 ? 1 : fits < wanted ? fits : wanted;
@@ -74,7 +60,7 @@ template <class T> static void pack_columns(T* out, const T* w, i64 columns, i64
 // bias (slots, H): b_ih + b_hh, but GRU's n keeps them apart: n_h, n_x.
 template <class T> static void sum_bias(T* out, const Recurrent& job, i64 direction) {
     const T *ih = static_cast<const T*>(job.b_ih[direction]), *hh = static_cast<const T*>(job.b_hh[direction]);
-    const i64 both = (job.slots == job.gates ? job.gates : 2) * job.units, all = job.slots * job.units;
+    const i64 both = Packed<T>(job).together * job.units, all = job.slots * job.units;
     for (i64 i = 0; i < all; i++) {
         const bool only_h = i >= both && i < both + job.units, only_x = i >= both + job.units;
         const i64 x = only_x ? i - job.units : i;
@@ -90,6 +76,9 @@ template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end)
         const T *ih = static_cast<const T*>(job.w_ih[direction]), *hh = static_cast<const T*>(job.w_hh[direction]);
         const T* hr = static_cast<const T*>(job.w_hr[direction]);
         if (job.backward) {
+            const i64 together = at.together * job.units, apart = job.gates * job.units - together;
+            if (which == 0) pack_columns(out + at.ih, ih, job.inputs, together);
+            if (which == 0) pack_columns(out + at.apart, ih + together * job.inputs, job.inputs, apart);
             if (which == 1) pack_columns(out + at.hh, hh, job.outputs, job.gates * job.units);
             if (which == 2 && hr) pack_columns(out + at.hr, hr, job.units, job.outputs);
             continue;
@@ -103,46 +92,126 @@ template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end)
 
 // ---- gates ------------------------------------------------------------------------------------------------------
 
-// sigmoid(x) from one exp; beyond +-87 what it is there, so that e^-x is neither inf nor denormal. NaN stays NaN.
-template <class T> INLINE Vec<T> gate(Vec<T> x) {
-    const Vec<T> bounded = min<T>(splat<T>(87), max<T>(splat<T>(-87), x));
-    return splat<T>(1) / (splat<T>(1) + exp_moderate(-bounded));
+// S sigmoids and N - S tanhs, step by step side by side: one after the other, each a chain of ~75 cycles, they fill the scheduler
+// with operations that wait. sigmoid from one exp; beyond +-87 what it is there, so that e^-x is neither inf nor denormal. tanh as in
+// functions.h. NaN stays NaN.
+template <int N, int S> INLINE void squash(F (&x)[N]) {
+    F r[N], q[N], scale[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++)
+        r[i] = i < S ? -min<float>(splat(87.0f), max<float>(splat(-87.0f), x[i])) : min<float>(splat(10.0f), abs<float>(x[i])) * splat(2.0f);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) scale[i] = fma<float>(r[i], splat(1.44269504f), splat(12582912.0f));
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) {
+        const F n = scale[i] - splat(12582912.0f);
+        r[i] = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), r[i]));
+        scale[i] = power_in_bits(scale[i]);
+    }
+    constexpr float rest[] = {0.00836959202f, 0.0416661873f, 0.166665137f, 0.5f};  // exp_rest
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) q[i] = splat(0.00139517023f);
+#pragma GCC unroll 8
+    for (int p = 0; p < 4; p++)
+#pragma GCC unroll 8
+        for (int i = 0; i < N; i++) q[i] = fma<float>(q[i], r[i], splat(rest[p]));
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) q[i] = i < S ? fma<float>(q[i], r[i], splat(1.0f)) : q[i] * r[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) q[i] = fma<float>(q[i], r[i], i < S ? splat(1.0f) : r[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) {
+        const F t = fma<float>(q[i], scale[i], i < S ? splat(1.0f) : scale[i] - splat(1.0f));  // 1 + e^-x, e^2|x| - 1
+        x[i] = i < S ? splat(1.0f) / t : copysign<float>(t / (t + splat(2.0f)), x[i]);
+    }
+}
+template <int N, int S> INLINE void squash(Vec<double> (&x)[N]) {
+    for (int i = 0; i < N; i++) x[i] = i < S ? sigmoid<double>(x[i]) : tanh(x[i]);
 }
 
-// What the units [u, u1) of one sequence turn into: `sums` (slots, H) is overwritten by gates where they are kept.
-template <class T, bool KEEP> INLINE void lstm_gates(T* sums, const T* c_before, T* c, T* h, i64 H, i64 u, i64 u1) {
-    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
+template <int N> struct Count {
+    static constexpr int value = N;
+};
+// body(offset, lanes of the last vector, number of vectors) for pairs of vectors of n elements, then for those that are left.
+template <class T, class Body> INLINE void for_pairs(i64 n, Body body) {
+    constexpr int L = LANES<T>;
+    i64 i = 0;
+    for (; i + 2 * L <= n; i += 2 * L) body(i, L, Count<2>{});
+    for (; i < n; i += L) body(i, n - i < L ? int(n - i) : L, Count<1>{});
+}
+
+// What the units [u, u1) of one sequence turn into: `sums` (slots, H) is overwritten, where it is kept by the gates.
+template <class T, bool KEEP> INLINE void lstm_state(T* sums, const T* c_before, T* c, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
         T* at = sums + u + i;
-        const Vec<T> in = gate<T>(load_n(at, n)), forget = gate<T>(load_n(at + H, n));
-        const Vec<T> made = tanh(load_n(at + 2 * H, n)), out = gate<T>(load_n(at + 3 * H, n));
-        const Vec<T> state = fma<T>(forget, load_n(c_before + u + i, n), in * made);
-        store_n(c + u + i, state, n);
-        store_n(h + u + i, out * tanh(state), n);
-        if constexpr (KEEP) {
-            store_n(at, in, n);
-            store_n(at + H, forget, n);
-            store_n(at + 2 * H, made, n);
-            store_n(at + 3 * H, out, n);
+        Vec<T> v[3 * W];
+#pragma GCC unroll 8
+        for (int g = 0; g < 3 * W; g++) v[g] = load_n(at + g / W * H + g % W * L, n);
+        squash<3 * W, 2 * W>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++)
+            store_n(c + u + i + w * L, fma<T>(v[W + w], load_n(c_before + u + i + w * L, n), v[w] * v[2 * W + w]), n);
+#pragma GCC unroll 8
+        for (int g = 0; KEEP && g < 3 * W; g++) store_n(at + g / W * H + g % W * L, v[g], n);
+    });
+}
+template <class T, bool KEEP> INLINE void lstm_output(T* sums, const T* c, T* h, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        Vec<T> v[2 * W];
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) v[w] = load_n(sums + 3 * H + u + i + w * L, n), v[W + w] = load_n(c + u + i + w * L, n);
+        squash<2 * W, W>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            store_n(h + u + i + w * L, v[w] * v[W + w], n);
+            if constexpr (KEEP) store_n(sums + 3 * H + u + i + w * L, v[w], n);
         }
     });
 }
-template <class T, bool KEEP> INLINE void gru_gates(T* sums, const T* before, T* h, i64 H, i64 u, i64 u1) {
-    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
+template <class T, bool KEEP> INLINE void gru_reset(T* sums, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
         T* at = sums + u + i;
-        const Vec<T> reset = gate<T>(load_n(at, n)), stay = gate<T>(load_n(at + H, n));
-        const Vec<T> made = tanh(fma<T>(reset, load_n(at + 2 * H, n), load_n(at + 3 * H, n)));
-        store_n(h + u + i, fma<T>(stay, load_n(before + u + i, n) - made, made), n);
-        if constexpr (KEEP) {
-            store_n(at, reset, n);
-            store_n(at + H, stay, n);
-            store_n(at + 3 * H, made, n);
+        Vec<T> v[2 * W];
+#pragma GCC unroll 4
+        for (int g = 0; g < 2 * W; g++) v[g] = load_n(at + g / W * H + g % W * L, n);
+        squash<2 * W, 2 * W>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            T* to = at + w * L;
+            store_n(to + 3 * H, fma<T>(v[w], load_n(to + 2 * H, n), load_n(to + 3 * H, n)), n);
+            store_n(to + H, v[W + w], n);
+            if constexpr (KEEP) store_n(to, v[w], n);
         }
     });
 }
-template <class T> INLINE void rnn_gates(T* h, bool relu, i64 u, i64 u1) {
-    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
-        const Vec<T> a = load_n(h + u + i, n);
-        store_n(h + u + i, relu ? select<T>(a < Vec<T>{}, Vec<T>{}, a) : tanh(a), n);  // NaN stays NaN
+template <class T, bool KEEP> INLINE void gru_output(T* sums, const T* before, T* h, i64 H, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        Vec<T> v[W];
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) v[w] = load_n(sums + 3 * H + u + i + w * L, n);
+        squash<W, 0>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) {
+            const Vec<T> stay = load_n(sums + H + u + i + w * L, n), old = load_n(before + u + i + w * L, n);
+            store_n(h + u + i + w * L, fma<T>(stay, old - v[w], v[w]), n);
+            if constexpr (KEEP) store_n(sums + 3 * H + u + i + w * L, v[w], n);
+        }
+    });
+}
+template <class T> INLINE void rnn_output(T* h, bool relu, i64 u, i64 u1) {
+    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
+        constexpr int W = decltype(pair)::value, L = LANES<T>;
+        Vec<T> v[W];
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++) v[w] = load_n(h + u + i + w * L, n);
+        if (!relu) squash<W, 0>(v);
+#pragma GCC unroll 2
+        for (int w = 0; w < W; w++)  // NaN stays NaN
+            store_n(h + u + i + w * L, relu ? select<T>(v[w] < Vec<T>{}, Vec<T>{}, v[w]) : v[w], n);
     });
 }
 
@@ -182,7 +251,7 @@ template <class T> struct Forward : Share<T> {
 
     // Where the sums of sequence b at step t go; `place` counts the steps of the block.
     T* sums_at(i64 t, i64 place, i64 b) const {
-        const i64 width = job.slots * job.units, row = this->row(t) + b;
+        const i64 width = job.row, row = this->row(t) + b;
         if (job.slots == 1) return this->of_output(job.y, row);
         return job.kept ? this->of_rows(job.kept, row, width) : sums + (place * count + b) * width;
     }
@@ -211,16 +280,16 @@ template <class T> struct Forward : Share<T> {
         }
     }
 
-    void gates(i64 n, i64 u, i64 u1) {
+    template <bool KEEP> void gates(i64 n, i64 u, i64 u1) {
         const i64 H = job.units;
-        const bool keep = job.kept;
-        for (i64 b = 0; b < n; b++) {
-            if (job.cell == LSTM)
-                keep ? lstm_gates<T, true>(a[b], c[b], c_out[b], hidden[b], H, u, u1)
-                     : lstm_gates<T, false>(a[b], c[b], c_out[b], hidden[b], H, u, u1);
-            else if (job.cell == GRU)
-                keep ? gru_gates<T, true>(a[b], h[b], out[b], H, u, u1) : gru_gates<T, false>(a[b], h[b], out[b], H, u, u1);
-            else rnn_gates<T>(out[b], job.cell == RNN_RELU, u, u1);
+        if (job.cell == LSTM) {
+            for (i64 b = 0; b < n; b++) lstm_state<T, KEEP>(a[b], c[b], c_out[b], H, u, u1);
+            for (i64 b = 0; b < n; b++) lstm_output<T, KEEP>(a[b], c_out[b], hidden[b], H, u, u1);
+        } else if (job.cell == GRU) {
+            for (i64 b = 0; b < n; b++) gru_reset<T, KEEP>(a[b], H, u, u1);
+            for (i64 b = 0; b < n; b++) gru_output<T, KEEP>(a[b], h[b], out[b], H, u, u1);
+        } else {
+            for (i64 b = 0; b < n; b++) rnn_output<T>(out[b], job.cell == RNN_RELU, u, u1);
         }
     }
 
@@ -232,7 +301,8 @@ template <class T> struct Forward : Share<T> {
         for (i64 group = 0, stop; group < groups.parts; group = stop) {
             stop = groups.stop(group, job.gates);
             multiply_groups<T>(h, a, n, of_h, group, stop, {false, nullptr});
-            gates(n, groups.first(group), groups.last(stop - 1));
+            const i64 u = groups.first(group), u1 = groups.last(stop - 1);
+            job.kept ? gates<true>(n, u, u1) : gates<false>(n, u, u1);
         }
         if (projected) multiply_rows<T>(hidden, out, n, of_projection, {true, nullptr});
         for (i64 b = 0; b < n; b++) {

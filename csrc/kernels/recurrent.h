@@ -61,8 +61,8 @@ static void sliver_tile(const T* const* in, T* const* out, const i64* column, co
     else each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { acc[i][v] = load_n(start.bias + at, n); });
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++) row[i] = in[i];
-    if constexpr (MR >= V) {
-        rows_anywhere<T, MR, V, false>(reinterpret_cast<Vec<T>(&)[MR][V]>(acc), row, 1, b, NV * L, k, 0);
+    if constexpr (S == 1 && MR >= NV) {
+        rows_anywhere<T, MR, V, false>(acc, row, 1, b, NV * L, k, 0);
     } else {
 #pragma GCC unroll 2
         for (i64 p = 0; p < k; p++, b += NV * L) {
@@ -191,6 +191,22 @@ template <class T> struct Pieces {
         return piece;
     }
     T** take_pointers(i64 n) { return reinterpret_cast<T**>(take(pointers<T>(n))); }
+};
+
+// The packed weights of one direction: w_ih, w_hh, w_hr, then bias (slots * H). A backward has them as they lie, in slivers, w_ih's
+// rows in two matrices, those of the slots that belong to x and h both and those of the last one (GRU's n).
+template <class T> struct Packed {
+    i64 ih, apart, hh, hr, bias, size;
+    i64 together;  // slots that x and h share
+    explicit Packed(const Recurrent& job) : ih(0), together(job.slots == job.gates ? job.gates : 2) {
+        const i64 inputs = Groups<T>(job.inputs).padded(), units = Groups<T>(job.units).padded(), outputs = Groups<T>(job.outputs).padded();
+        const i64 rows = job.gates * job.units;
+        apart = job.backward ? inputs * together * job.units : 0;
+        hh = job.backward ? inputs * rows : job.gates * units * job.inputs;
+        hr = hh + (job.backward ? outputs * rows : job.gates * units * job.outputs);
+        bias = hr + (!job.w_hr[0] ? 0 : job.backward ? units * job.outputs : outputs * job.units);
+        size = lines<T>(bias + (job.backward ? 0 : job.slots * job.units));
+    }
 };
 
 }  // namespace FASTNN_ISA

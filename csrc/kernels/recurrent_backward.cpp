@@ -1,6 +1,6 @@
 // The way back through the steps: the gradient of h is what comes from outside, dy, and w_hh^T times the next step's gradients of
 // the sums; group of units by group it goes through the gates while it is in L1. What does not depend on the step before is left
-// to three large products over all rows (run_recurrent_backward): dx, dw_ih, dw_hh.
+// to three large products over all rows (recurrent_weights.cpp): dx, dw_ih, dw_hh.
 #include "recurrent.h"
 
 #include "functions.h"
@@ -62,8 +62,8 @@ template <class T> struct Backward : Share<T> {
         : Share<T>(job, item), of_h{nullptr, job.gates * job.units, 1, 0, {0}, Groups<T>(job.outputs)},
           of_projection{nullptr, job.outputs, 1, 0, {0}, Groups<T>(job.units)} {
         const T* packed = static_cast<const T*>(job.packed) + this->direction * job.packed_size;
-        of_h.packed = packed;
-        of_projection.packed = packed + Groups<T>(job.outputs).padded() * job.gates * job.units;
+        of_h.packed = packed + Packed<T>(job).hh;
+        of_projection.packed = packed + Packed<T>(job).hr;
         const i64 rows = (job.batch + job.parts - 1) / job.parts;
         Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
         later = const_cast<const T**>(pieces.take_pointers(rows)), dprojected = const_cast<const T**>(pieces.take_pointers(rows));
@@ -96,9 +96,9 @@ template <class T> struct Backward : Share<T> {
         const i64 H = job.units;
         for (i64 b = 0; b < n; b++) {
             const i64 row = this->row(t) + b;
-            T* d = this->of_rows(job.dgates, row, job.slots * H);
+            T* d = this->of_rows(job.dgates, row, job.row);
             const T* dy = !job.dy || unprojected ? nullptr : this->of_output(job.dy, row);
-            const T* kept = job.kept ? this->of_rows(job.kept, row, job.slots * H) : nullptr;
+            const T* kept = job.kept ? this->of_rows(job.kept, row, job.row) : nullptr;
             if (job.cell == LSTM)
                 lstm_slopes<T>(d, kept, this->of_rows(job.c, row, H), c_before(t, b), dy, dhidden[b], dc + b * H, H, u, u1);
             else if (job.cell == GRU) gru_slopes<T>(d, kept, h_before(t, b), dy, carry[b], H, u, u1);
@@ -134,7 +134,7 @@ template <class T> struct Backward : Share<T> {
         }
         for (i64 b = 0; b < n; b++) {
             copy_row(this->of_rows(job.before, this->row(t) + b, job.outputs), h_before(t, b), job.outputs);
-            later[b] = this->of_rows(job.dgates, this->row(t) + b, job.slots * job.units);
+            later[b] = this->of_rows(job.dgates, this->row(t) + b, job.row);
         }
     }
 

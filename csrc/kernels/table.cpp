@@ -50,6 +50,8 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
         recurrent_pack<T>,
         recurrent<T>,
         recurrent_backward<T>,
+        recurrent_inputs<T>,
+        recurrent_weights<T>,
     };
 }
 

@@ -2,6 +2,7 @@
 
 from .. import init as init
 from . import functional as functional
+from . import utils as utils
 from ._activation import ELU as ELU
 from ._activation import GELU as GELU
 from ._activation import Lambda as Lambda
@@ -51,6 +52,12 @@ from ._pool import AvgPool1d as AvgPool1d
 from ._pool import AvgPool2d as AvgPool2d
 from ._pool import MaxPool1d as MaxPool1d
 from ._pool import MaxPool2d as MaxPool2d
+from ._recurrent import GRU as GRU
+from ._recurrent import LSTM as LSTM
+from ._recurrent import RNN as RNN
+from ._recurrent_cell import GRUCell as GRUCell
+from ._recurrent_cell import LSTMCell as LSTMCell
+from ._recurrent_cell import RNNCell as RNNCell
 from ._residual import Residual as Residual
 from ._upsample import ConstantPad1d as ConstantPad1d
 from ._upsample import ConstantPad2d as ConstantPad2d
@@ -69,6 +76,9 @@ from .clip import clip_grad_value_ as clip_grad_value_
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -88,6 +98,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "GRUCell",
     "GroupNorm",
     "HuberLoss",
     "Identity",
@@ -95,6 +106,7 @@ __all__ = [
     "InstanceNorm2d",
     "KLDivLoss",
     "L1Loss",
+    "LSTMCell",
     "Lambda",
     "LayerNorm",
     "LeakyReLU",
@@ -112,6 +124,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReflectionPad1d",
     "ReflectionPad2d",
@@ -132,4 +145,5 @@ __all__ = [
     "clip_grad_value_",
     "functional",
     "init",
+    "utils",
 ]

@@ -1,0 +1,143 @@
+"""Recurrent cells: one step of a layer, with parameters of their own."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import _ops, _ops_recurrent, init
+from .._ops import Tensor
+from ._linear import _size
+from ._module import Module
+from ._parameter import Parameter
+from ._recurrent import GATES, flag, nonlinear
+
+
+class RecurrentCell(Module):
+    """What the three cells share."""
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int, bias: bool, dtype: Any) -> None:
+        name = type(self).__name__
+        self._cell = cell
+        self.input_size = _size(name, "input_size", input_size)
+        self.hidden_size = _size(name, "hidden_size", hidden_size)
+        rows = GATES[cell] * self.hidden_size
+        self.weight_ih = Parameter(np.empty((rows, self.input_size), dtype))
+        self.weight_hh = Parameter(np.empty((rows, self.hidden_size), dtype))
+        self.bias_ih = Parameter(np.empty(rows, dtype)) if flag(name, "bias", bias) else None
+        self.bias_hh = Parameter(np.empty(rows, dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew from U(-k, k) with k = 1 / sqrt(hidden_size)."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def _run(self, x: Any, h: Any, c: Any) -> tuple:
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
+        x = x if isinstance(x, Tensor) else _ops.as_tensor(x)
+        if x.ndim != 1:
+            return _ops_recurrent.cell(type(self).__name__, self._cell, x, h, c, weights)
+        h, c = (None if s is None else _ops.unsqueeze(_ops.as_tensor(s), 0) for s in (h, c))
+        h, c = _ops_recurrent.cell(type(self).__name__, self._cell, _ops.unsqueeze(x, 0), h, c, weights)
+        return _ops.squeeze(h, 0), None if c is None else _ops.squeeze(c, 0)
+
+    def extra_repr(self) -> str:
+        text = f"input_size={self.input_size}, hidden_size={self.hidden_size}"
+        return text if self.bias_ih is not None else f"{text}, bias=False"
+
+
+class _PlainCell(RecurrentCell):
+    """RNN and GRU: the state is one tensor."""
+
+    def forward(self, input, hx=None):
+        """input (B, input_size) and hx (B, hidden_size), zeros by default -> the state after; both without B for one."""
+        if isinstance(hx, tuple | list):
+            raise TypeError(f"{type(self).__name__}: the state must be a tensor, got {type(hx).__name__}")
+        return self._run(input, hx, None)[0]
+
+    def step(self, x, state=None):
+        """As `forward`, but `(output, state)`, as the layers' `step` has it: both are the state."""
+        h = self.forward(x, state)
+        return h, h
+
+
+class RNNCell(_PlainCell):
+    """One step of an `RNN`: h' = f(weight_ih x + bias_ih + weight_hh h + bias_hh).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    bias : bool
+    nonlinearity : {"tanh", "relu"}
+    dtype : dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    weight_ih, weight_hh, bias_ih, bias_hh : Parameter
+        As in `RNN`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> cell = fnn.nn.RNNCell(3, 5)
+    >>> cell(fnn.zeros(2, 3)).shape
+    (2, 5)
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype=np.float32
+    ) -> None:
+        self.nonlinearity = nonlinearity
+        super().__init__(nonlinear("RNNCell", nonlinearity), input_size, hidden_size, bias, dtype)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (", nonlinearity=relu" if self.nonlinearity == "relu" else "")
+
+
+class GRUCell(_PlainCell):
+    """One step of a `GRU`. Parameters and Attributes are those of `RNNCell`, without a nonlinearity.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> cell = fnn.nn.GRUCell(3, 5)
+    >>> h = cell(fnn.zeros(2, 3))
+    >>> cell(fnn.zeros(2, 3), h).shape
+    (2, 5)
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype=np.float32) -> None:
+        super().__init__("gru", input_size, hidden_size, bias, dtype)
+
+
+class LSTMCell(RecurrentCell):
+    """One step of an `LSTM`. Parameters and Attributes are those of `RNNCell`, without a nonlinearity.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> cell = fnn.nn.LSTMCell(3, 5)
+    >>> h, c = cell(fnn.zeros(2, 3))
+    >>> h, c = cell(fnn.zeros(2, 3), (h, c))
+    >>> h.shape, c.shape
+    ((2, 5), (2, 5))
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype=np.float32) -> None:
+        super().__init__("lstm", input_size, hidden_size, bias, dtype)
+
+    def forward(self, input, hx=None):
+        """input (B, input_size) and (h, c), each (B, hidden_size), zeros by default -> (h', c'); all without B for one."""
+        if hx is None:
+            return self._run(input, None, None)
+        if not isinstance(hx, tuple | list) or len(hx) != 2:
+            raise TypeError(f"LSTMCell: the state must be a pair (h, c), got {type(hx).__name__}")
+        return self._run(input, *hx)
+
+    def step(self, x, state=None):
+        """As `forward`, but `(output, state)`, as the layers' `step` has it: (h', (h', c'))."""
+        state = self.forward(x, state)
+        return state[0], state
