@@ -219,4 +219,5 @@ PYBIND11_MODULE(_kernels, m) {
     bind_optimizers(m);
     bind_pool(m);
     bind_norm(m);
+    bind_recurrent(m);
 }

@@ -101,6 +101,7 @@ void bind_matmul(py::module_& m);
 void bind_optimizers(py::module_& m);
 void bind_pool(py::module_& m);  // pooling and resampling of images
 void bind_norm(py::module_& m);
+void bind_recurrent(py::module_& m);
 
 }  // namespace bind
 }  // namespace fastnn

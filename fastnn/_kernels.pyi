@@ -248,3 +248,22 @@ def rms_norm(
 def rms_norm_backward(
     dy: _Floats, x: _Floats, rstd: _Floats, weight: _Floats | None = None, dsum: _Floats | None = None
 ) -> tuple[_Floats, _Floats]: ...
+def recurrent(
+    cell: str,
+    x: _Floats,
+    weights: tuple[_Floats | None, ...],
+    h0: _Floats | None,
+    c0: _Floats | None,
+    batch_sizes: npt.NDArray[np.integer] | None,
+    keep: bool,
+) -> tuple[_Floats | None, ...]: ...
+def recurrent_backward(
+    cell: str,
+    gradients: tuple[_Floats | None, ...],
+    saved: tuple[_Floats | None, ...],
+    x: _Floats,
+    weights: tuple[_Floats | None, ...],
+    h0: _Floats | None,
+    c0: _Floats | None,
+    batch_sizes: npt.NDArray[np.integer] | None,
+) -> tuple[_Floats | None, ...]: ...

@@ -1,4 +1,4 @@
-"""A recurrent layer step by step in ops: what the fused op is held to, and what a backward under ``create_graph`` goes through."""
+"""A recurrent layer step by step in ops: the fused op is held to it, and a recorded backward goes through it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +52,9 @@ def unfused(cell: int, inputs: Sequence[Any], start: np.ndarray) -> tuple[Tensor
         return y, None, None if c_n is None else c_n[0]
     rows = _ops.reshape(x, (int(start[-1]), x.shape[-1]))
     ends = [
-        _direction(cell, rows, start, h0[d], None if c0 is None else c0[d], weights[WEIGHTS * d : WEIGHTS * (d + 1)], d > 0)
+        _direction(
+            cell, rows, start, h0[d], None if c0 is None else c0[d], weights[WEIGHTS * d : WEIGHTS * (d + 1)], d > 0
+        )
         for d in range(len(weights) // WEIGHTS)
     ]
     y = _ops.cat([e[0] for e in ends], 1)
@@ -60,9 +62,11 @@ def unfused(cell: int, inputs: Sequence[Any], start: np.ndarray) -> tuple[Tensor
     return _ops.reshape(y, (*x.shape[:-1], y.shape[1])), _ops.stack([e[1] for e in ends], 0), c_n
 
 
-def gradients(cell: int, inputs: Sequence[Any], start: np.ndarray, outer: Sequence[Any], wanted: Sequence[bool]) -> tuple:
+def gradients(
+    cell: int, inputs: Sequence[Any], start: np.ndarray, outer: Sequence[Any], wanted: Sequence[bool]
+) -> tuple:
     """The gradients of the wanted inputs as functions of all of them and of `outer`, those of y, h_n and c_n."""
-    # Nodes of their own stand between the inputs and the steps: a pass of the tape may be running through the inputs' nodes.
+    # Nodes of their own stand between inputs and steps: a pass of the tape may be running through the inputs' nodes.
     near = [_ops.reshape(t, t.shape) if w else t for t, w in zip(inputs, wanted, strict=True)]
     outputs = unfused(cell, near, start)
     pairs = [(o, g) for o, g in zip(outputs, outer, strict=True) if g is not None and o is not None and o.requires_grad]

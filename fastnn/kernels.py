@@ -50,6 +50,7 @@ from fastnn._kernel_pool import (
     resize,
     resize_backward,
 )
+from fastnn._kernel_recurrent import gru, gru_backward, lstm, lstm_backward, rnn, rnn_backward
 from fastnn._kernel_steps import Floats, adam, rmsprop, sgd
 from fastnn._kernels import (
     abs,
@@ -105,12 +106,13 @@ __all__ = [
     "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy", "cross_entropy",
     "cross_entropy_backward", "divide", "dropout", "dropout_mask", "elu", "elu_grad", "empty_cache", "erf", "erf_grad",
     "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh", "gelu_tanh_grad", "get_num_threads", "group_norm",
-    "group_norm_backward", "isa", "isas", "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log",
-    "log_softmax", "log_softmax_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick",
-    "maximum", "memory_stats", "min", "minimum", "multiply", "negative", "prod", "reciprocal", "relu", "relu_grad",
-    "resize", "resize_backward", "rms_norm", "rms_norm_backward", "rmsprop", "set_num_threads", "sgd", "sigmoid",
-    "sigmoid_grad", "sign", "silu", "silu_grad", "softmax", "softmax_backward", "softplus", "softplus_grad", "sqrt",
-    "square", "subtract", "sum", "sum_squares", "tanh", "tanh_grad", "use_isa",
+    "group_norm_backward", "gru", "gru_backward", "isa", "isas", "layer_norm", "layer_norm_backward", "leaky_relu",
+    "leaky_relu_grad", "log", "log_softmax", "log_softmax_backward", "lstm", "lstm_backward", "matmul", "max",
+    "max_pool2d", "max_pool2d_backward", "max_pool2d_pick", "maximum", "memory_stats", "min", "minimum", "multiply",
+    "negative", "prod", "reciprocal", "relu", "relu_grad", "resize", "resize_backward", "rms_norm", "rms_norm_backward",
+    "rmsprop", "rnn", "rnn_backward", "set_num_threads", "sgd", "sigmoid", "sigmoid_grad", "sign", "silu", "silu_grad",
+    "softmax", "softmax_backward", "softplus", "softplus_grad", "sqrt", "square", "subtract", "sum", "sum_squares",
+    "tanh", "tanh_grad", "use_isa",
 ]
 
 

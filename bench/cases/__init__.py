@@ -1,9 +1,21 @@
 """All cases, by group. A new case is one entry in a module here."""
 
 from bench.case import Case
-from bench.cases import cnn, conv, elementwise, matmul, optimizer, overhead, resnet, rows, train
+from bench.cases import (
+    cnn,
+    conv,
+    elementwise,
+    matmul,
+    optimizer,
+    overhead,
+    recurrent,
+    recurrent_train,
+    resnet,
+    rows,
+    train,
+)
 
-MODULES = (matmul, elementwise, rows, conv, optimizer, overhead, train, cnn, resnet)
+MODULES = (matmul, elementwise, rows, conv, optimizer, overhead, train, cnn, resnet, recurrent, recurrent_train)
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))
 

@@ -180,7 +180,9 @@ class Recurrent(Module):
             return None
         for s in states:
             if s.ndim != 2:
-                raise ValueError(f"{type(self).__name__}: the state is {s.shape}; expected two dimensions, as input has no batch")
+                raise ValueError(
+                    f"{type(self).__name__}: the state is {s.shape}; expected two dimensions, as input has no batch"
+                )
         return self._joined([tuple(_ops.unsqueeze(s, 1) for s in states)])
 
     def _split(self, hx: Any, batch: int) -> list[tuple]:
@@ -237,12 +239,21 @@ class Recurrent(Module):
             return hx
         for s in states:
             if s.ndim != 3 or s.shape[1] != batch or len(order) != batch:
-                raise ValueError(f"{type(self).__name__}: the state is {s.shape}; expected {batch} sequences in dimension 1")
+                raise ValueError(
+                    f"{type(self).__name__}: the state is {s.shape}; expected {batch} sequences in dimension 1"
+                )
         return self._joined([tuple(_ops.index_select(s, 1, order) for s in states)])
 
     def extra_repr(self) -> str:
         text = f"input_size={self.input_size}, hidden_size={self.hidden_size}"
-        standard = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False, "proj_size": 0}
+        standard = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+        }
         for name, value in standard.items():
             if getattr(self, name) != value:
                 text += f", {name}={getattr(self, name)}"
@@ -272,8 +283,8 @@ class RNN(Recurrent):
     Attributes
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, weight_ih_l0_reverse, weight_ih_l1, ... : Parameter
-        (hidden_size, inputs of the layer), (hidden_size, hidden_size), (hidden_size,), (hidden_size,). Drawn from U(-k, k)
-        with k = 1 / sqrt(hidden_size), as in PyTorch.
+        (hidden_size, inputs of the layer), (hidden_size, hidden_size), (hidden_size,), (hidden_size,). Drawn from
+        U(-k, k) with k = 1 / sqrt(hidden_size), as in PyTorch.
 
     Notes
     -----
@@ -315,7 +326,9 @@ class RNN(Recurrent):
     ) -> None:
         self.nonlinearity = nonlinearity
         cell = nonlinear("RNN", nonlinearity)
-        super().__init__(cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype
+        )
 
     def extra_repr(self) -> str:
         return super().extra_repr() + (", nonlinearity=relu" if self.nonlinearity == "relu" else "")
@@ -329,8 +342,8 @@ class GRU(Recurrent):
         n &= \\tanh(W_{in} x + b_{in} + r (W_{hn} h + b_{hn})) \\\\
         h' &= (1 - z) n + z h
 
-    Parameters, Attributes and Notes are those of `RNN`, without a nonlinearity; weights hold r, z, n, one below the other:
-    (3 * hidden_size, ...).
+    Parameters, Attributes and Notes are those of `RNN`, without a nonlinearity; weights hold r, z, n, one below the
+    other: (3 * hidden_size, ...).
 
     References
     ----------
@@ -357,7 +370,9 @@ class GRU(Recurrent):
         *,
         dtype=np.float32,
     ) -> None:
-        super().__init__("gru", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+        super().__init__(
+            "gru", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype
+        )
 
 
 class LSTM(Recurrent):
@@ -374,8 +389,8 @@ class LSTM(Recurrent):
     Parameters
     ----------
     proj_size : int
-        If not 0, h' is weight_hr (proj_size, hidden_size) times what stands above: outputs and h are proj_size wide, c is
-        not (Sak et al., 2014).
+        If not 0, h' is weight_hr (proj_size, hidden_size) times what stands above: outputs and h are proj_size wide, c
+        is not (Sak et al., 2014).
 
     References
     ----------

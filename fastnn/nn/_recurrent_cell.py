@@ -52,7 +52,7 @@ class _PlainCell(RecurrentCell):
     """RNN and GRU: the state is one tensor."""
 
     def forward(self, input, hx=None):
-        """input (B, input_size) and hx (B, hidden_size), zeros by default -> the state after; both without B for one."""
+        """input (B, input_size), hx (B, hidden_size), zeros by default -> the state after; both without B for one."""
         if isinstance(hx, tuple | list):
             raise TypeError(f"{type(self).__name__}: the state must be a tensor, got {type(hx).__name__}")
         return self._run(input, hx, None)[0]
@@ -130,7 +130,7 @@ class LSTMCell(RecurrentCell):
         super().__init__("lstm", input_size, hidden_size, bias, dtype)
 
     def forward(self, input, hx=None):
-        """input (B, input_size) and (h, c), each (B, hidden_size), zeros by default -> (h', c'); all without B for one."""
+        """input (B, input_size), (h, c) of (B, hidden_size), zeros by default -> (h', c'); all without B for one."""
         if hx is None:
             return self._run(input, None, None)
         if not isinstance(hx, tuple | list) or len(hx) != 2:

@@ -10,12 +10,12 @@ from ..._ops import Tensor
 
 
 class PackedSequence(NamedTuple):
-    """Sequences without padding; `pack_padded_sequence` and `pack_sequence` make them, recurrent layers take and give them.
+    """Sequences without padding, of `pack_sequence` or `pack_padded_sequence`; recurrent layers take and give them.
 
     Attributes
     ----------
     data : Tensor (N, ...)
-        The elements: of all sequences the first, the longest sequence's before, then the second of all that have one, ...
+        The first element of every sequence, the longest one's before, then the second of all that have one, ...
     batch_sizes : Tensor (T,), int64
         How many sequences there are at each step.
     sorted_indices : Tensor (B,), int64, or None
@@ -58,7 +58,8 @@ def checked_lengths(function: str, lengths: Any, batch: int, steps: int, least: 
         raise ValueError(f"{function}: {len(array)} lengths for {batch} sequences")
     if batch and (array.min() < least or array.max() > steps):
         raise ValueError(
-            f"{function}: lengths must be between {least} and the {steps} steps of input, got {array.min()} to {array.max()}"
+            f"{function}: lengths must be between {least} and the {steps} steps of input, "
+            f"got {array.min()} to {array.max()}"
         )
     return array
 
@@ -77,7 +78,9 @@ def packing(lengths: np.ndarray, steps: int, batch_first: bool) -> Packing:
     return Packing(rows.astype(np.int64), there.sum(1).astype(np.int64), order.astype(np.int64), back)
 
 
-def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
+def pack_padded_sequence(
+    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+) -> PackedSequence:
     """Packs padded sequences.
 
     Parameters
@@ -138,7 +141,9 @@ def checked_packed(function: str, sequence: PackedSequence) -> tuple[np.ndarray,
     if len(sizes) and (sizes.min() < 1 or (np.diff(sizes) > 0).any()):
         raise ValueError(f"{function}: batch_sizes must be at least 1 and not grow, got {sizes.tolist()}")
     if sequence.data.ndim < 1 or sequence.data.shape[0] != sizes.sum():
-        raise ValueError(f"{function}: data is {sequence.data.shape}; expected the {sizes.sum()} rows that batch_sizes count")
+        raise ValueError(
+            f"{function}: data is {sequence.data.shape}; expected the {sizes.sum()} rows that batch_sizes count"
+        )
     return sizes, int(sizes[0]) if len(sizes) else 0
 
 
@@ -196,12 +201,14 @@ def _checked_sequences(function: str, sequences: Iterable[Tensor]) -> list[Tenso
     first = tensors[0]
     for i, s in enumerate(tensors):
         if s.ndim < 1 or s.shape[1:] != first.shape[1:]:
-            raise ValueError(f"{function}: sequence {i} is {s.shape}; expected (length, {', '.join(map(str, first.shape[1:]))})")
+            raise ValueError(
+                f"{function}: sequence {i} is {s.shape}; expected (length, {', '.join(map(str, first.shape[1:]))})"
+            )
     return tensors
 
 
 def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0) -> Tensor:
-    """Sequences (length, ...) padded to the longest's length, in one tensor (T, B, ...), or (B, T, ...) with `batch_first`.
+    """Sequences (length, ...) padded to the longest's length: (T, B, ...), or (B, T, ...) with `batch_first`.
 
     Raises
     ------
@@ -217,7 +224,10 @@ def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding
     """
     tensors = _checked_sequences("pad_sequence", sequences)
     steps, batch = max(s.shape[0] for s in tensors), len(tensors)
-    rows = [np.arange(s.shape[0]) * (1 if batch_first else batch) + b * (steps if batch_first else 1) for b, s in enumerate(tensors)]
+    rows = [
+        np.arange(s.shape[0]) * (1 if batch_first else batch) + b * (steps if batch_first else 1)
+        for b, s in enumerate(tensors)
+    ]
     data = _ops.cat(tensors, 0)
     flat = _ops_recurrent.put_rows(data, np.concatenate(rows).astype(np.int64), steps * batch, padding_value)
     return _ops.reshape(flat, (*((batch, steps) if batch_first else (steps, batch)), *data.shape[1:]))
