@@ -129,7 +129,10 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     job.dgates = dgates.memory, job.before = before.memory, job.dprojected = dprojected.memory;
     pack(dtype, job);
     launch(k.recurrent_backward, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
-    if (rows == 0) return clear_weights(dtype, job), true;
+    if (rows == 0 || job.units == 0) {
+        if (job.dx) memset(job.dx, 0, size_t(rows * job.inputs * item));
+        return clear_weights(dtype, job), true;
+    }
     input_and_weight_gradients(dtype, job);
     for (i64 d = 0; d < job.directions; d++)
         if (!projection_gradient(dtype, job, d) || !bias_gradients(dtype, job, d, sums.memory)) return false;

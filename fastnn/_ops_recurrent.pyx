@@ -250,8 +250,11 @@ cdef Tensor zero_state(int directions, i64 batch, i64 width, int type_num):
     """(directions, batch, width), (batch, width) for directions 0."""
     cdef npy_intp[3] dims
     cdef ndarray a
-    dims[0], dims[1], dims[2] = directions, batch, width
-    a = new_array(3 if directions else 2, dims if directions else dims + 1, type_num)
+    cdef int d = 0
+    if directions:
+        dims[0], d = directions, 1
+    dims[d], dims[d + 1] = batch, width
+    a = new_array(d + 2, dims, type_num)
     memset(cnp.PyArray_DATA(a), 0, cnp.PyArray_NBYTES(a))
     return wrap(a)
 
