@@ -79,16 +79,16 @@ template <class T> static void forward(const Sequence<T>& s, T* scratch) {
     const Recurrent& job = s.job;
     const i64 H = job.units, P = job.outputs, width = job.row, length = s.length();
     T *h_n = s.of_state(job.h_n, P), *c_n = job.cell == LSTM ? s.of_state(job.c_n, H) : nullptr;
-    for (i64 i = 0; i < P; i++) h_n[i] = s.of_state(job.h0, P)[i];
+    for (i64 i = 0; i < P && length == 0; i++) h_n[i] = s.of_state(job.h0, P)[i];
     for (i64 i = 0; i < H && c_n; i++) c_n[i] = s.of_state(job.c0, H)[i];
     for (i64 step = 0; step < length; step++) {
         const i64 t = s.time(step);
         T* slots = job.kept ? s.of_rows(job.kept, t, width) : scratch;
         T* h = job.w_hr[0] ? (job.hidden ? s.of_rows(job.hidden, t, H) : scratch + width) : s.of_output(job.y, t);
-        cell<T>(s, t, h_n, c_n, slots, c_n, h);
+        cell<T>(s, t, s.h_before(step), c_n, slots, c_n, h);
         T* y = s.of_output(job.y, t);
         for (i64 p = 0; p < P && job.w_hr[0]; p++) y[p] = T(dot(job.w_hr[s.d], p, H, h));
-        for (i64 p = 0; p < P; p++) h_n[p] = y[p];
+        for (i64 p = 0; p < P; p++) h_n[p] = y[p];  // a cell's h_n is y
         for (i64 u = 0; u < H && job.c; u++) s.of_rows(job.c, t, H)[u] = c_n[u];
     }
 }
