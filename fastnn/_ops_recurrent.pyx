@@ -225,24 +225,30 @@ cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) 
         P = cnp.PyArray_DIM(r, 0) if cnp.PyArray_NDIM(r) == 2 else -1
     if I != cnp.PyArray_DIM(w, 1):
         raise ValueError(f"{name}: x is {shape_of(x)}; expected {cnp.PyArray_DIM(w, 1)} features in its last dimension")
-    wanted = ((gates * H, I), (gates * H, P), (gates * H,), (gates * H,), (P, H))
     for d in range(directions):
-        for i, what in enumerate(("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")):
-            t = inputs[STATES + WEIGHTS * d + i]
-            if t is not None and shape_of((<Tensor>t).array) != wanted[i]:
-                refuse(name, what, (<Tensor>t).array, wanted[i])
-    if not single:
-        check_state(name, "h_0", inputs[1], (directions, batch, P))
-        check_state(name, "c_0", inputs[2], (directions, batch, H))
+        expect(name, "weight_ih", inputs[STATES + WEIGHTS * d], 2, gates * H, I, 0)
+        expect(name, "weight_hh", inputs[STATES + WEIGHTS * d + 1], 2, gates * H, P, 0)
+        expect(name, "bias_ih", inputs[STATES + WEIGHTS * d + 2], 1, gates * H, 0, 0)
+        expect(name, "bias_hh", inputs[STATES + WEIGHTS * d + 3], 1, gates * H, 0, 0)
+        expect(name, "weight_hr", inputs[STATES + WEIGHTS * d + 4], 2, P, H, 0)
+    if single:
+        expect(name, "h_0", inputs[1], 2, batch, P, 0)
+        expect(name, "c_0", inputs[2], 2, batch, H, 0)
     else:
-        check_state(name, "h_0", inputs[1], (batch, P))
-        check_state(name, "c_0", inputs[2], (batch, H))
+        expect(name, "h_0", inputs[1], 3, directions, batch, P)
+        expect(name, "c_0", inputs[2], 3, directions, batch, H)
     return 0
 
 
-cdef int check_state(str name, str what, object state, tuple wanted) except -1:
-    if state is not None and shape_of((<Tensor>state).array) != wanted:
-        refuse(name, what, (<Tensor>state).array, wanted)
+cdef int expect(str name, str what, object t, int dims, npy_intp m, npy_intp n, npy_intp k) except -1:
+    """t, if it is not None, of the first `dims` sizes; tuples are made for the message alone (a cell's step has ten of these)."""
+    cdef ndarray a
+    if t is None:
+        return 0
+    a = (<Tensor>t).array
+    if cnp.PyArray_NDIM(a) != dims or cnp.PyArray_DIM(a, 0) != m or (dims > 1 and cnp.PyArray_DIM(a, 1) != n) or (
+            dims > 2 and cnp.PyArray_DIM(a, 2) != k):
+        refuse(name, what, a, (m, n, k)[:dims])
     return 0
 
 
