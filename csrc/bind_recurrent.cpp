@@ -48,7 +48,8 @@ struct Layer {
     i64 item() const { return x.dtype() == F32 ? 4 : 8; }
     i64 rows() const { return start.back(); }
     double nanoseconds() const {
-        return 2.0 * double(rows()) * double(job.gates * job.units) * double(job.inputs + job.outputs) * double(job.directions) / 50;
+        const double products = double(job.gates * job.units) * double(job.inputs + job.outputs) * double(job.directions);
+        return 2.0 * double(rows()) * products / 50;
     }
 
     void take_steps(py::handle batch_sizes) {
@@ -69,8 +70,8 @@ struct Layer {
                 start.push_back(start.back() + n[t]);
             }
             if (x.ndim() != 2 || x.shape(0) != rows())
-                refuse(PyExc_ValueError, "%s: x is %s; expected (%zd, I), the rows that batch_sizes count", who, shape_text(x).c_str(),
-                       Py_ssize_t(rows()));
+                refuse(PyExc_ValueError, "%s: x is %s; expected (%zd, I), the rows that batch_sizes count", who,
+                       shape_text(x).c_str(), Py_ssize_t(rows()));
         }
         job.steps = i64(start.size()) - 1;
         job.start = start.data();
@@ -85,7 +86,8 @@ struct Layer {
         take_steps(batch_sizes);
         job.inputs = x.shape(-1);
         w_ih = dense_input(who, "weight_ih", weights[0], &x);
-        if (w_ih.ndim() != 3 || (w_ih.shape(0) != 1 && w_ih.shape(0) != 2) || w_ih.shape(1) % job.gates || w_ih.shape(2) != job.inputs)
+        const bool three = w_ih.ndim() == 3 && (w_ih.shape(0) == 1 || w_ih.shape(0) == 2);
+        if (!three || w_ih.shape(1) % job.gates || w_ih.shape(2) != job.inputs)
             refuse(PyExc_ValueError, "%s: weight_ih is %s; expected (1 or 2, %zd * H, %zd)", who, shape_text(w_ih).c_str(),
                    Py_ssize_t(job.gates), Py_ssize_t(job.inputs));
         job.directions = w_ih.shape(0);
@@ -126,8 +128,8 @@ struct Layer {
 static py::object or_none(const Array& a) { return a ? a.object() : py::none(); }
 
 // y, h_n, c_n, and with `keep` what the backward reads.
-static py::tuple recurrent(const char* cell, py::handle x, py::sequence weights, py::handle h0, py::handle c0, py::handle batch_sizes,
-                           bool keep) {
+static py::tuple recurrent(const char* cell, py::handle x, py::sequence weights, py::handle h0, py::handle c0,
+                           py::handle batch_sizes, bool keep) {
     Layer layer(cell, x, weights, h0, c0, batch_sizes);
     Recurrent& job = layer.job;
     const Array y = layer.like_output(), h_n = layer.like_state(job.outputs);
@@ -151,8 +153,8 @@ static py::tuple recurrent(const char* cell, py::handle x, py::sequence weights,
 }
 
 // dx, dweight_ih, dweight_hh, dbias_ih, dbias_hh, dweight_hr, dh0, dc0.
-static py::tuple recurrent_backward(const char* cell, py::sequence gradients, py::sequence saved, py::handle x, py::sequence weights,
-                                    py::handle h0, py::handle c0, py::handle batch_sizes) {
+static py::tuple recurrent_backward(const char* cell, py::sequence gradients, py::sequence saved, py::handle x,
+                                    py::sequence weights, py::handle h0, py::handle c0, py::handle batch_sizes) {
     Layer layer(cell, x, weights, h0, c0, batch_sizes);
     Recurrent& job = layer.job;
     const npy_intp D = job.directions, H = job.units, P = job.outputs, N = layer.rows(), wide = job.gates * H;
@@ -164,13 +166,15 @@ static py::tuple recurrent_backward(const char* cell, py::sequence gradients, py
         return there ? layer.checked(name, given, shape) : Array();
     };
     const Array y = needed("y", saved[0], y_shape, true), kept = needed("kept", saved[1], {D, N, row}, job.cell >= LSTM);
-    const Array c = needed("c", saved[2], {D, N, H}, job.cell == LSTM), hidden = needed("hidden", saved[3], {D, N, H}, bool(layer.w_hr));
+    const Array c = needed("c", saved[2], {D, N, H}, job.cell == LSTM);
+    const Array hidden = needed("hidden", saved[3], {D, N, H}, bool(layer.w_hr));
     const Array dy = layer.checked("dy", gradients[0], y_shape), dh_n = layer.checked("dh_n", gradients[1], {D, job.batch, P});
     const Array dc_n = job.cell == LSTM ? layer.checked("dc_n", gradients[2], {D, job.batch, H}) : Array();
     const auto like = [&](const Array& a) { return a ? empty(a.dtype(), a.ndim(), a.shape()) : Array(); };
     const npy_intp bias_shape[2] = {D, wide};
-    const Array dx = like(layer.x), dw_ih = like(layer.w_ih), dw_hh = like(layer.w_hh), dw_hr = like(layer.w_hr), dh0 = like(layer.h0);
-    const Array dc0 = like(layer.c0), db_ih = empty(layer.x.dtype(), 2, bias_shape), db_hh = empty(layer.x.dtype(), 2, bias_shape);
+    const Array dx = like(layer.x), dh0 = like(layer.h0), dc0 = like(layer.c0);
+    const Array dw_ih = like(layer.w_ih), dw_hh = like(layer.w_hh), dw_hr = like(layer.w_hr);
+    const Array db_ih = empty(layer.x.dtype(), 2, bias_shape), db_hh = empty(layer.x.dtype(), 2, bias_shape);
     const auto data = [](const Array& a) { return a ? a.data() : nullptr; };
     job.y = y.data(), job.kept = data(kept), job.c = data(c), job.hidden = data(hidden);
     job.dy = data(dy), job.dh_n = data(dh_n), job.dc_n = data(dc_n);
@@ -186,8 +190,8 @@ static py::tuple recurrent_backward(const char* cell, py::sequence gradients, py
         done = runtime().recurrent_backward(layer.x.dtype(), job);
     }
     if (!done) refuse(PyExc_MemoryError, "%s: no memory", cell);
-    return py::make_tuple(dx.object(), dw_ih.object(), dw_hh.object(), db_ih.object(), db_hh.object(), or_none(dw_hr), dh0.object(),
-                          or_none(dc0));
+    return py::make_tuple(dx.object(), dw_ih.object(), dw_hh.object(), db_ih.object(), db_hh.object(), or_none(dw_hr),
+                          dh0.object(), or_none(dc0));
 }
 
 void bind_recurrent(py::module_& m) {

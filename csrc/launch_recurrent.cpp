@@ -1,5 +1,5 @@
-// A recurrent layer takes several launches: weights packed, the walk through time, and on the way back the large products that need
-// no order of steps.
+// A recurrent layer takes several launches: weights packed, the walk through time, and on the way back the large
+// products that need no order of steps.
 #include "dispatch.h"
 
 #include <string.h>
@@ -67,7 +67,8 @@ static bool projection_gradient(int dtype, const Recurrent& job, i64 d) {
     if (!job.dw_hr[d]) return true;
     Matmul product = {};
     product.activation = COPY;
-    product.c = job.dw_hr[d], product.a = at(job.dprojected, d * rows * P, dtype), product.b = at(job.hidden, d * rows * H, dtype);
+    product.c = job.dw_hr[d];
+    product.a = at(job.dprojected, d * rows * P, dtype), product.b = at(job.hidden, d * rows * H, dtype);
     product.m = P, product.n = H, product.k = rows, product.c_row = H;
     product.a_row = 1, product.a_col = P, product.b_row = H, product.b_col = 1;
     return run_matmul(dtype, product);
@@ -80,7 +81,8 @@ static void input_and_weight_gradients(int dtype, Recurrent& job) {
     const double weights = double(job.gates * job.units), ns = 2.0 * double(rows) * weights / PRODUCT_FLOPS_PER_NS;
     job.row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
     job.weight_parts = threads > 1 ? 2 * threads : 1;
-    if (job.dx) launch(k.recurrent_inputs, job, job.row_blocks, ns * double(job.inputs * job.directions) / double(job.row_blocks));
+    if (job.dx)
+        launch(k.recurrent_inputs, job, job.row_blocks, ns * double(job.inputs * job.directions) / double(job.row_blocks));
     if (job.dw_ih[0] || job.dw_hh[0] || job.dw_ih[1] || job.dw_hh[1])
         launch(k.recurrent_weights, job, job.directions * job.weight_parts,
                ns * double(job.inputs + job.outputs) / double(job.weight_parts));
@@ -90,7 +92,8 @@ static void input_and_weight_gradients(int dtype, Recurrent& job) {
 static bool bias_gradients(int dtype, const Recurrent& job, i64 d, void* sums) {
     if (!job.db_ih[d] && !job.db_hh[d]) return true;
     const i64 H = job.units, rows = job.start[job.steps], width = job.row;
-    const Reduce sum = {sums, at(job.dgates, d * rows * width, dtype), 1, rows, width, 1.0};  // the gaps' sums are not looked at
+    // The gaps between rows are summed with the rest; nobody looks there.
+    const Reduce sum = {sums, at(job.dgates, d * rows * width, dtype), 1, rows, width, 1.0};
     if (!runtime().reduce(dtype, SUM, sum)) return false;
     const size_t bytes = size_t(job.gates * H * item_size(dtype)), block = size_t(H * item_size(dtype));
     if (job.db_ih[d]) memcpy(job.db_ih[d], sums, bytes);
@@ -121,7 +124,8 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
     const bool projection = job.w_hr[0];
     RecurrentScratch scratch, packed, dgates, before, dprojected, sums;
-    if (!scratch.take(job.directions * job.parts * job.scratch_size * item) || !packed.take(job.directions * job.packed_size * item) ||
+    if (!scratch.take(job.directions * job.parts * job.scratch_size * item) ||
+        !packed.take(job.directions * job.packed_size * item) ||
         !dgates.take(job.directions * rows * width * item) || !before.take(job.directions * rows * job.outputs * item) ||
         !dprojected.take(projection ? job.directions * rows * job.outputs * item : 0) || !sums.take(width * item))
         return false;

@@ -1,5 +1,5 @@
-// Recurrent layers in plain loops, in double: the definition of correct (see reference.cpp). Nothing is packed; every sequence is
-// walked by itself.
+// Recurrent layers in plain loops, in double: the definition of correct (see reference.cpp). Nothing is packed; every
+// sequence is walked by itself.
 #include "reference_recurrent.h"
 
 #include <math.h>
@@ -11,7 +11,8 @@ void recurrent_plan(Recurrent& job) {
     job.block = 1;
     job.packed_size = job.scratch_size = 0;
     job.backward ? job.scratch_size = job.units + 2 * job.outputs : job.scratch_size = job.row + job.units;
-    job.item_flops = 2.0 * double(job.steps) * double(job.batch) * double(job.gates * job.units) * double(job.inputs + job.outputs);
+    const double weights = double(job.gates * job.units) * double(job.inputs + job.outputs);
+    job.item_flops = 2.0 * double(job.steps) * double(job.batch) * weights;
 }
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
@@ -186,7 +187,8 @@ template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 en
         }
 }
 
-template <class T> static void outer_sums(const Recurrent& job, void* dw, i64 g, i64 column, const T* dgates, const T* b, i64 n) {
+template <class T>
+static void outer_sums(const Recurrent& job, void* dw, i64 g, i64 column, const T* dgates, const T* b, i64 n) {
     for (i64 i = 0; i < n && dw; i++) {
         double sum = 0;
         for (i64 r = 0; r < job.start[job.steps]; r++) sum += double(dgates[r * job.row + column]) * double(b[r * n + i]);

@@ -1,8 +1,9 @@
 # cython: embedsignature=True, initializedcheck=False, auto_pickle=False, cdivision=True
 """One recurrent layer over whole sequences, as one op. How an op is built stands in `_ops`.
 
-The op has three outputs, y, h_n and c_n, and one node behind them: each output's own node only hands its gradient on, and the tape
-adds what it is handed up, as `Gradients`. A recorded backward goes through the same steps written in ops (`_recurrent_twin`).
+The op has three outputs, y, h_n and c_n, and one node behind them: each output's own node only hands its gradient on,
+and the tape adds what it is handed up, as `Gradients`. A recorded backward goes through the same steps written in ops
+(`_recurrent_twin`).
 """
 cimport cython
 cimport numpy as cnp
@@ -144,8 +145,8 @@ cdef class RecurrentNode(Node):
         cdef Py_ssize_t i
         for i in range(len(self.inputs)):
             if self.inputs[i] is not None and version(<Tensor>self.inputs[i]) != self.versions[i]:
-                raise RuntimeError("backward of recurrent: a tensor it saved was changed in place after the forward pass, so its "
-                                   "gradient would be wrong; clone() the tensor before changing it")
+                raise RuntimeError("backward of recurrent: a tensor it saved was changed in place after the forward "
+                                   "pass, so its gradient would be wrong; clone() the tensor before changing it")
         if grad_enabled():
             return self.recorded_backward(g)
         return self.fused_backward(g, arrays)
@@ -154,8 +155,8 @@ cdef class RecurrentNode(Node):
         cdef RecurrentJob job
         cdef list out = [None] * len(self.inputs)
         cdef list dense_gradients = [None if t is None else contiguous((<Tensor>t).array) for t in (g.y, g.h, g.c)]
-        cdef int d, type_num = cnp.PyArray_TYPE((<Tensor>self.inputs[0]).array), dtype = kind((<Tensor>self.inputs[0]).array), i
-        cdef ndarray made
+        cdef ndarray made = (<Tensor>self.inputs[0]).array
+        cdef int i, type_num = cnp.PyArray_TYPE(made), dtype = kind(made)
         cdef bint done
         fill(&job, self.cell, self.inputs, self.start)
         y, kept, c, hidden = arrays
@@ -213,7 +214,7 @@ cdef refuse(str name, str what, ndarray got, object wanted):
 
 
 cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) except -1:
-    """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, whose states have no directions."""
+    """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, no directions in its states."""
     cdef int gates = 4 if cell == LSTM else 3 if cell == GRU else 1, d, directions = (len(inputs) - STATES) // WEIGHTS
     cdef ndarray x = (<Tensor>inputs[0]).array, w = (<Tensor>inputs[STATES]).array, r
     cdef npy_intp I = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), H, P
@@ -241,7 +242,7 @@ cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) 
 
 
 cdef int expect(str name, str what, object t, int dims, npy_intp m, npy_intp n, npy_intp k) except -1:
-    """t, if it is not None, of the first `dims` sizes; tuples are made for the message alone (a cell's step has ten of these)."""
+    """t, if it is not None, of the first `dims` sizes. Tuples are made for the message alone: a cell asks ten times."""
     cdef ndarray a
     if t is None:
         return 0
@@ -312,16 +313,16 @@ def recurrent(str name, str cell, x, h0, c0, weights, batch_sizes=None):
     c0 : Tensor (directions, B, H) or None
         For an LSTM only.
     weights : sequence
-        weight_ih (gates * H, I), weight_hh (gates * H, P), bias_ih, bias_hh (gates * H) or None, weight_hr (P, H) or None, and
-        five more for the second direction, if there is one.
+        weight_ih (gates * H, I), weight_hh (gates * H, P), bias_ih, bias_hh (gates * H) or None, weight_hr (P, H) or
+        None, and five more for the second direction, if there is one.
     batch_sizes : (int64 array (T,), int), optional
         How many sequences there are at each step, never growing, and at all: x holds those rows step by step.
 
     Returns
     -------
     tuple of Tensor
-        y (T, B, directions * P) or (N, directions * P), h_n (directions, B, P), and for an LSTM c_n (directions, B, H), else
-        None.
+        y (T, B, directions * P) or (N, directions * P), h_n (directions, B, P), and for an LSTM c_n (directions, B, H),
+        else None.
     """
     cdef list made = tensors(x, h0, c0, weights)
     cdef i64 batch = 0

@@ -1,6 +1,7 @@
-// RNN, LSTM and GRU over whole sequences, forward. A share of the sequences goes through all steps without waiting for anybody:
-// the input product of a few steps at once, as many as leave its sums in L2 (`block`), then step by step the product with h, group
-// of units by group, each followed by its gates while the sums are in L1. RNN's sums are made in y itself.
+// RNN, LSTM and GRU over whole sequences, forward. A share of the sequences goes through all steps without waiting for
+// anybody: the input product of a few steps at once, as many as leave its sums in L2 (`block`), then step by step the
+// product with h, group of units by group, each followed by its gates while the sums are in L1. RNN's sums are made in
+// y itself.
 #include "recurrent.h"
 
 #include "functions.h"
@@ -21,9 +22,11 @@ template <class T> void recurrent_plan(Recurrent& job) {
     job.block = fits < 1 ? 1 : fits < wanted ? fits : wanted;
     if (job.block > job.steps) job.block = job.steps;
     const i64 listed = job.block * rows;
-    const i64 forward = lines<T>(job.kept || job.slots == 1 ? 0 : job.block * step) + lines<T>(job.w_hr[0] ? rows * job.units : 0);
-    const i64 backward = lines<T>(rows * job.outputs) + lines<T>(rows * job.units) + lines<T>(job.w_hr[0] ? rows * job.units : 0);
-    job.scratch_size = (job.backward ? backward : forward) + 2 * lines<T>(pointers<T>(listed)) + 8 * lines<T>(pointers<T>(rows));
+    const i64 projected = lines<T>(job.w_hr[0] ? rows * job.units : 0);
+    const i64 forward = lines<T>(job.kept || job.slots == 1 ? 0 : job.block * step) + projected;
+    const i64 backward = lines<T>(rows * job.outputs) + lines<T>(rows * job.units) + projected;
+    const i64 lists = 2 * lines<T>(pointers<T>(listed)) + 8 * lines<T>(pointers<T>(rows));
+    job.scratch_size = (job.backward ? backward : forward) + lists;
     const double products = double(job.gates * job.units) * double((job.backward ? 0 : job.inputs) + job.outputs) +
                             (job.w_hr[0] ? double(job.units * job.outputs) : 0);
     job.item_flops = double(job.steps) * double(rows) * (2 * products + 200 * double(job.units)) * (NARROW ? 3 : 1);
@@ -92,14 +95,15 @@ template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end)
 
 // ---- gates ------------------------------------------------------------------------------------------------------
 
-// S sigmoids and N - S tanhs, step by step side by side: one after the other, each a chain of ~75 cycles, they fill the scheduler
-// with operations that wait. sigmoid from one exp; beyond +-87 what it is there, so that e^-x is neither inf nor denormal. tanh as in
-// functions.h. NaN stays NaN.
+// S sigmoids and N - S tanhs, step by step side by side: one after the other, each a chain of ~75 cycles, they fill the
+// scheduler with operations that wait. sigmoid from one exp; beyond +-87 what it is there, so that e^-x is neither inf
+// nor denormal. tanh as in functions.h. NaN stays NaN.
 template <int N, int S> INLINE void squash(F (&x)[N]) {
     F r[N], q[N], scale[N];
 #pragma GCC unroll 8
     for (int i = 0; i < N; i++)
-        r[i] = i < S ? -min<float>(splat(87.0f), max<float>(splat(-87.0f), x[i])) : min<float>(splat(10.0f), abs<float>(x[i])) * splat(2.0f);
+        r[i] = i < S ? -min<float>(splat(87.0f), max<float>(splat(-87.0f), x[i]))
+                     : min<float>(splat(10.0f), abs<float>(x[i])) * splat(2.0f);
 #pragma GCC unroll 8
     for (int i = 0; i < N; i++) scale[i] = fma<float>(r[i], splat(1.44269504f), splat(12582912.0f));
 #pragma GCC unroll 8
@@ -132,7 +136,8 @@ template <int N, int S> INLINE void squash(Vec<double> (&x)[N]) {
 template <int N> struct Count {
     static constexpr int value = N;
 };
-// body(offset, lanes of the last vector, number of vectors) for pairs of vectors of n elements, then for those that are left.
+// body(offset, lanes of the last vector, number of vectors) for pairs of vectors of n elements, then for those that are
+// left.
 template <class T, class Body> INLINE void for_pairs(i64 n, Body body) {
     constexpr int L = LANES<T>;
     i64 i = 0;
@@ -274,7 +279,8 @@ template <class T> struct Forward : Share<T> {
         for (i64 b = 0; b < n; b++) {
             a[b] = sums_at(t, s - s0, b);
             out[b] = this->of_output(job.y, row + b);
-            hidden[b] = !projected ? out[b] : job.hidden ? this->of_rows(job.hidden, row + b, job.units) : projected + b * job.units;
+            hidden[b] = !projected ? out[b] : job.hidden ? this->of_rows(job.hidden, row + b, job.units)
+                                                         : projected + b * job.units;
             c_out[b] = job.cell != LSTM ? nullptr : job.c ? this->of_rows(job.c, row + b, job.units)
                                                           : this->of_state(job.c_n, b, job.units);
         }

@@ -1,11 +1,13 @@
-// What the recurrent layers share: rows times packed weights, shares of the work, scratch. A product goes sliver by sliver, as
-// matmul's does, but every output is one chain of sums over k whatever rows stand beside it, and it may start from what its place holds:
+// What the recurrent layers share: rows times packed weights, shares of the work, scratch. A product goes sliver by
+// sliver, as matmul's does, but every output is one chain of sums over k whatever rows stand beside it, and it may
+// start from what its place holds:
 //
-//   packed weights     [group of units][gate][k][width]     a group: TILE_VECS vectors of units (AVX2: 16), so that all gates of
-//                                                           the same units lie together and are finished while still in L1
+//   packed weights     [group of units][gate][k][width]     a group: TILE_VECS vectors of units (AVX2: 16), so that all gates
+//                                                           of the same units lie together and are finished in L1
 //
-// Sums stay in memory between the products of x and of h and the gates: 2 loads and 2 stores a vector beside its 2 * 128 FMAs, and
-// slivers half as wide as with all gates in registers: at H = 256 they are 16 KB and stay in L1, 32 KB would not.
+// Sums stay in memory between the products of x and of h and the gates: 2 loads and 2 stores a vector beside its 2 *
+// 128 FMAs, and slivers half as wide as with all gates in registers: at H = 256 they are 16 KB and stay in L1, 32 KB
+// would not.
 #pragma once
 #include "kernels.h"
 #include "tile.h"
@@ -21,7 +23,8 @@ template <class T> struct Groups : Split {
     i64 first(i64 group) const { return begin(group) * LANES<T>; }
     i64 last(i64 group) const { return first(group + 1) < columns ? first(group + 1) : columns; }
     int tail(i64 group) const { return int(last(group) - first(group) - i64(width(group) - 1) * LANES<T>); }
-    // Groups from `group` on that are finished together: few rows fill a tile with the slivers of several of one width, whole ones.
+    // Groups from `group` on that are finished together: few rows fill a tile with the slivers of several of one width,
+    // whole ones.
     i64 stop(i64 group, i64 gates) const {
         const i64 most = gates > 1 ? 1 : 4, whole = parts - (columns % LANES<T> != 0);
         const i64 end = group < larger ? larger : parts, limit = group < whole && end > whole ? whole : end;
@@ -108,14 +111,15 @@ template <class T> struct Pieces {
     T** take_pointers(i64 n) { return reinterpret_cast<T**>(take(pointers<T>(n))); }
 };
 
-// The packed weights of one direction: w_ih, w_hh, w_hr, then bias (slots * H). A backward has them as they lie, in slivers, w_ih's
-// rows in two matrices, those of the slots that belong to x and h both and those of the last one (GRU's n).
+// The packed weights of one direction: w_ih, w_hh, w_hr, then bias (slots * H). A backward has them as they lie, in
+// slivers, w_ih's rows in two matrices, those of the slots that belong to x and h both and those of the last one (GRU's
+// n).
 template <class T> struct Packed {
     i64 ih, apart, hh, hr, bias, size;
     i64 together;  // slots that x and h share
     explicit Packed(const Recurrent& job) : ih(0), together(job.slots == job.gates ? job.gates : 2) {
-        const i64 inputs = Groups<T>(job.inputs).padded(), units = Groups<T>(job.units).padded(), outputs = Groups<T>(job.outputs).padded();
-        const i64 rows = job.gates * job.units;
+        const i64 inputs = Groups<T>(job.inputs).padded(), units = Groups<T>(job.units).padded();
+        const i64 outputs = Groups<T>(job.outputs).padded(), rows = job.gates * job.units;
         apart = job.backward ? inputs * together * job.units : 0;
         hh = job.backward ? inputs * rows : job.gates * units * job.inputs;
         hr = hh + (job.backward ? outputs * rows : job.gates * units * job.outputs);

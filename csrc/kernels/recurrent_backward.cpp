@@ -1,6 +1,6 @@
-// The way back through the steps: the gradient of h is what comes from outside, dy, and w_hh^T times the next step's gradients of
-// the sums; group of units by group it goes through the gates while it is in L1. What does not depend on the step before is left
-// to three large products over all rows (recurrent_weights.cpp): dx, dw_ih, dw_hh.
+// The way back through the steps: the gradient of h is what comes from outside, dy, and w_hh^T times the next step's
+// gradients of the sums; group of units by group it goes through the gates while it is in L1. What does not depend on
+// the step before is left to three large products over all rows (recurrent_weights.cpp): dx, dw_ih, dw_hh.
 #include "recurrent.h"
 
 #include "functions.h"
@@ -12,9 +12,11 @@ template <class T> INLINE Vec<T> sigmoid_slope(Vec<T> y) { return y * (splat<T>(
 template <class T> INLINE Vec<T> tanh_slope(Vec<T> y) { return splat<T>(1) - y * y; }
 template <class T> INLINE Vec<T> load_or_zero(const T* p, i64 i, int n) { return p ? load_n(p + i, n) : Vec<T>{}; }
 
-// One sequence at one step, the units [u, u1): dh (and for an LSTM dc) are the gradients of its state, and become those of the
-// state before, as far as no product is in them. dy null: zeros.
-template <class T> INLINE void lstm_slopes(T* d, const T* kept, const T* c, const T* c_before, const T* dy, const T* dh, T* dc, i64 H, i64 u, i64 u1) {
+// One sequence at one step, the units [u, u1): dh (and for an LSTM dc) are the gradients of its state, and become those
+// of the state before, as far as no product is in them. dy null: zeros.
+template <class T>
+INLINE void lstm_slopes(T* d, const T* kept, const T* c, const T* c_before, const T* dy, const T* dh, T* dc, i64 H, i64 u,
+                        i64 u1) {
     for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
         const i64 at = u + i;
         const Vec<T> in = load_n(kept + at, n), forget = load_n(kept + H + at, n);
@@ -66,7 +68,8 @@ template <class T> struct Backward : Share<T> {
         of_projection.packed = packed + Packed<T>(job).hr;
         const i64 rows = (job.batch + job.parts - 1) / job.parts;
         Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
-        later = const_cast<const T**>(pieces.take_pointers(rows)), dprojected = const_cast<const T**>(pieces.take_pointers(rows));
+        later = const_cast<const T**>(pieces.take_pointers(rows));
+        dprojected = const_cast<const T**>(pieces.take_pointers(rows));
         carry = pieces.take_pointers(rows), dhidden = pieces.take_pointers(rows);
         carried = pieces.take(rows * job.outputs);
         dc = pieces.take(rows * job.units);
@@ -87,7 +90,8 @@ template <class T> struct Backward : Share<T> {
         return b < this->active(p) ? this->of_rows(job.c, this->row(p) + b, job.units) : this->of_state(job.c0, b, job.units);
     }
 
-    // carry += w_hh^T dgates of the step after, for the first `rows` sequences. Of a carry only GRU's has a part of its own.
+    // carry += w_hh^T dgates of the step after, for the first `rows` sequences. Of a carry only GRU's has a part of its
+    // own.
     void product(i64 rows, i64 group, i64 stop) {
         multiply_groups<T>(later, carry, rows, of_h, group, stop, {job.cell != GRU, nullptr});
     }
@@ -106,7 +110,8 @@ template <class T> struct Backward : Share<T> {
         }
     }
 
-    // With a projection all of the carry is needed first: dprojected = dy + carry, then the gradient of what was projected.
+    // With a projection all of the carry is needed first: dprojected = dy + carry, then the gradient of what was
+    // projected.
     void unproject(i64 t, i64 n, i64 after) {
         for (i64 group = 0, stop; group < of_h.groups.parts; group = stop) {
             stop = of_h.groups.stop(group, 1);

@@ -6,7 +6,8 @@ namespace FASTNN_ISA {
 
 // S slivers of one width side by side, which lie b_step apart; the last of its vectors has `tail` columns in the output.
 template <class T, int MR, int NV, int S>
-static void sliver_tile(const T* const* in, T* const* out, const i64* column, const T* b, i64 b_step, i64 k, Start<T> start, int tail) {
+static void sliver_tile(const T* const* in, T* const* out, const i64* column, const T* b, i64 b_step, i64 k, Start<T> start,
+                        int tail) {
     constexpr int L = LANES<T>, V = NV * S;
     Vec<T> acc[MR][V];
     const T* row[MR];
@@ -16,7 +17,8 @@ static void sliver_tile(const T* const* in, T* const* out, const i64* column, co
 #pragma GCC unroll 16
             for (int v = 0; v < V; v++) body(i, v, column[v / NV] + v % NV * L, v % NV == NV - 1 ? tail : L);
     };
-    if (!start.anew) each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { acc[i][v] = load_n(out[i] + at, n); });
+    if (!start.anew)
+        each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { acc[i][v] = load_n(out[i] + at, n); });
     else if (!start.bias) each([&](int i, int v, i64, int) __attribute__((always_inline)) { acc[i][v] = Vec<T>{}; });
     else each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { acc[i][v] = load_n(start.bias + at, n); });
 #pragma GCC unroll 8
@@ -95,7 +97,8 @@ void multiply_groups(const T* const* in, T* const* out, i64 rows, const Weights<
 }
 
 template void multiply_groups<float>(const float* const*, float* const*, i64, const Weights<float>&, i64, i64, Start<float>);
-template void multiply_groups<double>(const double* const*, double* const*, i64, const Weights<double>&, i64, i64, Start<double>);
+template void multiply_groups<double>(const double* const*, double* const*, i64, const Weights<double>&, i64, i64,
+                                      Start<double>);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

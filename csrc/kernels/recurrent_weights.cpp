@@ -1,7 +1,8 @@
-// The products of a recurrent layer's backward that no step waits for: dx = dgates w_ih, and dw = dgates^T [x | h before] over all
-// rows. dw is an outer product: both factors are contiguous along the tile, and dw itself is read and written once for a few hundred
-// rows (`rows_at_once`: dgates' stay in L2), which costs 3 % of the multiplications. matmul, which reads a transposed factor down its
-// columns, one cache line for six numbers, does it at 59 GFLOP/s of 99 (512 x 128 x 3200).
+// The products of a recurrent layer's backward that no step waits for: dx = dgates w_ih, and dw = dgates^T [x | h
+// before] over all rows. dw is an outer product: both factors are contiguous along the tile, and dw itself is read and
+// written once for a few hundred rows (`rows_at_once`: dgates' stay in L2), which costs 3 % of the multiplications.
+// matmul, which reads a transposed factor down its columns, one cache line for six numbers, does it at 59 GFLOP/s of 99
+// (512 x 128 x 3200).
 #include "recurrent.h"
 
 namespace fastnn {
@@ -29,7 +30,8 @@ template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 en
                 }
                 const Groups<T> groups(job.inputs);
                 multiply_rows<T>(in, out, n, {packed + d * at.size + at.ih, shared, 1, 0, {0}, groups}, {d == 0, nullptr});
-                if (apart) multiply_rows<T>(last, out, n, {packed + d * at.size + at.apart, apart, 1, 0, {0}, groups}, {false, nullptr});
+                const Weights<T> of_last = {packed + d * at.size + at.apart, apart, 1, 0, {0}, groups};
+                if (apart) multiply_rows<T>(last, out, n, of_last, {false, nullptr});
             }
         }
 }
@@ -61,7 +63,8 @@ template <class T> struct Stretch {
 
 // dw (rows, n) += dgates^T b over the rows [r0, r1), for the stretches' share `part` of `parts`.
 template <class T>
-static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts, const T* dgates, i64 row, const T* b, i64 n, i64 r0, i64 r1) {
+static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts, const T* dgates, i64 row, const T* b, i64 n,
+                      i64 r0, i64 r1) {
     constexpr int L = LANES<T>;
     T sliver[ROWS_MOST * TILE_VECS * L];
     const Groups<T> groups(n);
@@ -80,7 +83,8 @@ static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts,
             for (i64 t = shares.begin(part); t < stop; t++) {
                 const i64 i = tiles.begin(t);
                 const auto tile = pick_kernel<OuterTile, T>(tiles.width(t), groups.width(g), tail != L);
-                tile(stretch[s].dw + i * n + first, n, dgates + r0 * row + stretch[s].column + i, row, sliver, r1 - r0, tail, r0 > 0);
+                const T* a = dgates + r0 * row + stretch[s].column + i;
+                tile(stretch[s].dw + i * n + first, n, a, row, sliver, r1 - r0, tail, r0 > 0);
             }
         }
     }
