@@ -214,7 +214,7 @@ cdef refuse(str name, str what, ndarray got, object wanted):
 
 
 cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) except -1:
-    """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, states without directions."""
+    """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, no directions in states."""
     cdef int gates = 4 if cell == LSTM else 3 if cell == GRU else 1, d, directions = (len(inputs) - STATES) // WEIGHTS
     cdef ndarray x = (<Tensor>inputs[0]).array, w = (<Tensor>inputs[STATES]).array, r
     cdef npy_intp I = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), H, P
