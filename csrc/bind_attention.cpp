@@ -35,7 +35,8 @@ static Array heads_input(const char* who, const char* name, py::handle given, co
 
 static void expect_heads(const char* who, const char* name, const Array& x, const npy_intp* shape, int ndim = 4) {
     if (x.ndim() != ndim || !std::equal(shape, shape + ndim, x.shape()))
-        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(), shape_text(ndim, shape).c_str());
+        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(),
+               shape_text(ndim, shape).c_str());
 }
 
 // A new (B, N, T, D) with the memory of (B, T, N, D), as a layer wants to see it next.
@@ -80,7 +81,8 @@ static CheckedHeads checked_heads(const char* who, py::handle q, py::handle k, p
     const npy_intp batch = of.q.shape(0), heads = of.q.shape(1), shared = of.k.shape(1), depth = of.q.shape(3);
     if (shared ? heads % shared : heads)
         refuse(PyExc_ValueError, "%s: q has %zd heads, k has %zd; expected a multiple", who, heads, shared);
-    const npy_intp k_shape[4] = {batch, shared, of.k.shape(2), depth}, v_shape[4] = {batch, shared, of.k.shape(2), of.v.shape(3)};
+    const npy_intp k_shape[4] = {batch, shared, of.k.shape(2), depth};
+    const npy_intp v_shape[4] = {batch, shared, of.k.shape(2), of.v.shape(3)};
     expect_heads(who, "k", of.k, k_shape);
     expect_heads(who, "v", of.v, v_shape);
     if (!(options.dropout >= 0 && options.dropout <= 1))
@@ -100,14 +102,15 @@ static CheckedHeads checked_heads(const char* who, py::handle q, py::handle k, p
 template <class Run> static void run_unlocked(const char* who, Attention& job, Run runner) {
     bool done;
     {
-        const LongWork unlocked(double(job.batch * job.heads) * double(job.queries) * double(job.keys) * double(job.depth + 1) * 0.05);
+        const double pairs = double(job.batch * job.heads) * double(job.queries) * double(job.keys);
+        const LongWork unlocked(pairs * double(job.depth + 1) * 0.05);
         done = runner(job);
     }
     if (!done) refuse(PyExc_MemoryError, "%s: no memory for partial results", who);
 }
 
-static py::tuple attention(py::handle q, py::handle k, py::handle v, py::handle mask, bool causal, i64 diagonal, py::handle scale,
-                           double dropout, uint64_t seed, uint64_t offset) {
+static py::tuple attention(py::handle q, py::handle k, py::handle v, py::handle mask, bool causal, i64 diagonal,
+                           py::handle scale, double dropout, uint64_t seed, uint64_t offset) {
     constexpr const char* who = "attention";
     CheckedHeads of = checked_heads(who, q, k, v, {mask, causal, diagonal, scale, dropout, seed, offset});
     const DType dtype = of.q.dtype();
@@ -120,8 +123,8 @@ static py::tuple attention(py::handle q, py::handle k, py::handle v, py::handle 
 }
 
 static py::tuple attention_backward(py::handle dout_in, py::handle q, py::handle k, py::handle v, py::handle out_in,
-                                    py::handle lse_in, py::handle mask, bool causal, i64 diagonal, py::handle scale, double dropout,
-                                    uint64_t seed, uint64_t offset) {
+                                    py::handle lse_in, py::handle mask, bool causal, i64 diagonal, py::handle scale,
+                                    double dropout, uint64_t seed, uint64_t offset) {
     constexpr const char* who = "attention_backward";
     CheckedHeads of = checked_heads(who, q, k, v, {mask, causal, diagonal, scale, dropout, seed, offset});
     const DType dtype = of.q.dtype();
@@ -144,7 +147,8 @@ static py::tuple attention_backward(py::handle dout_in, py::handle q, py::handle
 void bind_attention(py::module_& m) {
     const py::none none;
     m.def("attention", attention, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("mask") = none, py::arg("causal") = false,
-          py::arg("diagonal") = 0, py::arg("scale") = none, py::arg("dropout") = 0.0, py::arg("seed") = 0, py::arg("offset") = 0);
+          py::arg("diagonal") = 0, py::arg("scale") = none, py::arg("dropout") = 0.0, py::arg("seed") = 0,
+          py::arg("offset") = 0);
     m.def("attention_backward", attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("out"),
           py::arg("lse"), py::arg("mask") = none, py::arg("causal") = false, py::arg("diagonal") = 0, py::arg("scale") = none,
           py::arg("dropout") = 0.0, py::arg("seed") = 0, py::arg("offset") = 0);

@@ -1,4 +1,4 @@
-// Attention in plain loops, in double: the definition of correct (see reference.cpp). Scores are made anew wherever they are read.
+// Attention in plain loops, in double: the definition of correct (see reference.cpp). Scores are made anew each time.
 #include <math.h>
 
 #include "reference.h"

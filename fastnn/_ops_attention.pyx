@@ -136,7 +136,8 @@ cdef ndarray new_rows(ndarray like, npy_intp width):
     dims[0], dims[1], dims[2], dims[3] = cnp.PyArray_DIM(like, 0), heads, rows, width
     if cnp.PyArray_SIZE(like) == 0 or width == 0:
         return new_array(4, dims, cnp.PyArray_TYPE(like))
-    strides[0], strides[1], strides[2], strides[3] = rows * heads * width * size, width * size, heads * width * size, size
+    strides[0], strides[1], strides[2] = rows * heads * width * size, width * size, heads * width * size
+    strides[3] = size
     return new_array(4, dims, cnp.PyArray_TYPE(like), strides)
 
 
@@ -181,7 +182,7 @@ cdef tuple biases(AttentionJob& job, object mask, object dtype):
 
 
 cdef Tensor kept_elements(AttentionJob& job, object dtype):
-    """The mask of dropout that the kernel applies: each row's stretch of the stream starts at a multiple of 64 elements."""
+    """The kernel's mask of dropout: each row's stretch of the stream starts at a multiple of 64 elements."""
     mask = np.empty((job.batch, job.heads, job.queries, (job.keys + 63) // 64 * 64), dtype)
     return as_tensor(_kernels.dropout_mask(mask, job.dropout, job.seed, job.offset)[..., :job.keys])
 
@@ -236,8 +237,8 @@ cdef int set_sizes(str name, AttentionNode node, object scale, double dropout, b
         raise ValueError(f"{name}: dropout_p must be in [0, 1], got {dropout}")
     if (cnp.PyArray_DIM(k, 0) != job.batch or cnp.PyArray_DIM(v, 0) != job.batch or cnp.PyArray_DIM(k, 3) != job.depth
             or cnp.PyArray_DIM(v, 1) != shared or cnp.PyArray_DIM(v, 2) != job.keys):
-        raise ValueError(f"{name}: query is {shape_of(q)}, key {shape_of(k)}, value {shape_of(v)}; expected (B, N, T, D), "
-                         f"(B, N, S, D) and (B, N, S, E)")
+        raise ValueError(f"{name}: query is {shape_of(q)}, key {shape_of(k)}, value {shape_of(v)}; expected "
+                         f"(B, N, T, D), (B, N, S, D) and (B, N, S, E)")
     if job.heads != shared and (shared == 0 or job.heads % shared):
         raise ValueError(f"{name}: query has {job.heads} heads, key has {shared}; expected a multiple")
     job.group = job.heads // shared if shared else 1
@@ -278,8 +279,8 @@ cdef Tensor computed(AttentionNode node):
     return wrap(out)
 
 
-cdef Tensor attended(str name, Tensor q, Tensor k, Tensor v, object attn_mask, object scale, double dropout, bint causal,
-                     i64 diagonal):
+cdef Tensor attended(str name, Tensor q, Tensor k, Tensor v, object attn_mask, object scale, double dropout,
+                     bint causal, i64 diagonal):
     """Of (B, N, T, D) tensors; of one (B, T, 3, N, D) where k is None."""
     cdef AttentionNode node = AttentionNode.__new__(AttentionNode)
     cdef Tensor out, mask = mask_tensor(name, attn_mask, cnp.PyArray_TYPE(q.array))
@@ -319,8 +320,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
     query : Tensor (..., N, T, D)
     key : Tensor (..., N, S, D)
     value : Tensor (..., N, S, E)
-        Equal leading dimensions, which may be missing. Views of (B, T, N, D) memory are read as they are, and the result
-        has such memory.
+        Equal leading dimensions, which may be missing. Views of (B, T, N, D) memory are read as they are, and the
+        result has such memory.
     attn_mask : Tensor of bool or floats, optional
         Broadcasts to (..., N, T, S): True takes part, floats are added. A float mask that requires a gradient gets one,
         by ops that do make the matrix.
@@ -366,8 +367,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
         type_num = cnp.NPY_DOUBLE
     q, k, v = cast(q, type_num), cast(k, type_num), cast(v, type_num)
     if not enable_gqa and nd > 2 and cnp.PyArray_DIM(q.array, nd - 3) != cnp.PyArray_DIM(k.array, nd - 3):
-        raise ValueError(f"{name}: query has {q.shape[nd - 3]} heads, key has {k.shape[nd - 3]}; expected equal numbers, or "
-                         f"enable_gqa=True")
+        raise ValueError(f"{name}: query has {q.shape[nd - 3]} heads, key has {k.shape[nd - 3]}; expected equal numbers, "
+                         f"or enable_gqa=True")
     if nd == 4:
         return attended(name, q, k, v, attn_mask, scale, dropout_p, is_causal, 0)
     shape = q.shape[:-1] + v.shape[-1:]
@@ -375,8 +376,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
     mask = mask_tensor(name, attn_mask, type_num)
     if mask is not None and cnp.PyArray_NDIM(mask.array) > 2:
         mask = in_four(name, as_tensor(mask).broadcast_to(lead + mask.shape[-2:]))
-    return reshape(attended(name, in_four(name, q), in_four(name, k), in_four(name, v), mask, scale, dropout_p, is_causal, 0),
-                   shape)
+    q, k, v = in_four(name, q), in_four(name, k), in_four(name, v)
+    return reshape(attended(name, q, k, v, mask, scale, dropout_p, is_causal, 0), shape)
 
 
 cdef Tensor in_four(str name, Tensor x):
@@ -388,8 +389,8 @@ cdef Tensor in_four(str name, Tensor x):
     return reshape(x, (int(np.prod(shape[:nd - 3])),) + shape[nd - 3:])
 
 
-def attend(Tensor query not None, Tensor key, Tensor value, mask=None, scale=None, double dropout=0.0, bint causal=False,
-           i64 diagonal=0):
+def attend(Tensor query not None, Tensor key, Tensor value, mask=None, scale=None, double dropout=0.0,
+           bint causal=False, i64 diagonal=0):
     """What layers call: tensors (B, N, T, D) of one type, or ``query`` alone, (B, T, 3, N, D) of all three.
 
     Query i sees the keys up to ``i + diagonal`` if ``causal``.

@@ -58,7 +58,7 @@ def test_weak_symbols_are_its_own(row, file):
 
 @pytest.mark.parametrize("row", sorted({row for row, _ in objects()}))
 def test_a_name_means_one_thing(row):
-    """Two files with structs of one name would share each other's functions: the linker keeps one of two, which differ in size."""
+    """Two structs of one name would run each other's functions: the linker keeps one of two, which differ in size."""
     sizes = {}
     for other, file in objects():
         if other == row:

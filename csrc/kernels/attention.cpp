@@ -1,12 +1,12 @@
 // Attention, forward, in the order of FlashAttention-2 (Dao, 2023): blocks of keys outside, tiles of queries inside, a running
 // maximum and sum for each query, one division at the end; no T x T matrix.
 //
-//        keys ->  block 0     block 1          An item: a part of the queries of one head of k and v. It packs a block of k and v,
+//        keys ->  block 0     block 1          An item: a part of the queries of a head of k and v. It packs a block of both,
 //   q   tile 0  [ 6 x 256 ] [ 6 x 256 ]        which stays in L2 (128 KB at D = 64) while tile after tile of queries goes by:
 //       tile 1  [ 6 x 256 ] [ 6 x 256 ]        scores (6 KB, L1) = q k^T, their exponential in place, sums += p v.
 //
-// Up to 512 keys are one block: an exact softmax, nothing is rescaled. Every query is computed by itself, so bits do not depend on
-// the cut into parts. Packing anew for each part costs 3 / rows of the products' time, 1 % at 256 rows.
+// Up to 512 keys are one block: an exact softmax, nothing is rescaled. Every query is computed by itself, so bits do not
+// depend on the cut into parts. Packing anew for each part costs about 3 / rows of the products' time, 1 % at 256 rows.
 #include "attention.h"
 #include "attention_few.h"
 
@@ -37,7 +37,8 @@ template <class T> struct ForwardSlot {
 
 template <class T> void attention_plan(Attention& job) {
     const i64 heads = job.batch * job.heads / job.group;
-    const double ns = 2.0 * double(job.keys + 1) * double(job.depth + job.width + 1) / 60 * (job.causal ? 0.5 : 1.0);  // of a row
+    const double seen = double(job.keys + 1) * (job.causal ? 0.5 : 1.0);
+    const double ns = 2.0 * seen * double(job.depth + job.width + 1) / 60;  // of a row
     job.combine_items = job.scratch_size = 0;
     if (job.queries * job.group <= FEW_QUERIES) {
         plan_few<T>(job);
@@ -73,7 +74,8 @@ template <class T> struct AttentionForward {
         const i64 last = visible(job, q1 - 1), block = block_of(job);
         do {
             keys = least(block, job.keys - k0);
-            pack_columns<T>(slot.keys, at<T>(job.k, job.k_at, b, shared, k0), job.k_at.row, job.depth, keys, T(job.scale * LOG2_E));
+            pack_columns<T>(slot.keys, at<T>(job.k, job.k_at, b, shared, k0), job.k_at.row, job.depth, keys,
+                            T(job.scale * LOG2_E));
             pack_rows<T>(slot.values, at<T>(job.v, job.v_at, b, shared, k0), job.v_at.row, keys, job.width);
             for (i64 g = 0; g < job.group; g++)
                 for (i64 t = 0; t < tiles.parts; t++) add_block(g, t);

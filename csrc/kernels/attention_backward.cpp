@@ -3,9 +3,9 @@
 //   for a tile of 6 queries:  p = 2^(s - lse), s = q k^T;  dp = dout v^T;  ds = p (dp - sum(dout out));  dq += ds k
 //   for the block of 96:      dv += p^T dout, dk += ds^T q     (p and ds: 100 KB, in L2)
 //
-// Five products on the tile of tile.h, two and a half times the forward's. An item is a part of the keys of one head of k and v:
-// it owns their dk and dv. dq is summed block after block; where there are few heads the keys are in parts, each with a dq of its
-// own, which are joined in order.
+// Five products on the tile of tile.h, two and a half times the forward's. An item is a part of the keys of one head of k
+// and v: it owns their dk and dv. dq is summed block after block; where there are few heads the keys are in parts, each with
+// a dq of its own, which are joined in order.
 #include "attention.h"
 
 namespace fastnn {
@@ -51,7 +51,8 @@ template <class T> void attention_backward_plan(Attention& job) {
     job.combine_items = job.parts > 1 ? rows : 0;
     job.scratch_size = job.parts > 1 ? pieces(rows * job.parts * whole<T>(job.depth), 16) * 16 : 0;
     job.slot_size = BackwardSlot<T>(job, nullptr).size;
-    const double flops = 2.0 * double(rows) * double(job.keys) * double(3 * job.depth + 2 * job.width) * (job.causal ? 0.5 : 1.0);
+    const double seen = double(job.keys) * (job.causal ? 0.5 : 1.0);
+    const double flops = 2.0 * double(rows) * seen * double(3 * job.depth + 2 * job.width);
     job.item_ns = job.items ? flops / 50 / double(job.items) : 0;
 }
 
@@ -97,12 +98,12 @@ template <class T> struct AttentionBackward {
     // q and dout as slivers, sum(dout * out), and the log-sum-exp to the base 2: 0 where no key is seen, for s is -inf there.
     void prepare(i64 g) const {
         const i64 head = head_of(g);
-        pack_rows<T>(slot.q + g * job.queries * depth, at<T>(job.q, job.q_at, b, head, 0), job.q_at.row, job.queries, job.depth);
-        pack_rows<T>(slot.dout + g * job.queries * width, at<T>(job.dout, job.dout_at, b, head, 0), job.dout_at.row, job.queries,
-                     job.width);
+        const T *q = at<T>(job.q, job.q_at, b, head, 0), *douts = at<T>(job.dout, job.dout_at, b, head, 0);
+        pack_rows<T>(slot.q + g * job.queries * depth, q, job.q_at.row, job.queries, job.depth);
+        pack_rows<T>(slot.dout + g * job.queries * width, douts, job.dout_at.row, job.queries, job.width);
         clear(dq_of(g), job.queries * depth);
         for (i64 i = 0; i < job.queries; i++) {
-            const T *out = at<T>(static_cast<const void*>(job.out), job.out_at, b, head, i), *dout = at<T>(job.dout, job.dout_at, b, head, i);
+            const T *out = at<T>(job.out, job.out_at, b, head, i), *dout = douts + i * job.dout_at.row;
             Vec<T> sum = {};
             for_vectors<T>(job.width, [&](i64 j, int n) { sum = fma<T>(load_n(out + j, n), load_n(dout + j, n), sum); });
             const T lse = static_cast<const T*>(job.lse)[(b * job.heads + head) * job.queries + i];
@@ -137,8 +138,10 @@ template <class T> struct AttentionBackward {
         for (i64 t = 0; t < key_tiles.parts; t++) {
             const i64 j = key_tiles.begin(t);
             const int n = key_tiles.width(t);
-            multiply<T, true>(slot.dv + j * width, width, n, slot.p + j, 1, slot.p_row, dout, rows, width_slivers, width, nullptr);
-            multiply<T, true>(slot.dk + j * depth, depth, n, slot.ds + j, 1, slot.p_row, q, rows, depth_slivers, depth, nullptr);
+            multiply<T, true>(slot.dv + j * width, width, n, slot.p + j, 1, slot.p_row, dout, rows, width_slivers, width,
+                              nullptr);
+            multiply<T, true>(slot.dk + j * depth, depth, n, slot.ds + j, 1, slot.p_row, q, rows, depth_slivers, depth,
+                              nullptr);
         }
     }
 
@@ -158,8 +161,8 @@ template <class T> struct AttentionBackward {
                 dropout_row<T>(slot.dropped, job, (b * job.heads + head) * job.queries + row + i, k0, keys);
             differentiate(p + i * p_row, ds + i * p_row, g * job.queries + row + i, valid);
         }
-        multiply<T, true>(dq_of(g) + row * depth, depth, rows, ds, p_row, 1, {slot.key_rows, keys, 0}, seen, depth_slivers, depth,
-                          nullptr);
+        multiply<T, true>(dq_of(g) + row * depth, depth, rows, ds, p_row, 1, {slot.key_rows, keys, 0}, seen, depth_slivers,
+                          depth, nullptr);
     }
 
     // A row's s and dp to p * m and ds; both 0 where the row sees nothing.
