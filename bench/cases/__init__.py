@@ -1,9 +1,9 @@
 """All cases, by group. A new case is one entry in a module here."""
 
 from bench.case import Case
-from bench.cases import attention, cnn, conv, elementwise, matmul, optimizer, overhead, resnet, rows, train
+from bench.cases import attention, cnn, conv, elementwise, matmul, optimizer, overhead, resnet, rows, train, transformer
 
-MODULES = (matmul, elementwise, rows, conv, optimizer, overhead, train, cnn, resnet, attention)
+MODULES = (matmul, elementwise, rows, conv, optimizer, overhead, train, cnn, resnet, attention, transformer)
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))
 
