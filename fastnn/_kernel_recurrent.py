@@ -99,6 +99,9 @@ def _backward(
     c0: Any,
     batch_sizes: Any,
 ) -> RecurrentGradients:
+    if not isinstance(forward, RecurrentForward):
+        name = "rnn" if cell.startswith("rnn") else cell
+        raise TypeError(f"{name}_backward: forward must be what {name} returned, got {type(forward).__name__}")
     saved = (forward.y, forward.kept, forward.c, forward.hidden)
     return RecurrentGradients(*_kernels.recurrent_backward(cell, gradients, saved, x, weights, h0, c0, batch_sizes))
 

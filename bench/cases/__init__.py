@@ -16,6 +16,7 @@ from bench.cases import (
     resnet,
     rows,
     train,
+    transformer,
 )
 
 MODULES = (
@@ -33,6 +34,7 @@ MODULES = (
     recurrent_train,
     attention,
     layers,
+    transformer,
 )
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))
