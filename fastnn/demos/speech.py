@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> None:
         raise CommandError("--chunk must be positive and --voices not negative")
     recordings = [(file, _heard(file)) for file in options.wav]  # before the long work
     if "model" in options:
-        recognizer = Recognizer.load(options.model)
         if not recordings:
             raise CommandError("--model needs a recording to write down: --wav FILE")
+        recognizer = Recognizer.load(options.model)
         out = _cli.folder(options.out)
     else:
         folder = _folder(options)
