@@ -72,7 +72,7 @@ cpdef Tensor ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0
     --------
     >>> import fastnn as fnn
     >>> frames = fnn.log_softmax(fnn.zeros(2, 1, 2), -1)
-    >>> fnn.ctc_loss(frames, fnn.tensor([[1]]), [2], [1]).exp()  # 3 of 4 ways to say "a" in two frames
+    >>> fnn.nn.functional.ctc_loss(frames, fnn.tensor([[1]]), [2], [1]).exp()  # 3 of the 4 ways of two frames say "a"
     tensor(1.3333334)
     """
     cdef Tensor x = floating(log_probs), losses

@@ -23,7 +23,7 @@ def ctc(frames: int, batch: int, classes: int, letters: int) -> Case:
         inputs,
         _np_ctc,
         {"fastnn": {"backward()": _ctc("fastnn")}, "torch": {"backward()": _ctc("torch")}},
-        bound=1e-4,
+        bound=1e-3,  # PyTorch's own error is 4e-4 of the largest gradient
     )
 
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--wav", metavar="FILE", action="append", default=[], help="to write down; may be repeated")
     data.add_argument("--chunk", type=_cli.amount, default=0.1, metavar="SECONDS", help="what is streamed at once")
     work = parser.add_argument_group("training")
-    rounds = "rounds through the recordings (30; of digits 12)"
+    rounds = "rounds through the recordings (60; of digits 12)"
     work.add_argument("--epochs", type=_cli.positive, default=argparse.SUPPRESS, metavar="N", help=rounds)
     work.add_argument("--voices", type=int, default=300, metavar="N", help="machine-spoken texts in a round; 0: none")
     work.add_argument("--streaming", action="store_true", help="a network that hears while somebody speaks")
@@ -56,9 +56,9 @@ def run(options: argparse.Namespace) -> None:
         raise CommandError("--chunk must be positive and --voices not negative")
     recordings = [(file, _heard(file)) for file in options.wav]  # before the long work
     if "model" in options:
-        recognizer = Recognizer.load(options.model)
         if not recordings:
             raise CommandError("--model needs a recording to write down: --wav FILE")
+        recognizer = Recognizer.load(options.model)
         out = _cli.folder(options.out)
     else:
         folder = _folder(options)
@@ -110,7 +110,7 @@ def _learn(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, list[
     start = time.perf_counter()
     some = min(options.voices, len(machine))
     batches = _speech.Batches(clips, scale, np.random.default_rng(options.seed), machine, some)
-    _speech.train(recognizer.net, batches, getattr(options, "epochs", 30), options.seed)
+    _speech.train(recognizer.net, batches, getattr(options, "epochs", 60), options.seed)
     print(f"trained in {time.perf_counter() - start:.0f} s\n")
     _report(recognizer, held, known, options)
     examples = [(f"held-out recording of {held[0].text!r}", held[0].samples)]

@@ -72,9 +72,13 @@ def _largest(y, known: np.ndarray):
 
 @dataclass
 class Sentences:
-    """Sentences as numbers of words, (n, LONGEST) with zeros behind the end."""
+    """Sentences as numbers of words, (n, LONGEST) with zeros behind the end; those of two known words or more."""
 
     x: np.ndarray
+
+    def __post_init__(self) -> None:
+        known = np.sort(self.x, 1)
+        self.x = self.x[((np.diff(known, axis=1) > 0) & (known[:, 1:] > UNKNOWN)).sum(1) >= 2]  # else no other order
 
     def shuffled(self, rng: np.random.Generator) -> np.ndarray:
         """Return each with its words in another order."""

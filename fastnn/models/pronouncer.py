@@ -119,11 +119,14 @@ class Pronouncer(Module):
         said = np.full((len(words), MOST + 1), END)
         with no_grad():
             state = self.encode(words)
-            last = np.full(len(words), BEGIN)
+            last, open_ = np.full(len(words), BEGIN), np.arange(len(words))
             for i in range(MOST):
                 scores, state = self.forward(last, state)
                 last = scores.data.argmax(1)
-                said[:, i] = last
-                if (said[:, : i + 1] == END).any(1).all():
+                said[open_, i] = last
+                going = np.flatnonzero(last != END)  # who is done takes no part any more: half the work
+                if len(going) == 0:
                     break
+                if len(going) < len(last):
+                    last, open_, state = last[going], open_[going], state[:, going]
         return [[PHONEMES[p] for p in row[: row.tolist().index(END)]] for row in said]
