@@ -86,7 +86,8 @@ _BACKWARD = """
 
 
 def _forward(cell: str, x: Floats, weights: tuple, h0: Any, c0: Any, batch_sizes: Any, keep: bool) -> RecurrentForward:
-    return RecurrentForward(*_kernels.recurrent(cell, x, weights, h0, c0, batch_sizes, keep))
+    made: Any = _kernels.recurrent(cell, x, weights, h0, c0, batch_sizes, keep)
+    return RecurrentForward(*made)
 
 
 def _backward(
@@ -103,7 +104,8 @@ def _backward(
         name = "rnn" if cell.startswith("rnn") else cell
         raise TypeError(f"{name}_backward: forward must be what {name} returned, got {type(forward).__name__}")
     saved = (forward.y, forward.kept, forward.c, forward.hidden)
-    return RecurrentGradients(*_kernels.recurrent_backward(cell, gradients, saved, x, weights, h0, c0, batch_sizes))
+    made: Any = _kernels.recurrent_backward(cell, gradients, saved, x, weights, h0, c0, batch_sizes)
+    return RecurrentGradients(*made)
 
 
 def rnn(
@@ -219,9 +221,9 @@ for _function, _gates, _wide, _outputs, _states, _what in (
 ):
     _name = _function.__name__
     _function.__doc__ = _what + _PARAMETERS.format(gates=_gates, outputs=_outputs, states=_states, name=_name)
-for _function, _name, _gates, _wide, _dc_n in (
+for _gradients, _name, _gates, _wide, _dc_n in (
     (rnn_backward, "rnn", 1, 5, ""), (gru_backward, "gru", 3, 15, ""), (lstm_backward, "lstm", 4, 20, "and dc_n "),
 ):  # fmt: skip
-    _function.__doc__ = f"The gradients of `{_name}`." + _BACKWARD.format(
+    _gradients.__doc__ = f"The gradients of `{_name}`." + _BACKWARD.format(
         name=_name, gates=_gates, wide=_wide, dc_n=_dc_n
     )

@@ -214,7 +214,8 @@ def mel_filters(bands: int, size: int, rate: int, low: float = 0.0, high: float 
     high = rate / 2 if high is None else high
     if bands < 1 or not 0 <= low < high <= rate / 2:
         raise ValueError(f"mel_filters: {bands} bands from {low} to {high} Hz; expected 0 <= low < high <= {rate / 2}")
-    mels = np.linspace(*(2595 * np.log10(1 + np.array([low, high]) / 700)), bands + 2)
+    lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (low, high))
+    mels = np.linspace(lowest, highest, bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
     frequency = np.arange(size // 2 + 1)[:, None] * rate / size
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]

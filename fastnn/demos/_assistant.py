@@ -151,7 +151,7 @@ def _fill(of: Grammar, node: Any, rng: np.random.Generator) -> Iterator[tuple[st
 
 def sentences(of: Grammar, templates: list[int], each: int, rng: np.random.Generator) -> list[Sentence]:
     """Return up to `each` different sentences of every template."""
-    found = []
+    found: list[Sentence] = []
     for template in templates:
         drawn = {" ".join(s.words): s for s in (draw(of, template, rng) for _ in range(each)) if s.words}
         found += drawn.values()

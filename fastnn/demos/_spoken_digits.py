@@ -43,7 +43,8 @@ def recordings(folder: Path) -> list[Digit]:
     """Read them all."""
     found = []
     for file in files(folder):
-        digit, speaker, _ = NAME.fullmatch(file.name).groups()
+        digit, _, rest = file.stem.partition("_")
+        speaker = rest.rpartition("_")[0]
         found.append(Digit(int(digit), speaker, _speech.features(listen(file), SPEEDS, RATE)))
     return found
 

@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> None:
         if not word or len(word) > 60:
             raise CommandError(f"a word of {len(word)} letters; expected 1 to 60")
     weights = _g2p.needed() / "checkpoint20.npz"
-    net = Pronouncer().load(weights).freeze()
+    net = Pronouncer().load(weights)
+    net.freeze()
     original = _g2p.Original()
     count = sum(parameter.numel() for parameter in net.parameters())
     print(f"a GRU reads, a GRU speaks: {count:,} weights of g2p-en (Park and Kim 2019, CMU dictionary)\n")

@@ -93,7 +93,7 @@ class Sentences:
     def both(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return (2 n, LONGEST) sentences as they are and shuffled, and which is which."""
         n = len(self.x)
-        return np.concatenate([self.x, self.shuffled(rng)]), np.repeat(np.float32([1, 0]), n)
+        return np.concatenate([self.x, self.shuffled(rng)]), np.repeat(np.array([1, 0], np.float32), n)
 
 
 def pages() -> list[list[list[str]]]:

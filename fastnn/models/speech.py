@@ -135,8 +135,8 @@ class SpeechRecognizer(Module):
         y = F.relu(self._convolved(self.first, state.first, x))
         z = F.relu(self._convolved(self.second, state.second, y))
         z, recurrent = self.recurrent(self.norm(z), state.recurrent)
-        tails = [cat([before, now], 1)[:, -BACK:] for before, now in ((state.first, x), (state.second, y))]
-        return F.log_softmax(self.out(z), -1), Heard(waiting, *tails, recurrent)
+        first, second = (cat([before, now], 1)[:, -BACK:] for before, now in ((state.first, x), (state.second, y)))
+        return F.log_softmax(self.out(z), -1), Heard(waiting, first, second, recurrent)
 
     def _checked(self, x, lengths) -> tuple[Tensor, np.ndarray]:
         x = as_tensor(x)

@@ -208,7 +208,8 @@ class Recurrent(Module):
             if layer and self.dropout and self.training:
                 x = _ops.dropout(x, self.dropout, True)
             weights = [None if n is None else own[n] for n in names]
-            x, h, c = _ops_recurrent.recurrent(name, self._cell, x, *states[layer], weights, batch_sizes)
+            h0, c0 = states[layer]
+            x, h, c = _ops_recurrent.recurrent(name, self._cell, x, h0, c0, weights, batch_sizes)
             ends.append((h,) if c is None else (h, c))
         return x, self._joined(ends)
 
