@@ -100,7 +100,8 @@ def test_a_thousand_frames_keep_their_digits(dtype):
     dx = kernels.ctc_backward(np.ones(1, dtype), loss, alpha, x.astype(dtype), text, length, count)
     exact = kernels.ctc(x.astype(dtype).astype(np.float64), text, length, count)[0]
     np.testing.assert_allclose(loss, exact, rtol=2 * np.finfo(dtype).eps + 1e-9)
-    np.testing.assert_allclose(dx.sum(2), 0, atol=30 * np.finfo(dtype).eps)
+    plain = 1e-11 if kernels.isa() == "reference" else 0  # whose sums are double, and do reach -3000
+    np.testing.assert_allclose(dx.sum(2), 0, atol=30 * np.finfo(dtype).eps + plain)
 
 
 def test_texts_that_do_not_fit(isa, dtype):
