@@ -28,12 +28,25 @@ def _added(norm: LayerNorm, x, residual):
 class _Layer(Module):
     """What encoder and decoder layers share: the feedforward part and its sizes."""
 
-    def _build(
-        self, norms, d_model, nhead, dim_feedforward, dropout, activation, eps, batch_first, norm_first, bias, dtype
-    ):
+    _norms: int
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Callable = "relu",
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        *,
+        dtype=np.float32,
+    ) -> None:
         name = type(self).__name__
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
-        if norms == 3:
+        if self._norms == 3:
             self.multihead_attn = MultiheadAttention(
                 d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype
             )
@@ -42,8 +55,8 @@ class _Layer(Module):
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(width, d_model, bias, dtype=dtype)
         self.norm_first = bool(norm_first)
-        for i in range(1, norms + 1):
-            setattr(self, f"norm{i}", LayerNorm(d_model, eps, bias=bias, dtype=dtype))
+        for i in range(1, self._norms + 1):
+            setattr(self, f"norm{i}", LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype))
             setattr(self, f"dropout{i}", Dropout(dropout))
         fused = [known for known in FUSED if activation is getattr(functional, known)]
         self.activation = fused[0] if fused else _activation(activation)
@@ -116,24 +129,7 @@ class TransformerEncoderLayer(_Layer):
     (3, 5, 8)
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Callable = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        *,
-        dtype=np.float32,
-    ) -> None:
-        self._build(
-            2, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
-            dtype,
-        )  # fmt: skip
+    _norms = 2
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal: bool = False):
         """(B, T, E) -> (B, T, E); masks as in `MultiheadAttention`."""
@@ -174,24 +170,7 @@ class TransformerDecoderLayer(_Layer):
     (3, 5, 8)
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        nhead: int,
-        dim_feedforward: int = 2048,
-        dropout: float = 0.1,
-        activation: str | Callable = "relu",
-        layer_norm_eps: float = 1e-5,
-        batch_first: bool = False,
-        norm_first: bool = False,
-        bias: bool = True,
-        *,
-        dtype=np.float32,
-    ) -> None:
-        self._build(
-            3, d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias,
-            dtype,
-        )  # fmt: skip
+    _norms = 3
 
     def forward(
         self,
