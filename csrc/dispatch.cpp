@@ -5,7 +5,6 @@
 
 #define FASTNN_ROW(name) \
     namespace fastnn { namespace name { extern const Kernels kernels_f32, kernels_f64; } }
-FASTNN_ROW(avx512_bf16)
 FASTNN_ROW(x86_64_v4)
 FASTNN_ROW(x86_64_v3)
 FASTNN_ROW(arm64_neon)
@@ -20,21 +19,20 @@ static bool always() { return true; }
 static bool has_v3() {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
-static bool has_v4() {
+[[maybe_unused]] static bool has_v4() {
     return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-static bool has_bf16() {
+[[maybe_unused]] static bool has_bf16() {
     return has_v4() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
 #define ROW(name, runs) {#name, {&name::kernels_f32, &name::kernels_f64}, runs}
 const Isa ISAS[] = {
-#ifdef FASTNN_HAS_avx512_bf16
-    ROW(avx512_bf16, has_bf16),
-#endif
 #ifdef FASTNN_HAS_x86_64_v4
+    // So long as no kernel multiplies in bf16 the row's code is x86_64_v4's: a second copy was 1 MB of the wheel's 4.
+    {"avx512_bf16", {&x86_64_v4::kernels_f32, &x86_64_v4::kernels_f64}, has_bf16},
     ROW(x86_64_v4, has_v4),
 #endif
 #ifdef FASTNN_HAS_x86_64_v3

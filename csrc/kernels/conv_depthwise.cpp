@@ -101,7 +101,7 @@ INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const 
         for (int j = 0; j < NV; j++) store_n(out + i * out_step + c + j * L, max<T>(least, acc[i][j]), lanes);
 }
 
-template <class T, int MR, int NV, bool MASKED> struct SlideKernel {
+template <class T, int MR> struct SlideKernel {
     static void run(const Slide& s, T* out, const T* image, i64 at, const T* weight, const T* bias) {
         constexpr int L = LANES<T>;
         i64 c = 0;
@@ -159,7 +159,7 @@ static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64
         s.count = (last - first) * taps.columns;
         T* row = out + ((j * walk.y.phases + qy) * walk.x.out + qx) * job.c;
         const i64 at = ((j * walk.y.step + walk.y.low) * walk.x.in + walk.x.low) * job.c;
-        for_tiles<SlideKernel, T>(tiles, 1, false, [&](auto kernel, i64 tile, int) {
+        for_tiles<SlideKernel, T>(tiles, [&](auto kernel, i64 tile, int) {
             const i64 i = i0 + tile;
             kernel(s, row + i * s.out_step, image, at + i * s.in_step, static_cast<const T*>(job.prepared),
                    static_cast<const T*>(job.bias));
@@ -217,7 +217,7 @@ template <class T> static void weight_plan(Conv& job) {
 }
 
 // sums[place i] += x at that place times dy, over `pixels` of a row, all channels.
-template <class T, int MR, int NV, bool MASKED> struct TapKernel {
+template <class T, int MR> struct TapKernel {
     static void run(T* sums, const T* const* x, i64 x_step, const T* dy, i64 pixels, i64 channels) {
         for_vectors<T>(channels, [&](i64 c, int n) {
             Vec<T> acc[MR];
@@ -241,7 +241,7 @@ template <class T> static void sum_row(const Conv& job, const Window<T>& window,
     const Split places(job.kh * job.kw, TILE_ROWS), stretches(job.ow, STRETCH);
     for (i64 q = 0; q < stretches.parts; q++) {
         const T* corner = window.data + stretches.begin(q) * job.stride_w * job.c;
-        for_tiles<TapKernel, T>(places, 1, false, [&](auto kernel, i64 k, int height) {
+        for_tiles<TapKernel, T>(places, [&](auto kernel, i64 k, int height) {
             const T* x[TILE_ROWS];
             for (int i = 0; i < height; i++)
                 x[i] = corner + (k + i) / job.kw * job.dilation_h * window.pitch +

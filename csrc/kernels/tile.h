@@ -81,14 +81,34 @@ auto pick_kernel(int rows, int vecs, bool masked) -> decltype(&Kernel<T, 1, 1, f
 }
 
 // f(kernel, tile, height) for all tiles of a split, one choice of kernel for each of the two heights there are.
-template <template <class, int, int, bool> class Kernel, class T, class Body>
-INLINE void for_tiles(const Split& tiles, int vecs, bool masked, Body body) {
+template <class Pick, class Body> INLINE void for_heights(const Split& tiles, Pick pick, Body body) {
     for (i64 t = 0; t < tiles.parts;) {
         const i64 stop = t < tiles.larger ? tiles.larger : tiles.parts;
         const int height = tiles.width(t);
-        const auto kernel = pick_kernel<Kernel, T>(height, vecs, masked);
+        const auto kernel = pick(height);
         for (; t < stop; t++) body(kernel, tiles.begin(t), height);
     }
+}
+template <template <class, int, int, bool> class Kernel, class T, class Body>
+INLINE void for_tiles(const Split& tiles, int vecs, bool masked, Body body) {
+    for_heights(tiles, [=](int height) { return pick_kernel<Kernel, T>(height, vecs, masked); }, body);
+}
+
+// The same where the kernel goes over all vectors itself: Kernel<T, MR>::run.
+template <template <class, int> class Kernel, class T> auto pick_height(int rows) -> decltype(&Kernel<T, 1>::run) {
+    switch (rows) {
+        case 1: return Kernel<T, 1>::run;
+        case 2: return Kernel<T, 2>::run;
+        case 3: return Kernel<T, 3>::run;
+        case 4: return Kernel<T, 4>::run;
+        case 5: return Kernel<T, 5>::run;
+        case 6: return Kernel<T, 6>::run;
+        case 7: return Kernel<T, TILE_ROWS < 7 ? TILE_ROWS : 7>::run;
+        default: return Kernel<T, TILE_ROWS>::run;
+    }
+}
+template <template <class, int> class Kernel, class T, class Body> INLINE void for_tiles(const Split& tiles, Body body) {
+    for_heights(tiles, pick_height<Kernel, T>, body);
 }
 
 // acc[i][j] += lane-wise products of row i of a and row j of b, both contiguous along k; the sums over lanes come after.
