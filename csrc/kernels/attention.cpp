@@ -90,8 +90,8 @@ template <class T> struct AttentionForward {
         const int rows = tiles.width(t);
         const i64 seen = most(0, least(keys, visible(job, row + rows - 1) - k0)), c_row = whole<T>(keys);
         if (!seen && k0) return;
-        multiply<T, false>(slot.scores, c_row, rows, at<T>(job.q, job.q_at, b, head, row), job.q_at.row, 1,
-                           {slot.keys, job.depth, 0}, job.depth, slivers_of<T>(keys), seen, nullptr);
+        multiply<T>(slot.scores, c_row, rows, at<T>(job.q, job.q_at, b, head, row), job.q_at.row, 1,
+                    {slot.keys, job.depth, 0}, job.depth, slivers_of<T>(keys), seen, false, nullptr);
         T factor[STATES];
         softmax(head, row, rows, (g * tiles.parts + t) * STATES, c_row, whole<T>(seen), factor);
         if (job.dropout > 0)
@@ -101,8 +101,7 @@ template <class T> struct AttentionForward {
             }
         T* sums = sums_of(g, tiles.begin(t));
         const PackedRows<T> values = {slot.values, keys, 0};
-        if (k0) multiply<T, true>(sums, width, rows, slot.scores, c_row, 1, values, seen, value_slivers, width, factor);
-        else multiply<T, false>(sums, width, rows, slot.scores, c_row, 1, values, seen, value_slivers, width, nullptr);
+        multiply<T>(sums, width, rows, slot.scores, c_row, 1, values, seen, value_slivers, width, k0 > 0, factor);
     }
 
     // The scores of a tile to exponentials; its running maxima and sums; factor: what the sums so far have shrunk by.

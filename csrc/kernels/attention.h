@@ -95,18 +95,18 @@ template <class T> static void pack_columns(T* out, const T* in, i64 in_row, i64
 
 // ---- products ---------------------------------------------------------------------------------------------------
 
-// c (MR, NV vectors) = a b, or with ADD c * factor + a b, a factor for each row (null: 1).
-template <class T, int MR, int NV, bool ADD> struct Product {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, const T* factor) {
+// c (MR, NV vectors) = a b, or with add c * factor + a b, a factor for each row (null: 1).
+template <class T, int MR, int NV> struct Product {
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, bool add, const T* factor) {
         Vec<T> acc[MR][NV] = {};
         rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, kc, 0);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) {
-            const Vec<T> scale = splat<T>(ADD && factor ? factor[i] : T(1));
+            const Vec<T> scale = splat<T>(add && factor ? factor[i] : T(1));
 #pragma GCC unroll 8
             for (int j = 0; j < NV; j++) {
                 T* out = c + i * c_row + j * LANES<T>;
-                store(out, ADD ? fma<T>(load(out), scale, acc[i][j]) : acc[i][j]);
+                store(out, add ? fma<T>(load(out), scale, acc[i][j]) : acc[i][j]);
             }
         }
     }
@@ -119,21 +119,21 @@ template <class T> struct PackedRows {
 };
 
 // The slivers of c (rows, columns), rows <= TILE_ROWS, that hold its first `wanted` columns. c has room for whole vectors.
-template <class T, bool ADD>
+template <class T>
 INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col, const PackedRows<T>& b, i64 kc,
-                     const Split& slivers, i64 wanted, const T* factor) {
+                     const Split& slivers, i64 wanted, bool add, const T* factor) {
     constexpr int L = LANES<T>;
     int vecs = 0;
-    decltype(&Product<T, 1, 1, false>::run) kernel = nullptr;
+    decltype(&Product<T, 1, 1>::run) kernel = nullptr;
     for (i64 s = 0; s < slivers.parts; s++) {
         const i64 column = slivers.begin(s) * L;
         if (column >= wanted) break;
         if (slivers.width(s) != vecs) {
             vecs = slivers.width(s);
-            kernel = pick_kernel<Product, T>(rows, vecs, ADD);
+            kernel = pick_kernel<Product, T>(rows, vecs);
         }
         const i64 width = vecs * i64(L);
-        kernel(c + column, c_row, a, a_row, a_col, b.data + column * b.rows + b.first * width, width, kc, factor);
+        kernel(c + column, c_row, a, a_row, a_col, b.data + column * b.rows + b.first * width, width, kc, add, factor);
     }
 }
 

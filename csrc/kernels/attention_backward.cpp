@@ -138,10 +138,10 @@ template <class T> struct AttentionBackward {
         for (i64 t = 0; t < key_tiles.parts; t++) {
             const i64 j = key_tiles.begin(t);
             const int n = key_tiles.width(t);
-            multiply<T, true>(slot.dv + j * width, width, n, slot.p + j, 1, slot.p_row, dout, rows, width_slivers, width,
-                              nullptr);
-            multiply<T, true>(slot.dk + j * depth, depth, n, slot.ds + j, 1, slot.p_row, q, rows, depth_slivers, depth,
-                              nullptr);
+            multiply<T>(slot.dv + j * width, width, n, slot.p + j, 1, slot.p_row, dout, rows, width_slivers, width, true,
+                        nullptr);
+            multiply<T>(slot.dk + j * depth, depth, n, slot.ds + j, 1, slot.p_row, q, rows, depth_slivers, depth, true,
+                        nullptr);
         }
     }
 
@@ -150,10 +150,10 @@ template <class T> struct AttentionBackward {
         const i64 head = head_of(g), seen = most(0, least(keys, visible(job, row + rows - 1) - k0)), p_row = slot.p_row;
         const Split slivers = slivers_of<T>(keys);
         T *p = slot.p + into * p_row, *ds = slot.ds + into * p_row;
-        multiply<T, false>(p, p_row, rows, at<T>(job.q, job.q_at, b, head, row), job.q_at.row, 1, {slot.keys, job.depth, 0},
-                           job.depth, slivers, seen, nullptr);
-        multiply<T, false>(ds, p_row, rows, at<T>(job.dout, job.dout_at, b, head, row), job.dout_at.row, 1,
-                           {slot.values, job.width, 0}, job.width, slivers, seen, nullptr);
+        multiply<T>(p, p_row, rows, at<T>(job.q, job.q_at, b, head, row), job.q_at.row, 1, {slot.keys, job.depth, 0},
+                    job.depth, slivers, seen, false, nullptr);
+        multiply<T>(ds, p_row, rows, at<T>(job.dout, job.dout_at, b, head, row), job.dout_at.row, 1,
+                    {slot.values, job.width, 0}, job.width, slivers, seen, false, nullptr);
         for (int i = 0; i < rows; i++) {
             const i64 valid = most(0, least(keys, visible(job, row + i) - k0));
             if (job.mask && (i == 0 || job.mask_row)) mask_bias<T>(slot.bias, job, b, head, row + i, k0, keys);
@@ -161,8 +161,8 @@ template <class T> struct AttentionBackward {
                 dropout_row<T>(slot.dropped, job, (b * job.heads + head) * job.queries + row + i, k0, keys);
             differentiate(p + i * p_row, ds + i * p_row, g * job.queries + row + i, valid);
         }
-        multiply<T, true>(dq_of(g) + row * depth, depth, rows, ds, p_row, 1, {slot.key_rows, keys, 0}, seen, depth_slivers,
-                          depth, nullptr);
+        multiply<T>(dq_of(g) + row * depth, depth, rows, ds, p_row, 1, {slot.key_rows, keys, 0}, seen, depth_slivers,
+                    depth, true, nullptr);
     }
 
     // A row's s and dp to p * m and ds; both 0 where the row sees nothing.

@@ -142,18 +142,15 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
     }
 }
 
-template <class T, int MR, int NV, bool MASKED> struct DirectKernel {
+template <class T, int MR, int NV> struct DirectKernel {
     static void run(const DirectTile<T>& t, i64 pixel);
 };
-template <class T, int MR, int NV, bool MASKED>
-void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
+template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const DirectTile<T>& t, i64 pixel) {
     constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) {
-        const Vec<T> b = !t.bias                 ? Vec<T>{}
-                         : MASKED && j == NV - 1 ? load_first(t.bias + j * L, t.tail)
-                                                 : load(t.bias + j * L);
+        const Vec<T> b = !t.bias ? Vec<T>{} : load_n(t.bias + j * L, j == NV - 1 ? t.tail : L);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
@@ -177,7 +174,7 @@ void DirectKernel<T, MR, NV, MASKED>::run(const DirectTile<T>& t, i64 pixel) {
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++)
-            store_n(out[i] + j * L, max<T>(least, acc[i][j]), MASKED && j == NV - 1 ? tail : L);
+            store_n(out[i] + j * L, max<T>(least, acc[i][j]), j == NV - 1 ? tail : L);
 }
 
 // ---- an item -------------------------------------------------------------------------------------------------
@@ -255,8 +252,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.out = image + out_column;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-            for_tiles<DirectKernel, T>(tiles, vecs, tile.tail != L,
-                                       [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
+            for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
         }
     }
 }

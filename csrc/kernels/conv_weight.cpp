@@ -105,6 +105,8 @@ template <class T, int MR, int NV, bool MASKED> void SumKernel<T, MR, NV, MASKED
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++) store(b.sums + (r + i) * b.sums_row + j * L, acc[i][j]);
 }
+template <class T, int MR, int NV> using SumShort = SumKernel<T, MR, NV, true>;
+template <class T, int MR, int NV> using SumWhole = SumKernel<T, MR, NV, !NARROW>;  // a mask is free with AVX-512
 
 // All rows of the weight and the slivers [s0, s1) of group g.
 template <class T>
@@ -118,8 +120,8 @@ static void sum_block(const WeightCut& c, Block<T> b, const Window<T>& window, i
         b.tail = left < L ? int(left) : L;
         b.sums = sums + g * c.rows * c.padded + column;
         b.dy = dy + g * c.group_f + column;
-        for_tiles<SumKernel, T>(tiles, slivers.width(s), b.tail != L,
-                                [&](auto kernel, i64 first, int) { kernel(b, first); });
+        const auto run = [&](auto kernel, i64 first, int) { kernel(b, first); };
+        b.tail == L ? for_tiles<SumWhole, T>(tiles, slivers.width(s), run) : for_tiles<SumShort, T>(tiles, slivers.width(s), run);
     }
 }
 

@@ -57,26 +57,25 @@ INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64
     rows_anywhere<T, MR, NV, MASKED>(acc, row, a_col, b, b_row, kc, tail);
 }
 
-// Kernel<T, MR, NV, MASKED>::run for a height, a number of vectors, and whether the last of these is short.
-template <template <class, int, int, bool> class Kernel, class T, int MR>
-auto pick_width(int vecs, bool masked) -> decltype(&Kernel<T, 1, 1, false>::run) {
+// Kernel<T, MR, NV>::run for a height and a number of vectors. What differs before and after the loop over k only is no
+// kernel of its own: a branch for each tile costs nothing, and twice the kernels are twice the code.
+template <template <class, int, int> class Kernel, class T, int MR> auto pick_width(int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
     switch (vecs) {
-        case 1: return masked ? Kernel<T, MR, 1, true>::run : Kernel<T, MR, 1, false>::run;
-        case 2: return masked ? Kernel<T, MR, 2, true>::run : Kernel<T, MR, 2, false>::run;
-        default: return masked ? Kernel<T, MR, TILE_VECS, true>::run : Kernel<T, MR, TILE_VECS, false>::run;
+        case 1: return Kernel<T, MR, 1>::run;
+        case 2: return Kernel<T, MR, 2>::run;
+        default: return Kernel<T, MR, TILE_VECS>::run;
     }
 }
-template <template <class, int, int, bool> class Kernel, class T>
-auto pick_kernel(int rows, int vecs, bool masked) -> decltype(&Kernel<T, 1, 1, false>::run) {
+template <template <class, int, int> class Kernel, class T> auto pick_kernel(int rows, int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
     switch (rows) {
-        case 1: return pick_width<Kernel, T, 1>(vecs, masked);
-        case 2: return pick_width<Kernel, T, 2>(vecs, masked);
-        case 3: return pick_width<Kernel, T, 3>(vecs, masked);
-        case 4: return pick_width<Kernel, T, 4>(vecs, masked);
-        case 5: return pick_width<Kernel, T, 5>(vecs, masked);
-        case 6: return pick_width<Kernel, T, 6>(vecs, masked);
-        case 7: return pick_width<Kernel, T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs, masked);
-        default: return pick_width<Kernel, T, TILE_ROWS>(vecs, masked);
+        case 1: return pick_width<Kernel, T, 1>(vecs);
+        case 2: return pick_width<Kernel, T, 2>(vecs);
+        case 3: return pick_width<Kernel, T, 3>(vecs);
+        case 4: return pick_width<Kernel, T, 4>(vecs);
+        case 5: return pick_width<Kernel, T, 5>(vecs);
+        case 6: return pick_width<Kernel, T, 6>(vecs);
+        case 7: return pick_width<Kernel, T, TILE_ROWS < 7 ? TILE_ROWS : 7>(vecs);
+        default: return pick_width<Kernel, T, TILE_ROWS>(vecs);
     }
 }
 
@@ -89,9 +88,9 @@ template <class Pick, class Body> INLINE void for_heights(const Split& tiles, Pi
         for (; t < stop; t++) body(kernel, tiles.begin(t), height);
     }
 }
-template <template <class, int, int, bool> class Kernel, class T, class Body>
-INLINE void for_tiles(const Split& tiles, int vecs, bool masked, Body body) {
-    for_heights(tiles, [=](int height) { return pick_kernel<Kernel, T>(height, vecs, masked); }, body);
+template <template <class, int, int> class Kernel, class T, class Body>
+INLINE void for_tiles(const Split& tiles, int vecs, Body body) {
+    for_heights(tiles, [=](int height) { return pick_kernel<Kernel, T>(height, vecs); }, body);
 }
 
 // The same where the kernel goes over all vectors itself: Kernel<T, MR>::run.

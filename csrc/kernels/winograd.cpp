@@ -146,9 +146,9 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const T* u =
                 static_cast<const T*>(job.prepared) + point * weight_plane(g.in_c, g.out_row) + column * g.in_c;
-            for_tiles<PointKernel, T>(tiles, slivers.width(s), false, [&](auto kernel, i64 tile, int) {
+            for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 tile, int) {
                 kernel(m + point * m_plane + tile * m_row + column - first, m_row,
-                       v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c);
+                       v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c, false);
             });
         }
 }

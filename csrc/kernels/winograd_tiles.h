@@ -70,8 +70,8 @@ static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i
 
 // c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one
 // long sum.
-template <class T, int MR, int NV, bool ADD> struct PointKernel {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k) {
+template <class T, int MR, int NV> struct PointKernel {
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k, bool add) {
         constexpr int L = LANES<T>;
         Vec<T> acc[MR][NV] = {};
         rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, k, L);
@@ -80,7 +80,7 @@ template <class T, int MR, int NV, bool ADD> struct PointKernel {
 #pragma GCC unroll 8
             for (int j = 0; j < NV; j++) {
                 T* out = c + i * c_row + j * L;
-                store(out, ADD ? load(out) + acc[i][j] : acc[i][j]);
+                store(out, add ? load(out) + acc[i][j] : acc[i][j]);
             }
     }
 };
