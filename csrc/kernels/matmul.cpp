@@ -228,8 +228,9 @@ static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
 template <class T> using Tile = decltype(&tile<T, 1, 1, WHOLE>);
 template <class T, int MR> struct TilesOf {
     template <int NV> struct Wide {
-        static constexpr Edge MARGIN = NARROW ? PADDED : SHORT;  // masked loads are free with AVX-512: no third kernel
-        static constexpr Tile<T> by_edge[3] = {tile<T, MR, NV, WHOLE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, MARGIN>};
+        // Masked loads are free with AVX-512: no third kernel, and for doubles no second.
+        static constexpr Edge CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT, MARGIN = NARROW ? PADDED : SHORT;
+        static constexpr Tile<T> by_edge[3] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, MARGIN>};
     };
     static Tile<T> pick(int vecs, Edge edge) {
         if (vecs == 1) return Wide<1>::by_edge[edge];
