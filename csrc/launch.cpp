@@ -83,27 +83,40 @@ bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
     return true;
 }
 
-constexpr i64 PART = 1 << 15;  // elements a thread sums alone: fixed, so that the order of summation is
+constexpr i64 PART = 1 << 15;       // elements a thread sums alone: fixed, so that the order of summation is
+constexpr i64 MANY_COLUMNS = 4096;  // so many can be shared out themselves: 64 at a time, four cache lines of each row
+
+// Blocks (n, inner) of x by whole blocks: a thread that took single columns would read a cache line for each of their numbers.
+struct Blocks {
+    KernelOf<Reduce> kernel;
+    const Reduce& job;
+};
+static void reduce_blocks(const Blocks& b, i64 begin, i64 end) { b.kernel(b.job, begin * b.job.inner, end * b.job.inner); }
 
 bool run_reduce(int dtype, int op, const Reduce& job) {
-    const Kernels& k = *runtime().table[dtype];
+    const KernelOf<Reduce> kernel = runtime().table[dtype]->reduce[op], last = runtime().table[dtype]->reduce[op == SUM_SQUARES ? SUM : op];
     const double ns = 0.1;  // an element, from L2
-    if (job.inner != 1 || job.outer >= 16 || job.n < 2 * PART) {
-        launch(k.reduce[op], job, job.outer * job.inner, ns * double(job.n));
+    const i64 inner = job.inner, rows = inner < PART ? PART / (inner + (inner == 0)) : 1;
+    if (inner >= MANY_COLUMNS) {
+        launch(kernel, job, job.outer * inner, ns * double(job.n));
         return true;
     }
-    // (outer, n) -> (outer, parts) -> (outer)
-    const i64 parts = job.n / PART, rest = job.n - parts * PART, size = dtype == F32 ? 4 : 8;
-    char* sums = static_cast<char*>(allocate(size_t((parts + 1) * size)));
+    if (job.outer >= 16 || job.n < 2 * rows) {
+        launch(reduce_blocks, Blocks{kernel, job}, job.outer, ns * double(job.n) * double(inner));
+        return true;
+    }
+    // (outer, n, inner) -> (outer, parts, inner) -> (outer, inner)
+    const i64 parts = job.n / rows, rest = job.n - parts * rows, size = dtype == F32 ? 4 : 8, row = inner * size;
+    char* sums = static_cast<char*>(allocate(size_t((parts + 1) * row)));
     if (!sums) return false;
     for (i64 o = 0; o < job.outer; o++) {
-        const char* x = static_cast<const char*>(job.x) + o * job.n * size;
-        const Reduce whole = {sums, x, parts, PART, 1, 1.0};
-        const Reduce tail = {sums + parts * size, x + parts * PART * size, 1, rest, 1, 1.0};
-        const Reduce total = {static_cast<char*>(job.out) + o * size, sums, 1, parts + (rest > 0), 1, job.scale};
-        launch(k.reduce[op], whole, parts, ns * PART);
-        if (rest) k.reduce[op](tail, 0, 1);
-        k.reduce[op == SUM_SQUARES ? SUM : op](total, 0, 1);
+        const char* x = static_cast<const char*>(job.x) + o * job.n * row;
+        const Reduce whole = {sums, x, parts, rows, inner, 1.0};
+        const Reduce tail = {sums + parts * row, x + parts * rows * row, 1, rest, inner, 1.0};
+        const Reduce total = {static_cast<char*>(job.out) + o * row, sums, 1, parts + (rest > 0), inner, job.scale};
+        launch(reduce_blocks, Blocks{kernel, whole}, parts, ns * PART);
+        if (rest) kernel(tail, 0, inner);
+        last(total, 0, inner);
     }
     release(sums);
     return true;

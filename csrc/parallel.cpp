@@ -24,8 +24,9 @@ constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
 constexpr auto SPIN = std::chrono::microseconds(30);
 constexpr double SLICE_NS = 4e6;    // for so long a worker that loses its core to another process can be away
-constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer has lost its core:
-constexpr i64 ALONE = 16;           // shorter work than a slice then stays in the caller for 16 times as long as we waited
+constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer, and twice as long as our chunks took, has lost its core:
+constexpr i64 FIRST = 2, ALONE = 16;  // shorter work than a slice then stays in the caller for as many times as long as we
+constexpr i64 AGAIN_NS = 100'000'000;  // waited: twice, and doubled up to 16 when it happens again so soon
 constexpr int MOST_THREADS = 256;
 
 static inline void pause() {
@@ -70,7 +71,7 @@ struct Pool {
     std::atomic<int> workers{0};
 
     void run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads);
-    void work(uint32_t number);
+    i64 work(uint32_t number);  // returns the chunks it did
     void hire(int count);
     void worker(int index);
 };
@@ -79,21 +80,41 @@ static std::atomic<Pool*> pool{nullptr};
 static std::atomic<int> threads_wanted{0};  // 0: not asked yet
 static thread_local bool inside = false;    // a chunk of this thread's is running
 static std::atomic<i64> alone_until{0};     // when threads are worth trying again after one was late; 0: now
+static std::atomic<i64> late_at{0}, patience{FIRST};
 static thread_local int index_of_thread = 0;
 
 int thread_index() { return index_of_thread; }
 
-void Pool::work(uint32_t number) {
-    for (;;) {
+// Beside a busy process our threads are put off their cores, and every small work would wait for a slice of the scheduler's:
+// after such a wait the caller works alone for a while, so that two threads are at most 1/16 slower than one. A core that is
+// lost once in a while, as virtual machines lose theirs, costs twice the wait only.
+static void stay_alone(i64 now, i64 waited) {
+    const bool again = now - late_at.exchange(now, std::memory_order_relaxed) < AGAIN_NS;
+    const i64 times = again ? std::min(ALONE, 2 * patience.load(std::memory_order_relaxed)) : FIRST;
+    patience.store(times, std::memory_order_relaxed);
+    alone_until.store(now + times * waited, std::memory_order_relaxed);
+}
+
+static bool alone() {
+    const i64 until = alone_until.load(std::memory_order_relaxed);
+    if (until == 0) return false;
+    if (now_ns() < until) return true;
+    alone_until.store(0, std::memory_order_relaxed);
+    return false;
+}
+
+i64 Pool::work(uint32_t number) {
+    for (i64 done = 0;;) {
         uint64_t seen = claim.load(std::memory_order_acquire);
         const i64 i = seen & 0xffffffffu;
         const RangeFunction f = function.load(std::memory_order_relaxed);
         const void* const j = job.load(std::memory_order_relaxed);
         const i64 n = items.load(std::memory_order_relaxed), size = chunk.load(std::memory_order_relaxed);
-        if (seen >> 32 != number || i >= chunks.load(std::memory_order_relaxed)) return;
+        if (seen >> 32 != number || i >= chunks.load(std::memory_order_relaxed)) return done;
         if (!claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
         f(j, i * size, std::min(n, (i + 1) * size));
         finished.fetch_add(1, std::memory_order_release);
+        done++;
     }
 }
 
@@ -149,15 +170,15 @@ void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threa
         wake.notify_all();
     }
     inside = true;
-    work(number);
+    const i64 begin = now_ns(), ours = work(number);
     inside = false;
     // A worker may still be in its last chunk; if it lost its core, ours is better given to it than spun on.
     const auto done = [&] { return finished.load(std::memory_order_acquire) == count; };
     if (spin_until(done)) return;
     const i64 start = now_ns();
     while (!spin_until(done)) sched_yield();
-    const i64 end = now_ns();
-    if (end - start > LATE_NS) alone_until.store(end + ALONE * (end - start), std::memory_order_relaxed);
+    const i64 end = now_ns(), chunk_ns = (start - begin) / std::max(i64(1), ours);
+    if (end - start > std::max(LATE_NS, 2 * chunk_ns)) stay_alone(end, end - start);
 }
 
 // A child of fork has no workers: it gets a fresh pool when it needs one. The old one is left alone: its mutex may be held.
@@ -180,16 +201,6 @@ static Pool* the_pool() {
 static bool awake() {
     const Pool* p = pool.load(std::memory_order_acquire);
     return p && p->workers > 0 && p->parked.load(std::memory_order_relaxed) == 0;
-}
-
-// Beside a busy process our threads are put off their cores, and every small work would wait for a slice of the scheduler's:
-// after such a wait the caller works alone for a while, so that two threads are at most 1/16 slower than one.
-static bool alone() {
-    const i64 until = alone_until.load(std::memory_order_relaxed);
-    if (until == 0) return false;
-    if (now_ns() < until) return true;
-    alone_until.store(0, std::memory_order_relaxed);
-    return false;
 }
 
 void launch(RangeFunction f, const void* job, i64 items, double cost) {
