@@ -1,0 +1,110 @@
+"""A graph as a flat list of steps over numbered slots: function, where its inputs stand, where its outputs go, who is done.
+
+    slots   0: None (an input left out)   1: what nobody reads   2...: one for each name
+    step    conv, (2, 5, 6) -> (9,), then 2 is free
+
+A value is dropped after the last step that reads it, so that a net runs in the memory of its widest place.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from .._errors import FormatError
+from ._graph import Graph, Node
+from ._registry import check_attributes, find
+from ._values import value
+
+NOTHING, UNREAD = 0, 1
+
+
+class Plan:
+    """A compiled graph. `constants` says for each constant that is read in which slot it stands."""
+
+    def __init__(self, graph: Graph, captured: Sequence[str] = ()) -> None:
+        self.numbers: dict[str, int] = {}
+        self.inputs = [self._slot(name) for name in (*graph.inputs, *captured)]
+        used = {name for node in graph.nodes for name in (*node.inputs, *node.captured)} | set(graph.outputs)
+        self.constants = {name: self._slot(name) for name in graph.constants if name in used}
+        self.nodes = graph.nodes
+        steps = [(compiled(n), self._reads(n), self._writes(n, used)) for n in graph.nodes]
+        self.outputs = [self._slot(name) for name in graph.outputs]
+        self.template: list[Any] = [None] * (len(self.numbers) + 2)
+        for name, slot in self.constants.items():
+            self.template[slot] = value(graph.constants[name])
+        self.steps = self._freeing(steps)
+
+    def _slot(self, name: str) -> int:
+        return self.numbers.setdefault(name, len(self.numbers) + 2)
+
+    def _reads(self, node: Node) -> tuple[int, ...]:
+        names = [*node.inputs, *node.captured]
+        return tuple(self._slot(name) if name else NOTHING for name in names)
+
+    def _writes(self, node: Node, used: set[str]) -> tuple[int, ...]:
+        return tuple(self._slot(name) if name and name in used else UNREAD for name in node.outputs)
+
+    def _freeing(self, steps: list) -> list[tuple[Callable, tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+        """The steps, each with the slots that nobody reads after it."""
+        kept = {NOTHING, *self.outputs, *self.constants.values()}
+        freeing = []
+        for function, reads, writes in reversed(steps):
+            dead = tuple({s for s in (*reads, *writes) if s not in kept})
+            kept.update(dead)
+            freeing.append((function, reads, writes, dead))
+        return freeing[::-1]
+
+    def run(self, feeds: Sequence[Any], slots: list[Any] | None = None) -> list[Any]:
+        """The graph's outputs for values of its inputs (and of what it captures)."""
+        slots = self.template.copy() if slots is None else slots
+        for slot, fed in zip(self.inputs, feeds, strict=True):
+            slots[slot] = fed
+        at = 0
+        try:
+            for function, reads, writes, dead in self.steps:
+                out = function(*[slots[i] for i in reads])
+                if type(out) is tuple:
+                    for slot, made in zip(writes, out, strict=False):
+                        slots[slot] = made
+                else:
+                    slots[writes[0]] = out
+                for slot in dead:
+                    slots[slot] = None
+                at += 1
+        except Exception as error:
+            error.add_note(f"in node {self.nodes[at]}")
+            raise
+        return [slots[slot] for slot in self.outputs]
+
+
+class Body:
+    """A subgraph of a control operator: called with its inputs and what the operator captured."""
+
+    def __init__(self, graph: Graph, captured: Sequence[str]) -> None:
+        self.count = len(graph.inputs)
+        self.results = len(graph.outputs)
+        self.plan = Plan(graph, [name for name in captured if name not in graph.inputs])
+        self.kept = [i for i, name in enumerate(captured) if name not in graph.inputs]
+
+    def __call__(self, inputs: Sequence[Any], captured: Sequence[Any]) -> list[Any]:
+        """The subgraph's outputs."""
+        if len(inputs) != self.count:
+            raise ValueError(f"a subgraph of {self.count} inputs got {len(inputs)}")
+        return self.plan.run([*inputs, *(captured[i] for i in self.kept)])
+
+
+def compiled(node: Node) -> Callable:
+    """The function of a node, its attributes bound."""
+    operator = find(node.domain, node.op, node.version)
+    check_attributes(operator, node.op, node.attributes)
+    fewest, most = operator.inputs
+    if not fewest <= len(node.inputs) + len(node.captured) <= most or not node.outputs:
+        raise FormatError(f"{node}: {len(node.inputs)} inputs and {len(node.outputs)} outputs are not what it takes")
+    attributes = {k: Body(v, node.captured) if isinstance(v, Graph) else v for k, v in node.attributes.items()}
+    if "outputs" in operator.attributes:
+        attributes["outputs"] = len(node.outputs)
+    if "opset" in operator.attributes:
+        attributes["opset"] = node.version
+    if "captures" in operator.attributes:
+        attributes["captures"] = len(node.captured)
+    return partial(operator.function, **attributes) if attributes else operator.function
