@@ -72,7 +72,7 @@ def _signature(function: Callable) -> tuple[frozenset[str], int, int]:
             names.append(p.name)
         elif p.kind is p.VAR_POSITIONAL:
             most = 1 << 31
-        else:
+        elif p.kind is p.POSITIONAL_OR_KEYWORD:
             most += 1
             least += p.default is p.empty
     return frozenset(names), least, most

@@ -51,7 +51,8 @@ def bit_shift(x: Any, by: Any, *, direction: str) -> Any:
     """Shift left or right; what goes beyond the width is lost."""
     width = 8 * x.dtype.itemsize
     shifted = (np.left_shift if direction == "LEFT" else np.right_shift)(x, np.minimum(by, width - 1))
-    return np.asarray(np.where(by < width, shifted, 0).astype(x.dtype))
+    signed = direction == "RIGHT" and x.dtype.kind == "i"  # what comes in from the left is the sign
+    return np.asarray(shifted if signed else np.where(by < width, shifted, 0).astype(x.dtype))
 
 
 @op("IsNaN")

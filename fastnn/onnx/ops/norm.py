@@ -157,13 +157,12 @@ def mean_variance_normalization(x: Any, *, axes: list[int] | None = None) -> Any
 @op("Dropout", since=12, control=(1, 2))
 def dropout(x: Any, ratio: Any = None, training: Any = None, *, seed: int | None = None, outputs: int = 1) -> Any:
     """x, and while training some elements 0; the mask says which are kept."""
-    from ..._random import generator
+    from .random import source
 
     p = 0.5 if ratio is None else float(array(ratio))
     if training is None or not bool(array(training)) or p == 0:
         return (x, np.ones(x.shape, bool)) if outputs > 1 else x
-    draw = generator() if seed is None else np.random.default_rng(seed)
-    kept = draw.random(x.shape) >= p
+    kept = source(seed).uniform(0.0, 1.0, x.shape) >= p
     scaled = _ops.where(kept, x * (1 / (1 - p)), _ops.zeros_like(x)) if isinstance(x, Tensor) else x * kept / (1 - p)
     return (scaled, kept) if outputs > 1 else scaled
 

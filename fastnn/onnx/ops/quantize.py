@@ -124,12 +124,32 @@ def _requantised(real: np.ndarray, scale: Any, zero: Any) -> np.ndarray:
 
 
 @op("ConvInteger")
-def conv_integer(x: Any, w: Any, x_zero: Any = None, w_zero: Any = None, **how: Any) -> Any:
+def conv_integer(
+    x: Any,
+    w: Any,
+    x_zero: Any = None,
+    w_zero: Any = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Any:
     """A convolution of integers less their zero points, in int32: float64 holds its sums exactly."""
     shift = 0 if w_zero is None else np.asarray(w_zero).astype(np.float64)
     shift = shift.reshape(-1, *[1] * (w.ndim - 1)) if np.ndim(shift) == 1 else shift
     x_real = x.astype(np.float64) - (0 if x_zero is None else np.asarray(x_zero).astype(np.float64))
-    y = conv(Tensor(x_real), Tensor(w.astype(np.float64) - shift), **how)
+    y = conv(
+        Tensor(x_real),
+        Tensor(w.astype(np.float64) - shift),
+        auto_pad=auto_pad,
+        dilations=dilations,
+        group=group,
+        pads=pads,
+        strides=strides,
+    )
     return np.rint(y.data).astype(np.int32)
 
 
@@ -144,10 +164,17 @@ def qlinear_conv(
     y_scale: Any,
     y_zero: Any,
     b: Any = None,
-    **how: Any,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
 ) -> Any:
     """A convolution of quantised images, quantised."""
-    total = conv_integer(x, w, x_zero, w_zero, **how).astype(np.float64)
+    how: dict[str, Any] = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads}
+    total = conv_integer(x, w, x_zero, w_zero, strides=strides, **how).astype(np.float64)
     channels = (-1, *[1] * (x.ndim - 2))
     if b is not None:
         total = total + b.astype(np.float64).reshape(channels)

@@ -193,16 +193,16 @@ def tile(x: Any, repeats: Any) -> Any:
 @op("Pad", since=2, control=(1, 2, 3))
 def pad(
     x: Any,
-    pads: Any = None,
+    given: Any = None,
     constant_value: Any = None,
     axes: Any = None,
     *,
     mode: str = "constant",
+    pads: list[int] | None = None,
     value: float | None = None,
-    **old: Any,
 ) -> Any:
     """A border around each axis, of a constant or of what is there; a negative one cuts away."""
-    around = numbers(old["pads"] if pads is None else pads)
+    around = numbers(given if pads is None else pads)
     over = [_axis("Pad", a, x.ndim) for a in numbers(axes)] if axes is not None else list(range(x.ndim))
     if len(around) != 2 * len(over):
         raise ValueError(f"Pad: {len(around)} pads for {len(over)} axes")
@@ -273,7 +273,7 @@ def center_crop_pad(x: Any, shape: Any, *, axes: list[int] | None = None) -> Any
         else:
             pads[a] = (want - have) // 2
             pads[a + x.ndim] = want - have - pads[a]
-    return pad(x[tuple(key)], pads)
+    return pad(x[tuple(key)], pads=pads)
 
 
 @op("Trilu")
