@@ -1,9 +1,10 @@
-"""What is done to a graph once, before it is compiled: constants computed."""
+"""What is done to a graph once, before it is compiled: constants computed, then nodes fused."""
 
 from typing import Any
 
 import numpy as np
 
+from ._fusion import fuse
 from ._graph import Graph, Node
 from ._plan import compiled
 from ._registry import RANDOM
@@ -17,6 +18,7 @@ def optimised(graph: Graph) -> Graph:
             if isinstance(attribute, Graph):
                 node.attributes[name] = optimised(attribute)
     fold_constants(graph)
+    fuse(graph)
     return graph
 
 
@@ -32,7 +34,7 @@ def fold_constants(graph: Graph) -> None:
             weight = any(name in graph.weights for name in node.inputs)
             for name, result in zip(node.outputs, results, strict=False):
                 if name:
-                    graph.constants[name] = result
+                    graph.constants[name] = np.array(result)  # not a view: each Parameter has memory of its own
                     if weight and result.dtype.kind == "f":
                         graph.weights.add(name)
     graph.nodes = left

@@ -15,9 +15,42 @@ from .cast import converted, numpy_type
 
 
 @op("Sdpa", domain="fastnn")
-def sdpa(q: Any, k: Any, v: Any, mask: Any = None, *, scale: float) -> Any:
-    """What the passes make of two products around a softmax."""
-    return scaled_dot_product_attention(q, k, v, mask, scale=scale)
+def sdpa(
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any = None,
+    factor: Any = None,
+    q_factor: Any = None,
+    k_factor: Any = None,
+    *,
+    turned: int,
+    divides: list[int],
+) -> Any:
+    """What the passes make of two products around a softmax: softmax(factor (q q_factor) (k k_factor)^T + mask) v.
+
+    `turned`: k comes as it stands in the product, (..., D, S). `divides`: which factors divide.
+    """
+    k = _ops.transpose(k, -1, -2) if turned else k
+    scale = 1.0
+    others = []
+    for given, divide in zip((factor, q_factor, k_factor), divides, strict=True):
+        if given is not None and given.size == 1 and not given.requires_grad:
+            scale = scale / given.item() if divide else scale * given.item()
+            others.append(None)
+        else:
+            others.append(given)
+    if others[1] is not None:
+        q = q / others[1] if divides[1] else q * others[1]
+    if others[2] is not None:
+        f = others[2] if others[2].ndim < 2 else _ops.transpose(others[2], -1, -2)
+        k = k / f if divides[2] else k * f
+    if others[0] is None and q.ndim == k.ndim == v.ndim and q.ndim >= 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+        return scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    scores = _ops.matmul(q * scale, _ops.transpose(k, -1, -2))
+    if others[0] is not None:
+        scores = scores / others[0] if divides[0] else scores * others[0]
+    return _ops.matmul(_ops.softmax(scores if mask is None else scores + mask, -1), v)
 
 
 def _heads(x: Any, count: int | None) -> Any:
