@@ -1,6 +1,7 @@
 """`fastnn.onnx.load`: a file as a Module."""
 
 import os
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,10 @@ class OnnxModule(Module):
         slots = self._plan.template.copy()
         for slot, owner, name in self._bound:
             slots[slot] = owner[name]
-        return self._plan.run(feeds, slots)
+        outs = self._plan.run(feeds, slots)
+        for i in self._plan.lasting:
+            outs[i] = outs[i].clone() if isinstance(outs[i], Tensor) else copy(outs[i])
+        return outs
 
     def _feeds(self, args: tuple, named: dict[str, Any]) -> list[Any]:
         names = self.input_names

@@ -16,15 +16,18 @@ from .._values import array, check_size, numbers, scalar, value
 def gather(x: Any, index: Any, *, axis: int = 0) -> Any:
     """Slices of x along an axis, by numbers that may count from the end."""
     axis %= max(x.ndim, 1)
-    n = x.shape[axis]
-    if index.size and not (-n <= index.min() and index.max() < n):
-        raise IndexError(f"Gather: an index is out of range for axis {axis} of size {n}")
     if not isinstance(x, Tensor):
         return np.asarray(np.take(x, index, axis))
-    if axis == 0 and x.ndim == 2:
-        return embedding(np.where(index < 0, index + n, index), x)
+    n = x.shape[axis]
     if index.ndim == 0:
         return x[(slice(None),) * axis + (int(index),)]
+    if axis == 0 and x.ndim == 2:
+        least = index.min(initial=0)
+        if -n <= least < 0:
+            index = np.where(index < 0, index + n, index)
+        return embedding(index, x)
+    if index.size and not (-n <= index.min() and index.max() < n):
+        raise IndexError(f"Gather: an index is out of range for axis {axis} of size {n}")
     out = _ops.index_select(x, axis, np.where(index < 0, index + n, index).reshape(-1))
     return out.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
 
