@@ -55,7 +55,7 @@ def shape_determined(graph: Graph, captured: Sequence[str] = ()) -> tuple[list[s
     if captured:
         return [], set()
     shapes = set(graph.inputs) | set(graph.constants)
-    fixed = set(graph.constants) - graph.weights
+    fixed = {n for n, data in graph.constants.items() if n not in graph.weights or data.dtype.kind in "iub"}
     found = []
     for node in graph.nodes:
         outputs = [name for name in node.outputs if name]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._ops import Tensor
+from .._tape import is_grad_enabled
 
 MOST_BYTES = 1 << 40  # an array beyond has no place in any machine that this package is for
 FOLD_BYTES = 1 << 22  # what a constant may grow to while a file is read
@@ -38,6 +39,11 @@ def value(data: Any) -> Any:
 def numbers(data: Any) -> list[int]:
     """The integers of a shape, of axes, of pads."""
     return [int(n) for n in np.ravel(array(data)).tolist()]
+
+
+def recorded(data: Any) -> bool:
+    """Whether what is done with a value now goes on the tape."""
+    return isinstance(data, Tensor) and data.requires_grad and is_grad_enabled()
 
 
 def scalar(data: Any, default: Any = None) -> Any:

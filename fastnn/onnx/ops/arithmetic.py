@@ -10,7 +10,7 @@ from ... import _ops
 from ..._function import Function
 from ..._ops import Tensor
 from .._registry import op
-from .._values import array, is_half, value
+from .._values import array, is_half, recorded, value
 
 
 def _binary(name: str, kernel: Callable, numpy: Callable, since: int = 7) -> None:
@@ -58,7 +58,7 @@ def power(a: Any, b: Any, *, broadcast: int = 0, axis: int | None = None) -> Any
         b = b.reshape(*b.shape, *[1] * (a.ndim - axis - b.ndim))
     if isinstance(a, Tensor):
         exponent = b.data if isinstance(b, Tensor) else b
-        if exponent.size == 1 and not (isinstance(b, Tensor) and b.requires_grad):
+        if exponent.size == 1 and not recorded(b):
             return _number_power(a, exponent.reshape(()).item(), exponent.ndim)
         if isinstance(b, Tensor) and b.dtype == a.dtype:
             return _ops.pow(a, b)

@@ -10,7 +10,7 @@ from ..._ops import Tensor
 from ..._ops_attention import scaled_dot_product_attention
 from .._plan import Body
 from .._registry import op
-from .._values import array, value
+from .._values import array, recorded, value
 from .cast import converted, numpy_type
 
 
@@ -35,7 +35,7 @@ def sdpa(
     scale = 1.0
     others = []
     for given, divide in zip((factor, q_factor, k_factor), divides, strict=True):
-        if given is not None and given.size == 1 and not given.requires_grad:
+        if given is not None and given.size == 1 and not recorded(given):
             scale = scale / given.item() if divide else scale * given.item()
             others.append(None)
         else:
