@@ -116,10 +116,14 @@ def test_parameters_have_the_names_of_the_file_and_are_trained():
     np.testing.assert_array_equal(other(x).data, model(x).data)
 
 
-@pytest.mark.parametrize("names", [("a", "a.b"), ("a.b", "a"), ("training", "forward"), ("..", "a..b"), ("_plan", "x.y.z")])
+@pytest.mark.parametrize(
+    "names", [("a", "a.b"), ("a.b", "a"), ("training", "forward"), ("..", "a..b"), ("_plan", "x.y.z")]
+)
 def test_any_name_of_an_initialiser_finds_a_place(names):
     w = dict(zip(names, (normal(3), normal(3)), strict=True))
-    model = load(make([("Add", f"x,{names[0]}", "s", {}), ("Mul", f"s,{names[1]}", "y", {})], {"x": (F32, [3])}, ["y"], w))
+    model = load(
+        make([("Add", f"x,{names[0]}", "s", {}), ("Mul", f"s,{names[1]}", "y", {})], {"x": (F32, [3])}, ["y"], w)
+    )
     assert len(model.state_dict()) == 2
     x = normal(3)
     np.testing.assert_allclose(model(x).data, (x + w[names[0]]) * w[names[1]], rtol=1e-6)
@@ -421,8 +425,12 @@ def test_loop_carries_values_and_stacks_what_it_scans():
         ],
     )
     w = {"w": np.array([2.0, 3.0], np.float32)}
-    proto = make([("Loop", "n,,x", "last,all", {"body": body})], {"n": (TensorProto.INT64, []), "x": (F32, [2])},
-                 ["last", "all"], w)
+    proto = make(
+        [("Loop", "n,,x", "last,all", {"body": body})],
+        {"n": (TensorProto.INT64, []), "x": (F32, [2])},
+        ["last", "all"],
+        w,
+    )
     last, every = load(proto)(np.array(3), np.ones(2, np.float32))
     assert last.tolist() == [8.0, 27.0]
     assert every.tolist() == [[2.0, 3.0], [4.0, 9.0], [8.0, 27.0]]
@@ -501,8 +509,11 @@ def test_convolutions_of_volumes_are_differentiable(op):
 
 
 def test_grid_sample_sends_gradients_to_images_and_grids():
-    proto = make([("GridSample", "x,g", "y", {"padding_mode": "border"})], {"x": (F32, [None] * 4), "g": (F32, [None] * 4)},
-                 ["y"])
+    proto = make(
+        [("GridSample", "x,g", "y", {"padding_mode": "border"})],
+        {"x": (F32, [None] * 4), "g": (F32, [None] * 4)},
+        ["y"],
+    )
     model = load(proto)
     x = fnn.tensor(RNG.standard_normal((1, 2, 4, 5)), requires_grad=True)
     g = fnn.tensor(RNG.uniform(-0.7, 0.7, (1, 3, 2, 2)), requires_grad=True)

@@ -1,12 +1,12 @@
 """Nodes that fastnn does in one pass. Each pass looks for its pattern where the values between have one reader.
 
-    Conv, BatchNormalization                      the norm goes into weight and bias
-    Gemm or MatMul with a constant, Add of one    Linear, its weight (out, in)
-    Conv or Linear, activation                    in the product's epilogue
-    Conv, Relu, MaxPool 2 x 2                     in the convolution
-    x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
-    MatMul, Softmax, MatMul                       attention, without the matrix of scores
-    RNN, GRU, LSTM with constant weights          fastnn's order of gates
+Conv, BatchNormalization                      the norm goes into weight and bias
+Gemm or MatMul with a constant, Add of one    Linear, its weight (out, in)
+Conv or Linear, activation                    in the product's epilogue
+Conv, Relu, MaxPool 2 x 2                     in the convolution
+x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
+MatMul, Softmax, MatMul                       attention, without the matrix of scores
+RNN, GRU, LSTM with constant weights          fastnn's order of gates
 """
 
 import math
@@ -197,7 +197,8 @@ def make_gelu(graph: Graph) -> None:
 
 def _gelu(graph: Graph, links: Links, last: Node) -> tuple[str, list[Node]] | None:
     """The input of a GELU that ends at `last`, and the nodes between."""
-    factors, inner = [], []
+    factors: list[str] = []
+    inner: list[Node] = []
     todo = list(last.inputs)
     while todo:
         name = todo.pop()
@@ -329,5 +330,3 @@ def prepare_recurrent(graph: Graph) -> None:
         attributes = {"kind": node.op, "cell": cell, "direction": node.attributes.get("direction", "forward")}
         node.attributes = {**attributes, "layout": node.attributes.get("layout", 0)}
         node.op, node.domain, node.version = "Recurrent", "fastnn", 1
-
-

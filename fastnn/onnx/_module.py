@@ -29,10 +29,9 @@ class OnnxModule(Module):
     Notes
     -----
     Initialisers are Parameters under their names in the file, where dots lead into sub-modules: a model exported from
-    PyTorch has PyTorch's `state_dict` keys. What depends on initialisers alone is computed at load, and the result is the
-    Parameter: a BatchNorm behind a convolution goes into its weight and bias, and a product's weight is transposed to
-    (out, in), as `Linear` has it.
-    """
+    PyTorch has PyTorch's `state_dict` keys. What depends on initialisers alone is computed at load, and the result is
+    the Parameter: a BatchNorm behind a convolution goes into its weight and bias, and a product's weight is transposed
+    to (out, in), as `Linear` has it."""
 
     def __init__(self, graph: Graph, inputs: list[Any]) -> None:
         self.input_names = list(graph.inputs)
@@ -80,8 +79,8 @@ class OnnxModule(Module):
     def forward(self, *args: Any, **named: Any) -> Any:
         """Run the graph: inputs by position or name; one output, or a tuple of them.
 
-        Values are Tensors, arrays, or lists of them for sequences; outputs whose type no Tensor holds (halves, text) are
-        arrays, and sequences lists.
+        Values are Tensors, arrays, or lists of them for sequences; outputs whose type no Tensor holds (halves, text)
+        are arrays, and sequences lists.
 
         Raises
         ------
@@ -125,7 +124,8 @@ class OnnxModule(Module):
 
 def _roles(graph: Graph) -> tuple[set[str], set[str]]:
     """Which constants are trained, and which others belong to the state: running statistics of norms."""
-    trained, statistics = set(), set()
+    trained: set[str] = set()
+    statistics: set[str] = set()
     for node in graph.nodes:
         control = CONTROL.get((node.domain, node.op), ())
         for i, name in enumerate(node.inputs):

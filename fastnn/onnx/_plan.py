@@ -1,13 +1,13 @@
-"""A graph as a flat list of steps over numbered slots: function, where its inputs stand, where its outputs go, who is done.
+"""A graph as a flat list of steps over numbered slots: function, where its inputs stand, where its outputs go.
 
     slots   0: None (an input left out)   1: what nobody reads   2...: one for each name
     step    conv, (2, 5, 6) -> (9,), then 2 is free
 
 A value is dropped after the last step that reads it, so that a net runs in the memory of its widest place.
 
-An exporter spells out how shapes come from other shapes, in half of a transformer's nodes. What depends on the shapes of
-the inputs alone is therefore computed once for each set of them (`_shapes` says what), and later runs skip those steps.
-"""
+An exporter spells out how shapes come from other shapes, in half of a transformer's nodes. What depends on the shapes
+of the inputs alone is therefore computed once for each set of them (`_shapes` says what), and later runs skip those
+steps."""
 
 from collections.abc import Callable, Sequence, Set
 from functools import partial
@@ -100,13 +100,15 @@ class Plan:
             if len(self.remembered) >= KEPT_SHAPES:
                 self.remembered.clear()
             sizes = {id(n): s for n, s in zip(self.nodes, made, strict=True) if n.outputs[0] in self.shaped}
-            short = [self._narrowed(step, n, sizes, slots) for step, n in zip(self.short, self.short_nodes, strict=True)]
+            short = [
+                self._narrowed(step, n, sizes, slots) for step, n in zip(self.short, self.short_nodes, strict=True)
+            ]
             self.remembered[shapes] = [slots[slot] for slot in self.fixed], short
         return outs
 
     def _narrowed(self, step: Step, node: Node, sizes: dict[int, Any], slots: list[Any]) -> Step:
         """A step that moves shapes only, with the shape known beforehand; others as they are."""
-        function, reads, writes, dead = step
+        _, reads, writes, dead = step
         size = sizes.get(id(node))
         if node.domain or size is None:
             return step

@@ -1,4 +1,4 @@
-"""From bytes to a checked ModelProto and its arrays. Nothing in a file is executed; sizes are checked before memory is taken.
+"""From bytes to a checked ModelProto and its arrays. Nothing is executed; sizes are checked before memory is taken.
 
 Initialisers are taken out of the protobuf first (a view of its bytes, copied once), so that ONNX's checker, which
 serialises what it checks, does not move the weights about.
@@ -50,7 +50,9 @@ def check_model(model: Any) -> None:
     for entry in model.opset_import:
         domain = "" if entry.domain == "ai.onnx" else entry.domain
         if entry.version > LATEST.get(domain, 1 << 31) or entry.version < 1:
-            raise FormatError(f"opset {entry.version} of {domain or 'ONNX'} is not supported (latest: {LATEST[domain]})")
+            raise FormatError(
+                f"opset {entry.version} of {domain or 'ONNX'} is not supported (latest: {LATEST[domain]})"
+            )
     try:
         onnx.checker.check_model(model)
     except Exception as error:

@@ -1,9 +1,8 @@
 """Which values of a graph depend on the shapes of its inputs alone, not on what stands in them.
 
-Two things are followed through the nodes: whether a value's shape is given by the inputs' shapes, and whether its numbers
-are. Numbers are given by Shape and Size, and by exact arithmetic on given numbers; a shape is given where all inputs'
-shapes are and the numbers that the operator reads as sizes.
-"""
+Two things are followed through the nodes: whether a value's shape is given by the inputs' shapes, and whether its
+numbers are. Numbers are given by Shape and Size, and by exact arithmetic on given numbers; a shape is given where all
+inputs' shapes are and the numbers that the operator reads as sizes."""
 
 from collections.abc import Sequence
 
@@ -30,20 +29,25 @@ _READ_AS_SIZES: dict[str, tuple[int, ...]] = {
     "ReduceLogSumExp": (1,),
 }
 _BY_SHAPE = frozenset(
-    "Add Sub Mul Div Pow Mod Max Min Sum Mean Abs Neg Sign Floor Ceil Round Sqrt Reciprocal Exp Log Sin Cos Erf Tan Clip "
-    "Equal Greater Less GreaterOrEqual LessOrEqual And Or Xor Not Where Relu Sigmoid Tanh LeakyRelu Elu Celu Selu Gelu "
-    "Swish Mish HardSigmoid HardSwish Softplus Softsign ThresholdedRelu PRelu Softmax LogSoftmax Hardmax Identity Shape "
-    "Size Flatten Transpose Concat DepthToSpace SpaceToDepth Trilu Gather GatherElements GatherND ScatterElements Scatter "
-    "ScatterND EyeLike ArgMax ArgMin CumSum Cast CastLike MatMul Gemm Linear Einsum Conv ConvTranspose MaxPool AveragePool "
-    "LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool BatchNormalization InstanceNormalization GroupNormalization "
-    "LayerNormalization RMSNormalization LRN LpNormalization MeanVarianceNormalization Dropout LSTM GRU RNN Recurrent Sdpa "
-    "Attention RotaryEmbedding GridSample QuantizeLinear DequantizeLinear".split()
+    """
+    Add Sub Mul Div Pow Mod Max Min Sum Mean Abs Neg Sign Floor Ceil Round Sqrt Reciprocal Exp Log Sin Cos Erf Tan
+    Clip Equal Greater Less GreaterOrEqual LessOrEqual And Or Xor Not Where Relu Sigmoid Tanh LeakyRelu Elu Celu
+    Selu Gelu Swish Mish HardSigmoid HardSwish Softplus Softsign ThresholdedRelu PRelu Softmax LogSoftmax Hardmax
+    Identity Shape Size Flatten Transpose Concat DepthToSpace SpaceToDepth Trilu Gather GatherElements GatherND
+    ScatterElements Scatter ScatterND EyeLike ArgMax ArgMin CumSum Cast CastLike MatMul Gemm Linear Einsum Conv
+    ConvTranspose MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool BatchNormalization
+    InstanceNormalization GroupNormalization LayerNormalization RMSNormalization LRN LpNormalization
+    MeanVarianceNormalization Dropout LSTM GRU RNN Recurrent Sdpa Attention RotaryEmbedding GridSample
+    QuantizeLinear DequantizeLinear
+    """.split()  # noqa: SIM905
 )
-# Operators that give the same numbers for the same numbers; those on float32 too, as scales of attention are computed so.
+# Operators that give the same numbers for the same numbers; on floats too: scales of attention are computed so.
 _EXACT = frozenset(
-    "Add Sub Mul Div Mod Max Min Abs Neg Sqrt Reciprocal Pow Floor Ceil Equal Greater Less GreaterOrEqual LessOrEqual And Or "
-    "Not Where Identity Concat Gather Slice Squeeze Unsqueeze Reshape Cast Transpose Expand Tile Range ConstantOfShape "
-    "ReduceProd ReduceSum ReduceMax ReduceMin Split Clip Trilu Flatten CumSum ScatterND".split()
+    """
+    Add Sub Mul Div Mod Max Min Abs Neg Sqrt Reciprocal Pow Floor Ceil Equal Greater Less GreaterOrEqual
+    LessOrEqual And Or Not Where Identity Concat Gather Slice Squeeze Unsqueeze Reshape Cast Transpose Expand Tile
+    Range ConstantOfShape ReduceProd ReduceSum ReduceMax ReduceMin Split Clip Trilu Flatten CumSum ScatterND
+    """.split()  # noqa: SIM905
 )
 
 

@@ -1,8 +1,7 @@
 """What flows through a graph: a Tensor for float32 and float64, an ndarray for every other type, a list for a sequence.
 
-Integers, bools, halves, eight-bit floats and text have no kernels: what computes with them runs in NumPy on the host, and
-an operator of floats given halves computes in float32 and rounds once, at its end.
-"""
+Integers, bools, halves, eight-bit floats and text have no kernels: what computes with them runs in NumPy on the host,
+and an operator of floats given halves computes in float32 and rounds once, at its end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +61,7 @@ def is_half(data: Any) -> bool:
 
 
 def widened(function: Callable) -> Callable:
-    """A function of Tensors that takes 16-bit floats too: computed in float32, rounded once to the first input's type."""
+    """A function of Tensors that takes 16-bit floats too: computed in float32, rounded once to their type."""
 
     @wraps(function)
     def run(*args: Any, **attributes: Any) -> Any:

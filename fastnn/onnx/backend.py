@@ -19,7 +19,9 @@ class FastnnRep(BackendRep):
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The outputs for inputs in the graph's order, or by name from a dict."""
         with no_grad():
-            named = dict(inputs) if isinstance(inputs, dict) else dict(zip(self.module.input_names, inputs, strict=True))
+            named = (
+                dict(inputs) if isinstance(inputs, dict) else dict(zip(self.module.input_names, inputs, strict=True))
+            )
             return tuple(_plain(o) for o in self.module.named(**named).values())
 
 

@@ -1,4 +1,4 @@
-"""Attention and its kin: one call of fastnn's kernel where only the result is wanted, products and softmax otherwise."""
+"""Attention and its kin: one call of fastnn's kernel where only the result is wanted, else products and softmax."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def sdpa(
     """
     k = _ops.transpose(k, -1, -2) if turned else k
     scale = 1.0
-    others = []
+    others: list[Any] = []
     for given, divide in zip((factor, q_factor, k_factor), divides, strict=True):
         if given is not None and given.size == 1 and not recorded(given):
             scale = scale / given.item() if divide else scale * given.item()
@@ -45,7 +45,12 @@ def sdpa(
     if others[2] is not None:
         f = others[2] if others[2].ndim < 2 else _ops.transpose(others[2], -1, -2)
         k = k / f if divides[2] else k * f
-    if others[0] is None and q.ndim == k.ndim == v.ndim and q.ndim >= 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+    if (
+        others[0] is None
+        and q.ndim == k.ndim == v.ndim
+        and q.ndim >= 2
+        and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    ):
         return scaled_dot_product_attention(q, k, v, mask, scale=scale)
     scores = _ops.matmul(q * scale, _ops.transpose(k, -1, -2))
     if others[0] is not None:
@@ -251,7 +256,11 @@ def flex_attention(
 ) -> Any:
     """Attention whose scores and probabilities pass through graphs."""
     kind = array(q).dtype
-    exact = numpy_type(softmax_precision) if softmax_precision else np.dtype(np.float64 if kind == np.float64 else np.float32)
+    exact = (
+        numpy_type(softmax_precision)
+        if softmax_precision
+        else np.dtype(np.float64 if kind == np.float64 else np.float32)
+    )
     work = np.dtype(np.float64) if kind == np.float64 else np.dtype(np.float32)
     wide = [value(array(x).astype(work)) if array(x).dtype != work else x for x in (q, k, v)]
     group = wide[0].shape[1] // wide[1].shape[1]

@@ -25,9 +25,9 @@ def converted(x: Any, dtype: np.dtype, saturate: int = 1, round_mode: str = "up"
     data = array(x)
     if data.dtype == dtype:
         return x
-    if dtype == object:
+    if dtype.kind == "O":
         return _text(data)
-    if data.dtype == object:
+    if data.dtype.kind == "O":
         return value(_numbers(data, dtype))
     with np.errstate(over="ignore", invalid="ignore"):
         return value(_small(data, dtype, saturate, round_mode) if _is_small(dtype) else data.astype(dtype))
@@ -43,7 +43,11 @@ def _small(data: np.ndarray, dtype: np.dtype, saturate: int, round_mode: str) ->
     if dtype.name == "float8_e8m0fnu":
         return numpy_helper.to_float8e8m0(data.astype(np.float32), bool(saturate), round_mode)
     if dtype.name not in SMALL:  # integers of 2 and 4 bits keep the lower ones
-        return data.astype(np.int32).astype(dtype) if data.dtype.kind == "f" or data.dtype.kind == "V" else data.astype(dtype)
+        return (
+            data.astype(np.int32).astype(dtype)
+            if data.dtype.kind == "f" or data.dtype.kind == "V"
+            else data.astype(dtype)
+        )
     if saturate or dtype.name == "float4_e2m1fn":
         return numpy_helper.saturate_cast(data, dtype)
     return data.astype(dtype)
@@ -65,7 +69,9 @@ def _special(v: Any) -> str:
 
 def _numbers(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
     words = [w.decode() if isinstance(w, bytes) else str(w) for w in data.ravel()]
-    numbers = np.array([float(w) for w in words]) if dtype.kind not in "iu" else np.array([int(float(w)) for w in words])
+    numbers = (
+        np.array([float(w) for w in words]) if dtype.kind not in "iu" else np.array([int(float(w)) for w in words])
+    )
     return numbers.reshape(data.shape).astype(dtype)
 
 

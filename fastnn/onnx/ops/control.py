@@ -92,9 +92,7 @@ def old_scan(
             n = numbers(lengths)[b]
             row = [x if i < len(row) - num_scan_inputs else x[:n] for i, x in enumerate(row)]
         how = {"scan_input_directions": directions} if directions else {}
-        rows.append(
-            scan(*row, *captured, body=body, num_scan_inputs=num_scan_inputs, captures=captures, **how)  # type: ignore[arg-type]
-        )
+        rows.append(scan(*row, *captured, body=body, num_scan_inputs=num_scan_inputs, captures=captures, **how))
     return tuple(_stacked(list(parts), 0) for parts in zip(*rows, strict=True))
 
 
@@ -166,9 +164,7 @@ def split_to_sequence(x: Any, sizes: Any = None, *, axis: int = 0, keepdims: int
 def sequence_map(parts: list, *rest: Any, body: Body, captures: int = 0) -> Any:
     """A graph on each value of a sequence (and the values of others beside it)."""
     more, captured = rest[: len(rest) - captures], rest[len(rest) - captures :]
-    rows = [
-        body([p, *(m[i] if isinstance(m, list) else m for m in more)], captured) for i, p in enumerate(parts)
-    ]
+    rows = [body([p, *(m[i] if isinstance(m, list) else m for m in more)], captured) for i, p in enumerate(parts)]
     return tuple([row[k] for row in rows] for k in range(body.results))
 
 

@@ -1,4 +1,4 @@
-"""Convolutions. Images stay channels-last in memory between nodes; three and more axes are sums of products by NumPy views."""
+"""Convolutions. Images stay channels-last in memory between nodes; volumes are sums of convolutions of their slices."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from .._registry import op
 from .._values import array, check_size, numbers, value
 
 
-def same_pads(sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
-              upper: bool) -> list[tuple[int, int]]:
+def same_pads(
+    sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], upper: bool
+) -> list[tuple[int, int]]:
     """(before, after) for each axis, so that the output is ceil(size / stride)."""
     pairs = []
     for n, k, s, d in zip(sizes, kernel, strides, dilations):
@@ -162,9 +163,7 @@ def _spread(y: Tensor, step: int, start: int, length: int) -> Tensor:
 
 
 @op("CausalConvWithState", half=True)
-def causal_conv(
-    x: Any, w: Any, b: Any = None, past: Any = None, *, activation: str = "none"
-) -> Any:
+def causal_conv(x: Any, w: Any, b: Any = None, past: Any = None, *, activation: str = "none") -> Any:
     """A depthwise convolution of what was, and the last k - 1 steps for the next call."""
     k = w.shape[2]
     whole = _ops.pad(x, [k - 1, 0]) if past is None else _ops.cat([past, x], 2)
@@ -192,7 +191,7 @@ def col2im(
     out = np.zeros((data.shape[0], channels, *padded), data.dtype)
     blocks = data.reshape(data.shape[0], channels, *block, *counts)
     for tap in np.ndindex(*block):
-        key = tuple(slice(t * d, t * d + (m - 1) * s + 1, s) for t, d, s, m in zip(tap, apart, by, counts))
+        key: Any = tuple(slice(t * d, t * d + (m - 1) * s + 1, s) for t, d, s, m in zip(tap, apart, by, counts))
         out[(..., *key)] += blocks[(slice(None), slice(None), *tap)]
-    inner = tuple(slice(b, b + n) for n, (b, _) in zip(sizes, around))
+    inner: Any = tuple(slice(b, b + n) for n, (b, _) in zip(sizes, around))
     return value(np.ascontiguousarray(out[(..., *inner)]))

@@ -96,9 +96,7 @@ def _tap(at: np.ndarray, n: int, padding: str, bounds: tuple[float, float], weig
 
 
 @op("GridSample", half=True)
-def grid_sample(
-    x: Any, grid: Any, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
-) -> Any:
+def grid_sample(x: Any, grid: Any, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros") -> Any:
     """x at the places of a grid, whose coordinates go from -1 to 1, the last axis first."""
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
     sizes = x.shape[2:]
@@ -275,5 +273,3 @@ def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(common > 0, common / (areas - common), 0)
-
-

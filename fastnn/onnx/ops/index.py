@@ -181,7 +181,8 @@ def eye_like(x: Any, *, dtype: int | None = None, k: int = 0) -> Any:
     """Ones on a diagonal of a matrix of x's shape."""
     from .cast import numpy_type
 
-    return value(np.eye(*x.shape, k=k, dtype=array(x).dtype if dtype is None else numpy_type(dtype)))
+    rows, columns = x.shape
+    return value(np.eye(rows, columns, k, array(x).dtype if dtype is None else numpy_type(dtype)))
 
 
 @op("ConstantOfShape")

@@ -77,9 +77,7 @@ def instance_norm(x: Any, scale: Any, bias: Any, *, epsilon: float = 1e-5, consu
 
 
 @op("GroupNormalization", since=21, half=True)
-def group_norm(
-    x: Any, scale: Any, bias: Any, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
-) -> Any:
+def group_norm(x: Any, scale: Any, bias: Any, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1) -> Any:
     """Each group of channels of each sample by its own mean and variance."""
     return _ops_norm.group_norm(x, num_groups, scale, bias, epsilon)
 
@@ -88,10 +86,8 @@ def group_norm(
 def old_group_norm(x: Any, scale: Any, bias: Any, *, num_groups: int, epsilon: float = 1e-5) -> Any:
     """With one scale and bias for each group."""
     each = x.shape[1] // num_groups
-    full = [
-        _ops.broadcast_to(v.reshape(-1, 1), (num_groups, each)).reshape(num_groups * each) for v in (scale, bias)
-    ]
-    return _ops_norm.group_norm(x, num_groups, *full, epsilon)
+    full = [_ops.broadcast_to(v.reshape(-1, 1), (num_groups, each)).reshape(num_groups * each) for v in (scale, bias)]
+    return _ops_norm.group_norm(x, num_groups, full[0], full[1], epsilon)
 
 
 @op("LayerNormalization", half=True)
@@ -168,10 +164,6 @@ def dropout(x: Any, ratio: Any = None, training: Any = None, *, seed: int | None
 
 
 @op("Dropout", until=11)
-def old_dropout(
-    x: Any, *, ratio: float = 0.5, is_test: int = 1, consumed_inputs: Any = None, outputs: int = 1
-) -> Any:
+def old_dropout(x: Any, *, ratio: float = 0.5, is_test: int = 1, consumed_inputs: Any = None, outputs: int = 1) -> Any:
     """x itself: inference."""
     return (x, np.ones(x.shape, bool)) if outputs > 1 else x
-
-

@@ -1,4 +1,4 @@
-"""Quantised numbers: to and from integers and small floats, and the integer products, exact in NumPy's float64 or int64."""
+"""Quantised numbers: to and from integers and small floats; products of integers, exact in float64 or int64."""
 
 from typing import Any
 
@@ -138,7 +138,7 @@ def conv_integer(
     strides: list[int] | None = None,
 ) -> Any:
     """A convolution of integers less their zero points, in int32: float64 holds its sums exactly."""
-    shift = 0 if w_zero is None else np.asarray(w_zero).astype(np.float64)
+    shift = np.zeros(()) if w_zero is None else np.asarray(w_zero).astype(np.float64)
     shift = shift.reshape(-1, *[1] * (w.ndim - 1)) if np.ndim(shift) == 1 else shift
     x_real = x.astype(np.float64) - (0 if x_zero is None else np.asarray(x_zero).astype(np.float64))
     y = conv(

@@ -12,7 +12,7 @@ from .cast import numpy_type
 
 def source(seed: float | None) -> Any:
     """fastnn's generator; with a seed NumPy's legacy one, whose stream is the same for ever."""
-    return generator() if seed is None else np.random.RandomState(int(seed) & 0xFFFFFFFF)  # noqa: NPY002
+    return generator() if seed is None else np.random.RandomState(int(seed) & 0xFFFFFFFF)
 
 
 def _type(dtype: int | None, like: Any) -> np.dtype:

@@ -1,7 +1,7 @@
 """RNN, GRU and LSTM. The usual ones are one call of fastnn's kernel; what it does not know goes step by step in ops.
 
-    ONNX       W (D, gates H, I), gates i o f c / z r h;  B (D, 2 gates H);  Y (T, D, B, H)
-    fastnn     weight_ih (gates H, I), gates i f g o / r z n; bias_ih, bias_hh; y (T, B, D H)
+ONNX       W (D, gates H, I), gates i o f c / z r h;  B (D, 2 gates H);  Y (T, D, B, H)
+fastnn     weight_ih (gates H, I), gates i f g o / r z n; bias_ih, bias_hh; y (T, B, D H)
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +44,8 @@ def _layer(
     if layout:
         h0, c0 = (None if s is None else _ops.transpose(s, 0, 1) for s in (h0, c0))
     x = _ops.flip(x, 0) if direction == "reverse" else x
-    y, h, c = recurrent(kind, cell, x, h0, c0, weights)
+    ran: Any = recurrent(kind, cell, x, h0, c0, weights)
+    y, h, c = ran
     directions = len(weights) // 5
     y = y.reshape(*y.shape[:2], directions, y.shape[2] // directions)
     y = _ops.flip(y, 0) if direction == "reverse" else y
@@ -96,7 +97,8 @@ def _run(kind: str, x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: A
         states = [None if s is None else s[d] for s in (h0, c0)]
         back = direction == "reverse" or d == 1
         ends.append(_direction(kind, x, weights, states, lengths, back, _activations(kind, how, d), how))
-    y, h, c = (None if e[0] is None else _ops.stack(e, 1 if i == 0 else 0) for i, e in enumerate(zip(*ends)))
+    joined: Any = (None if e[0] is None else _ops.stack(e, 1 if i == 0 else 0) for i, e in enumerate(zip(*ends)))
+    y, h, c = joined
     if layout:
         y = _ops.permute(y, (2, 0, 1, 3))
         h, c = (None if s is None else _ops.transpose(s, 0, 1) for s in (h, c))

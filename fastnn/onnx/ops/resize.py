@@ -1,6 +1,6 @@
-"""Resize and Upsample. What fastnn's `interpolate` knows, it does; else each axis is a matrix of weights, made once a call.
+"""Resize and Upsample. What fastnn's `interpolate` knows, it does; else each axis is a matrix of weights.
 
-    y = W x along the axis, W (out, in): one 1 a row for "nearest", two numbers for "linear", four for "cubic"
+y = W x along the axis, W (out, in): one 1 a row for "nearest", two numbers for "linear", four for "cubic"
 """
 
 import math

@@ -78,9 +78,7 @@ _window("BlackmanWindow", lambda a: 0.42 - 0.5 * np.cos(a) + 0.08 * np.cos(2 * a
 
 
 @op("MelWeightMatrix")
-def mel_weight_matrix(
-    bins: Any, length: Any, rate: Any, low: Any, high: Any, *, output_datatype: int = 1
-) -> Any:
+def mel_weight_matrix(bins: Any, length: Any, rate: Any, low: Any, high: Any, *, output_datatype: int = 1) -> Any:
     """Triangles over the bins of a spectrum, evenly spaced in mels: (length // 2 + 1, bins)."""
     count, n, samples = int(scalar(bins)), int(scalar(length)), scalar(rate)
     check_size("MelWeightMatrix", (n // 2 + 1, count), 8)

@@ -8,7 +8,7 @@ from .._registry import op
 from .._values import array, check_size, value
 
 
-def _words(x: np.ndarray) -> np.ndarray:
+def _words(x: Any) -> np.ndarray:
     """Strings for bytes, as files hold them."""
     out = np.empty(x.shape, object)
     for i in np.ndindex(x.shape):
@@ -46,7 +46,7 @@ def string_normalizer(
     """Without stop words, in one case."""
     words = _words(x)
     stop = set(stopwords or ()) if is_case_sensitive else {s.lower() for s in stopwords or ()}
-    case = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}[case_change_action]
+    case: Any = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}[case_change_action]
     kept = [case(w) for w in words.ravel() if (w if is_case_sensitive else w.lower()) not in stop] or [""]
     return np.array(kept, object).reshape((-1,) if x.ndim == 1 else (1, -1))
 
