@@ -237,7 +237,7 @@ def _loaded(model: Any, folder: Path | None) -> OnnxModule:
     model = inlined(model)
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
     graph = build(model.graph, opsets, folder)
-    check_model(model)
     infos = {v.name: v for v in model.graph.input}
     expected = [_Expected(infos[name]) for name in graph.inputs]
+    check_model(model)
     return OnnxModule(optimised(graph), expected)

