@@ -15,6 +15,7 @@ OURS = "fastnn"
 NAMES = {
     "fastnn:kernel": "raw kernel",
     "fastnn:strict": "strict",
+    "fastnn:native": "written in fastnn",
     "numpy": "NumPy",
     "torch": "PyTorch",
     "torch:compile": "PyTorch compiled",

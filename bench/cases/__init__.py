@@ -7,6 +7,7 @@ from bench.cases import (
     conv,
     ctc,
     elementwise,
+    imported,
     layers,
     matmul,
     optimizer,
@@ -35,6 +36,7 @@ MODULES = (
     attention,
     layers,
     transformer,
+    imported,
 )
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))

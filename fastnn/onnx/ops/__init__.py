@@ -1,0 +1,25 @@
+"""The operators, one family a file; importing this fills the table of `_registry`."""
+
+from . import (  # noqa: F401
+    activation,
+    arithmetic,
+    attention,
+    cast,
+    compare,
+    control,
+    conv,
+    image,
+    index,
+    loss,
+    matmul,
+    norm,
+    pool,
+    quantize,
+    random,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+    signal,
+    text,
+)
