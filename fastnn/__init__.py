@@ -178,9 +178,11 @@ _LAZY = {
     "metrics": (".metrics", None),
     "models": (".models", None),
     "nn": (".nn", None),
+    "onnx": (".onnx", None),
     "optim": (".optim", None),
     "plot": (".plot", None),
     "save": ("._io", "save"),
+    "summary": ("._summary", "summary"),
 }
 
 __all__ = [
@@ -289,6 +291,7 @@ __all__ = [
     "one_hot",
     "ones",
     "ones_like",
+    "onnx",
     "optim",
     "outer",
     "pad",
@@ -325,6 +328,7 @@ __all__ = [
     "std",
     "sub",
     "sum",
+    "summary",
     "swapaxes",
     "tanh",
     "tensor",

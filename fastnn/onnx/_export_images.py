@@ -1,0 +1,401 @@
+"""Writers of convolutions, pools, resizing and norms."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._export_elementwise import activated, reduced
+from ._export_errors import ExportError
+from ._export_graph import Graph, Value
+from ._export_shapes import counted
+from ._export_sizes import Dim, Size
+from ._export_table import writes
+
+
+def per_axis(value: Any, axes: int) -> list[int]:
+    """One number for all axes, or one for each."""
+    return list(value) if isinstance(value, tuple | list) else [value] * axes
+
+
+def _pads(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    """Befores, then afters."""
+    if padding == "valid":
+        return [0] * 2 * len(kernel)
+    if padding == "same":
+        reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return [r // 2 for r in reach] + [r - r // 2 for r in reach]
+    if len(kernel) == 1 and isinstance(padding, tuple | list) and len(padding) == 2:  # (before, after) of a sequence
+        return [int(n) for n in padding]
+    sizes = per_axis(padding, len(kernel))
+    pairs = [tuple(p) if isinstance(p, tuple | list) else (p, p) for p in sizes]
+    return [int(p[0]) for p in pairs] + [int(p[1]) for p in pairs]
+
+
+@writes("conv1d", "conv2d")
+def _conv(
+    g: Graph,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    activation: str | None = None,
+    max_pool: bool = False,
+    precision: str | None = None,
+) -> str:
+    kernel = list(weight.shape[2:])
+    dilations = per_axis(dilation, len(kernel))
+    y = g.Conv(
+        x,
+        weight,
+        bias,
+        kernel_shape=kernel,
+        strides=per_axis(stride, len(kernel)),
+        pads=_pads(padding, kernel, dilations),
+        dilations=dilations,
+        group=groups,
+    )
+    y = activated(g, y, x.dtype, activation)
+    return g.MaxPool(y, kernel_shape=[2, 2], strides=[2, 2]) if max_pool else y
+
+
+@writes("conv_transpose1d", "conv_transpose2d")
+def _conv_transpose(
+    g: Graph,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    *,
+    activation: str | None = None,
+    precision: str | None = None,
+) -> str:
+    kernel = list(weight.shape[2:])
+    dilations = per_axis(dilation, len(kernel))
+    y = g.ConvTranspose(
+        x,
+        weight,
+        bias,
+        kernel_shape=kernel,
+        strides=per_axis(stride, len(kernel)),
+        pads=_pads(padding, kernel, dilations),
+        output_padding=per_axis(output_padding, len(kernel)),
+        dilations=dilations,
+        group=groups,
+    )
+    return activated(g, y, x.dtype, activation)
+
+
+# ----- pools -----
+
+
+def _batched(g: Graph, x: Any, axes: int) -> Value:
+    """Images without a batch get one."""
+    return x if x.ndim == axes + 2 else g.Unsqueeze(x, g.ints([0]))
+
+
+def _as_given(g: Graph, y: str, x: Any, axes: int) -> str:
+    return y if x.ndim == axes + 2 else g.Squeeze(y, g.ints([0]))
+
+
+def _windows(kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, axes: int) -> dict[str, Any]:
+    kernel = per_axis(kernel_size, axes)
+    return {
+        "kernel_shape": kernel,
+        "strides": kernel if stride is None else per_axis(stride, axes),
+        "pads": per_axis(padding, axes) * 2,
+        "ceil_mode": int(ceil_mode),
+    }
+
+
+def _max_pool(axes: int):
+    def write(
+        g: Graph,
+        x: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        windows = _windows(kernel_size, stride, padding, ceil_mode, axes)
+        images = _batched(g, x, axes)
+        dilations = per_axis(dilation, axes)
+        if not return_indices:
+            return _as_given(g, g.MaxPool(images, **windows, dilations=dilations), x, axes)
+        y, indices = g.MaxPool(images, **windows, dilations=dilations, outputs=2)
+        pixels: Size = 1
+        for n in x.shape[-axes:]:
+            pixels = pixels * n
+        indices = g.Mod(indices, g.size(pixels))  # the node counts through the whole batch
+        return _as_given(g, y, x, axes), _as_given(g, indices, x, axes)
+
+    return write
+
+
+writes("max_pool1d")(_max_pool(1))
+writes("max_pool2d")(_max_pool(2))
+
+
+def _avg_pool(axes: int):
+    def write(
+        g: Graph,
+        x: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> str:
+        windows = _windows(kernel_size, stride, padding, ceil_mode, axes)
+        images = _batched(g, x, axes)
+        if divisor_override is not None and ceil_mode:
+            raise ExportError("avg_pool2d with divisor_override and ceil_mode cannot be exported")
+        whole = count_include_pad or divisor_override is not None
+        y = g.AveragePool(images, **windows, count_include_pad=int(whole))
+        if divisor_override is not None:
+            y = g.Mul(y, g.scalar(float(np.prod(windows["kernel_shape"])) / divisor_override, x))
+        return _as_given(g, y, x, axes)
+
+    return write
+
+
+writes("avg_pool1d")(_avg_pool(1))
+writes("avg_pool2d")(_avg_pool(2))
+
+
+def _cover(g: Graph, size: Size, out: int) -> str:
+    """(out, size), True where pixel j is in window i of an adaptive pool: from floor(i n / out) to ceil((i+1) n / out)."""
+    window = np.arange(out)[:, None]
+    if isinstance(size, int):
+        pixel = np.arange(size)
+        return g.constant((pixel >= window * size // out) & (pixel < -(-(window + 1) * size // out)))
+    n, pixels, parts = g.size(size), counted(g, 0, size), g.constant(out, np.int64)
+    first = g.Div(g.Mul(g.constant(window), n), parts)
+    last = g.Div(g.Add(g.Mul(g.constant(window + 1), n), g.constant(out - 1, np.int64)), parts)
+    return g.And(g.GreaterOrEqual(pixels, first), g.Less(pixels, last))
+
+
+def _adaptive(kind: str, axes: int):
+    def write(g: Graph, x: Any, output_size: Any, return_indices: bool = False) -> str:
+        if return_indices:
+            raise ExportError("adaptive_max_pool with return_indices cannot be exported")
+        sizes = per_axis(output_size, axes)
+        if all(n == 1 for n in sizes):
+            node = {"avg": "GlobalAveragePool", "max": "GlobalMaxPool"}[kind]
+            return _as_given(g, getattr(g, node)(_batched(g, x, axes)), x, axes)
+        y: Any = x
+        for i, n in enumerate(sizes):
+            axis = x.ndim - axes + i
+            if n is not None:
+                if isinstance(n, Dim):
+                    raise ExportError("an adaptive pool to a dynamic size cannot be exported")
+                y = _covered(g, y, x, axis, _cover(g, x.shape[axis], n), kind)
+        return y if isinstance(y, str) else g.Identity(y)
+
+    return write
+
+
+def _covered(g: Graph, y: Value, x: Any, axis: int, cover: str, kind: str) -> str:
+    """One axis of an adaptive pool: a product with the windows' shares, or the largest under each window."""
+    if kind == "avg":
+        share = g.cast(cover, x.dtype)
+        share = g.Div(share, reduced(g, "ReduceSum", share, 1, True))
+        if axis == x.ndim - 1:
+            return g.MatMul(y, g.Transpose(share, perm=[1, 0]))
+        return g.MatMul(share, y)
+    last = axis == x.ndim - 1
+    spread = g.Unsqueeze(y, g.ints([axis]))  # (..., 1, n) or (..., 1, n, W)
+    cover = cover if last else g.Unsqueeze(cover, g.ints([2]))
+    under = g.Where(cover, spread, g.scalar(-np.inf, x))
+    return reduced(g, "ReduceMax", under, axis + 1, False)
+
+
+for _kind in ("avg", "max"):
+    for _axes in (1, 2):
+        writes(f"adaptive_{_kind}_pool{_axes}d")(_adaptive(_kind, _axes))
+
+
+# ----- other sizes -----
+
+
+@writes("interpolate")
+def _interpolate(
+    g: Graph,
+    x: Any,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+) -> str:
+    axes = x.ndim - 2
+    if mode == "area":
+        return _adaptive("avg", axes)(g, x, size if size is not None else list(g.result.shape[2:]))
+    how = {
+        "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        "nearest-exact": {
+            "mode": "nearest",
+            "coordinate_transformation_mode": "half_pixel",
+            "nearest_mode": "round_prefer_ceil",
+        },
+    }.get(mode, {"mode": "linear", "coordinate_transformation_mode": "half_pixel"})
+    if align_corners:
+        how["coordinate_transformation_mode"] = "align_corners"
+    where = list(range(2, x.ndim))
+    if size is not None:
+        return g.Resize(x, None, None, g.ints(per_axis(size, axes)), axes=where, **how)
+    if recompute_scale_factor and any(isinstance(n, Dim) for n in x.shape[2:]):
+        raise ExportError("interpolate with recompute_scale_factor of a dynamic axis cannot be exported")
+    if recompute_scale_factor:
+        return g.Resize(x, None, None, g.ints(list(g.result.shape[2:])), axes=where, **how)
+    factors = g.constant([float(f) for f in per_axis(scale_factor, axes)], np.float32)
+    return g.Resize(x, None, factors, axes=where, **how)
+
+
+@writes("pixel_shuffle")
+def _pixel_shuffle(g: Graph, x: Any, upscale_factor: int) -> str:
+    if x.ndim == 4:
+        return g.DepthToSpace(x, blocksize=upscale_factor, mode="CRD")
+    if x.ndim == 3:
+        y = g.DepthToSpace(g.Unsqueeze(x, g.ints([0])), blocksize=upscale_factor, mode="CRD")
+        return g.Squeeze(y, g.ints([0]))
+    raise ExportError("pixel_shuffle is exported for (N, C, H, W) and (C, H, W)")
+
+
+@writes("pixel_unshuffle")
+def _pixel_unshuffle(g: Graph, x: Any, downscale_factor: int) -> str:
+    if x.ndim not in (3, 4):
+        raise ExportError("pixel_unshuffle is exported for (N, C, H, W) and (C, H, W)")
+    r, (c, h, w) = downscale_factor, x.shape[-3:]
+    parts = g.Reshape(x, g.ints([-1, c, h // r, r, w // r, r]))
+    moved = g.Transpose(parts, perm=[0, 1, 3, 5, 2, 4])
+    return g.Reshape(moved, g.ints([*x.shape[:-3], c * r * r, h // r, w // r]))
+
+
+# ----- norms -----
+
+
+def _factor(g: Graph, given: Any, like: Any, size: int, value: float) -> str:
+    return g.value(given) if given is not None else g.constant(np.full(size, value, like.dtype))
+
+
+@writes("batch_norm")
+def _batch_norm(
+    g: Graph,
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    activation: str | None = None,
+) -> str:
+    channels = input.shape[1]
+    scale, shift = _factor(g, weight, input, channels, 1), _factor(g, bias, input, channels, 0)
+    if not training:
+        y = g.BatchNormalization(input, scale, shift, running_mean, running_var, epsilon=float(eps))
+        return activated(g, y, input.dtype, activation)
+    # Without running statistics: those of the batch.
+    axes = [0, *range(2, input.ndim)]
+    centred = g.Sub(input, reduced(g, "ReduceMean", input, axes, True))
+    variance = reduced(g, "ReduceMean", g.Mul(centred, centred), axes, True)
+    y = g.Div(centred, g.Sqrt(g.Add(variance, g.scalar(eps, input))))
+    return activated(g, _by_channel(g, y, scale, shift, input), input.dtype, activation)
+
+
+def _by_channel(g: Graph, y: str, scale: str, shift: str, like: Any) -> str:
+    shape = g.ints([like.shape[1], *[1] * (like.ndim - 2)])
+    return g.Add(g.Mul(y, g.Reshape(scale, shape)), g.Reshape(shift, shape))
+
+
+@writes("instance_norm")
+def _instance_norm(
+    g: Graph,
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> str:
+    channels = input.shape[1]
+    scale, shift = _factor(g, weight, input, channels, 1), _factor(g, bias, input, channels, 0)
+    if use_input_stats:
+        return g.InstanceNormalization(input, scale, shift, epsilon=float(eps))
+    return g.BatchNormalization(input, scale, shift, running_mean, running_var, epsilon=float(eps))
+
+
+@writes("group_norm")
+def _group_norm(
+    g: Graph, input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> str:
+    """Each group as a channel of an instance norm."""
+    one, zero = _factor(g, None, input, num_groups, 1), _factor(g, None, input, num_groups, 0)
+    groups = g.Reshape(input, g.ints([0, num_groups, -1]))
+    y = g.Reshape(g.InstanceNormalization(groups, one, zero, epsilon=float(eps)), g.Shape(input))
+    channels = input.shape[1]
+    if weight is None and bias is None:
+        return y
+    return _by_channel(
+        g, y, _factor(g, weight, input, channels, 1), _factor(g, bias, input, channels, 0), input
+    )
+
+
+def _last(normalized_shape: Any) -> tuple[int, ...]:
+    return tuple(normalized_shape) if isinstance(normalized_shape, tuple | list) else (normalized_shape,)
+
+
+@writes("layer_norm")
+def _layer_norm(
+    g: Graph, input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> str:
+    return _normalised(g, input, input.dtype, normalized_shape, weight, bias, eps)
+
+
+def _normalised(g: Graph, x: Value, dtype: Any, shape: Any, weight: Any, bias: Any, eps: float) -> str:
+    shape = _last(shape)
+    scale = g.value(weight) if weight is not None else g.constant(np.ones(shape, dtype))
+    return g.LayerNormalization(x, scale, bias, axis=-len(shape), epsilon=float(eps))
+
+
+@writes("add_layer_norm")
+def _add_layer_norm(
+    g: Graph, input: Any, residual: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> tuple[str, str]:
+    total = g.Add(input, residual)
+    return _normalised(g, total, input.dtype, normalized_shape, weight, bias, eps), total
+
+
+@writes("rms_norm")
+def _rms_norm(g: Graph, input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> str:
+    return _root_mean_square(g, input, input.dtype, normalized_shape, weight, eps)
+
+
+def _root_mean_square(g: Graph, x: Value, dtype: Any, shape: Any, weight: Any, eps: float | None) -> str:
+    eps = float(np.finfo(dtype).eps) if eps is None else eps
+    mean = reduced(g, "ReduceMean", g.Mul(x, x), [-1 - i for i in range(len(_last(shape)))], True)
+    y = g.Div(x, g.Sqrt(g.Add(mean, g.scalar(eps, dtype))))
+    return y if weight is None else g.Mul(y, weight)
+
+
+@writes("add_rms_norm")
+def _add_rms_norm(
+    g: Graph, input: Any, residual: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None
+) -> tuple[str, str]:
+    total = g.Add(input, residual)
+    return _root_mean_square(g, total, input.dtype, normalized_shape, weight, eps), total
