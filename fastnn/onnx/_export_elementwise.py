@@ -256,7 +256,8 @@ def _axes(dim: Any, keepdim: bool, axis: Any, keepdims: bool | None) -> tuple[An
 
 
 for _name, _node in {
-    "sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax", "amin": "ReduceMin", "prod": "ReduceProd",
+    "sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax", "max": "ReduceMax", "amin": "ReduceMin",
+    "min": "ReduceMin", "prod": "ReduceProd",
     "logsumexp": "ReduceLogSumExp",
 }.items():  # fmt: skip
     writes(_name)(_reduction(_node))

@@ -44,7 +44,7 @@ def _permute(g: Graph, x: Any, dims: Any) -> str:
     return g.Transpose(x, perm=list(order))
 
 
-@writes("transpose")
+@writes("transpose", "swapaxes")
 def _transpose(g: Graph, x: Any, dim0: int, dim1: int) -> str:
     order = list(range(x.ndim))
     order[dim0], order[dim1] = order[dim1], order[dim0]
@@ -63,7 +63,7 @@ def _unsqueeze(g: Graph, x: Any, dim: int) -> str:
     return g.Unsqueeze(x, g.ints([dim]))
 
 
-@writes("broadcast_to")
+@writes("broadcast_to", "expand")
 def _broadcast_to(g: Graph, x: Any, shape: Any) -> str:
     sizes = list(shape) if isinstance(shape, tuple | list) else [shape]
     return g.Expand(x, g.ints([1 if not isinstance(n, Dim) and n == -1 else n for n in sizes]))

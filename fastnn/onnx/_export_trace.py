@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -375,19 +376,16 @@ def record(name: str, *args: Any, **kwargs: Any) -> Any:
     return _active.record(name, _operations()[name], args, kwargs)
 
 
-_known: dict[str, Callable] = {}
-
-
+@cache
 def _operations() -> dict[str, Callable]:
     """Every operation by its name, as it is when nothing is recorded."""
-    if not _known:
-        for module in _MODULES:
-            for name, value in vars(module).items():
-                own = getattr(value, "__module__", None) == module.__name__ and not isinstance(value, type)
-                if own and callable(value) and not name.startswith("_") and name not in _NOT_OPERATIONS:
-                    _known[name] = value
-        _known.update({function.__name__: function for function in _COMPOSED}, **NATIVE)
-    return _known
+    known: dict[str, Callable] = {}
+    for module in _MODULES:
+        for name, value in vars(module).items():
+            own = getattr(value, "__module__", None) == module.__name__ and not isinstance(value, type)
+            if own and callable(value) and not name.startswith("_") and name not in _NOT_OPERATIONS:
+                known[name] = value
+    return {**known, **{function.__name__: function for function in _COMPOSED}, **NATIVE}
 
 
 def recording() -> Recorder | None:
@@ -402,6 +400,12 @@ def _recording_function(name: str, native: Callable) -> Callable:
         return native(*args, **kwargs) if active is None else active.record(name, native, args, kwargs)
 
     return function
+
+
+@cache
+def _functions() -> dict[int, Callable]:
+    """id of an operation's function -> the one that records."""
+    return {id(f): _recording_function(name, f) for name, f in _operations().items() if name not in NATIVE}
 
 
 def recording_method(original: Callable, replacement: Callable) -> Callable:
@@ -450,7 +454,7 @@ def start(recorder: Recorder, methods: dict[tuple[type, str], Callable]) -> Iter
         setattr(owner, name, value)
 
     with _LOCK, no_grad():
-        functions = {id(f): _recording_function(n, f) for n, f in _operations().items() if n not in NATIVE}
+        functions = _functions()
         try:
             for module in [m for m in list(sys.modules.values()) if type(m) is type(sys)]:
                 for name in [n for n, value in list(vars(module).items()) if id(value) in functions]:
@@ -481,4 +485,6 @@ def copied(module: Module, recorder: Recorder, path: str, known: dict[int, Any])
             if id(value) not in known:
                 known[id(value)] = recorder.state(value, name)
             vars(copy)[key] = known[id(value)]
+        elif callable(value):  # such as the activation of a Linear
+            vars(copy)[key] = _functions().get(id(value), value)
     return copy
