@@ -247,7 +247,10 @@ def _output(recorder: Recorder, x: Any) -> Traced:
     if isinstance(x, Traced):
         return x
     if isinstance(x, Tensor | np.ndarray):
-        return recorder.constant(x if isinstance(x, Tensor) else _ops.as_tensor(x))
+        try:
+            return recorder.constant(x if isinstance(x, Tensor) else _ops.as_tensor(x))
+        except ExportError as error:
+            raise ExportError(f"export: the result: {error}") from None
     raise ExportError(f"export: forward returns a {type(x).__name__}; expected tensors")
 
 

@@ -121,7 +121,10 @@ def _unary(node: str) -> Callable:
     return write
 
 
-for _name in "neg abs sign floor ceil round sqrt reciprocal exp log sin cos tanh sigmoid erf relu softplus".split():
+for _name in (
+    "neg", "abs", "sign", "floor", "ceil", "round", "sqrt", "reciprocal", "exp", "log", "sin", "cos", "tanh", "sigmoid",
+    "erf", "relu", "softplus",
+):  # fmt: skip
     writes(_name)(_unary(_name.capitalize()))
 
 

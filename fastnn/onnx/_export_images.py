@@ -175,7 +175,7 @@ writes("avg_pool2d")(_avg_pool(2))
 
 
 def _cover(g: Graph, size: Size, out: int) -> str:
-    """(out, size), True where pixel j is in window i of an adaptive pool: from floor(i n / out) to ceil((i+1) n / out)."""
+    """(out, size), True where pixel j is in window i of an adaptive pool, [floor(i n / out), ceil((i + 1) n / out))."""
     window = np.arange(out)[:, None]
     if isinstance(size, int):
         pixel = np.arange(size)

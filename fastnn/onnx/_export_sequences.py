@@ -7,7 +7,7 @@ import numpy as np
 from ._export_elementwise import operand
 from ._export_errors import ExportError
 from ._export_graph import Graph, Value
-from ._export_shapes import counted
+from ._export_shapes import counted, piece
 from ._export_sizes import Dim, Size
 from ._export_table import writes
 
@@ -89,10 +89,10 @@ def _scanned(g: Graph, x: Value, states: list, parts: list, reverse: bool) -> tu
         zeros = g.Expand(g.scalar(0, dtype), g.Concat(batch, g.ints([width]), axis=0))
         first.append(zeros if state is None else state)
     body = _step(g, g.Transpose(w_hh, perm=[1, 0]), g.Transpose(w_hr, perm=[1, 0]), dtype)
-    way = [int(reverse)]
-    return g.Scan(
-        *first, inputs, body=body, num_scan_inputs=1, scan_input_directions=way, scan_output_directions=way, outputs=3
-    )
+    if reverse:
+        inputs = piece(g, inputs, 0, None, None, -1)
+    h, c, y = g.Scan(*first, inputs, body=body, num_scan_inputs=1, outputs=3)
+    return h, c, piece(g, y, 0, None, None, -1) if reverse else y
 
 
 def _step(g: Graph, w_hh: str, w_hr: str, dtype: Any) -> Any:

@@ -223,7 +223,7 @@ def _scatter_add(g: Graph, x: Any, dim: int, index: Any, src: Any) -> str:
 def _one_hot(g: Graph, index: Any, num_classes: int | None = None) -> str:
     if num_classes is None:
         raise ExportError("one_hot without num_classes: the size would depend on values")
-    return g.OneHot(index, g.constant([num_classes], np.int64), g.constant([0, 1], g.result.dtype), axis=-1)
+    return g.OneHot(index, g.constant(num_classes, np.int64), g.constant([0, 1], g.result.dtype), axis=-1)
 
 
 @writes("embedding")
@@ -243,9 +243,13 @@ def _pad(g: Graph, x: Any, pad: Any, mode: str = "constant", value: float | None
         return x
     befores, afters = [0] * x.ndim, [0] * x.ndim
     for i, axis in enumerate(axes):
-        befores[axis], afters[axis] = pad[2 * i], pad[2 * i + 1]
+        befores[axis], afters[axis] = max(0, pad[2 * i]), max(0, pad[2 * i + 1])
+        if min(pad[2 * i], pad[2 * i + 1]) < 0:  # cuts off; a Pad may say so, but few programs listen
+            x = piece(g, x, axis, max(0, -pad[2 * i]), min(0, pad[2 * i + 1]) or None)
     node = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}[mode]
-    filling = g.scalar(value or 0, x) if mode == "constant" else None
+    if not any(befores + afters):
+        return x
+    filling = g.scalar(value or 0, g.result) if mode == "constant" else None
     return g.Pad(x, g.ints(befores + afters), filling, mode=node)
 
 
@@ -283,7 +287,7 @@ def counted(g: Graph, start: Size, stop: Size, step: int = 1, dtype: Any = np.in
 
 
 @writes("arange")
-def _arange(g: Graph, start: Size, end: Size = None, step: Any = 1, dtype: Any = None, requires_grad: Any = False) -> str:
+def _arange(g: Graph, start: Size, end: Size = None, step: Size = 1, dtype: Any = None, **_: Any) -> str:
     if end is None:
         start, end = 0, start
     if not all(isinstance(n, int | Dim) for n in (start, end, step)):

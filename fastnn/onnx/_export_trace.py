@@ -63,26 +63,26 @@ class Traced(Tensor):
         self.constant = constant
 
     @property
-    def shape(self) -> tuple[Any, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[Any, ...]:
         return tuple(self.recorder.size_of(self, axis) for axis in range(self.ndim))
 
     @property
-    def ndim(self) -> int:  # type: ignore[override]
+    def ndim(self) -> int:
         return self.worlds[0].ndim
 
     @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
+    def dtype(self) -> np.dtype:
         return self.worlds[0].dtype
 
     @property
-    def size(self) -> Any:  # type: ignore[override]
+    def size(self) -> Any:
         total: Size = 1
         for n in self.shape:
             total = total * n
         return total
 
-    @property
-    def data(self) -> np.ndarray:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def data(self) -> np.ndarray:
         if not self.constant:
             raise ExportError("the values of a tensor are read, and a graph has none; use operations on tensors")
         return self.worlds[0].data
@@ -95,8 +95,8 @@ class Traced(Tensor):
     def mT(self) -> Tensor:
         return record("transpose", self, -2, -1)
 
-    @property
-    def requires_grad(self) -> bool:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def requires_grad(self) -> bool:
         return False
 
     def __len__(self) -> int:
@@ -269,8 +269,8 @@ class Recorder:
         return Traced(self, [tensor.detach()] * self.worlds, name, True)
 
     def constant(self, tensor: Tensor) -> Traced:
-        """A tensor whose values are known."""
-        if tensor.size == 0 and tensor.shape == (0,):
+        """A tensor whose values are known; an empty one is what became of a recorded tensor somewhere else."""
+        if tensor.shape == (0,):
             raise ExportError("a tensor was computed by something that cannot be recorded")
         return Traced(self, [tensor] * self.worlds, None, True)
 
@@ -280,12 +280,12 @@ class Recorder:
         """Compute an operation in every world, and write it."""
         if name in _RANDOM:
             raise ExportError(f"fastnn.{name} cannot be exported: a graph draws no random numbers")
+        args, kwargs = self._lifted((args, kwargs))
         found = list(_recorded((args, kwargs)))
         if all(isinstance(x, Traced) and x.constant and x.name is None for x in found):
             return self._wrapped(self._computed(native, _in_world((args, kwargs), 0)), None, True)
         if name not in WRITERS:
             raise ExportError(f"fastnn.{name} cannot be exported")
-        args, kwargs = self._lifted((args, kwargs))
         constant = all(isinstance(x, Traced) and x.constant for x in found)
         results = self._in_worlds(native, args, kwargs, 1 if constant else self.worlds)
         self.graph.result = results[0]
