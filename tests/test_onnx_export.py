@@ -159,7 +159,16 @@ LAYERS = {
     **{
         f"Linear {name}": rows(lambda name=name: nn.Linear(4, 5, activation=name))
         for name in (
-            "relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu", "elu", "softplus", "softmax", "log_softmax"
+            "relu",
+            "gelu",
+            "tanh",
+            "sigmoid",
+            "silu",
+            "leaky_relu",
+            "elu",
+            "softplus",
+            "softmax",
+            "log_softmax",
         )
     },
     "Identity": rows(nn.Identity),
@@ -289,9 +298,7 @@ LAYERS = {
     "SinusoidalPositionalEncoding fixed": Case(
         lambda: nn.SinusoidalPositionalEncoding(4, batch_first=True), lambda b: numbers(b, 7, 4), {0: "b"}
     ),
-    "RotaryEmbedding": Case(
-        nn.RotaryEmbedding, lambda b, t: numbers(b, 2, t, 4), {0: "b", 2: "t"}
-    ),
+    "RotaryEmbedding": Case(nn.RotaryEmbedding, lambda b, t: numbers(b, 2, t, 4), {0: "b", 2: "t"}),
     "RotaryEmbedding interleaved": rows(lambda: nn.RotaryEmbedding(interleaved=True)),
     "TransformerEncoderLayer": rows(encoder, 8),
     "TransformerEncoderLayer norm first": rows(lambda: encoder(norm_first=True, activation="gelu"), 8),
@@ -306,8 +313,10 @@ LAYERS = {
     "SmoothL1Loss": pair(lambda: nn.SmoothL1Loss(beta=0.5), 3),
     "BCEWithLogitsLoss": pair(nn.BCEWithLogitsLoss, 3),
     "BCELoss": Case(
-        nn.BCELoss, lambda b: (numbers(b, 3) ** 2 / (1 + numbers(b, 3) ** 2), integers(2, b, 3).astype(np.float32)),
-        {0: "b"}, {0: "b"},
+        nn.BCELoss,
+        lambda b: (numbers(b, 3) ** 2 / (1 + numbers(b, 3) ** 2), integers(2, b, 3).astype(np.float32)),
+        {0: "b"},
+        {0: "b"},
     ),
     "KLDivLoss": pair(nn.KLDivLoss, 3, target=lambda *shape: np.abs(numbers(*shape))),
     "CrossEntropyLoss": Case(

@@ -341,9 +341,7 @@ def _instance_norm(
 
 
 @writes("group_norm")
-def _group_norm(
-    g: Graph, input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> str:
+def _group_norm(g: Graph, input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> str:
     """Each group as a channel of an instance norm."""
     one, zero = _factor(g, None, input, num_groups, 1), _factor(g, None, input, num_groups, 0)
     groups = g.Reshape(input, g.ints([0, num_groups, -1]))
@@ -351,9 +349,7 @@ def _group_norm(
     channels = input.shape[1]
     if weight is None and bias is None:
         return y
-    return _by_channel(
-        g, y, _factor(g, weight, input, channels, 1), _factor(g, bias, input, channels, 0), input
-    )
+    return _by_channel(g, y, _factor(g, weight, input, channels, 1), _factor(g, bias, input, channels, 0), input)
 
 
 def _last(normalized_shape: Any) -> tuple[int, ...]:

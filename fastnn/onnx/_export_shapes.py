@@ -131,9 +131,7 @@ def _unbind(g: Graph, x: Any, dim: int = 0) -> tuple:
 
 
 for _name, _upper in {"tril": 0, "triu": 1}.items():
-    writes(_name)(
-        lambda g, x, diagonal=0, upper=_upper: g.Trilu(x, g.constant(int(diagonal), np.int64), upper=upper)
-    )
+    writes(_name)(lambda g, x, diagonal=0, upper=_upper: g.Trilu(x, g.constant(int(diagonal), np.int64), upper=upper))
 
 
 # ----- indices -----
