@@ -269,6 +269,7 @@ def _model(
     graph.scope = ""
     nodes = _ending(graph, inputs, {key: graph.value(x) for key, x in outputs.items()})
     used = {x for node in nodes for x in _read(node)}
+    inside = {x for node in nodes for x in node.output}.intersection(recorder.values) - set(outputs)
     clash = sorted((set(inputs) | set(outputs)) & set(graph.state))
     if clash:
         raise ValueError(f"export: {clash[0]!r} is an input or output, and a parameter; choose other names")
@@ -282,6 +283,7 @@ def _model(
         [_info(recorder, key, x, {}) for key, x in inputs.items()],
         [_info(recorder, key, x, axes.get(key, {})) for key, x in outputs.items()],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), key) for key, a in state.items()],
+        value_info=[_info(recorder, key, x, {}) for key, x in recorder.values.items() if key in inside],
     )
     opsets = [onnx.helper.make_opsetid("", opset)]
     model = onnx.helper.make_model(
@@ -323,7 +325,7 @@ def _ending(graph: Graph, inputs: Mapping[str, Traced], outputs: Mapping[str, st
 
 
 def _info(recorder: Recorder, name: str, x: Traced, named: Mapping[int, str]) -> Any:
-    """Type and shape of an input or output."""
+    """Type and shape of a value."""
     helper = recorder.graph.onnx.helper
     named = {axis % x.ndim: symbol for axis, symbol in named.items()}
     sizes: list[int | str | None] = []

@@ -251,6 +251,7 @@ class Recorder:
         self.worlds = worlds
         self.symbols: dict[tuple[int, ...], tuple[str, Traced, int]] = {}  # values -> name, and where it is read
         self.names: dict[int, str] = {}  # id of a module -> its path
+        self.values: dict[str, Traced] = {}  # results by name
         self.thread = threading.get_ident()
         self.busy = False
 
@@ -325,7 +326,10 @@ class Recorder:
         if isinstance(names, Traced):
             return names
         if isinstance(first, Tensor):
-            return Traced(self, results, names, constant)
+            result = Traced(self, results, names, constant)
+            if names is not None and not constant:
+                self.values[names] = result
+            return result
         if isinstance(first, tuple | list):
             names = [None] * len(first) if names is None else names
             return tuple(
