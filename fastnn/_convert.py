@@ -46,8 +46,8 @@ def _check_target(source: str, target: str) -> None:
     ends = f"a file that ends in {' or '.join(files.WRITTEN)} is written"
     if kind == ".onnx":
         raise CommandError(
-            f"{target}: a state dict has no graph, which an ONNX model needs: make the module in Python, load {source}, "
-            f"and call fastnn.onnx.export; here {ends}"
+            f"{target}: weights alone are no graph, which an ONNX model needs: make the module in Python, load "
+            f"{source} into it, and call fastnn.onnx.export; here {ends}"
         )
     if kind in files.TORCH:
         raise CommandError(

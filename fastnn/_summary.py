@@ -116,7 +116,8 @@ def summary(module: Module, *example: Any) -> Summary:
     """
     if not isinstance(module, Module):
         raise TypeError(f"summary: module must be a Module, got {type(module).__name__}")
-    result, seen = Summary(), set()
+    result = Summary()
+    seen: set[int] = set()
     layers: dict[int, Layer] = {}
     for name, part in module.named_modules():
         own = {id(p): p for _, p in part._own_parameters() if id(p) not in seen}

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass
@@ -10,7 +10,7 @@ class Table:
     """Columns of text; a name that begins with ">" is of numbers and aligned to the right."""
 
     columns: Sequence[str]
-    rows: list[Sequence[str]] = field(default_factory=list)
+    rows: Sequence[Sequence[str]] = ()
     footer: Sequence[str] = ()
 
     def __str__(self) -> str:

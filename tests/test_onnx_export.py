@@ -449,3 +449,38 @@ def test_other_programs_compute_the_same(name, program):
     module = randomized(case.make())
     model, names = exported(case, module)
     compare(case, module, names, program(model))
+
+
+NOT_LAYERS = {"CTCLoss", "Module", "ModuleList", "Sequential"}  # no node; base class and containers, in the models
+
+
+def test_every_layer_and_model_is_here():
+    layers = {
+        name for name in dir(nn) if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Module)
+    }
+    tested = {name.split()[0] for name in LAYERS}
+    assert layers - NOT_LAYERS <= tested
+    networks = {name for name in models.__all__ if isinstance(getattr(models, name), type)}
+    assert networks - {"MTCNN"} <= {name.split()[0] for name in MODELS}  # that is PNet, RNet and ONet
+
+
+def test_frozen_networks():
+    case = MODELS["ResNet"]
+    module = randomized(case.make()).freeze()
+    model, names = exported(case, module)
+    assert sum(node.op_type == "BatchNormalization" for node in model.graph.node) == 6  # under their own names
+    compare(case, module, names, reference(model))
+
+
+def test_positions_far_out():
+    net = nn.SinusoidalPositionalEncoding(6, batch_first=True)
+    model = fnn.onnx.export(net, fnn.zeros(1, 3, 6), dynamic_axes={"x": [1]})
+    x = numbers(1, 20000, 6)
+    for program in (reference, runtime):
+        np.testing.assert_allclose(program(model)({"x": x})[0], net(fnn.tensor(x)).data, rtol=0, atol=1e-6)
+
+
+def test_ctc_has_no_node():
+    arguments = (fnn.zeros(5, 1, 3), fnn.tensor([[1]]), fnn.tensor([5]), fnn.tensor([1]))
+    with pytest.raises(fnn.onnx.ExportError, match=r"CTCLoss: fastnn\.ctc_loss cannot be exported"):
+        fnn.onnx.export(nn.CTCLoss(), arguments)

@@ -5,6 +5,7 @@ Left out is what computes shapes (all that depends on the inputs by their Shape 
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +71,8 @@ def _symbol(name: str) -> str:
 
 def _shapes(onnx: Any, model: Any) -> dict[str, tuple[int | str, ...]]:
     """Shapes of all values, as far as they can be inferred."""
-    try:
+    with suppress(Exception):  # its C++ throws many; the shapes that the file names remain
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # its C++ throws many; the shapes that the file names remain
-        pass
     graph = model.graph
     found = {x.name: _shape(x) for x in (*graph.input, *graph.output, *graph.value_info)}
     return {name: shape for name, shape in found.items() if shape is not None}

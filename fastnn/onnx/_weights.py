@@ -51,6 +51,8 @@ def state_of(model: Any, path: Any) -> dict[str, np.ndarray]:
             kind = onnx.TensorProto.DataType.Name(tensor.data_type)
             if kind not in _KEPT + _WIDENED:
                 raise FormatError(f"{os.fspath(path)!r} holds {tensor.name!r} as {kind}, which is not supported")
+            if min(tensor.dims, default=0) < 0:
+                raise ValueError(f"its shape is {tuple(tensor.dims)}")
             array = onnx.numpy_helper.to_array(tensor)
         except (TypeError, ValueError, OverflowError, MemoryError) as error:
             if isinstance(error, FormatError):
