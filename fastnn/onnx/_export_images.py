@@ -106,14 +106,26 @@ def _as_given(g: Graph, y: str, x: Any, axes: int) -> str:
     return y if x.ndim == axes + 2 else g.Squeeze(y, g.ints([0]))
 
 
-def _windows(kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, axes: int) -> dict[str, Any]:
-    kernel = per_axis(kernel_size, axes)
-    return {
-        "kernel_shape": kernel,
-        "strides": kernel if stride is None else per_axis(stride, axes),
-        "pads": per_axis(padding, axes) * 2,
-        "ceil_mode": int(ceil_mode),
-    }
+def _windows(x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, axes: int) -> dict:
+    """The attributes of a pool.
+
+    Rounding up is written as padding at the end where sizes are known: programs and versions of ONNX differ in whether
+    a last window counts that begins in the padding (in PyTorch and here it does not).
+    """
+    kernel, before = per_axis(kernel_size, axes), per_axis(padding, axes)
+    strides = kernel if stride is None else per_axis(stride, axes)
+    after, up = list(before), False
+    for i, d in enumerate(per_axis(dilation, axes) if ceil_mode else []):
+        size, reach = x.shape[x.ndim - axes + i], d * (kernel[i] - 1) + 1
+        if not isinstance(size, Dim):
+            last = -(-(size + 2 * before[i] - reach) // strides[i]) * strides[i]
+            last -= strides[i] if last >= size + before[i] else 0
+            after[i] = max(before[i], last + reach - size - before[i])
+        elif before[i] + strides[i] > reach:
+            raise ExportError("a pool with this padding and ceil_mode cannot be exported for a dynamic size")
+        else:
+            up = True
+    return {"kernel_shape": kernel, "strides": strides, "pads": before + after, "ceil_mode": int(up)}
 
 
 def _max_pool(axes: int):
@@ -127,9 +139,15 @@ def _max_pool(axes: int):
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:
-        windows = _windows(kernel_size, stride, padding, ceil_mode, axes)
+        windows = _windows(x, kernel_size, stride, padding, dilation, ceil_mode, axes)
         images = _batched(g, x, axes)
         dilations = per_axis(dilation, axes)
+        if max(windows["pads"]) >= min(windows["kernel_shape"]):  # more than a pool may pad by itself
+            if return_indices:
+                raise ExportError("a dilated pool with return_indices and so much padding cannot be exported")
+            before, after = windows["pads"][:axes], windows["pads"][axes:]
+            around = g.ints([0, 0, *before, 0, 0, *after])
+            images, windows["pads"] = g.Pad(images, around, g.scalar(-np.inf, x)), [0] * 2 * axes
         if not return_indices:
             return _as_given(g, g.MaxPool(images, **windows, dilations=dilations), x, axes)
         y, indices = g.MaxPool(images, **windows, dilations=dilations, outputs=2)
@@ -146,6 +164,21 @@ writes("max_pool1d")(_max_pool(1))
 writes("max_pool2d")(_max_pool(2))
 
 
+def _counts(out: Any, x: Any, windows: dict, padding: list[int]) -> np.ndarray:
+    """How many pixels, those of the padding included, lie under each window: all but where rounding up went beyond."""
+    axes = len(padding)
+    total = np.ones((1,) * axes)
+    for i, n in enumerate(out):
+        size, kernel = x.shape[x.ndim - axes + i], windows["kernel_shape"][i]
+        if windows["pads"][axes + i] == padding[i]:
+            count = np.full(1, kernel)
+        else:
+            first = np.arange(n) * windows["strides"][i]
+            count = np.minimum(first + kernel, size + 2 * padding[i]) - first
+        total = total * count.reshape([-1 if j == i else 1 for j in range(axes)])
+    return total
+
+
 def _avg_pool(axes: int):
     def write(
         g: Graph,
@@ -157,14 +190,18 @@ def _avg_pool(axes: int):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> str:
-        windows = _windows(kernel_size, stride, padding, ceil_mode, axes)
-        images = _batched(g, x, axes)
-        if divisor_override is not None and ceil_mode:
-            raise ExportError("avg_pool2d with divisor_override and ceil_mode cannot be exported")
-        whole = count_include_pad or divisor_override is not None
-        y = g.AveragePool(images, **windows, count_include_pad=int(whole))
+        windows = _windows(x, kernel_size, stride, padding, 1, ceil_mode, axes)
+        images, own = _batched(g, x, axes), per_axis(padding, axes)
+        if divisor_override is None and not (count_include_pad and any(own)):
+            return _as_given(g, g.AveragePool(images, **windows), x, axes)
+        if windows["ceil_mode"]:
+            raise ExportError("an average over padding with ceil_mode cannot be exported for a dynamic size")
+        y = g.AveragePool(images, **windows, count_include_pad=1)
+        counts = _counts(g.result.shape[-axes:], x, windows, own)
         if divisor_override is not None:
-            y = g.Mul(y, g.scalar(float(np.prod(windows["kernel_shape"])) / divisor_override, x))
+            counts = np.full(1, divisor_override)
+        if (counts != np.prod(windows["kernel_shape"])).any():
+            y = g.Mul(y, g.constant(np.prod(windows["kernel_shape"]) / counts, x.dtype))
         return _as_given(g, y, x, axes)
 
     return write
