@@ -279,25 +279,50 @@ def _interpolate(
     axes = x.ndim - 2
     if mode == "area":
         return _adaptive("avg", axes)(g, x, size if size is not None else list(g.result.shape[2:]))
-    how = {
-        "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-        "nearest-exact": {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "half_pixel",
-            "nearest_mode": "round_prefer_ceil",
-        },
-    }.get(mode, {"mode": "linear", "coordinate_transformation_mode": "half_pixel"})
-    if align_corners:
-        how["coordinate_transformation_mode"] = "align_corners"
-    where = list(range(2, x.ndim))
-    if size is not None:
-        return g.Resize(x, None, None, g.ints(per_axis(size, axes)), axes=where, **how)
-    if recompute_scale_factor and any(isinstance(n, Dim) for n in x.shape[2:]):
-        raise ExportError("interpolate with recompute_scale_factor of a dynamic axis cannot be exported")
     if recompute_scale_factor:
-        return g.Resize(x, None, None, g.ints(list(g.result.shape[2:])), axes=where, **how)
-    factors = g.constant([float(f) for f in per_axis(scale_factor, axes)], np.float32)
-    return g.Resize(x, None, factors, axes=where, **how)
+        if any(isinstance(n, Dim) for n in x.shape[2:]):
+            raise ExportError("interpolate with recompute_scale_factor of a dynamic axis cannot be exported")
+        size, scale_factor = list(g.result.shape[2:]), None
+    sizes = [None] * axes if size is None else per_axis(size, axes)
+    factors = [None] * axes if scale_factor is None else [float(f) for f in per_axis(scale_factor, axes)]
+    if mode.startswith("nearest"):
+        y: Any = x
+        for i, (n, factor) in enumerate(zip(sizes, factors, strict=True)):
+            pixels = _pixels(g, x, 2 + i, g.result.shape[2 + i] if n is None else n, factor, mode == "nearest-exact")
+            y = g.Gather(y, pixels, axis=2 + i)
+        return y
+    # An axis that keeps its size is a copy, whatever the factor says.
+    moved = [2 + i for i in range(axes) if isinstance(x.shape[2 + i], Dim) or x.shape[2 + i] != g.result.shape[2 + i]]
+    how: dict[str, Any] = {"mode": "linear", "axes": moved}
+    how["coordinate_transformation_mode"] = "align_corners" if align_corners else "half_pixel"
+    if not moved:
+        return x
+    if size is not None:
+        return g.Resize(x, None, None, g.ints([sizes[axis - 2] for axis in moved]), **how)
+    wanted = np.array([factors[axis - 2] for axis in moved])
+    rounded = wanted.astype(np.float32)  # up: 0.7 as a float is below 0.7, and 10 pixels would become 6
+    rounded = np.where(rounded < wanted, np.nextafter(rounded, np.float32(np.inf)), rounded)
+    return g.Resize(x, None, g.constant(rounded), **how)
+
+
+def _pixels(g: Graph, x: Any, axis: int, out: int, factor: float | None, exact: bool) -> str:
+    """Which pixels the nearest ones are, by the same arithmetic: a Resize rounds otherwise where two are as near."""
+    size, dtype = x.shape[axis], x.dtype
+    half = np.asarray(0.5 if exact else 0, dtype)
+    if not isinstance(size, Dim):
+        step = dtype.type(1 / factor) if factor else dtype.type(size) / dtype.type(out)
+        at = (np.arange(out).astype(dtype) + half) * step
+        return g.constant(np.minimum(at.astype(np.int64), size - 1))
+    pixels = g.value(size)
+    if factor:
+        limit = g.cast(g.Mul(g.cast(pixels, np.float64), g.constant(factor)), np.int64)
+        steps = g.constant(1 / factor, dtype)
+    else:
+        limit = g.constant(out, np.int64)
+        steps = g.Div(g.cast(pixels, dtype), g.constant(out, dtype))
+    numbers = g.cast(g.Range(g.constant(0, np.int64), limit, g.constant(1, np.int64)), dtype)
+    places = g.cast(g.Mul(g.Add(numbers, g.constant(half)), steps), np.int64)
+    return g.Min(places, g.Sub(pixels, g.constant(1, np.int64)))
 
 
 @writes("pixel_shuffle")
