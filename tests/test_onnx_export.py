@@ -207,6 +207,7 @@ LAYERS = {
     },
     "ConvTranspose1d": sequence(lambda: nn.ConvTranspose1d(3, 4, 4, stride=2, padding=1, output_padding=1)),
     "ConvTranspose2d": image(lambda: nn.ConvTranspose2d(4, 6, 3, (2, 1), 1, groups=2, dilation=2), 4),
+    "ConvTranspose2d with rows behind": image(lambda: nn.ConvTranspose2d(3, 4, 3, 1, (1, 0), 1, dilation=2)),
     "BatchNorm1d": Case(lambda: nn.BatchNorm1d(3), lambda b: numbers(b, 3), {0: "b"}),
     "BatchNorm1d of sequences": sequence(lambda: nn.BatchNorm1d(3, affine=False)),
     "BatchNorm2d": image(lambda: nn.BatchNorm2d(3, eps=1e-3)),

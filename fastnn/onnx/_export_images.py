@@ -79,18 +79,18 @@ def _conv_transpose(
     precision: str | None = None,
 ) -> str:
     kernel = list(weight.shape[2:])
-    dilations = per_axis(dilation, len(kernel))
-    y = g.ConvTranspose(
-        x,
-        weight,
-        bias,
-        kernel_shape=kernel,
-        strides=per_axis(stride, len(kernel)),
-        pads=_pads(padding, kernel, dilations),
-        output_padding=per_axis(output_padding, len(kernel)),
-        dilations=dilations,
-        group=groups,
-    )
+    axes, dilations, strides = len(kernel), per_axis(dilation, len(kernel)), per_axis(stride, len(kernel))
+    pads, more, behind = _pads(padding, kernel, dilations), per_axis(output_padding, axes), [0] * axes
+    for i in range(axes):
+        if more[i] >= strides[i]:  # which runtimes refuse: cut off less, and put behind what is then missing
+            taken = min(more[i], pads[axes + i])
+            pads[axes + i] -= taken
+            more[i], behind[i] = 0, more[i] - taken
+    options = {"kernel_shape": kernel, "strides": strides, "pads": pads, "dilations": dilations, "group": groups}
+    y = g.ConvTranspose(x, weight, None if any(behind) else bias, output_padding=more, **options)
+    if any(behind):
+        y = g.Pad(y, g.ints([0] * (axes + 2) + [0, 0, *behind]))
+        y = y if bias is None else g.Add(y, g.Reshape(bias, g.ints([-1] + [1] * axes)))
     return activated(g, y, x.dtype, activation)
 
 
