@@ -362,3 +362,36 @@ def test_on_a_terminal_rich_draws_the_table(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "[a]" in text
     assert "─" in text or "━" in text
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bytes_changed_at_random(capsys, tmp_path, seed):
+    pytest.importorskip("onnx")
+    rng = np.random.default_rng(seed)
+    net, path = network(), tmp_path / "net.onnx"
+    content = np.frombuffer(fnn.onnx.export(net, fnn.zeros(2, 1, 8, 8)).SerializeToString(), np.uint8)
+    for _ in range(15):
+        damaged = content[: rng.integers(len(content))].copy() if rng.integers(4) == 0 else content.copy()
+        for at in rng.integers(len(damaged), size=rng.integers(1, 6)) if len(damaged) else ():
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged.tobytes())
+        for words in (["summary", path], ["convert", path, tmp_path / "new.npz"]):
+            status = main([str(word) for word in words])
+            out, err = capsys.readouterr()
+            assert status in (0, 1)
+            assert err.count("\n") == status
+            assert status == 0 or out == ""
+
+
+def test_nodes_that_make_no_sense(capsys, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    make = onnx.helper.make_node
+    kinds = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Nonsense", "Loop", "Shape")
+    nodes = [
+        make(kind, names, [f"{kind}{i}"]) for kind in kinds for i, names in enumerate((["x"], [], ["", "x"], ["y"]))
+    ]
+    nodes += [make("Relu", ["x"], []), make("Relu", ["again"], ["again"])]
+    info = [onnx.helper.make_tensor_value_info("x", 1, [])]
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", info, info)).SerializeToString())
+    assert "Nonsense" in run(capsys, "summary", path)

@@ -370,7 +370,8 @@ def _batch_norm(
     if not training:
         y = g.BatchNormalization(input, scale, shift, running_mean, running_var, epsilon=float(eps))
         return activated(g, y, input.dtype, activation)
-    # Without running statistics: those of the batch.
+    if running_mean is not None:
+        raise ExportError("batch_norm in training mode cannot be exported: a graph keeps no running statistics")
     axes = [0, *range(2, input.ndim)]
     centred = g.Sub(input, reduced(g, "ReduceMean", input, axes, True))
     variance = reduced(g, "ReduceMean", g.Mul(centred, centred), axes, True)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from .._extras import require
 
@@ -96,6 +96,8 @@ def _steps(model: Any, inputs: Mapping, shown: Mapping, fixed: Mapping, initial:
     steps = []
     for node in model.graph.node:
         read = [x for x in node.input if x]
+        if not any(node.output):
+            continue
         if node.op_type == "Shape" or not data.intersection(read):
             own = set().union(*(weights.get(x, set()) for x in read), set())
             weights.update(dict.fromkeys(node.output, own))
@@ -117,7 +119,7 @@ def _steps(model: Any, inputs: Mapping, shown: Mapping, fixed: Mapping, initial:
     return steps
 
 
-def _known(shape: Sequence | None) -> bool:
+def _known(shape: Sequence | None) -> TypeGuard[Sequence[int]]:
     return shape is not None and all(isinstance(n, int) for n in shape)
 
 
@@ -126,19 +128,15 @@ def _flops(node: Any, shapes: Mapping[str, Sequence]) -> int | None:
     kind = node.op_type
     if kind not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
         return 0
-    x, w, y = (shapes.get(name) for name in (node.input[0], node.input[1], node.output[0]))
+    read = [*node.input, "", "", ""]  # of a damaged node, too
+    x, w, y = (shapes.get(name) for name in (read[0], read[1], node.output[0]))
     if kind in ("LSTM", "GRU", "RNN"):
-        r = shapes.get(node.input[2])
-        if not (_known(x) and _known(w) and _known(r)):
-            return None
-        return 2 * math.prod(x[:2]) * (math.prod(w) + math.prod(r))  # type: ignore[index, arg-type]
-    if kind == "ConvTranspose":
-        return 2 * math.prod(x) * math.prod(w[1:]) if _known(x) and _known(w) else None  # type: ignore[arg-type, index]
-    if not (_known(x) and _known(y) and (kind != "Conv" or _known(w))):
+        r = shapes.get(read[2])
+        return 2 * math.prod(x[:2]) * (math.prod(w) + math.prod(r)) if _known(x) and _known(w) and _known(r) else None
+    if kind in ("Conv", "ConvTranspose"):
+        places = x if kind == "ConvTranspose" else y
+        return 2 * math.prod(places) * math.prod(w[1:]) if _known(places) and _known(w) else None
+    if not (_known(x) and x and _known(y)):
         return None
-    assert x is not None
-    assert y is not None
-    if kind == "Conv":
-        return 2 * math.prod(y) * math.prod(w[1:])  # type: ignore[index]
     transposed = kind == "Gemm" and any(a.name == "transA" and a.i for a in node.attribute)
     return 2 * math.prod(y) * (x[0] if transposed else x[-1])

@@ -1,6 +1,7 @@
 """ONNX files as models and as state dicts: what `fastnn convert` and `fastnn summary` read."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,19 @@ def read_model(path: str | os.PathLike, who: str) -> Any:
         raise FormatError(f"{os.fspath(path)!r} is not an ONNX model: {error}") from None
     if not model.ir_version or not (model.graph.node or model.graph.initializer):
         raise FormatError(f"{os.fspath(path)!r} is not an ONNX model, or an empty one")
+    if any(isinstance(name, bytes) for name in _names(model.graph)):  # what protobuf gives where a string is no text
+        raise FormatError(f"{os.fspath(path)!r} is a damaged ONNX model: a name in it is no text")
     return model
+
+
+def _names(graph: Any) -> Iterator[Any]:
+    """Every name in a graph."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+        if value.DESCRIPTOR.name == "ValueInfoProto":
+            yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
+    for node in graph.node:
+        yield from (node.op_type, node.name, *node.input, *node.output)
 
 
 def state_of(model: Any, path: Any) -> dict[str, np.ndarray]:
