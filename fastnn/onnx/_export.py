@@ -11,12 +11,15 @@ from .. import _io, _ops
 from .._ops import Tensor
 from ..nn import Module
 from . import _export_images as _export_images  # the writers put themselves into the table
+from . import _export_norms as _export_norms
+from . import _export_products as _export_products
 from . import _export_sequences as _export_sequences
 from ._export_errors import ExportError
 from ._export_graph import Graph
 from ._export_modules import METHODS
 from ._export_sizes import Dim
-from ._export_trace import Recorder, Traced, copied, start
+from ._export_tensor import Traced
+from ._export_trace import Recorder, copied, start
 
 OLDEST = 18  # reductions take their axes as an input
 _GROWTH = (2, 3, 5, 7, 11, 13, 17, 19, 23)  # of each dynamic size in the second world: nothing grows like another

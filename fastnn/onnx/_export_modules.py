@@ -18,7 +18,8 @@ from ..nn.utils.rnn import checked_lengths, gathered, packing, padded
 from ._export_errors import ExportError
 from ._export_graph import Graph
 from ._export_table import writes
-from ._export_trace import NATIVE, record
+from ._export_tensor import NATIVE
+from ._export_trace import record
 
 
 def _sequential(self: Sequential, x: Any) -> Any:
