@@ -177,6 +177,18 @@ def test_of_two_tensors(function):
     check(function, X, Y)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_heads_that_share_keys(causal):
+    def function(q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
+
+    inputs = numbers(2, 6, 4, 8), numbers(2, 2, 5, 8), numbers(2, 2, 5, 3), numbers(4, 5)
+    if causal:  # not with a mask
+        check(lambda q, k, v: function(q, k, v, None), *inputs[:3], axes=[{0: "b", 2: "t"}] + [{0: "b", 2: "s"}] * 2)
+    else:
+        check(function, *inputs, axes=[{0: "b", 2: "t"}, {0: "b", 2: "s"}, {0: "b", 2: "s"}, {0: "t", 1: "s"}])
+
+
 def test_the_state_dict_is_the_initialisers():
     net = nn.Sequential(nn.LSTM(3, 4, bidirectional=True), nn.Lambda(lambda pair: pair[0]), nn.Linear(8, 2))
     model = fnn.onnx.export(net, fnn.zeros(5, 2, 3), dynamic_axes={"x": [0, 1]})
@@ -397,3 +409,37 @@ def test_without_onnx(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ModuleNotFoundError, match=r'needs onnx.*pip install "fastnn\[onnx\]"'):
         fnn.onnx.export(nn.Linear(3, 4), fnn.zeros(2, 3))
+
+
+def test_a_tensor_that_outlives_its_recording():
+    kept = []
+    fnn.onnx.export(Expression(lambda x: kept.append(x) or x + 1), fnn.zeros(2))
+    with pytest.raises(fnn.onnx.ExportError, match="used after its end"):
+        kept[0] + 1
+
+
+def test_modules_and_functions_that_are_not_registered():
+    hidden, table = [nn.Linear(3, 3)], {"act": fnn.tanh}
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.scale = fnn.tensor([2.0])  # no buffer
+            self.act = F.gelu
+
+        def forward(self, x):
+            return self.act(hidden[0](x)) * self.scale
+
+    net, x = Net(), numbers(2, 3)
+    model = fnn.onnx.export(net, fnn.tensor(x))
+    assert not model.graph.initializer  # the names of the state dict; what is not in it is constant
+    (found,) = Evaluator(model).run(None, {"x": x})
+    np.testing.assert_allclose(found, net(fnn.tensor(x)).data, rtol=1e-4, atol=1e-6)
+    with pytest.raises(fnn.onnx.ExportError, match="something that cannot be recorded"):
+        fnn.onnx.export(Expression(lambda x: table["act"](x) * 2), fnn.zeros(3))
+
+
+def test_training_is_not_exported():
+    with pytest.raises(fnn.onnx.ExportError, match="batch_norm in training mode"):
+        fnn.onnx.export(
+            Expression(lambda x: F.batch_norm(x, fnn.zeros(3), fnn.ones(3), training=True)), fnn.randn(4, 3)
+        )

@@ -231,6 +231,16 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> str:
-    if enable_gqa:
-        raise ExportError("scaled_dot_product_attention with enable_gqa cannot be exported")
-    return _attend(g, query, key, value, attn_mask, scale, dropout_p, is_causal)
+    heads, shared = query.shape[-3] if query.ndim > 2 else 1, key.shape[-3] if key.ndim > 2 else 1
+    if not enable_gqa or heads == shared:
+        return _attend(g, query, key, value, attn_mask, scale, dropout_p, is_causal)
+    seen = seen_keys(g, query.shape[-2], key.shape[-2], 0) if is_causal else None
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    keys, values = (_repeated(g, x, heads // shared) for x in (key, value))
+    return g.MatMul(_weights(g, query, keys, query, scale, attn_mask, seen), values)
+
+
+def _repeated(g: Graph, x: Any, times: int) -> str:
+    """(B, n, T, D) with each head `times` times in a row."""
+    spread = g.Expand(g.Unsqueeze(x, g.ints([2])), g.ints([1, 1, times, 1, 1]))
+    return g.Reshape(spread, g.ints([0, x.shape[1] * times, -1, x.shape[3]]))
