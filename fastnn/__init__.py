@@ -182,6 +182,7 @@ _LAZY = {
     "optim": (".optim", None),
     "plot": (".plot", None),
     "save": ("._io", "save"),
+    "summary": ("._summary", "summary"),
 }
 
 __all__ = [
@@ -327,6 +328,7 @@ __all__ = [
     "std",
     "sub",
     "sum",
+    "summary",
     "swapaxes",
     "tanh",
     "tensor",

