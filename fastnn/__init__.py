@@ -163,6 +163,7 @@ from ._threads import threads as threads
 # What is imported when first asked for: name -> (module, attribute; None for the module itself).
 _LAZY = {
     "Function": ("._function", "Function"),
+    "array_api": (".array_api", None),
     "audio": (".audio", None),
     "data": (".data", None),
     "decoding": (".decoding", None),
@@ -181,6 +182,7 @@ _LAZY = {
     "optim": (".optim", None),
     "plot": (".plot", None),
     "save": ("._io", "save"),
+    "sklearn": (".sklearn", None),
 }
 
 __all__ = [
@@ -198,6 +200,7 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "array_api",
     "as_tensor",
     "available_cpus",
     "bool_",
