@@ -176,22 +176,24 @@ class UniqueInverse(NamedTuple):
 
 def unique_all(x: Tensor, /) -> UniqueAll:
     """Return the values of x without repetitions, where each first stands, where elements went, how often each came."""
-    return UniqueAll(*map(as_tensor, np.unique_all(x.data)))
+    values, indices, inverse, counts = np.unique(x.data, True, True, True, equal_nan=False)
+    return UniqueAll(*map(as_tensor, (values, indices, inverse.reshape(x.shape), counts)))
 
 
 def unique_counts(x: Tensor, /) -> UniqueCounts:
     """Return the values of x without repetitions and how often each came."""
-    return UniqueCounts(*map(as_tensor, np.unique_counts(x.data)))
+    return UniqueCounts(*map(as_tensor, np.unique(x.data, return_counts=True, equal_nan=False)))
 
 
 def unique_inverse(x: Tensor, /) -> UniqueInverse:
     """Return the values of x without repetitions and where each element of x went."""
-    return UniqueInverse(*map(as_tensor, np.unique_inverse(x.data)))
+    values, inverse = np.unique(x.data, return_inverse=True, equal_nan=False)
+    return UniqueInverse(as_tensor(values), as_tensor(inverse.reshape(x.shape)))
 
 
 def unique_values(x: Tensor, /) -> Tensor:
     """Return the values of x without repetitions."""
-    return as_tensor(np.unique_values(x.data))
+    return as_tensor(np.unique(x.data, equal_nan=False))
 
 
 # ----- products -----
