@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from . import _widen
 from ._errors import FormatError
 from ._ops import Tensor, from_numpy
 
 _KEY = "fastnn"  # in the file's metadata
 _DTYPES = frozenset(["bool", "float16", "float32", "float64"])  # and integers
 _DEEPEST = 64  # dicts and lists inside one another
+_MOST_AXES = 32
 
 
 def save(obj: Any, path: str | os.PathLike) -> None:
@@ -143,24 +145,28 @@ def _write(content: bytes, path: str) -> None:
             os.close(directory)
 
 
-def load(path: str | os.PathLike, model: Any = None) -> Any:
+def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any:
     """Read a safetensors file: what `save` was given, or a flat dict of the Tensors in somebody else's file.
 
-    Nothing in the file is executed, and no more memory is taken than the file is long. With `model`, the path may also
-    be that of a .pt or .pth file of PyTorch with a state dict in it (see `load_torch`).
+    Nothing in the file is executed, and the memory taken is in proportion to the file's length. With `model`, the path
+    may also be that of a .pt or .pth file of PyTorch with a state dict in it (see `load_torch`).
 
     Parameters
     ----------
     path : path
         From where.
     model : Module, optional
-        Loaded with the state dict in the file, strictly.
+        Loaded with the state dict in the file. Names, shapes and layouts are PyTorch's: a file that PyTorch wrote for a
+        module of the same structure fits as it is. Parameters that are one in the model may be in the file under one
+        of their names only, as `safetensors.torch.save_model` writes them.
+    strict : bool
+        Whether the names in the file must be the model's. Shapes must agree either way.
 
     Returns
     -------
     dict or Module
-        Dicts come back as dicts, tuples as lists, arrays as Tensors (float16 and bfloat16 as float32); with
-        `model`, that model.
+        Dicts come back as dicts, tuples as lists, arrays as Tensors (floats of 16 and 8 bits as float32); with `model`,
+        that model.
 
     Raises
     ------
@@ -169,7 +175,7 @@ def load(path: str | os.PathLike, model: Any = None) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it does not fit the model.
+        If it does not fit the model: the message lists all names that are missing, unexpected or of another shape.
 
     Examples
     --------
@@ -185,13 +191,27 @@ def load(path: str | os.PathLike, model: Any = None) -> Any:
     if model is not None and os.fspath(path).endswith((".pt", ".pth")):
         from ._torch_file import load_torch
 
-        model.load_state_dict(load_torch(path))
-        return model
-    result = _parse(_read(path), os.fspath(path))
+        state = load_torch(path)
+    else:
+        state = _parse(_read(path), os.fspath(path))
     if model is None:
-        return result
-    model.load_state_dict(result)
+        return state
+    model.load_state_dict(_with_shared(state, model), strict)
     return model
+
+
+def _with_shared(state: dict, model: Any) -> dict:
+    """Return the state with every name of a parameter that has several, if one of them is there."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in model._state():
+        names.setdefault(id(tensor), []).append(name)
+    complete = dict(state)
+    for group in names.values():
+        for name in group if len(group) > 1 else ():
+            kept = next((other for other in group if other in state), name)
+            if kept in state:
+                complete.setdefault(name, state[kept])
+    return complete
 
 
 def _read(path: str | os.PathLike) -> bytes:
@@ -213,14 +233,18 @@ def _parse(content: bytes, path: Any) -> dict:
 
     from safetensors import SafetensorError, deserialize
 
-    header = int.from_bytes(content[:8], "little")
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length]
     try:
-        entries = deserialize(content)
-        metadata = loads(content[8 : 8 + header]).get("__metadata__") or {}
+        entries = deserialize(content)  # compares all sizes with one another, and has no use for deep or long JSON
+        if not header.startswith(b"{"):
+            raise ValueError("it does not begin with '{'")
+        metadata = loads(header, object_pairs_hook=_unique).get("__metadata__") or {}
     except SafetensorError as error:
         raise FormatError(f"load: {path!r} is not a safetensors file: {error}") from None
     except (ValueError, RecursionError, OverflowError, MemoryError, AttributeError) as error:
         raise FormatError(f"load: {path!r} has a damaged header: {type(error).__name__} {error}") from None
+    del content
     arrays = {name: _tensor(entry, name, path) for name, entry in entries}
     if _KEY not in metadata:
         return arrays
@@ -233,32 +257,39 @@ def _parse(content: bytes, path: Any) -> dict:
     return tree
 
 
-_STORED = {"BF16": "<u2", "BOOL": "?"} | {
-    f"{kind}{8 * n}": f"<{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)
-}
-_STORED |= {f"F{8 * n}": f"<f{n}" for n in (2, 4, 8)}
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a dict of JSON, refused where a key comes twice: readers disagree which of them counts."""
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key[:50]!r} comes twice")
+        result[key] = value
+    return result
+
+
+_STORED = {"BOOL": "u1", "F32": "f4", "F64": "f8"} | _widen.STORED
+_STORED |= {f"{kind}{8 * n}": f"{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)}
 
 
 def _tensor(entry: Mapping, name: str, path: Any) -> Tensor:
-    """Return one array of a file as a Tensor with memory of its own."""
-    kind = entry["dtype"]
+    """Return one array of a file as a Tensor."""
+    kind, shape, data = entry["dtype"], entry["shape"], entry["data"]
     if kind not in _STORED:
         raise FormatError(f"load: {path!r} holds {name!r} as {kind}, which is not supported")
-    dtype = np.dtype(_STORED[kind])
-    data = entry["data"]
-    if math.prod(entry["shape"]) * dtype.itemsize != len(data):
-        raise FormatError(
-            f"load: {path!r} holds {len(data)} bytes of {name!r}; its shape {entry['shape']} says otherwise"
-        )
-    if kind == "BOOL" and not set(bytes(data)) <= {0, 1}:
-        raise FormatError(f"load: {path!r} holds {name!r} as booleans with values other than 0 and 1")
-    array = np.frombuffer(data, dtype).reshape(entry["shape"])
-    if kind == "BF16":  # the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    elif kind == "F16":
-        array = array.astype(np.float32)
-    # A copy in native order: what the library hands out may be unaligned or read-only.
-    return from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
+    dtype = np.dtype(_STORED[kind]).newbyteorder("<")
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise FormatError(f"load: {path!r} holds {len(data)} bytes of {name!r}; its shape {shape} says otherwise")
+    if len(shape) > _MOST_AXES:
+        raise FormatError(f"load: {path!r} holds {name!r} with {len(shape)} axes; at most {_MOST_AXES} are read")
+    array = np.frombuffer(data, dtype).reshape(shape)
+    if kind in _widen.STORED:
+        array = _widen.widened(array, kind)
+    elif kind == "BOOL":
+        if array.size and array.max() > 1:
+            raise FormatError(f"load: {path!r} holds {name!r} as booleans with values other than 0 and 1")
+        array = array.view(bool)
+    # What the library hands out is used as it is, if it is fit for a Tensor: aligned, native and its own.
+    return from_numpy(np.require(array, array.dtype.newbyteorder("="), ["A", "W"]))
 
 
 def _decode(node: Any, arrays: dict[str, Tensor], depth: int) -> Any:

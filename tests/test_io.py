@@ -183,7 +183,7 @@ LIES = {
     "shape negative": file_of({"x": entry(shape=(-1,))}, b"\0" * 4),
     "shape is text": file_of({"x": {**entry(), "shape": "1"}}, b"\0" * 4),
     "unknown dtype": file_of({"x": entry("F99")}, b"\0" * 4),
-    "dtype we have not": file_of({"x": entry("F8_E4M3", (4,))}, b"\0" * 4),
+    "dtype we have not": file_of({"x": entry("C64", (1,), (0, 8))}, b"\0" * 8),
     "boolean 2": file_of({"x": entry("BOOL", (4,))}, b"\1\0\2\0"),
     "metadata is a number": file_of({"__metadata__": 3}),
     "description is no json": described("{"),

@@ -257,7 +257,7 @@ def test_into_a_model(layout, tmp_path):
         *(
             "torch.load",
             "torch.ComplexFloatStorage",
-            "torch._utils._rebuild_tensor_v3",
+            "torch._utils._rebuild_sparse_tensor",
             "torch.nn.modules.linear.Linear",
         ),
         *("numpy._core.multiarray._reconstruct", "copyreg._reconstructor", "fastnn.load"),
