@@ -22,6 +22,7 @@ _KEY = "fastnn"  # in the file's metadata
 _DTYPES = frozenset(["bool", "float16", "float32", "float64"])  # and integers
 _DEEPEST = 64  # dicts and lists inside one another
 _MOST_AXES = 32
+_LONGEST = 100_000_000  # bytes of a header, as in the library
 
 
 def save(obj: Any, path: str | os.PathLike) -> None:
@@ -223,6 +224,8 @@ def _read(path: str | os.PathLike) -> bytes:
         header = int.from_bytes(file.read(8), "little")
         if header > size - 8:
             raise FormatError(f"load: {os.fspath(path)!r} is {size} bytes, but says its header is {header} bytes")
+        if header > _LONGEST:
+            raise FormatError(f"load: {os.fspath(path)!r} has a header of {header} bytes; at most {_LONGEST} are read")
         file.seek(0)
         return file.read()
 
@@ -236,16 +239,17 @@ def _parse(content: bytes, path: Any) -> dict:
     length = int.from_bytes(content[:8], "little")
     header = content[8 : 8 + length]
     try:
-        entries = deserialize(content)  # compares all sizes with one another, and has no use for deep or long JSON
+        entries = dict(deserialize(content))  # compares all sizes, and has no patience with deep or wide JSON
         if not header.startswith(b"{"):
             raise ValueError("it does not begin with '{'")
-        metadata = loads(header, object_pairs_hook=_unique).get("__metadata__") or {}
+        names = loads(header, object_pairs_hook=_unique)  # in the order of the file, which the library loses
+        metadata = names.pop("__metadata__", None) or {}
     except SafetensorError as error:
         raise FormatError(f"load: {path!r} is not a safetensors file: {error}") from None
-    except (ValueError, RecursionError, OverflowError, MemoryError, AttributeError) as error:
+    except (ValueError, RecursionError, OverflowError, MemoryError) as error:
         raise FormatError(f"load: {path!r} has a damaged header: {type(error).__name__} {error}") from None
     del content
-    arrays = {name: _tensor(entry, name, path) for name, entry in entries}
+    arrays = {name: _tensor(entries.pop(name), name, path) for name in names}
     if _KEY not in metadata:
         return arrays
     try:

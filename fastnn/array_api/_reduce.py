@@ -101,7 +101,7 @@ def cumulative_prod(
     """Return the running product along `axis`, from the first element or (`include_initial`) from one; no gradient."""
     x = _summand(x, dtype)
     axis = only_axis("cumulative_prod", x, axis)
-    total: Any = np.cumprod(x, axis, x.dtype)  # type: ignore[call-overload]
+    total: Any = as_tensor(np.cumprod(x.data, axis, x.dtype))
     return _after(total, ones, axis) if include_initial else total
 
 

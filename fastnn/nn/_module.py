@@ -313,7 +313,7 @@ class Module:
                     wrong.append(f"{name}: {problem}")
                 else:
                     values[name] = value
-        problems = {"wrong": wrong}
+        problems = {"wrong": ["; ".join(wrong)] if wrong else []}
         if strict:
             problems |= {"missing": missing, "unexpected": [str(name) for name in unexpected]}
         lines = [f"\n  {what}: {', '.join(names)}" for what, names in problems.items() if names]
