@@ -353,10 +353,12 @@ cdef class Tensor(Value):
     def __array_function__(self, function, types, args, kwargs):
         return apply_array_function(function, args, kwargs)
 
-    def __dlpack__(self, **kwargs):
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if self.needs_grad:
             raise BufferError("__dlpack__: the tensor requires grad; export t.detach()")
-        return self.array.__dlpack__(**kwargs)
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        # NumPy before 2.1 knows the first alone, and its consumers ask for no other.
+        return self.array.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self):
         return self.array.__dlpack_device__()

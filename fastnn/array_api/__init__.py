@@ -119,7 +119,7 @@ def __array_namespace_info__() -> Info:
 
 # ----- element by element: the ops of fastnn, with gradients -----
 
-abs, negative, sign, square, sqrt = _ops.abs, _ops.neg, _ops.sign, _ops.square, _ops.sqrt
+abs, negative, square, sqrt = _ops.abs, _ops.neg, _ops.square, _ops.sqrt
 exp, expm1, log, log1p = _ops.exp, _ops.expm1, _ops.log, _ops.log1p
 sin, cos, tanh, reciprocal = _ops.sin, _ops.cos, _ops.tanh, _ops.reciprocal
 floor, ceil, round = _ops.floor, _ops.ceil, _ops.round
@@ -141,6 +141,11 @@ floor_divide, remainder, logical_xor = np.floor_divide, np.remainder, np.logical
 bitwise_and, bitwise_or, bitwise_xor, bitwise_invert = np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert
 bitwise_left_shift, bitwise_right_shift = np.left_shift, np.right_shift
 matmul = _ops.matmul
+
+
+def sign(x: Tensor, /) -> Tensor:
+    """Return -1, 0 or 1; 0 for a zero of either sign."""
+    return _ops.sign(x) + 0
 
 
 def clip(x: Tensor, /, min: Any = None, max: Any = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Data types of the namespace, and what it says about itself. There is one device, "cpu"."""
 
 import builtins
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,9 +52,22 @@ def can_cast(from_: Any, to: Any, /) -> builtins.bool:
     return one_kind and np.can_cast(start, goal)
 
 
-def finfo(type: Any, /) -> Any:
+class FloatInfo(NamedTuple):
+    """The limits of a floating-point dtype, as Python numbers."""
+
+    bits: int
+    eps: float
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: np.dtype
+
+
+def finfo(type: Any, /) -> FloatInfo:
     """Return the limits of a floating-point dtype."""
-    return np.finfo(_dtype_of(type))
+    found = np.finfo(_dtype_of(type))
+    limits = (float(x) for x in (found.eps, found.max, found.min, found.smallest_normal))
+    return FloatInfo(found.bits, *limits, np.dtype(found.dtype))
 
 
 def iinfo(type: Any, /) -> Any:

@@ -16,7 +16,11 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: str | None = None, copy: 
     if copy:
         return as_tensor(obj, dtype).clone() if isinstance(obj, Tensor) else _ops.tensor(obj, dtype)
     made = as_tensor(obj, dtype)
-    if copy is False and not (isinstance(obj, Tensor | np.ndarray) and np.may_share_memory(made.data, np.asarray(obj))):
+    if (
+        copy is False
+        and made.size
+        and not (isinstance(obj, Tensor | np.ndarray) and np.may_share_memory(made.data, np.asarray(obj)))
+    ):
         raise ValueError(f"asarray: {type(obj).__name__} as {made.dtype} needs a copy")
     return made
 

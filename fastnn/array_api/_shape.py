@@ -35,7 +35,7 @@ def moveaxis(x: Tensor, source: Any, destination: Any, /) -> Tensor:
     return moved(x, source, destination)
 
 
-def expand_dims(x: Tensor, /, *, axis: int = 0) -> Tensor:
+def expand_dims(x: Tensor, /, axis: int = 0) -> Tensor:
     """Return x with a new axis of size 1."""
     return _ops.unsqueeze(x, axis)
 
