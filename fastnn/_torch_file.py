@@ -114,6 +114,8 @@ def _from_zip(file: Any) -> Any:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
+            if len(entries) < len(archive.infolist()):
+                raise FormatError("is a zip archive with a part twice: readers disagree which of them counts")
             # Overlapping entries could make much out of a short file.
             if sum(entry.file_size for entry in entries.values()) > size:
                 raise FormatError("is a zip archive whose parts are together longer than the file")

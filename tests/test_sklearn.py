@@ -308,3 +308,11 @@ except ModuleNotFoundError as error:
     program = "import sys, fastnn; from fastnn import *; print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"  # it costs nobody else a second of import
+
+
+def test_tensors_and_frames_are_data():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    net = FastnnClassifier(epochs=2, random_state=0).fit(X, y)
+    assert net.feature_names_in_.tolist() == list(X.columns)
+    again = FastnnClassifier(epochs=2, random_state=0).fit(fnn.tensor(X.to_numpy()), fnn.tensor(y.to_numpy()))
+    np.testing.assert_array_equal(net.predict_proba(X), again.predict_proba(fnn.tensor(X.to_numpy())))

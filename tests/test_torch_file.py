@@ -364,6 +364,9 @@ LIES = {
     "strange byte order": Zip().write({}, order=b"middle"),
     "compressed": Zip().write({"x": 1}, zipfile.ZIP_DEFLATED),
     "overlapping parts": overlapping(),
+    "a part twice": zip_of(**{"n/data.pkl": pickled({}) + b".", "n/data/0": b"a", "n/data/1": b"b"}).replace(
+        b"n/data/1", b"n/data/0"
+    ),
     "a declared size of 4 GB": declaring(2**32 - 2),
     "a declared size that is in the extra field": declaring(2**32 - 1),
     "a deflated bomb": deflated_bomb()[-100_000:],

@@ -66,8 +66,8 @@ class FloatInfo(NamedTuple):
 def finfo(type: Any, /) -> FloatInfo:
     """Return the limits of a floating-point dtype."""
     found = np.finfo(_dtype_of(type))
-    limits = (float(x) for x in (found.eps, found.max, found.min, found.smallest_normal))
-    return FloatInfo(found.bits, *limits, np.dtype(found.dtype))
+    eps, most, least, normal = (float(x) for x in (found.eps, found.max, found.min, found.smallest_normal))
+    return FloatInfo(found.bits, eps, most, least, normal, np.dtype(found.dtype))
 
 
 def iinfo(type: Any, /) -> Any:
