@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from . import _widen
+from . import _safetensors
 from ._errors import FormatError
 from ._ops import Tensor, from_numpy
 
 _KEY = "fastnn"  # in the file's metadata
 _DTYPES = frozenset(["bool", "float16", "float32", "float64"])  # and integers
 _DEEPEST = 64  # dicts and lists inside one another
-_MOST_AXES = 32
-_LONGEST = 100_000_000  # bytes of a header, as in the library
 
 
 def save(obj: Any, path: str | os.PathLike) -> None:
@@ -194,7 +192,7 @@ def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any
 
         state = load_torch(path)
     else:
-        state = _parse(_read(path), os.fspath(path))
+        state = _parse(*_safetensors.read(path), os.fspath(path))
     if model is None:
         return state
     model.load_state_dict(_with_shared(state, model), strict)
@@ -215,85 +213,20 @@ def _with_shared(state: dict, model: Any) -> dict:
     return complete
 
 
-def _read(path: str | os.PathLike) -> bytes:
-    """Return the file's bytes if its length and that of its header are possible."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            raise FormatError(f"load: {os.fspath(path)!r} is {size} bytes, too short for a safetensors file")
-        header = int.from_bytes(file.read(8), "little")
-        if header > size - 8:
-            raise FormatError(f"load: {os.fspath(path)!r} is {size} bytes, but says its header is {header} bytes")
-        if header > _LONGEST:
-            raise FormatError(f"load: {os.fspath(path)!r} has a header of {header} bytes; at most {_LONGEST} are read")
-        file.seek(0)
-        return file.read()
-
-
-def _parse(content: bytes, path: Any) -> dict:
-    """Return what the bytes of a file hold."""
+def _parse(arrays: dict[str, np.ndarray], metadata: Mapping[str, str], path: Any) -> dict:
+    """Return what a file's arrays and its description make together."""
     from json import loads
 
-    from safetensors import SafetensorError, deserialize
-
-    length = int.from_bytes(content[:8], "little")
-    header = content[8 : 8 + length]
-    try:
-        entries = dict(deserialize(content))  # compares all sizes, and has no patience with deep or wide JSON
-        if not header.startswith(b"{"):
-            raise ValueError("it does not begin with '{'")
-        names = loads(header, object_pairs_hook=_unique)  # in the order of the file, which the library loses
-        metadata = names.pop("__metadata__", None) or {}
-    except SafetensorError as error:
-        raise FormatError(f"load: {path!r} is not a safetensors file: {error}") from None
-    except (ValueError, RecursionError, OverflowError, MemoryError) as error:
-        raise FormatError(f"load: {path!r} has a damaged header: {type(error).__name__} {error}") from None
-    del content
-    arrays = {name: _tensor(entries.pop(name), name, path) for name in names}
+    tensors = {name: from_numpy(array) for name, array in arrays.items()}
     if _KEY not in metadata:
-        return arrays
+        return tensors
     try:
-        tree = _decode(loads(metadata[_KEY]), arrays, 0)
+        tree = _decode(loads(metadata[_KEY]), tensors, 0)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"load: {path!r} has a damaged description: {type(error).__name__} {error}") from None
     if not isinstance(tree, dict):
         raise FormatError(f"load: {path!r} has a damaged description: it is no dict")
     return tree
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a dict of JSON, refused where a key comes twice: readers disagree which of them counts."""
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"the key {key[:50]!r} comes twice")
-        result[key] = value
-    return result
-
-
-_STORED = {"BOOL": "u1", "F32": "f4", "F64": "f8"} | _widen.STORED
-_STORED |= {f"{kind}{8 * n}": f"{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)}
-
-
-def _tensor(entry: Mapping, name: str, path: Any) -> Tensor:
-    """Return one array of a file as a Tensor."""
-    kind, shape, data = entry["dtype"], entry["shape"], entry["data"]
-    if kind not in _STORED:
-        raise FormatError(f"load: {path!r} holds {name!r} as {kind}, which is not supported")
-    dtype = np.dtype(_STORED[kind]).newbyteorder("<")
-    if math.prod(shape) * dtype.itemsize != len(data):
-        raise FormatError(f"load: {path!r} holds {len(data)} bytes of {name!r}; its shape {shape} says otherwise")
-    if len(shape) > _MOST_AXES:
-        raise FormatError(f"load: {path!r} holds {name!r} with {len(shape)} axes; at most {_MOST_AXES} are read")
-    array = np.frombuffer(data, dtype).reshape(shape)
-    if kind in _widen.STORED:
-        array = _widen.widened(array, kind)
-    elif kind == "BOOL":
-        if array.size and array.max() > 1:
-            raise FormatError(f"load: {path!r} holds {name!r} as booleans with values other than 0 and 1")
-        array = array.view(bool)
-    # What the library hands out is used as it is, if it is fit for a Tensor: aligned, native and its own.
-    return from_numpy(np.require(array, array.dtype.newbyteorder("="), ["A", "W"]))
 
 
 def _decode(node: Any, arrays: dict[str, Tensor], depth: int) -> Any:

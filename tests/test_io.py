@@ -254,6 +254,29 @@ def test_lying_files_are_refused(lie, path):
     assert len(str(error.value)) < 500
 
 
+def test_a_huge_axis_beside_an_empty_one(path):
+    for n in (2**40, 2**62, 2**63, 2**64 - 1):
+        path.write_bytes(file_of({"x": entry(shape=(n, 0), offsets=(0, 0))}))
+        with contextlib.suppress(fnn.FormatError):
+            assert fnn.load(path)["x"].shape == (n, 0)
+
+
+def test_a_file_that_shrinks_while_it_is_read(path, monkeypatch):
+    import safetensors as library
+
+    fnn.save({"a": np.ones(1000), "b": np.ones(1000)}, path)
+    judge = library.safe_open
+
+    def judge_and_cut(*args):
+        result = judge(*args)
+        os.truncate(path, 9000)
+        return result
+
+    monkeypatch.setattr(library, "safe_open", judge_and_cut)
+    with pytest.raises(fnn.FormatError, match="do not fit"):
+        fnn.load(path)
+
+
 def test_headers_that_no_library_reads_are_not_even_read(path):
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", 100_000_001))
