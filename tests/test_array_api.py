@@ -268,9 +268,11 @@ def test_dtypes():
             assert xp.isdtype(getattr(xp, a), kind) == strict.isdtype(getattr(strict, a), kind)
         for b in names:
             assert xp.isdtype(getattr(xp, a), getattr(xp, b)) is (a == b)
-            assert xp.can_cast(getattr(xp, a), getattr(xp, b)) == strict.can_cast(
-                getattr(strict, a), getattr(strict, b)
-            )
+            # The standard leaves open what is cast from one kind to another.
+            one_kind = any(xp.isdtype(getattr(xp, a), k) and xp.isdtype(getattr(xp, b), k) for k in kinds[:-1])
+            if one_kind:
+                expected = strict.can_cast(getattr(strict, a), getattr(strict, b))
+                assert xp.can_cast(getattr(xp, a), getattr(xp, b)) == expected
             try:
                 theirs = strict.result_type(getattr(strict, a), getattr(strict, b))
             except TypeError:
