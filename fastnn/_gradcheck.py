@@ -2,7 +2,7 @@
 
 A random projection turns the whole Jacobian into one number: <u, f(x + h v) - f(x - h v)> / 2h on one side,
 <backward(u), v> on the other. One wrong entry anywhere moves it, and a check costs two evaluations of f whatever the
-sizes."""
+sizes. """
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """Makes g2p.npz anew: what the NumPy code of g2p-en says of a list of words.
 
-pip install --no-deps g2p-en==2.1.0
-python tests/data/g2p.py
+    pip install --no-deps g2p-en==2.1.0
+    python tests/data/g2p.py
 """
 
 from pathlib import Path
