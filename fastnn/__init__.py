@@ -163,6 +163,7 @@ from ._threads import threads as threads
 # What is imported when first asked for: name -> (module, attribute; None for the module itself).
 _LAZY = {
     "Function": ("._function", "Function"),
+    "array_api": (".array_api", None),
     "audio": (".audio", None),
     "data": (".data", None),
     "decoding": (".decoding", None),
@@ -182,6 +183,7 @@ _LAZY = {
     "optim": (".optim", None),
     "plot": (".plot", None),
     "save": ("._io", "save"),
+    "sklearn": (".sklearn", None),
     "summary": ("._summary", "summary"),
 }
 
@@ -200,6 +202,7 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "array_api",
     "as_tensor",
     "available_cpus",
     "bool_",

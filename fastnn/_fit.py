@@ -131,7 +131,7 @@ def fit(
         raise ValueError("fit: resume needs a seed to hold out the same fraction again")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be positive, got {clip_norm}")
-    with _seeded(seed):
+    with seeded(seed):
         run = Training(model, loss, optimizer, schedule, dict(metrics or {}), callbacks, clip_norm)
         run.set_data(data, validation, batch_size, None if seed is None else np.random.default_rng(seed))
         run.set_limits(epochs, steps, patience, min_delta, best_weights, checkpoint)
@@ -141,7 +141,7 @@ def fit(
 
 
 @contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
+def seeded(seed: int | None) -> Iterator[None]:
     """Seed fastnn for the time of a block, and put its generator back to where it was."""
     if seed is None:
         yield

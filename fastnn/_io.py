@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _safetensors
 from ._errors import FormatError
 from ._ops import Tensor, from_numpy
 
@@ -143,24 +144,28 @@ def _write(content: bytes, path: str) -> None:
             os.close(directory)
 
 
-def load(path: str | os.PathLike, model: Any = None) -> Any:
+def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any:
     """Read a safetensors file: what `save` was given, or a flat dict of the Tensors in somebody else's file.
 
-    Nothing in the file is executed, and no more memory is taken than the file is long. With `model`, the path may also
-    be that of a .pt or .pth file of PyTorch with a state dict in it (see `load_torch`).
+    Nothing in the file is executed, and the memory taken is in proportion to the file's length. With `model`, the path
+    may also be that of a .pt or .pth file of PyTorch with a state dict in it (see `load_torch`).
 
     Parameters
     ----------
     path : path
         From where.
     model : Module, optional
-        Loaded with the state dict in the file, strictly.
+        Loaded with the state dict in the file. Names, shapes and layouts are PyTorch's: a file that PyTorch wrote for a
+        module of the same structure fits as it is. Parameters that are one in the model may be in the file under one
+        of their names only, as `safetensors.torch.save_model` writes them.
+    strict : bool
+        Whether the names in the file must be the model's. Shapes must agree either way.
 
     Returns
     -------
     dict or Module
-        Dicts come back as dicts, tuples as lists, arrays as Tensors (float16 and bfloat16 as float32); with
-        `model`, that model.
+        Dicts come back as dicts, tuples as lists, arrays as Tensors (floats of 16 and 8 bits as float32); with `model`,
+        that model.
 
     Raises
     ------
@@ -169,7 +174,7 @@ def load(path: str | os.PathLike, model: Any = None) -> Any:
     OSError
         If it cannot be read.
     ValueError
-        If it does not fit the model.
+        If it does not fit the model: the message lists all names that are missing, unexpected or of another shape.
 
     Examples
     --------
@@ -185,80 +190,43 @@ def load(path: str | os.PathLike, model: Any = None) -> Any:
     if model is not None and os.fspath(path).endswith((".pt", ".pth")):
         from ._torch_file import load_torch
 
-        model.load_state_dict(load_torch(path))
-        return model
-    result = _parse(_read(path), os.fspath(path))
+        state = load_torch(path)
+    else:
+        state = _parse(*_safetensors.read(path), os.fspath(path))
     if model is None:
-        return result
-    model.load_state_dict(result)
+        return state
+    model.load_state_dict(_with_shared(state, model), strict)
     return model
 
 
-def _read(path: str | os.PathLike) -> bytes:
-    """Return the file's bytes if its length and that of its header are possible."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            raise FormatError(f"load: {os.fspath(path)!r} is {size} bytes, too short for a safetensors file")
-        header = int.from_bytes(file.read(8), "little")
-        if header > size - 8:
-            raise FormatError(f"load: {os.fspath(path)!r} is {size} bytes, but says its header is {header} bytes")
-        file.seek(0)
-        return file.read()
+def _with_shared(state: dict, model: Any) -> dict:
+    """Return the state with every name of a parameter that has several, if one of them is there."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in model._state():
+        names.setdefault(id(tensor), []).append(name)
+    complete = dict(state)
+    for group in names.values():
+        for name in group if len(group) > 1 else ():
+            kept = next((other for other in group if other in state), name)
+            if kept in state:
+                complete.setdefault(name, state[kept])
+    return complete
 
 
-def _parse(content: bytes, path: Any) -> dict:
-    """Return what the bytes of a file hold."""
+def _parse(arrays: dict[str, np.ndarray], metadata: Mapping[str, str], path: Any) -> dict:
+    """Return what a file's arrays and its description make together."""
     from json import loads
 
-    from safetensors import SafetensorError, deserialize
-
-    header = int.from_bytes(content[:8], "little")
-    try:
-        entries = deserialize(content)
-        metadata = loads(content[8 : 8 + header]).get("__metadata__") or {}
-    except SafetensorError as error:
-        raise FormatError(f"load: {path!r} is not a safetensors file: {error}") from None
-    except (ValueError, RecursionError, OverflowError, MemoryError, AttributeError) as error:
-        raise FormatError(f"load: {path!r} has a damaged header: {type(error).__name__} {error}") from None
-    arrays = {name: _tensor(entry, name, path) for name, entry in entries}
+    tensors = {name: from_numpy(array) for name, array in arrays.items()}
     if _KEY not in metadata:
-        return arrays
+        return tensors
     try:
-        tree = _decode(loads(metadata[_KEY]), arrays, 0)
+        tree = _decode(loads(metadata[_KEY]), tensors, 0)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"load: {path!r} has a damaged description: {type(error).__name__} {error}") from None
     if not isinstance(tree, dict):
         raise FormatError(f"load: {path!r} has a damaged description: it is no dict")
     return tree
-
-
-_STORED = {"BF16": "<u2", "BOOL": "?"} | {
-    f"{kind}{8 * n}": f"<{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)
-}
-_STORED |= {f"F{8 * n}": f"<f{n}" for n in (2, 4, 8)}
-
-
-def _tensor(entry: Mapping, name: str, path: Any) -> Tensor:
-    """Return one array of a file as a Tensor with memory of its own."""
-    kind = entry["dtype"]
-    if kind not in _STORED:
-        raise FormatError(f"load: {path!r} holds {name!r} as {kind}, which is not supported")
-    dtype = np.dtype(_STORED[kind])
-    data = entry["data"]
-    if math.prod(entry["shape"]) * dtype.itemsize != len(data):
-        raise FormatError(
-            f"load: {path!r} holds {len(data)} bytes of {name!r}; its shape {entry['shape']} says otherwise"
-        )
-    if kind == "BOOL" and not set(bytes(data)) <= {0, 1}:
-        raise FormatError(f"load: {path!r} holds {name!r} as booleans with values other than 0 and 1")
-    array = np.frombuffer(data, dtype).reshape(entry["shape"])
-    if kind == "BF16":  # the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    elif kind == "F16":
-        array = array.astype(np.float32)
-    # A copy in native order: what the library hands out may be unaligned or read-only.
-    return from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
 
 
 def _decode(node: Any, arrays: dict[str, Tensor], depth: int) -> Any:

@@ -11,11 +11,11 @@ in any order of its dimensions is as good as a C-contiguous one: element-wise op
 """
 cimport cython
 cimport numpy as cnp
-from cpython.buffer cimport PyObject_CheckBuffer
+from cpython.buffer cimport PyObject_GetBuffer
 from cpython.float cimport PyFloat_FromDouble
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.ref cimport Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.math cimport sqrt as c_sqrt
 from libc.string cimport memcmp, memcpy, memset
 from libcpp.vector cimport vector

@@ -139,8 +139,27 @@ def from_numpy(array):
     return wrap(door("from_numpy", array, None))
 
 
-def from_dlpack(source):
+def from_dlpack(source, *, device=None, copy=None):
     """A tensor that shares the memory of any object with ``__dlpack__`` on the CPU (a PyTorch or JAX tensor, say).
+
+    Memory that its owner exports as read-only, or without saying (before DLPack 1.0), makes a tensor that refuses changes
+    in place.
+
+    Parameters
+    ----------
+    source : object
+        With ``__dlpack__`` and ``__dlpack_device__``.
+    device : str, optional
+        "cpu"; there is no other.
+    copy : bool, optional
+        True: memory of its own. False and None: never a copy.
+
+    Raises
+    ------
+    TypeError
+        If ``source`` has no ``__dlpack__`` or a dtype that tensors do not have.
+    BufferError
+        If it cannot be exported: it requires a gradient, lies on another device, has another byte order.
 
     Examples
     --------
@@ -150,7 +169,10 @@ def from_dlpack(source):
     """
     if not hasattr(source, "__dlpack__"):
         raise TypeError(f"from_dlpack: expected an object with __dlpack__, got {type(source).__name__}")
-    return wrap(door("from_dlpack", np.from_dlpack(source), None))
+    if device is not None and device != "cpu":
+        raise ValueError(f"from_dlpack: device must be 'cpu', got {device!r}")
+    cdef ndarray a = door("from_dlpack", np.from_dlpack(source), None)
+    return wrap(copy_of(a) if copy else a)
 
 
 cdef object whole(str name, object n):

@@ -291,6 +291,9 @@ cdef class Tensor(Value):
     def __int__(self):
         return int(self.item())
 
+    def __complex__(self):
+        return complex(self.item())
+
     def __index__(self):
         if kind(self.array) >= 0:
             raise TypeError("a float tensor cannot be an index")
@@ -350,13 +353,42 @@ cdef class Tensor(Value):
     def __array_function__(self, function, types, args, kwargs):
         return apply_array_function(function, args, kwargs)
 
-    def __dlpack__(self, **kwargs):
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
         if self.needs_grad:
             raise BufferError("__dlpack__: the tensor requires grad; export t.detach()")
-        return self.array.__dlpack__(**kwargs)
+        options = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        # NumPy before 2.1 knows the first alone, and its consumers ask for no other.
+        return self.array.__dlpack__(**{name: value for name, value in options.items() if value is not None})
 
     def __dlpack_device__(self):
         return self.array.__dlpack_device__()
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        # The array is the exporter: it keeps the memory alive and is told when the consumer is done.
+        if self.needs_grad:
+            raise BufferError("the tensor requires grad, and nobody would record what is written into its buffer; export "
+                              "t.detach()")
+        PyObject_GetBuffer(self.array, buffer, flags)
+        Py_DECREF(None)  # Cython put it into buffer.obj, and NumPy wrote the array over it
+
+    def __array_namespace__(self, *, api_version=None):
+        from fastnn import array_api
+
+        if api_version is not None and api_version not in array_api.VERSIONS:
+            raise ValueError(f"__array_namespace__: version {api_version!r} of the array API is not known; "
+                             f"{', '.join(array_api.VERSIONS)} are")
+        return array_api
+
+    @property
+    def device(self):
+        """Where the memory is: always "cpu"."""
+        return "cpu"
+
+    def to_device(self, device, *, stream=None):
+        """The tensor itself, for "cpu"; there is no other device."""
+        if device != "cpu" or stream is not None:
+            raise ValueError(f"to_device: 'cpu' and no stream expected, got {device!r}, {stream!r}")
+        return self
 
     def __reduce__(self):
         leaf = self.needs_grad and self.node is None
@@ -468,8 +500,14 @@ cdef class Tensor(Value):
     def __floordiv__(self, other):
         return without_gradient(np.floor_divide, "//", self, other)
 
+    def __rfloordiv__(self, other):
+        return without_gradient(np.floor_divide, "//", other, self)
+
     def __mod__(self, other):
         return without_gradient(np.remainder, "%", self, other)
+
+    def __rmod__(self, other):
+        return without_gradient(np.remainder, "%", other, self)
 
     def __pow__(self, other, modulo):
         if modulo is not None:
@@ -506,11 +544,26 @@ cdef class Tensor(Value):
     def __xor__(self, other):
         return without_gradient(np.bitwise_xor, "^", self, other)
 
+    def __lshift__(self, other):
+        return without_gradient(np.left_shift, "<<", self, other)
+
+    def __rshift__(self, other):
+        return without_gradient(np.right_shift, ">>", self, other)
+
     def __rand__(self, other):
         return without_gradient(np.bitwise_and, "&", other, self)
 
     def __ror__(self, other):
         return without_gradient(np.bitwise_or, "|", other, self)
+
+    def __rxor__(self, other):
+        return without_gradient(np.bitwise_xor, "^", other, self)
+
+    def __rlshift__(self, other):
+        return without_gradient(np.left_shift, "<<", other, self)
+
+    def __rrshift__(self, other):
+        return without_gradient(np.right_shift, ">>", other, self)
 
     def __richcmp__(self, other, int op):
         return compare(self, other, op) if operand(other) else NotImplemented

@@ -11,25 +11,37 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from . import _pickle
+from . import _pickle, _widen
 from ._errors import FormatError
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
-_STORAGES = {
+_STORAGES = {  # the types of storages and of their elements; floats of 16 bits are widened
     "torch.DoubleStorage": "f8",
     "torch.FloatStorage": "f4",
-    "torch.HalfStorage": "f2",
-    "torch.BFloat16Storage": "u2",  # the upper half of a float32
+    "torch.HalfStorage": "F16",
+    "torch.BFloat16Storage": "BF16",
     "torch.LongStorage": "i8",
     "torch.IntStorage": "i4",
     "torch.ShortStorage": "i2",
     "torch.CharStorage": "i1",
     "torch.ByteStorage": "u1",
-    "torch.BoolStorage": "u1",
+    "torch.BoolStorage": "bool",
+    "torch.storage.UntypedStorage": "raw",
+}
+_DTYPES = {  # of tensors in an untyped storage: what came after the storages had types
+    "torch.uint16": "u2",
+    "torch.uint32": "u4",
+    "torch.uint64": "u8",
+    "torch.float8_e4m3fn": "F8_E4M3",
+    "torch.float8_e5m2": "F8_E5M2",
+    "torch.float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "torch.float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "torch.float8_e8m0fnu": "F8_E8M0",
 }
 _MOST_AXES = 32
 
@@ -38,8 +50,8 @@ def load_torch(path: str | os.PathLike) -> dict:
     """Read a file of tensors written by `torch.save`, such as a state dict (.pt, .pth, .bin), without PyTorch.
 
     Both layouts are read, the zip archive and the older row of pickles. Nothing in the file is executed or imported:
-    it may name tensors, their storages and OrderedDict, and anything else is refused by its name. No more memory is
-    taken than the file is long (twice that for half precision).
+    it may name tensors, their storages and OrderedDict, and anything else is refused by its name. The memory taken is
+    in proportion to the file's length.
 
     Parameters
     ----------
@@ -49,7 +61,7 @@ def load_torch(path: str | os.PathLike) -> dict:
     Returns
     -------
     dict
-        As it was saved: tensors as arrays (float16 and bfloat16 as float32), dicts, lists, tuples, numbers, strings.
+        As it was saved: tensors as arrays (floats of 16 and 8 bits as float32), dicts, lists, tuples, numbers, strings.
         Tensors that shared memory share it still. `Module.load_state_dict` takes it as it is.
 
     Raises
@@ -102,6 +114,8 @@ def _from_zip(file: Any) -> Any:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
+            if len(entries) < len(archive.infolist()):
+                raise FormatError("is a zip archive with a part twice: readers disagree which of them counts")
             # Overlapping entries could make much out of a short file.
             if sum(entry.file_size for entry in entries.values()) > size:
                 raise FormatError("is a zip archive whose parts are together longer than the file")
@@ -122,7 +136,7 @@ def _from_zip(file: Any) -> Any:
             if order not in (b"little", b"big"):
                 raise FormatError(f"has the byte order {order[:20]!r}")
             storages = _Storages(lambda key: part(f"data/{key}"), "<" if order == b"little" else ">")
-            return _pickle.read(part("data.pkl"), 0, _functions(_tensor), storages.get)[0]
+            return _pickle.read(part("data.pkl"), 0, _functions(_tensor, storages.view), storages.get)[0]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OverflowError, struct.error) as error:
         raise FormatError(f"is a damaged zip archive: {error}") from None
     except (UnicodeDecodeError, ValueError, OSError) as error:  # from positions before the start of the file
@@ -142,10 +156,13 @@ def _from_pickles(content: bytes) -> Any:
     found: dict[str, tuple[int, int]] = {}
 
     def note(name: Any) -> None:
-        dtype, key, numel = _storage_id(name)
-        found[key] = numel, numel * dtype.itemsize
+        kind, key, numel = _storage_id(name)
+        found[key] = numel, numel * _width(kind)
 
-    _, at = _pickle.read(content, start, _functions(lambda *args: None), note)
+    def nothing(*_: Any) -> None:
+        """What tensors are the first time."""
+
+    _, at = _pickle.read(content, start, _functions(nothing, nothing), note)
     keys, at = _pickle.read(content, at, {})
     if type(keys) is not list or sorted(map(repr, keys)) != sorted(map(repr, found)):
         raise FormatError("lists other storages than its tensors use")
@@ -159,24 +176,29 @@ def _from_pickles(content: bytes) -> Any:
         parts[key] = at + 8, at + 8 + length
         at += 8 + length
     storages = _Storages(lambda key: content[slice(*parts[key])], "<")
-    return _pickle.read(content, start, _functions(_tensor), storages.get)[0]
+    return _pickle.read(content, start, _functions(_tensor, storages.view), storages.get)[0]
 
 
 # ----- what the pickle is made of -----
 
 
-def _functions(tensor: Callable) -> dict[str, Callable | None]:
+def _functions(tensor: Callable, view: Callable) -> dict[str, Callable | None]:
     """Return what the pickle may name and what it calls by that."""
+
+    def tensor_of(storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any) -> Any:
+        return tensor(view(storage, dtype), offset, size, stride)
+
     return {
-        **dict.fromkeys(_STORAGES),
+        **dict.fromkeys((*_STORAGES, *_DTYPES)),
         "torch._utils._rebuild_tensor": tensor,
         "torch._utils._rebuild_tensor_v2": tensor,
+        "torch._utils._rebuild_tensor_v3": tensor_of,
         "torch._utils._rebuild_parameter": lambda data, requires_grad=True, hooks=None: data,
     }
 
 
-def _storage_id(name: Any) -> tuple[np.dtype, str, int]:
-    """Return (dtype, key, number of elements) of a persistent id, checked."""
+def _storage_id(name: Any) -> tuple[str, str, int]:
+    """Return (type of the elements, key, number of elements) of a persistent id, checked."""
     if type(name) is not tuple or len(name) not in (5, 6) or name[0] != "storage":
         raise FormatError("has a damaged pickle: a persistent id that is no storage")
     kind, key, numel = name[1], name[2], name[4]
@@ -184,7 +206,20 @@ def _storage_id(name: Any) -> tuple[np.dtype, str, int]:
         raise FormatError("has a damaged pickle: a storage of unknown kind")
     if numel < 0 or (len(name) == 6 and name[5] is not None):
         raise FormatError(f"has storage {key!r} as a view or of negative size")
-    return np.dtype(_STORAGES[kind.text]), key, numel
+    return _STORAGES[kind.text], key, numel
+
+
+def _width(kind: str) -> int:
+    """Return the number of bytes of an element."""
+    return 1 if kind == "raw" else np.dtype(_widen.STORED.get(kind, kind)).itemsize
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """A storage without a type: each tensor in it says its own."""
+
+    key: str
+    data: bytes
 
 
 class _Storages:
@@ -192,30 +227,41 @@ class _Storages:
 
     def __init__(self, raw: Callable[[str], bytes], order: Literal["<", ">"]) -> None:
         self.raw, self.order = raw, order
-        self.known: dict[str, tuple[str, int, np.ndarray]] = {}
+        self.known: dict[str, tuple[str, int, np.ndarray | _Raw]] = {}
+        self.views: dict[str, tuple[str, np.ndarray]] = {}
 
-    def get(self, name: Any) -> np.ndarray:
+    def get(self, name: Any) -> np.ndarray | _Raw:
         """Return the array for a persistent id."""
-        dtype, key, numel = _storage_id(name)
-        kind = name[1].text
+        kind, key, numel = _storage_id(name)
         if key not in self.known:
-            self.known[key] = (kind, numel, self._read(kind, dtype.newbyteorder(self.order), key, numel))
+            data = self.raw(key)
+            if len(data) != numel * _width(kind):
+                raise FormatError(
+                    f"has {len(data)} bytes in storage {key!r}; {numel} elements of {name[1].text} expected"
+                )
+            self.known[key] = (kind, numel, _Raw(key, data) if kind == "raw" else self._array(data, kind, key))
         if self.known[key][:2] != (kind, numel):
             raise FormatError(f"has storage {key!r} twice, with different types or sizes")
         return self.known[key][2]
 
-    def _read(self, kind: str, dtype: np.dtype, key: str, numel: int) -> np.ndarray:
-        data = self.raw(key)
-        if len(data) != numel * dtype.itemsize:
-            raise FormatError(f"has {len(data)} bytes in storage {key!r}; {numel} elements of {kind} expected")
-        array = np.frombuffer(data, dtype)
-        if kind == "torch.BoolStorage":
-            if array.size and array.max() > 1:
-                raise FormatError(f"has booleans other than 0 and 1 in storage {key!r}")
-            return array.astype(bool)
-        if kind == "torch.BFloat16Storage":
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array.astype(np.float32 if kind == "torch.HalfStorage" else dtype.newbyteorder("="))
+    def view(self, storage: Any, dtype: Any) -> np.ndarray:
+        """Return the array of an untyped storage for tensors of a dtype; the same one for all of them."""
+        if type(storage) is not _Raw or type(dtype) is not _pickle.Name or dtype.text not in _DTYPES:
+            raise FormatError("has a damaged pickle: a tensor of unknown type")
+        kind, key = _DTYPES[dtype.text], storage.key
+        if key not in self.views:
+            whole = len(storage.data) - len(storage.data) % _width(kind)
+            self.views[key] = kind, self._array(storage.data[:whole], kind, key)
+        if self.views[key][0] != kind:  # torch.save refuses it too
+            raise FormatError(f"has storage {key!r} twice, with different types")
+        return self.views[key][1]
+
+    def _array(self, data: bytes, kind: str, key: str) -> np.ndarray:
+        if kind in _widen.STORED:
+            return _widen.widened(np.frombuffer(data, np.dtype(_widen.STORED[kind]).newbyteorder(self.order)), kind)
+        if kind == "bool" and data.strip(b"\0\1"):
+            raise FormatError(f"has booleans other than 0 and 1 in storage {key!r}")
+        return np.frombuffer(data, np.dtype(kind).newbyteorder(self.order)).astype(kind)
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ The files are written here, opcode by opcode; where facenet-pytorch is installed
 import contextlib
 import importlib.metadata
 import io
+import pathlib
 import pickle
 import struct
 import subprocess
@@ -257,7 +258,7 @@ def test_into_a_model(layout, tmp_path):
         *(
             "torch.load",
             "torch.ComplexFloatStorage",
-            "torch._utils._rebuild_tensor_v3",
+            "torch._utils._rebuild_sparse_tensor",
             "torch.nn.modules.linear.Linear",
         ),
         *("numpy._core.multiarray._reconstruct", "copyreg._reconstructor", "fastnn.load"),
@@ -277,26 +278,36 @@ def test_nothing_runs_and_nothing_is_imported(tmp_path):
         bombs.append(b"\x80\x02\x82\x01.")
     for i, bomb in enumerate(bombs):
         (tmp_path / f"{i}.pt").write_bytes(bomb)
+    for bomb in (b"cbuiltins\nexec\n(Vprint('bang')\ntR.", b"cos\nsystem\n(Vecho bang\ntR."):
+        (tmp_path / f"{bomb[5]}.safetensors").write_bytes(bomb)
     program = """
-import sys, pathlib, encodings.cp437, fastnn as fnn, fastnn._torch_file
-loud = False
+import sys, os, pathlib, encodings.cp437, fastnn as fnn, fastnn._torch_file, safetensors, json, zipfile
+seen = None
 def hook(event, args):
-    if loud and event in ("import", "exec", "compile", "os.system", "subprocess.Popen", "pickle.find_class"):
-        print(event, args[:1])
-sys.addaudithook(hook)
-files = sorted(pathlib.Path(sys.argv[1]).glob("*.pt"))
-loud = True
-for file in files:
+    if seen is not None and event != "object.__getattr__":
+        seen.append((event, *map(str, args[:1])))
+files = sorted(pathlib.Path(sys.argv[1]).glob("*.*"))
+def tries(file):
     try:
-        fnn.load_torch(file)
-        print("loaded")
+        (fnn.load_torch if file.suffix == ".pt" else fnn.load)(file)
+        print("loaded", file)
     except fnn.FormatError:
         pass
-print("end")
+for file in files:
+    tries(file)  # what is needed once is imported now
+sys.addaudithook(hook)
+for file in files:
+    seen = []
+    tries(file)
+    found, seen = seen, None
+    if found != [("open", str(file))]:
+        print(found)
+print(len(files))
 """
     command = [sys.executable, "-P", "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout == "end\n"
+    assert done.stdout == f"{len(bombs) + 2}\n"
+    assert done.stderr == ""
 
 
 def zip_of(**parts):
@@ -319,6 +330,23 @@ def overlapping():
     return bytes(content)
 
 
+def declaring(size):
+    """Return a zip archive whose directory says that a storage is `size` bytes long."""
+    content = bytearray(Zip().write({"x": 1}))
+    at = content.find(b"PK\x01\x02")
+    content[at + 20 : at + 28] = struct.pack("<II", size, size)
+    return bytes(content)
+
+
+def deflated_bomb():
+    """Return a zip archive in which fifty million zeros take a few kilobytes, behind as many bytes of nothing."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("n/data.pkl", bytes(50_000_000), zipfile.ZIP_DEFLATED)
+        archive.writestr("n/data/0", b"")
+    return bytes(60_000_000 - len(file.getvalue())) + file.getvalue()
+
+
 def one(stored, *window, raw=bytes(16), file=Zip):
     """Return a file with a single tensor that lies about something."""
     made = file()
@@ -337,6 +365,12 @@ LIES = {
     "strange byte order": Zip().write({}, order=b"middle"),
     "compressed": Zip().write({"x": 1}, zipfile.ZIP_DEFLATED),
     "overlapping parts": overlapping(),
+    "a part twice": zip_of(**{"n/data.pkl": pickled({}) + b".", "n/data/0": b"a", "n/data/1": b"b"}).replace(
+        b"n/data/1", b"n/data/0"
+    ),
+    "a declared size of 4 GB": declaring(2**32 - 2),
+    "a declared size that is in the extra field": declaring(2**32 - 1),
+    "a deflated bomb": deflated_bomb()[-100_000:],
     "no dict": Zip().write([1, 2]),
     "a bare string": Pickles().write("x"),
     "storage too short": one(("FloatStorage", "0", 5), 0, (5,), (1,)),
@@ -427,6 +461,52 @@ def test_lying_files_are_refused(lie, load):
         tracemalloc.stop()
 
 
+def test_a_bomb_in_a_file_as_long_as_what_it_bursts_into(load):
+    content = b"PK\x03\x04" + deflated_bomb()[4:]
+    tracemalloc.start()
+    try:
+        refused(load, content, "compressed")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+UNTYPED = ("storage.UntypedStorage", "0", 16)
+
+
+def untyped(*args, raw=bytes(16)):
+    """Return a file with tensors in a storage without a type."""
+    made = Zip()
+    made.raw, made.numel = {"0": raw}, {"0": 16}
+    rest = (False, call("collections.OrderedDict"))
+    tensors = [
+        call("torch._utils._rebuild_tensor_v3", storage(*UNTYPED), offset, size, stride, *rest, dtype)
+        for offset, size, stride, dtype in args
+    ]
+    return made.write(dict(enumerate(tensors)))
+
+
+def test_storages_without_a_type(load):
+    raw = np.arange(8, dtype="<u2").tobytes()
+    u2 = Code(named("torch.uint16"))
+    back = load(untyped((1, (2, 3), (3, 1), u2), (0, (8,), (1,), u2), raw=raw))
+    assert back[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    back[1][1] = 100
+    assert back[0][0, 0] == 100
+    for bad in (
+        untyped((1, (8,), (1,), u2)),
+        untyped((0, (4,), (1,), Code(named("torch.FloatStorage")))),
+        untyped((0, (4,), (1,), "torch.uint16")),
+        untyped((0, (8,), (1,), u2), (0, (4,), (1,), Code(named("torch.uint32")))),
+        untyped((0, (8,), (1,), u2), raw=bytes(17)),
+        untyped((0, (8,), (1,), Code(named("torch.complex64")))),
+        Zip().write({"x": call("torch._utils._rebuild_tensor_v3", 1, 0, (1,), (1,), False, {}, u2)}),
+        Zip().write({"x": call("torch._utils._rebuild_tensor_v3", 1, 0)}),
+        one(UNTYPED, 0, (4,), (1,)),
+    ):
+        refused(load, bad)
+
+
 def a_file(layout):
     file = layout()
     stored = file.store(np.arange(12, dtype=np.float32))
@@ -483,6 +563,38 @@ def test_missing_files(tmp_path):
 
 
 # ----- real ones -----
+
+DATA = pathlib.Path(__file__).parent / "data"  # by torch_files.py there
+WHOLE = np.arange(24).reshape(2, 3, 4)
+
+
+def check_real(back):
+    """Compare the tensors of torch_files.py with what they were made of."""
+    for name in ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"):
+        x = np.asarray(back[name])
+        assert x.dtype == (np.float64 if name == "float64" else np.float32)
+        exact = name not in ("float8_e4m3fn", "float8_e5m2")  # with 3 and 2 bits 11.5 is 11 or 12
+        np.testing.assert_allclose(x, WHOLE / 2, rtol=0 if exact else 0.13)
+        assert np.array_equal(x, WHOLE / 2) is exact
+    for name in ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"):
+        x = np.asarray(back[name])
+        assert x.dtype == name
+        np.testing.assert_array_equal(x, WHOLE % 2 if name == "bool" else WHOLE)
+
+
+@pytest.mark.parametrize("name", ["zip.pt", "pickles.pt"])
+def test_files_of_pytorch(name):
+    back = fnn.load_torch(DATA / name)
+    assert back["epoch"] == 3
+    net = back["net"]
+    check_real(net)
+    np.testing.assert_array_equal(net["parameter"], WHOLE / 2)
+    net["float32"][1, 2, 3] = 99
+    assert net["again"][1, 2, 3] == net["transposed"][3, 1, 2] == net["part"][0, 1, 1] == 99
+
+
+def test_a_safetensors_file_of_pytorch():
+    check_real(fnn.load(DATA / "torch.safetensors"))
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("pnet", 6632), ("rnet", 100_178), ("onet", 389_040)])

@@ -313,13 +313,12 @@ class Module:
                     wrong.append(f"{name}: {problem}")
                 else:
                     values[name] = value
-        problems = [f"wrong: {'; '.join(wrong)}"] if wrong else []
-        if strict and missing:
-            problems.append(f"missing: {', '.join(missing)}")
-        if strict and unexpected:
-            problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
-        if problems:
-            raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: " + " | ".join(problems))
+        problems = {"wrong": ["; ".join(wrong)] if wrong else []}
+        if strict:
+            problems |= {"missing": missing, "unexpected": [str(name) for name in unexpected]}
+        lines = [f"\n  {what}: {', '.join(names)}" for what, names in problems.items() if names]
+        if lines:
+            raise ValueError(f"load_state_dict: {type(self).__name__} does not fit:{''.join(lines)}")
         with no_grad():
             for name, value in values.items():
                 own[name].copy_(value)
