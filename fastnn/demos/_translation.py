@@ -1,6 +1,5 @@
 """What the translate demo is made of: pieces of words, batches of sentences of one length, training, translating."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from ._parallel import Pair
 
 PADDING, START, END = 0, 1, 2
 SPECIAL = ["<pad>", "<s>", "</s>"]
-ROOM = 2000  # tokens of a batch, on the longer side, padding included
+ROOM = 2000  # tokens of a batch, both sides together, padding included
 
 
 class Vocabulary:
@@ -64,7 +63,7 @@ class Vocabulary:
         return self.pieces.get_vocab_size()
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Texts -> the numbers of their pieces; words as ▸ ByteLevel cuts them."""
+        """Texts -> the numbers of their pieces."""
         return [found.ids for found in self.pieces.encode_batch(texts, add_special_tokens=False)]
 
     def decode(self, tokens) -> str:
@@ -73,20 +72,12 @@ class Vocabulary:
         tokens = tokens[: tokens.index(END)] if END in tokens else tokens
         return self.pieces.decode(tokens).strip()
 
-    def words(self, tokens) -> tuple[list[str], np.ndarray]:
-        """Numbers of pieces -> the words they make, and to which word each belongs."""
-        words: list[list[int]] = []
-        place = []
-        for token in tokens:
-            piece = self.pieces.id_to_token(int(token))
-            letters = piece.lstrip("Ġ")
-            starts = piece.startswith("Ġ") or not words or not re.match(r"\w", letters) or int(token) == END
-            before = words and re.search(r"\w$", self.pieces.decode(words[-1]))
-            if starts or not before:
-                words.append([])
-            words[-1].append(int(token))
-            place.append(len(words) - 1)
-        return [self.pieces.decode(word).strip() or "end" for word in words], np.array(place, int)
+    def words(self, text: str) -> tuple[list[int], list[str], np.ndarray]:
+        """A text -> its pieces and an end, the words they make, and to which word each belongs."""
+        found = self.pieces.encode(text, add_special_tokens=False)
+        place = np.unique([*found.word_ids, len(found.ids)], return_inverse=True)[1]
+        words = [self.decode(np.array(found.ids)[place[:-1] == i]) for i in range(place[-1])]
+        return [*found.ids, END], [*words, "end"], place
 
 
 def padded(rows: list[list[int]], before: int | None = None, after: int | None = None) -> np.ndarray:
@@ -118,29 +109,33 @@ class Batches:
     room: int = ROOM
 
     @classmethod
-    def of(cls, pairs: list[Pair], vocabulary: Vocabulary, generator: np.random.Generator | None) -> "Batches":
+    def of(
+        cls, pairs: list[Pair], vocabulary: Vocabulary, generator: np.random.Generator | None, room: int = ROOM
+    ) -> "Batches":
         """Return those of pairs; without a generator in the same order each time."""
         source, target = ([getattr(p, name) for p in pairs] for name in ("spanish", "english"))
-        return cls(vocabulary.encode(source), vocabulary.encode(target), generator)
+        return cls(vocabulary.encode(source), vocabulary.encode(target), generator, room)
 
     def __iter__(self) -> Iterator[tuple]:
-        length = np.array([max(len(s), len(t)) + 1.0 for s, t in zip(self.source, self.target)])
+        source, target = (np.array([len(row) + 1 for row in rows]) for rows in (self.source, self.target))
         rng = self.generator
-        order = np.argsort(length if rng is None else length * rng.uniform(0.9, 1.1, len(length)), kind="stable")
-        cuts = self._cuts(length[order])
+        noise = 0 if rng is None else rng.uniform(-0.5, 0.5, (2, len(source)))
+        near, nearer = (np.stack([source, target]) + noise).round(1)
+        order = np.lexsort((near, nearer.round()))  # by the target, then the source: one twentieth is padding
+        cuts = self._cuts(source[order], target[order])
         for i in range(len(cuts) - 1) if rng is None else rng.permutation(len(cuts) - 1):
             some = order[cuts[i] : cuts[i + 1]]
             yield batch_of([self.source[j] for j in some], [self.target[j] for j in some])
 
-    def _cuts(self, length: np.ndarray) -> list[int]:
-        """Return where the next batch begins: it is full when sentences times the longest are `room`."""
-        cuts, longest = [0], 0.0
-        for i, n in enumerate(length):
-            longest = max(longest, n)
-            if longest * (i + 1 - cuts[-1]) > self.room and i > cuts[-1]:
+    def _cuts(self, source: np.ndarray, target: np.ndarray) -> list[int]:
+        """Return where the next batch begins: it is full when both sides together have `room` tokens."""
+        cuts, widest = [0], (0, 0)
+        for i, lengths in enumerate(zip(source.tolist(), target.tolist())):
+            widest = max(widest[0], lengths[0]), max(widest[1], lengths[1])
+            if sum(widest) * (i + 1 - cuts[-1]) > self.room and i > cuts[-1]:
                 cuts.append(i)
-                longest = n
-        return [*cuts, len(length)]
+                widest = lengths
+        return [*cuts, len(source)]
 
 
 def loss(logits, target):

@@ -95,6 +95,28 @@ class Translator(Module):
         x = self._embedded(self.target, target)
         return self.head(self.transformer.decoder(x, memory, tgt_is_causal=True, memory_key_padding_mask=hidden))
 
+    def attention(self, source, target) -> np.ndarray:
+        """source: (B, S), target: (B, T) -> how much each position of the target looks at each of the source.
+
+        The result is (B, layers, T, S), means over heads, each row adding up to 1.
+        """
+        training = self.training
+        self.eval()
+        seen: list = []
+        looks = [layer.multihead_attn for layer in self.transformer.decoder.layers]
+        notes = [look.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])) for look in looks]
+        try:
+            with no_grad():
+                self.forward(source, target)
+                for note in notes:
+                    note.remove()
+                memory, hidden = self.encode(source)
+                return np.stack([look(x, memory, memory, hidden)[1].numpy() for look, x in zip(looks, seen)], 1)
+        finally:
+            for note in notes:
+                note.remove()
+            self.train(training)
+
     def step(self, tokens, state):
         """The target's next tokens (B, t) -> logits of what follows, (B, target_vocabulary), and the state.
 
