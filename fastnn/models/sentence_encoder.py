@@ -1,6 +1,6 @@
-"""Sentences as vectors: a BERT reads the pieces of a sentence both ways, and the mean of what it made of them is its meaning.
+"""Sentences as vectors: a BERT reads the pieces of a sentence both ways; the mean of what it makes of them is the meaning.
 
-tokens ---> [ token + position + segment | norm ] ---> layers x [ attention | dense ] ---> mean over tokens ---> length 1
+tokens ---> [ token + position + segment | norm ] ---> layers x [ attention | dense ] ---> mean over tokens -> length 1
 """
 
 import json
@@ -114,7 +114,7 @@ class SentenceEncoder(Module):
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike) -> "SentenceEncoder":
-        """Return the network of a folder with config.json, model.safetensors and tokenizer.json, as BERTs are published.
+        """Return the network of a folder with config.json, model.safetensors and tokenizer.json, as BERTs are known.
 
         Needs the package `tokenizers` (extra "demo") for the last of them. The network is in evaluation mode.
 
