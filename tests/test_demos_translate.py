@@ -1,4 +1,4 @@
-"""The demos of transformers: translation of pages of our own, questions about what is far back, sentences by meaning."""
+"""The demos of transformers: translation of pages of our own, questions on what is far back, sentences by meaning."""
 
 import importlib.util
 import os

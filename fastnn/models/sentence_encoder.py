@@ -1,4 +1,4 @@
-"""Sentences as vectors: a BERT reads the pieces of a sentence both ways; the mean of what it makes of them is the meaning.
+"""Sentences as vectors: a BERT reads the pieces of a sentence both ways, and the mean of what it makes of them counts.
 
 tokens ---> [ token + position + segment | norm ] ---> layers x [ attention | dense ] ---> mean over tokens -> length 1
 """
