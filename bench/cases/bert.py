@@ -131,7 +131,7 @@ def _nodes(inputs: Inputs) -> Nodes:
         p = {name: inputs[f"layers.{i}.{name}"] for name in SHAPES}
         ws, bs = (np.split(p[f"self_attn.in_proj_{what}"], 3) for what in ("weight", "bias"))
         q, k, v = (heads(x, w, b, *order) for w, b, order in zip(ws, bs, ((0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3))))
-        scores = add("Div", add("MatMul", q, k), np.float32(size**0.5).reshape(()))
+        scores = add("Div", add("MatMul", q, k), np.array(size**0.5, np.float32))
         mixed = add("Transpose", add("MatMul", add("Softmax", scores, axis=-1), v), perm=(0, 2, 1, 3))
         y = linear(add("Reshape", mixed, np.array([0, 0, D])), *_pair(p, "self_attn.out_proj"))
         x = add("LayerNormalization", add("Add", y, x), *_pair(p, "norm1"), axis=-1, epsilon=EPS)

@@ -28,7 +28,7 @@ PARTS = 8  # of the distances
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--length", type=_cli.positive, default=256, metavar="T", help="of the sequences")
+    parser.add_argument("--length", type=_cli.positive, default=128, metavar="T", help="of the sequences")
     parser.add_argument("--steps", type=_cli.positive, default=1000, metavar="N", help="batches to learn from")
     parser.add_argument("--batch", type=_cli.positive, default=4, metavar="N", help="sequences at once, in the timing")
     parser.add_argument("--rounds", type=_cli.positive, default=5, metavar="N", help="of the timing, the best counts")
