@@ -25,7 +25,7 @@ def freedict(folder: Path) -> dict[str, str] | None:
         return None
     with gzip.open(book) as opened:
         text = opened.read()
-    found = {}
+    found: dict[str, str] = {}
     for line in index.read_text("utf-8").splitlines():
         word, start, length = line.split("\t")[:3]
         at, size = (reduce(lambda n, c: 64 * n + DIGITS.index(c), field, 0) for field in (start, length))

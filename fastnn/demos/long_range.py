@@ -1,4 +1,4 @@
-"""A transformer and an LSTM of one size answer questions about a word far back: what they remember, what it costs.
+"""A transformer and an LSTM of one size answer questions about words far back: what they remember, what it costs.
 
 Attention reaches every position in one step; recurrence must carry what it knows through all that comes between.
 Attention reads all positions at once; recurrence one after the other.
@@ -22,13 +22,13 @@ from ._far_back import NAMES, VALUES, Attention, Recurrence
 PICTURE = "long-range.png"
 KINDS: dict[str, Callable[[], Module]] = {"transformer": Attention, "LSTM": Recurrence}
 LENGTHS = (32, 64, 128, 256, 512, 1024, 2048)
-ASKED = 4000  # questions of the test
+ASKED, LOTS = 2000, 20  # sequences of the test, of so many lengths
 PARTS = 8  # of the distances
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--length", type=_cli.positive, default=128, metavar="T", help="of the sequences")
+    parser.add_argument("--length", type=_cli.positive, default=128, metavar="T", help="of the longest sequences")
     parser.add_argument("--steps", type=_cli.positive, default=1000, metavar="N", help="batches to learn from")
     parser.add_argument("--batch", type=_cli.positive, default=4, metavar="N", help="sequences at once, in the timing")
     parser.add_argument("--rounds", type=_cli.positive, default=5, metavar="N", help="of the timing, the best counts")
@@ -42,11 +42,12 @@ def run(options: argparse.Namespace) -> None:
     """Train both alike, show accuracy by distance and time by length."""
     if not options.no_picture:
         require("matplotlib", "demo", "the picture (--no-picture does without it)")
-    if options.length < NAMES + 1 + PARTS:
-        raise CommandError(f"--length must be at least {NAMES + 1 + PARTS}: {NAMES} facts, the question, some noise")
+    least = 2 * NAMES + PARTS
+    if options.length < least:
+        raise CommandError(f"--length must be at least {least}: {NAMES} facts, {NAMES} questions, some noise")
     out = _cli.folder(options.out)
     facts = f"{NAMES} facts in noise, each a name and one of {VALUES} values"
-    print(f"{options.length} words: {facts}; the last word asks for one\n")
+    print(f"up to {options.length} words: {facts}; the last words ask for each\n")
     nets = {}
     for name, kind in KINDS.items():
         fnn.manual_seed(options.seed)
@@ -70,19 +71,22 @@ def run(options: argparse.Namespace) -> None:
 
 def by_distance(nets: dict[str, Module], length: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the edges of PARTS ranges of distances (PARTS + 1,), and the share of right answers in each, per net."""
-    tokens, values, distance = _far_back.questions(ASKED, length, np.random.default_rng([seed, 1]))
+    rng = np.random.default_rng([seed, 1])
     edges = np.linspace(1, length, PARTS + 1).round().astype(int)
-    part = np.searchsorted(edges, distance, "right") - 1
-    count = np.maximum(np.bincount(part, minlength=PARTS), 1)
-    return edges, {
-        name: np.bincount(part, _far_back.answers(net, tokens) == values, minlength=PARTS) / count
-        for name, net in nets.items()
-    }
+    asked, right = np.zeros(PARTS), {name: np.zeros(PARTS) for name in nets}
+    for each in np.linspace(2 * NAMES, length, LOTS).round().astype(int):  # as in training, of all lengths
+        tokens, values, distance = _far_back.questions(ASKED // LOTS, each, rng)
+        part = np.minimum(np.searchsorted(edges, distance.ravel(), "right") - 1, PARTS - 1)
+        asked += np.bincount(part, minlength=PARTS)
+        for name, net in nets.items():
+            good = _far_back.answers(net, tokens) == values
+            right[name] += np.bincount(part, good.ravel(), minlength=PARTS)
+    return edges, {name: counts / np.maximum(asked, 1) for name, counts in right.items()}
 
 
 def _accuracy(edges: np.ndarray, right: dict[str, np.ndarray]) -> None:
     """Print the table of right answers."""
-    print(f"\nright answers to {ASKED} new questions, in % (guessing: {100 / VALUES:.1f})")
+    print(f"\nright answers about {ASKED} new sequences, in % (guessing: {100 / VALUES:.1f})")
     print(f"{'words back':<16}" + "".join(f"{name:>14}" for name in right))
     for i in range(PARTS):
         row = f"{edges[i]} to {edges[i + 1] - 1}"

@@ -29,8 +29,12 @@ NAMES = {
     "output.LayerNorm": "norm2",
 }
 TABLES = {"word_embeddings": "words", "position_embeddings": "positions", "token_type_embeddings": "segments"}
-SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
-SIZES = (*SIZES, "max_position_embeddings", "type_vocab_size")
+# fmt: off
+SIZES = [
+    "vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size",
+    "max_position_embeddings", "type_vocab_size",
+]
+# fmt: on
 
 
 class SentenceEncoder(Module):
@@ -133,7 +137,7 @@ class SentenceEncoder(Module):
             sizes = [int(config[name]) for name in SIZES]
             if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
                 raise ValueError("expected GELU and absolute positions")
-            net = cls(*sizes, eps=float(config["layer_norm_eps"]))
+            net = cls(*sizes, 0.1, float(config["layer_norm_eps"]))
             net.load_state_dict(_renamed(load(path / "model.safetensors"), sizes[3]))
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"SentenceEncoder.from_folder: {path} is no such network: {error}") from None
@@ -143,7 +147,8 @@ class SentenceEncoder(Module):
             raise FormatError(f"SentenceEncoder.from_folder: {path}/tokenizer.json: {error}") from None
         net._pieces.enable_truncation(min(LONGEST, sizes[5]))
         net._pieces.enable_padding(pad_id=int(config.get("pad_token_id", 0)))
-        return net.eval()
+        net.eval()
+        return net
 
     def tokens(self, sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Sentences -> tokens (B, T) and padding (B, T), as `forward` takes them.
