@@ -29,12 +29,15 @@ NAMES = {
     "output.LayerNorm": "norm2",
 }
 TABLES = {"word_embeddings": "words", "position_embeddings": "positions", "token_type_embeddings": "segments"}
-# fmt: off
-SIZES = [
-    "vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size",
-    "max_position_embeddings", "type_vocab_size",
-]
-# fmt: on
+SIZES = {
+    "vocabulary": "vocab_size",
+    "d_model": "hidden_size",
+    "heads": "num_attention_heads",
+    "layers": "num_hidden_layers",
+    "width": "intermediate_size",
+    "positions": "max_position_embeddings",
+    "segments": "type_vocab_size",
+}
 
 
 class SentenceEncoder(Module):
@@ -134,18 +137,18 @@ class SentenceEncoder(Module):
         text = (path / "tokenizer.json").read_text("utf-8")
         try:
             config = json.loads((path / "config.json").read_text("utf-8"))
-            sizes = [int(config[name]) for name in SIZES]
+            sizes = {ours: int(config[theirs]) for ours, theirs in SIZES.items()}
             if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
                 raise ValueError("expected GELU and absolute positions")
-            net = cls(*sizes, 0.1, float(config["layer_norm_eps"]))
-            net.load_state_dict(_renamed(load(path / "model.safetensors"), sizes[3]))
+            net = cls(**sizes, eps=float(config["layer_norm_eps"]))
+            net.load_state_dict(_renamed(load(path / "model.safetensors"), sizes["layers"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"SentenceEncoder.from_folder: {path} is no such network: {error}") from None
         try:
             net._pieces = tokenizers.Tokenizer.from_str(text)
         except Exception as error:  # the library raises no narrower one
             raise FormatError(f"SentenceEncoder.from_folder: {path}/tokenizer.json: {error}") from None
-        net._pieces.enable_truncation(min(LONGEST, sizes[5]))
+        net._pieces.enable_truncation(min(LONGEST, sizes["positions"]))
         net._pieces.enable_padding(pad_id=int(config.get("pad_token_id", 0)))
         net.eval()
         return net
