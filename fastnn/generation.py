@@ -169,6 +169,15 @@ def sample(
     return _grow(step, tokens, length, end, state, choose)
 
 
+def _largest(scores: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` largest of each row stand, the largest first; sorting all of them took half of the time."""
+    some = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    if count < scores.shape[1]:
+        some = np.sort(np.argpartition(scores, -count, -1)[:, -count:], -1)
+    order = np.argsort(-np.take_along_axis(scores, some, -1), -1, kind="stable")
+    return np.take_along_axis(some, order, -1)
+
+
 def beam_search(
     step: Step, tokens, length: int, end: int, *, beams: int = 4, length_penalty: float = 1.0, state=None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +233,7 @@ def beam_search(
                 best[b] = (score, np.append(grown[b, beam], end).astype(tokens.dtype))
         scores[:, :, end] = -np.inf
         flat = scores.reshape(batch, -1)
-        chosen = np.argsort(-flat, -1, kind="stable")[:, :beams]
+        chosen = _largest(flat, beams)
         total = np.take_along_axis(flat, chosen, -1)
         parent, token = chosen // vocabulary, chosen % vocabulary
         rows = (first[:, None] * grown.shape[1] + parent).reshape(-1)

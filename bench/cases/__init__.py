@@ -3,10 +3,12 @@
 from bench.case import Case
 from bench.cases import (
     attention,
+    bert,
     cnn,
     conv,
     ctc,
     elementwise,
+    generation,
     imported,
     layers,
     matmul,
@@ -36,6 +38,8 @@ MODULES = (
     attention,
     layers,
     transformer,
+    bert,
+    generation,
     imported,
 )
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]

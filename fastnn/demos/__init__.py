@@ -8,8 +8,11 @@ DEMOS = {
     "faces": "a convolutional network learns what a face is, finds faces in a photograph, and shows what it looks at",
     "filters": "nine numbers slid over a photograph: convolution step by step, edges, blur, sharpening, relief",
     "house-prices": "a dense network learns what houses cost from 2,930 real sales, and answers your questions",
+    "long-range": "a transformer and an LSTM on a question about a word far back: what they remember, what it costs",
     "neuron": "one neuron step by step: weighted sum, the activation you name, gradients; what it can learn",
     "phonemes": "a GRU reads English words and another pronounces them, with weights trained elsewhere",
+    "similar": "a six-layer BERT trained elsewhere ranks sentences by what they mean",
     "speech": "a recurrent network writes down spoken Spanish, and a second one turns the text into an action",
+    "translate": "a transformer learns Spanish to English, and shows where each word looked",
     "word-order": "a recurrent network tells sentences from their shuffled words, where counting words cannot",
 }

@@ -10,6 +10,7 @@ from .mlp import Neuron as Neuron
 from .mtcnn import MTCNN as MTCNN
 from .pronouncer import Pronouncer as Pronouncer
 from .resnet import ResNet as ResNet
+from .sentence_encoder import SentenceEncoder as SentenceEncoder
 from .speech import SpeechRecognizer as SpeechRecognizer
 from .translator import Translator as Translator
 
@@ -23,6 +24,7 @@ __all__ = [
     "Neuron",
     "Pronouncer",
     "ResNet",
+    "SentenceEncoder",
     "SpeechRecognizer",
     "Translator",
     "nms",

@@ -24,6 +24,9 @@ class Translator(Module):
         While training.
     padding : int
         The token that fills up short sequences; nothing attends to it in the source.
+    tied : bool
+        Both sides share one vocabulary and one table, which is the output's matrix too: fewer weights, each learned
+        from more.
 
     Notes
     -----
@@ -33,11 +36,13 @@ class Translator(Module):
     Raises
     ------
     ValueError, TypeError
-        For sizes that are too small or no integers, and `heads` that do not divide `d_model`.
+        For sizes that are too small or no integers, `heads` that do not divide `d_model`, and vocabularies of
+        different sizes if `tied`.
 
     References
     ----------
     Vaswani et al., "Attention is all you need", NeurIPS 2017; with the norms first.
+    Press and Wolf, "Using the output embedding to improve language models", EACL 2017: `tied`.
 
     Examples
     --------
@@ -56,10 +61,15 @@ class Translator(Module):
         layers: int = 2,
         dropout: float = 0.0,
         padding: int = 0,
+        tied: bool = False,
     ) -> None:
+        if tied and source_vocabulary != target_vocabulary:
+            raise ValueError(
+                f"Translator: {source_vocabulary} and {target_vocabulary} tokens; tied, they must be as many"
+            )
         self.padding = padding
         self.source = Embedding(source_vocabulary, d_model)
-        self.target = Embedding(target_vocabulary, d_model)
+        self.target = self.source if tied else Embedding(target_vocabulary, d_model)
         self.position = SinusoidalPositionalEncoding(d_model, batch_first=True)
         self.dropout = Dropout(dropout)
         self.transformer = Transformer(
@@ -68,6 +78,8 @@ class Translator(Module):
         self.head = Linear(d_model, target_vocabulary)
         for table in (self.source, self.target):
             init.normal_(table.weight, std=d_model**-0.5)
+        if tied:
+            self.head.weight = self.source.weight
 
     def _embedded(self, table: Embedding, tokens, offset: int = 0):
         return self.dropout(self.position(table(tokens) * table.weight.shape[1] ** 0.5, offset))
@@ -82,6 +94,28 @@ class Translator(Module):
         memory, hidden = self.encode(source)
         x = self._embedded(self.target, target)
         return self.head(self.transformer.decoder(x, memory, tgt_is_causal=True, memory_key_padding_mask=hidden))
+
+    def attention(self, source, target) -> np.ndarray:
+        """source: (B, S), target: (B, T) -> how much each position of the target looks at each of the source.
+
+        The result is (B, layers, T, S), means over heads, each row adding up to 1.
+        """
+        training = self.training
+        self.eval()
+        seen: list = []
+        looks = [layer.multihead_attn for layer in self.transformer.decoder.layers]
+        notes = [look.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])) for look in looks]
+        try:
+            with no_grad():
+                self.forward(source, target)
+                for note in notes:
+                    note.remove()
+                memory, hidden = self.encode(source)
+                return np.stack([look(x, memory, memory, hidden)[1].numpy() for look, x in zip(looks, seen)], 1)
+        finally:
+            for note in notes:
+                note.remove()
+            self.train(training)
 
     def step(self, tokens, state):
         """The target's next tokens (B, t) -> logits of what follows, (B, target_vocabulary), and the state.
