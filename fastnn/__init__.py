@@ -163,6 +163,7 @@ from ._threads import threads as threads
 # What is imported when first asked for: name -> (module, attribute; None for the module itself).
 _LAZY = {
     "Function": ("._function", "Function"),
+    "adversarial": (".adversarial", None),
     "audio": (".audio", None),
     "data": (".data", None),
     "decoding": (".decoding", None),
@@ -189,6 +190,7 @@ __all__ = [
     "Tensor",
     "abs",
     "add",
+    "adversarial",
     "all",
     "allclose",
     "amax",
