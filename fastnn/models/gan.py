@@ -7,11 +7,13 @@ Pictures are doubled and halved without weights, and convolved 3x3 in between: n
 but one is of the kind that Winograd's algorithm is for. With classes both are told which one.
 """
 
+import math
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
-from .. import _ops
+from .. import _ops, init
 from .._torch_file import load_torch
 from ..nn import (
     AvgPool2d,
@@ -32,6 +34,24 @@ from ..nn.utils import spectral_norm
 from ._sizes import positive
 
 LEAK = 0.2
+
+
+def _he(layer: Any) -> Any:
+    """Return a layer whose outputs are about as large as its inputs: He's weights, no bias yet."""
+    width = math.prod(layer.weight.shape[1:])
+    init.normal_(layer.weight, 0, math.sqrt(2 / (1 + LEAK**2) / width))
+    if getattr(layer, "bias", None) is not None:
+        init.zeros_(layer.bias)
+    return layer
+
+
+def _halving(inputs: int, channels: Sequence[int], spectral: bool) -> list[Module]:
+    """Return the layers of a discriminator's body: a convolution with stride, then some that pool."""
+    wrap = spectral_norm if spectral else _he
+    layers: list[Module] = [wrap(Conv2d(inputs, channels[0], 4, stride=2, padding=1)), LeakyReLU(LEAK)]
+    for before, after in pairwise(channels):
+        layers += [wrap(Conv2d(before, after, 3, padding=1)), LeakyReLU(LEAK), AvgPool2d(2)]
+    return layers
 
 
 class Generator(Module):
@@ -91,7 +111,7 @@ class Generator(Module):
             Linear(latent if classes is None else 2 * latent, width, bias=False), BatchNorm1d(width), ReLU()
         )
         layers: list[Module] = []
-        for inputs, outputs in zip(channels, channels[1:]):
+        for inputs, outputs in pairwise(channels):
             layers += [Upsample(scale_factor=2), Conv2d(inputs, outputs, 3, padding=1, bias=False)]
             layers += [BatchNorm2d(outputs), ReLU()]
         self.net = Sequential(*layers, Conv2d(channels[-1], image_channels, 3, padding=1), Tanh())
@@ -99,14 +119,15 @@ class Generator(Module):
     def forward(self, z: Any, labels: Any = None) -> Any:
         """z: (N, latent), labels: (N,) -> (N, image_channels, size, size)."""
         if (labels is None) is not (self.kind is None):
-            raise ValueError(f"Generator: labels {'expected' if labels is None else 'given, but it has no classes'}")
+            said = "expected" if labels is None else "given, but it has no classes"
+            raise ValueError(f"Generator: labels {said}")
         if self.kind is not None:
             z = _ops.cat([z, self.kind(labels)], 1)
         return self.net(self.root(z).reshape(-1, *self.start))
 
 
 class Discriminator(Module):
-    """Says how real a picture is: high for real ones, low for generated ones. Every weight has spectral norm.
+    """Says how real a picture is: high for real ones, low for generated ones.
 
     Parameters
     ----------
@@ -119,6 +140,9 @@ class Discriminator(Module):
     classes : int, optional
         With them the second argument says of which kind the picture should be; by projection, the product of the
         picture's features with a vector of the class.
+    spectral : bool
+        Whether every weight has spectral norm. That keeps the answers small, and training slow and steady; without it
+        weights start as He drew them, and a penalty on the slope belongs to the loss.
 
     Notes
     -----
@@ -148,27 +172,24 @@ class Discriminator(Module):
         size: int = 64,
         image_channels: int = 1,
         classes: int | None = None,
+        spectral: bool = True,
     ) -> None:
         channels = positive("Discriminator", channels=channels, size=size, image_channels=image_channels)
         if size % 2 ** len(channels):
             raise ValueError(f"Discriminator: size must be a multiple of {2 ** len(channels)}, got {size}")
-        layers: list[Module] = [
-            spectral_norm(Conv2d(image_channels, channels[0], 4, stride=2, padding=1)),
-            LeakyReLU(LEAK),
-        ]
-        for inputs, outputs in zip(channels, channels[1:]):
-            layers += [spectral_norm(Conv2d(inputs, outputs, 3, padding=1)), LeakyReLU(LEAK), AvgPool2d(2)]
-        self.net = Sequential(*layers)
+        self.net = Sequential(*_halving(image_channels, channels, spectral))
         width = channels[-1] * (size >> len(channels)) ** 2
-        self.head = spectral_norm(Linear(width, 1))
+        wrap = spectral_norm if spectral else _he
+        self.head = wrap(Linear(width, 1))
         self.kind = None
         if classes is not None:
-            self.kind = spectral_norm(Embedding(*positive("Discriminator", classes=(classes, width))))
+            self.kind = wrap(Embedding(*positive("Discriminator", classes=(classes, width))))
 
     def forward(self, x: Any, labels: Any = None) -> Any:
         """x: (N, image_channels, size, size), labels: (N,) -> (N, 1)."""
         if (labels is None) is not (self.kind is None):
-            raise ValueError(f"Discriminator: labels {'expected' if labels is None else 'given, but it has no classes'}")
+            said = "expected" if labels is None else "given, but it has no classes"
+            raise ValueError(f"Discriminator: labels {said}")
         features = self.net(x).flatten(1)
         said = self.head(features)
         if self.kind is None:
@@ -230,4 +251,5 @@ class DCGAN(Module):
         """
         saved = load_torch(path)
         self.load_state_dict(saved.get("netG_state_dict", saved))
-        return self.eval()
+        self.eval()
+        return self

@@ -10,6 +10,7 @@ What is sharp goes straight across, what needs a wide look goes down and up agai
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from .. import _ops
@@ -17,7 +18,6 @@ from ..nn import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
-    LeakyReLU,
     Module,
     ModuleList,
     ReLU,
@@ -26,7 +26,7 @@ from ..nn import (
 )
 from ..nn.utils import spectral_norm
 from ._sizes import positive
-from .gan import LEAK
+from .gan import _halving, _he
 
 
 def _stage(inputs: int, outputs: int) -> Sequential:
@@ -75,8 +75,8 @@ class UNet(Module):
     ) -> None:
         channels = positive("UNet", channels=channels, in_channels=in_channels, out_channels=out_channels)
         self.down = ModuleList([_stage(a, b) for a, b in zip((in_channels, *channels), channels)])
-        self.up = ModuleList([_stage(a + b, a) for a, b in reversed(list(zip(channels, channels[1:])))])
-        self.halve, self.double = AvgPool2d(2), Upsample(scale_factor=2)
+        self.up = ModuleList([_stage(a + b, a) for a, b in reversed(list(pairwise(channels)))])
+        self.pool, self.upsample = AvgPool2d(2), Upsample(scale_factor=2)
         self.out = Conv2d(channels[0], out_channels, 3, padding=1)
         self.activation = activation
 
@@ -85,13 +85,13 @@ class UNet(Module):
         step = 2 ** (len(self.down) - 1)
         if x.ndim != 4 or x.shape[2] % step or x.shape[3] % step:
             raise ValueError(f"UNet: x is {x.shape}; expected (N, C, H, W), H and W multiples of {step}")
-        kept = []
+        kept: list[Any] = []
         for stage in self.down:
-            x = stage(self.halve(x) if kept else x)
+            x = stage(self.pool(x) if kept else x)
             kept.append(x)
         kept.pop()
         for stage in self.up:
-            x = stage(_ops.cat([self.double(x), kept.pop()], 1))
+            x = stage(_ops.cat([self.upsample(x), kept.pop()], 1))
         x = self.out(x)
         return x if self.activation is None else self.activation(x)
 
@@ -105,6 +105,8 @@ class PatchDiscriminator(Module):
         Of both pictures together.
     channels : sequence of int
         Feature maps; each halves the picture.
+    spectral : bool
+        As of `Discriminator`.
 
     Notes
     -----
@@ -128,15 +130,10 @@ class PatchDiscriminator(Module):
     (1, 1, 8, 8)
     """
 
-    def __init__(self, in_channels: int = 3, channels: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(self, in_channels: int = 3, channels: Sequence[int] = (32, 64, 128), spectral: bool = True) -> None:
         channels = positive("PatchDiscriminator", channels=channels, in_channels=in_channels)
-        layers: list[Module] = [
-            spectral_norm(Conv2d(in_channels, channels[0], 4, stride=2, padding=1)),
-            LeakyReLU(LEAK),
-        ]
-        for inputs, outputs in zip(channels, channels[1:]):
-            layers += [spectral_norm(Conv2d(inputs, outputs, 3, padding=1)), LeakyReLU(LEAK), AvgPool2d(2)]
-        self.net = Sequential(*layers, spectral_norm(Conv2d(channels[-1], 1, 3, padding=1)))
+        wrap = spectral_norm if spectral else _he
+        self.net = Sequential(*_halving(in_channels, channels, spectral), wrap(Conv2d(channels[-1], 1, 3, padding=1)))
 
     def forward(self, x: Any, given: Any) -> Any:
         """x: (N, a, H, W), given: (N, b, H, W) -> (N, 1, h, w)."""

@@ -97,7 +97,8 @@ class AveragedModel(Module):
         ValueError
             If the model is not built like the one that was copied.
         """
-        means, values = list(self.module.parameters()), list(model.parameters())
+        means: list[Tensor] = list(self.module.parameters())
+        values: list[Tensor] = list(model.parameters())
         held, kept = list(self.module.buffers()), list(model.buffers())
         if [t.shape for t in (*means, *held)] != [t.shape for t in (*values, *kept)]:
             raise ValueError("AveragedModel.update_parameters: the model is not built like the one that was copied")

@@ -1,6 +1,7 @@
 """Spectral norm: a layer's weight divided by its largest singular value, which a step of power iteration follows."""
 
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -68,10 +69,11 @@ class _Held(Module):
         return self.__dict__["0"](self.original)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _normed(kind: type, name: str) -> type:
     """The class of layers of this kind, whose parameter `name` is computed each time it is looked at."""
-    return type(f"Parametrized{kind.__name__}", (kind,), {name: property(lambda self: getattr(self.parametrizations, name)())})
+    look = property(lambda self: getattr(self.parametrizations, name)())
+    return type(f"Parametrized{kind.__name__}", (kind,), {name: look})
 
 
 def spectral_norm(
@@ -125,7 +127,8 @@ def spectral_norm(
     """
     weight = module.__dict__.get(name) if isinstance(module, Module) else None
     if not isinstance(weight, Parameter):
-        raise ValueError(f"spectral_norm: {type(module).__name__} has no parameter {name!r} (or it is normalised already)")
+        kind = type(module).__name__
+        raise ValueError(f"spectral_norm: {kind} has no parameter {name!r}, or it is normalised already")
     if isinstance(n_power_iterations, bool) or not isinstance(n_power_iterations, int) or n_power_iterations < 1:
         raise ValueError(f"spectral_norm: n_power_iterations must be at least 1, got {n_power_iterations!r}")
     if dim is None:
@@ -138,5 +141,6 @@ def spectral_norm(
     delattr(module, name)
     held.add_module(name, _Held(weight, norm))
     module.parametrizations = held
-    module.__class__ = _normed(type(module), name)
+    layer: Any = type(module)
+    module.__class__ = _normed(layer, name)
     return module
