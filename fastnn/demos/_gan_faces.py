@@ -21,7 +21,7 @@ from .._cli import CommandError
 from . import _portraits
 
 SIZE, BATCH = 64, 32
-CHANNELS, JUDGE = (256, 128, 64, 32, 16), (16, 32, 64, 128)
+CHANNELS, JUDGE = (192, 96, 48, 24, 16), (24, 48, 96, 128)
 EPOCH = 100  # steps between two looks at it
 FEATURES = 32
 
@@ -164,7 +164,7 @@ def train(
 ) -> tuple[fnn.adversarial.Pair, Any]:
     """Return the trained Pair and its History."""
     fnn.manual_seed(seed)
-    net, judge = network(), Discriminator(JUDGE, SIZE)
+    net, judge = network(), Discriminator(JUDGE, SIZE, spectral=False)
     data = _portraits.Batches(faces.reshape(-1, 1, SIZE, SIZE), batch=BATCH, steps=EPOCH, seed=seed)
     try:
         return fnn.adversarial.fit(
@@ -172,8 +172,12 @@ def train(
             judge,
             data,
             steps=steps,
-            augment=fnn.adversarial.Augment(),
-            lr=4e-4,
+            loss="non-saturating",
+            penalty="r1",
+            penalty_weight=0.1,
+            penalty_every=8,
+            augment=fnn.adversarial.Augment("translation"),
+            lr=6e-4,
             betas=(0.5, 0.99),
             decay=0.995,
             callbacks=[watch],
