@@ -1,4 +1,4 @@
-"""Networks against each other: losses and penalties against their formulas, augmentation, the running mean, the loop."""
+"""Networks against each other: losses and penalties by their formulas, augmentation, the running mean, the loop."""
 
 import os
 import signal
@@ -46,7 +46,9 @@ FORMULAS = {
 def test_losses_are_their_formulas(kind, shape, rng):
     real, fake = 3 * rng.normal(size=shape), 3 * rng.normal(size=shape)
     d_formula, g_formula = FORMULAS[kind]
-    assert discriminator_loss(double(real), double(fake), kind).item() == pytest.approx(d_formula(real, fake), rel=1e-12)
+    assert discriminator_loss(double(real), double(fake), kind).item() == pytest.approx(
+        d_formula(real, fake), rel=1e-12
+    )
     assert generator_loss(double(fake), kind).item() == pytest.approx(g_formula(fake), rel=1e-12)
     assert fnn.gradcheck(lambda r, f: discriminator_loss(r, f, kind), (double(real, True), double(fake, True)))
     assert fnn.gradcheck(lambda f: generator_loss(f, kind), (double(fake, True),))

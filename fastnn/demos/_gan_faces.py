@@ -21,9 +21,11 @@ from .._cli import CommandError
 from . import _portraits
 
 SIZE, BATCH = 64, 32
+WATCHED = "gan-faces.watched"
 CHANNELS, JUDGE = (192, 96, 48, 24, 16), (24, 48, 96, 128)
 EPOCH = 100  # steps between two looks at it
 FEATURES = 32
+LESSONS = 24  # rounds of the network that tells people apart
 
 
 def network() -> Generator:
@@ -62,11 +64,11 @@ def recognizer(faces: np.ndarray, seed: int) -> tuple[Recognizer, float]:
     x, y = faces.reshape(-1, 1, SIZE, SIZE), np.repeat(np.arange(people), each)
     kept = np.arange(len(x)) % each >= 2
     for rows in (kept, np.ones(len(x), bool)):
-        net, augment = Recognizer(people), fnn.adversarial.Augment("colour", "translation")
+        net, augment = Recognizer(people), fnn.adversarial.Augment("translation")
         data = _portraits.Batches(x[rows], y[rows], batch=40, steps=25, seed=seed)
         loss = nn.CrossEntropyLoss()
         fnn.fit(
-            _Before(augment, net), loss, data, epochs=16, optimizer=lambda p: optim.Adam(p, 3e-3), progress=False,
+            _Before(augment, net), loss, data, epochs=LESSONS, optimizer=lambda p: optim.Adam(p, 3e-3), progress=False,
             seed=seed,
         )  # fmt: skip
         if rows is kept:
@@ -142,21 +144,32 @@ def nearest(pictures: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 class Watch:
-    """Writes a sheet of samples and takes the distance as training goes on."""
+    """Writes a sheet of samples and takes the distance as training goes on; a resumed training has what came before.
 
-    def __init__(self, yardstick: Yardstick, out: Path) -> None:
+    Attributes
+    ----------
+    rows : list of [step, loss of the generator, of the discriminator, distance]
+    strips : dict of step to twelve faces of the same noise
+    """
+
+    def __init__(self, yardstick: Yardstick, out: Path, resume: bool) -> None:
         self.yardstick, self.out = yardstick, out
         self.z = noise(400, network().latent, 1)
-        self.rows: list[tuple[int, float, float, float]] = []  # steps, the losses, the distance
+        self.rows: list[list[float]] = []
         self.strips: dict[int, np.ndarray] = {}
+        if resume and (out / WATCHED).exists():
+            kept = fnn.load(out / WATCHED)
+            self.rows = kept["rows"]
+            self.strips = {step: strip.numpy() for step, strip in kept["strips"].items()}
 
     def __call__(self, state: Any) -> None:
-        records = state.history.records
+        records, step = state.history.records, state.step
         made = draw(state.model.average, self.z)
-        state.model.train()
-        self.rows.append((state.step, records["loss"][-1], records["d_loss"][-1], self.yardstick(made)))
-        self.strips[state.step] = made[:12]
-        _portraits.write(_portraits.sheet(made[:48], 8, 2), self.out / f"samples-{state.step:06d}.png")
+        self.rows = [row for row in self.rows if row[0] < step]  # a kill may have come between this and the checkpoint
+        self.rows.append([step, records["loss"][-1], records["d_loss"][-1], self.yardstick(made)])
+        self.strips[step] = made[:12]
+        _portraits.write(_portraits.sheet(made[:48], 8, 2), self.out / f"samples-{step:06d}.png")
+        fnn.save({"rows": self.rows, "strips": self.strips}, self.out / WATCHED)
 
 
 def train(

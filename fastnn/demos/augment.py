@@ -27,6 +27,7 @@ from ._faces import Windows
 MARGIN = 1  # the GAN's windows are 28 pixels, which is 7 doubled twice; the classifier sees the 26 in the middle
 SIZE = WINDOW + 2 * MARGIN
 SCENERY, MADE = 450, 600
+PEOPLE = 40  # in the ORL database
 GAN_STEPS, STEPS, LONG = 1200, 300, 6000
 BATCH = 64
 ARMS = ("real", "real + classical", "real + GAN", "real + classical + GAN", "real + another's generator")
@@ -65,9 +66,9 @@ class Sources:
 def run(options: argparse.Namespace) -> None:
     """Run all seeds and print what came out."""
     require("PIL.Image", "demo", "reading pictures")
+    if options.people > PEOPLE:
+        raise CommandError(f"--people must be at most {PEOPLE}, got {options.people}")
     sources = Sources.find()
-    if options.people > len(sources.portraits):
-        raise CommandError(f"--people must be at most {len(sources.portraits)}, got {options.people}")
     out, test = _cli.folder(options.out), _faces.unseen()
     steps = LONG if options.long else options.gan_steps
     print(f"each time {options.people} of 40 people (ORL), ten portraits of each: {10 * options.people} faces, "

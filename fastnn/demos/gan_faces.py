@@ -99,7 +99,7 @@ def _train(options: argparse.Namespace, out: Path) -> None:
           f"{time.perf_counter() - start:.0f} s;")  # fmt: skip
     print(f"its {_gan_faces.FEATURES} features measure Fréchet distances: from half of the real faces to the other "
           f"half {yardstick.halves:.2f}", flush=True)  # fmt: skip
-    watch = _gan_faces.Watch(yardstick, out)
+    watch = _gan_faces.Watch(yardstick, out, options.resume)
     steps = LONG if options.long else options.steps
     pair, history = _gan_faces.train(faces, steps, options.training_seed, watch, out / CHECKPOINT, options.resume, None)
     if history.interrupted:
