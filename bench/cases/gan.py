@@ -65,7 +65,8 @@ PARTS: dict[str, dict[str, Sequence[Layer]]] = {
     "U-Net": {
         **{f"down{i}": layers for i, layers in enumerate(DOWN)},
         **{f"up{i}": layers for i, layers in enumerate(UP)},
-        **{"out": OUT, "d": PATCH_JUDGE},
+        "out": OUT,
+        "d": PATCH_JUDGE,
     },
 }
 
