@@ -99,7 +99,7 @@ def fold(layer: Any, norm) -> Any:
         each = np.repeat(scale.reshape(layer.groups, -1), layer.in_channels // layer.groups, axis=0)
     else:
         each = scale[:, None]
-    made = type(layer).__new__(type(layer))
+    made: Any = object.__new__(type(layer))
     made.__dict__.update({k: v for k, v in vars(layer).items() if not isinstance(v, Parameter)})
     dtype = layer.weight.dtype
     made.weight = Parameter((layer.weight.data * each[:, :, None, None]).astype(dtype))

@@ -120,7 +120,7 @@ def spectral_norm(
     >>> import numpy as np
     >>> import fastnn as fnn
     >>> layer = fnn.nn.utils.spectral_norm(fnn.nn.Linear(20, 30), n_power_iterations=50)
-    >>> bool(abs(np.linalg.svd(layer.weight.numpy(), compute_uv=False)[0] - 1) < 0.01)
+    >>> bool(abs(np.linalg.svd(layer.weight.data, compute_uv=False)[0] - 1) < 0.01)
     True
     >>> list(layer.state_dict())
     ['bias', 'parametrizations.weight.original', 'parametrizations.weight.0._u', 'parametrizations.weight.0._v']
