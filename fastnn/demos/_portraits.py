@@ -1,6 +1,6 @@
 """The portraits that the demos of generated faces learn from, cut alike, and pictures of many pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,3 @@ def sheet(pictures: Any, columns: int, scale: int = 1, gap: int = 2) -> np.ndarr
 def write(picture: np.ndarray, file: Path) -> None:
     """Write a picture (H, W, 3) of integers to 255."""
     require("PIL.Image", "demo", "writing pictures").fromarray(picture).save(file)
-
-
-def beside(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the pictures of several equally long lists, list under list."""
-    return np.concatenate(rows)

@@ -28,7 +28,7 @@ MARGIN = 1  # the GAN's windows are 28 pixels, which is 7 doubled twice; the cla
 SIZE = WINDOW + 2 * MARGIN
 SCENERY, MADE = 450, 600
 PEOPLE = 40  # in the ORL database
-GAN_STEPS, STEPS, LONG = 1200, 300, 6000
+GAN_STEPS, STEPS, LONG = 600, 200, 6000
 BATCH = 64
 ARMS = ("real", "real + classical", "real + GAN", "real + classical + GAN", "real + another's generator")
 
