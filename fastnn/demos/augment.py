@@ -15,7 +15,7 @@ import numpy as np
 
 import fastnn as fnn
 from fastnn import optim
-from fastnn.models import DCGAN, Discriminator, FaceDetector, Generator
+from fastnn.models import DCGAN, MTCNN, Discriminator, FaceDetector, Generator
 from fastnn.models.face_detector import WINDOW
 
 from .. import _cli
@@ -28,9 +28,9 @@ MARGIN = 1  # the GAN's windows are 28 pixels, which is 7 doubled twice; the cla
 SIZE = WINDOW + 2 * MARGIN
 SCENERY, MADE = 450, 600
 PEOPLE = 40  # in the ORL database
-GAN_STEPS, STEPS, LONG = 600, 200, 6000
+GAN_STEPS, STEPS, LONG = 1000, 200, 6000
 BATCH = 64
-ARMS = ("real", "real + classical", "real + GAN", "real + classical + GAN", "real + another's generator")
+ARMS = ("real", "real + classical", "real + GAN", "real + classical + GAN", "real + another's generator", "all of it")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,22 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Sources:
-    """Portraits with their faces' boxes, photographs without people, and another's generator if it is installed."""
+    """Portraits and their faces' boxes, photographs without people, and faces by another's generator if it is there."""
 
     portraits: np.ndarray
     boxes: np.ndarray
     pictures: list[np.ndarray]
-    generator: DCGAN | None
+    drawn: Windows | None
 
     @classmethod
     def find(cls) -> "Sources":
         """Read what is installed."""
         portraits = _images.orl()
-        boxes = _faces.align(portraits, _faces.cascade())
+        finder = _faces.cascade()
+        boxes = _faces.align(portraits, finder)
         pictures = [_images.photograph(name, grey=True) for name in _faces.PHOTOGRAPHS]
         file = _images.installed("gan-face-generate", "gan_face_generate/weights.tar")
-        net = None if file is None else DCGAN().load(file)
-        return cls(portraits, boxes, pictures, net)
+        drawn = None if file is None or finder is None else _drawn(DCGAN().load(file), finder)
+        return cls(portraits, boxes, pictures, drawn)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"each time {options.people} of 40 people (ORL), ten portraits of each: {10 * options.people} faces, "
           f"{SCENERY + 10 * options.people} windows without;")  # fmt: skip
     print(f"a GAN learns both classes in {steps:,} steps and adds {MADE} windows of each; tested on 200 of LFW\n")
-    arms = ARMS if sources.generator is not None else ARMS[:-1]
+    arms = ARMS if sources.drawn is not None else ARMS[:-2]
     scores: dict[str, list[float]] = {arm: [] for arm in arms}
     for seed in range(options.seeds):
         start = time.perf_counter()
@@ -85,8 +86,9 @@ def run(options: argparse.Namespace) -> None:
         numbers = ", ".join(f"{arm} {values[-1]:.1f}" for arm, values in scores.items())
         print(f"seed {seed}: {numbers} ({time.perf_counter() - start:.0f} s)", flush=True)
     _report(scores)
-    if sources.generator is None:
-        print(f"\nanother's generator is not installed: {_images.HOW['gan-face-generate']}")
+    if sources.drawn is None:
+        how = f"{_images.HOW['gan-face-generate']}; {_images.HOW['facenet-pytorch']}"
+        print(f"\nfaces by another's generator, and what finds them in its pictures, are not installed: {how}")
     print(f"\npictures  {out / 'seed-*.png'}   (above real faces and other windows, below generated ones)")
 
 
@@ -125,8 +127,9 @@ def _sets(
         "real + GAN": (real + made, None),
         "real + classical + GAN": (turned + made, light),
     }
-    if sources.generator is not None:
-        sets["real + another's generator"] = (real + _drawn(sources.generator, seed), None)
+    if sources.drawn is not None:
+        sets["real + another's generator"] = (real + sources.drawn, None)
+        sets["all of it"] = (turned + made + sources.drawn, light)
     return sets
 
 
@@ -138,16 +141,16 @@ def _inner(x: np.ndarray) -> np.ndarray:
 def _made(wide: Windows, steps: int, seed: int, out: Path) -> Windows:
     """Return what a GAN that learned from these windows makes: as many of either class."""
     fnn.manual_seed(seed)
-    net = Generator((64, 32, 16), SIZE, latent=32, classes=2)
-    judge = Discriminator((16, 32), SIZE, classes=2, spectral=False)
+    net = Generator((96, 48, 24), SIZE, latent=32, classes=2)
+    judge = Discriminator((24, 48), SIZE, classes=2, spectral=False)
     x, y = wide.x[:, None] * 2 - 1, wide.y.astype(np.int64)
     # Both classes equally often, though there are far more windows without a face.
     faces, others = np.flatnonzero(y), np.flatnonzero(y == 0)
     rows = np.concatenate([np.resize(faces, len(others)), others])
     data = _portraits.Batches(x[rows], y[rows], batch=32, steps=100, seed=seed)
     pair, history = fnn.adversarial.fit(
-        net, judge, data, steps=steps, loss="non-saturating", penalty="r1", penalty_weight=0.3, penalty_every=8,
-        augment=fnn.adversarial.Augment("colour", "translation"), lr=6e-4, betas=(0.5, 0.99), decay=0.995, seed=seed,
+        net, judge, data, steps=steps, loss="non-saturating", penalty="r1", penalty_weight=0.1, penalty_every=8,
+        augment=fnn.adversarial.Augment("translation"), lr=1e-3, betas=(0.5, 0.99), decay=0.99, seed=seed,
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
@@ -160,12 +163,17 @@ def _made(wide: Windows, steps: int, seed: int, out: Path) -> Windows:
     return Windows(_inner((pictures[:, 0] + 1) / 2), labels.astype(np.float32))
 
 
-def _drawn(net: DCGAN, seed: int) -> Windows:
-    """Return faces of another's generator as windows: grey, the face as large as in the real ones."""
-    made = _gan_faces.draw(net, _gan_faces.noise(MADE, net.latent, seed))
-    grey = np.einsum("nchw,c->nhw", made, np.array([0.299, 0.587, 0.114], np.float32)) / 2 + np.float32(0.5)
-    cut = np.stack([_images.window(picture, (8, 8, 56, 56), WINDOW) for picture in grey])
-    return Windows(cut, np.ones(len(cut), np.float32))
+def _drawn(net: DCGAN, finder: MTCNN) -> Windows:
+    """Return faces of another's generator as windows, grey, cut as the real ones are: those in which one is found."""
+    made = _gan_faces.draw(net, _gan_faces.noise(MADE, net.latent, 0))
+    colour = np.rint((made.transpose(0, 2, 3, 1) + 1) * 127.5).astype(np.uint8)
+    cuts = []
+    for picture in colour:
+        found = finder.detect(picture, smallest=20)
+        if len(found.boxes):
+            grey = (picture @ np.array([0.299, 0.587, 0.114]))[None, None]
+            cuts.append(_faces.portrait_faces(grey, found.boxes[None, :1]).x[0])
+    return Windows(np.stack(cuts), np.ones(len(cuts), np.float32))
 
 
 class _Rounds:
