@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _checkpoint, _ops
+from .. import _checkpoint, _feed, _ops
 from .._fit import _seeded
 from .._history import History
 from .._ops import Tensor
@@ -29,30 +29,47 @@ Rates = float | tuple[float, float]
 
 
 class Pair(Module):
-    """Two networks and the running mean of one.
+    """Two networks and the running mean of one: what `fit` trains and returns.
 
-    Attributes
+    Parameters
     ----------
     generator : Module
         `generator(z, *conditions)`, or `generator(*conditions)` if it has no attribute `latent`.
     discriminator : Module
         `discriminator(x, *conditions)`.
+    decay : float
+        Of the running mean, from 0 to 1.
+
+    Attributes
+    ----------
+    generator, discriminator : Module
     average : AveragedModel
         Of the generator: what one draws examples with.
+
+    Raises
+    ------
+    ValueError
+        If decay is out of bounds.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> net, judge = fnn.models.Generator((8, 4), 8, latent=5), fnn.models.Discriminator((4,), 8)
+    >>> fnn.adversarial.Pair(net, judge, 0.99).eval().make(3, ()).shape
+    (3, 1, 8, 8)
     """
 
     def __init__(self, generator: Module, discriminator: Module, decay: float) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.average = AveragedModel(generator, get_ema_multi_avg_fn(decay))
 
-    def make(self, count: int, conditions: tuple, average: bool = False) -> Tensor:
-        """Return `count` new examples; from noise if the generator has an attribute `latent`."""
-        network = self.average if average else self.generator
+    def make(self, count: int, conditions: tuple) -> Tensor:
+        """Return `count` new examples by the generator; from noise if it has an attribute `latent`."""
         latent = getattr(self.generator, "latent", 0)
         if not latent:
-            return network(*conditions)
+            return self.generator(*conditions)
         noise = random_generator().standard_normal((count, latent), np.float32)
-        return network(_ops.from_numpy(noise), *conditions)
+        return self.generator(_ops.from_numpy(noise.astype(_feed.dtype_of(self.generator))), *conditions)
 
 
 class _Adversarial(Training):
