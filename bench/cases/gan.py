@@ -1,10 +1,10 @@
 """Networks against each other: a training step of both networks, and a picture drawn at batch 1.
 
 `faces` is the step of the demo gan-faces: the generator makes 64 x 64 grey faces by doubling and 3x3 convolutions, the
-discriminator halves them again; non-saturating losses, one Adam each. `U-Net` is that of the demo colorize: a U-Net
-and a patch discriminator, hinge losses and the L1 distance. Augmentation, spectral norm and penalties are left out, as
-are the running means of weights. `sampling` draws one face with a DCGAN of the pretrained one's sizes, BatchNorm folded
-for everyone.
+discriminator halves them again; non-saturating losses, one Adam each. `U-Net` is like that of the demo colorize, but
+wider: a U-Net and a patch discriminator, hinge losses and the L1 distance. Augmentation, spectral norm, penalties and
+the running means of weights are left out. `sampling` draws one face with a DCGAN of the pretrained one's sizes,
+BatchNorm folded for everyone.
 """
 
 from collections.abc import Callable, Sequence

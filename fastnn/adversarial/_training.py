@@ -61,7 +61,8 @@ class Pair(Module):
 
     def __init__(self, generator: Module, discriminator: Module, decay: float) -> None:
         self.generator, self.discriminator = generator, discriminator
-        self.average = AveragedModel(generator, get_ema_multi_avg_fn(decay))
+        # The buffers too: the statistics of BatchNorm belong to the weights that they were taken with.
+        self.average = AveragedModel(generator, get_ema_multi_avg_fn(decay), use_buffers=True)
 
     def make(self, count: int, conditions: tuple) -> Tensor:
         """Return `count` new examples by the generator; from noise if it has an attribute `latent`."""

@@ -123,7 +123,10 @@ def collect(folders: list[str]) -> Collection:
 
 
 class Crops:
-    """Batches (colour, grey) of squares from anywhere in the photographs, large or small, half of them mirrored."""
+    """Batches (colour, grey) of squares from anywhere in the photographs, large or small, half of them mirrored.
+
+    The grey is made lighter or darker, and its contrast more or less, so that no photograph is known by its grey alone.
+    """
 
     def __init__(self, pictures: list[np.ndarray], size: int, batch: int, steps: int, seed: int) -> None:
         self.size, self.batch, self.steps = size, batch, steps
@@ -139,6 +142,8 @@ class Crops:
     def __iter__(self) -> Iterator[tuple]:
         for _ in range(self.steps):
             x = np.stack([self._cut() for _ in range(self.batch)])
+            light, contrast = (self.generator.uniform(-d, d, (self.batch, 1, 1, 1)) for d in (0.2, 0.3))
+            x[:, :1] = np.clip(x[:, :1] * (1 + contrast) + light, -1, 1)
             yield fnn.tensor(x[:, 1:]), fnn.tensor(x[:, :1])
 
     def _cut(self) -> np.ndarray:

@@ -21,9 +21,9 @@ from . import _images, _photographs, _portraits
 from ._photographs import apart, together
 
 MODEL, CHECKPOINT = "colorize.safetensors", "colorize.checkpoint"
-STEPS, LONG, EPOCH = 1500, 10_000, 50
-SIZE, BATCH, L1 = 64, 16, 30.0
-CHANNELS, JUDGE = (24, 48, 96, 96, 96), (24, 48, 96)
+STEPS, LONG, EPOCH = 2000, 12_000, 50
+SIZE, BATCH, L1 = 64, 16, 100.0
+CHANNELS, JUDGE = (16, 32, 64, 64, 64), (16, 32, 64)
 STEP = 2 ** (len(CHANNELS) - 1)
 FEWEST = 5  # photographs, one of them held out
 
