@@ -94,21 +94,42 @@ def mirrored(x: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Yardstick:
-    """The Fréchet distance to half of the real faces; `halves` is that of the other half."""
+    """The Fréchet distance to half of the real faces, of features whose spread over all real faces is one.
+
+    Attributes
+    ----------
+    net : Recognizer
+    spread : ndarray, shape (32,)
+    half : ndarray, shape (400, 32)
+        Features of every other portrait of each person, mirrored too.
+    halves : float
+        The distance of the other half from it: other portraits of the same people.
+    people : float
+        The distance of every other person from the rest: what is between real faces of different people.
+    """
 
     net: Recognizer
+    spread: np.ndarray
     half: np.ndarray
     halves: float
+    people: float
 
     @classmethod
     def make(cls, net: Recognizer, faces: np.ndarray) -> "Yardstick":
-        """Cut the real faces in two: every other portrait of each person, mirrored too, 400 pictures a half."""
-        even, odd = (net.of(mirrored(faces[:, i::2].reshape(-1, 1, SIZE, SIZE))) for i in (0, 1))
-        return cls(net, even, frechet_distance(even, odd))
+        """Cut the real faces in two, in both ways."""
+
+        def features(some: np.ndarray) -> np.ndarray:
+            return net.of(mirrored(some.reshape(-1, 1, SIZE, SIZE)))
+
+        spread = features(faces).std(0)
+        even, odd, here, there = (
+            features(part) / spread for part in (faces[:, ::2], faces[:, 1::2], faces[::2], faces[1::2])
+        )
+        return cls(net, spread, even, frechet_distance(even, odd), frechet_distance(here, there))
 
     def __call__(self, pictures: np.ndarray) -> float:
         """Return the distance of pictures (n, 1, 64, 64)."""
-        return frechet_distance(self.half, self.net.of(pictures))
+        return frechet_distance(self.half, self.net.of(pictures) / self.spread)
 
 
 def noise(count: int, latent: int, seed: int) -> np.ndarray:

@@ -97,8 +97,7 @@ def _train(options: argparse.Namespace, out: Path) -> None:
     yardstick = _gan_faces.Yardstick.make(net, faces)
     print(f"a network learned to tell the people apart ({100 * right:.0f} % of portraits it had not seen) in "
           f"{time.perf_counter() - start:.0f} s;")  # fmt: skip
-    print(f"its {_gan_faces.FEATURES} features measure Fréchet distances: from half of the real faces to the other "
-          f"half {yardstick.halves:.2f}", flush=True)  # fmt: skip
+    print(f"its {_gan_faces.FEATURES} features measure Fréchet distances", flush=True)
     watch = _gan_faces.Watch(yardstick, out, options.resume)
     steps = LONG if options.long else options.steps
     pair, history = _gan_faces.train(faces, steps, options.training_seed, watch, out / CHECKPOINT, options.resume, None)
@@ -120,6 +119,7 @@ def _table(watch: _gan_faces.Watch, yardstick: _gan_faces.Yardstick, history: fn
         if i % every == 0 or i == len(watch.rows) - 1:
             print(f"{step:>8,}{loss:>12.3f}{d_loss:>15.3f}{distance:>18.2f}")
     print(f"{'the other half of the real faces':>35}{yardstick.halves:>18.2f}")
+    print(f"{'half of the people from the rest':>35}{yardstick.people:>18.2f}")
 
 
 def _sheets(net: Any, faces: np.ndarray, watch: _gan_faces.Watch, out: Path) -> None:
