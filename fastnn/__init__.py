@@ -163,6 +163,7 @@ from ._threads import threads as threads
 # What is imported when first asked for: name -> (module, attribute; None for the module itself).
 _LAZY = {
     "Function": ("._function", "Function"),
+    "adversarial": (".adversarial", None),
     "array_api": (".array_api", None),
     "audio": (".audio", None),
     "data": (".data", None),
@@ -193,6 +194,7 @@ __all__ = [
     "Tensor",
     "abs",
     "add",
+    "adversarial",
     "all",
     "allclose",
     "amax",

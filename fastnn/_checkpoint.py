@@ -12,7 +12,7 @@ import numpy as np
 from . import _random
 from ._io import load, save
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def random_states(data: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def write(run: Any, path: str | os.PathLike) -> None:
             "epoch": run.state.epoch,
             "step": run.state.step,
             "batch": run.batch,
-            "total": run.total,
+            "totals": run.totals,
             "rows": run.rows,
             "now": random_states(run.data),
             "start": run.start if run.batch else None,
@@ -77,7 +77,7 @@ def restore(run: Any, path: str | os.PathLike) -> None:
     run.best_values = {name: tensor.data for name, tensor in saved["best_values"].items()}
     run.history.records, run.history.best_epoch = saved["records"], saved["best_epoch"]
     run.state.epoch, run.state.step = saved["epoch"], saved["step"]
-    for name in ("best", "waited", "batch", "total", "rows", "start"):
+    for name in ("best", "waited", "batch", "totals", "rows", "start"):
         setattr(run, name, saved[name])
     run.now = saved["now"]
     set_random_states(run.data, run.now)

@@ -93,8 +93,9 @@ class Training:
         self.optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
         self.history = History()
         self.state = TrainingState(model, optimizer, self.history)
-        # Where in the epoch: batches done, and the sum of losses over rows so far; for `metrics`, predictions kept.
-        self.batch, self.total, self.rows = 0, 0.0, 0
+        # Where in the epoch: batches done, and the sums of losses over rows so far; for `metrics`, predictions kept.
+        self.batch, self.rows = 0, 0
+        self.totals: dict[str, float] = {}
         self.kept: list[tuple] = []
         self.best, self.waited = math.inf, 0
         self.best_values: dict[str, np.ndarray] = {}
@@ -166,48 +167,62 @@ class Training:
 
     def train_epoch(self, bar: Any) -> None:
         """Go through the data once, or as far as a limit or Ctrl-C allows."""
-        state, model, loss, optimizer = self.state, self.model, self.loss, self.optimizer
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        state, totals = self.state, self.totals
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         per_step = self._per_step()
         self.kept = []
         keep = bool(self.metrics) and self.validation is None
         if state.step >= self.steps:  # resumed at the end, only to record it
             return
-        model.train()
+        self.model.train()
         for batch in self._batches():
             inputs, targets = _feed.inputs_and_targets(batch)
-            prediction = model(*inputs)
-            value = loss(prediction, *targets)
-            number = float(value)
-            if not -math.inf < number < math.inf:
-                raise FloatingPointError(
-                    f"fit: the loss is {number} in step {state.step + 1} "
-                    f"(epoch {state.epoch + 1}, batch {self.batch + 1})"
-                )
-            optimizer.zero_grad()
-            value.backward()
-            if self.clip_norm is not None:
-                clip_grad_norm_(parameters, self.clip_norm)
-            optimizer.step()
+            numbers, prediction = self.learn(inputs, targets)
             rows = _feed.rows_of(inputs[0])
-            self.total += number * rows
+            for name, number in numbers.items():
+                totals[name] = totals.get(name, 0.0) + number * rows
             self.rows += rows
             self.batch += 1
             state.step += 1
-            state.loss = number
+            state.loss = numbers["loss"]
             if keep:
                 self.kept.append((prediction.detach(), *targets))
             if bar is not None:
-                bar.tick(state.step, number)
+                bar.tick(state.step, state.loss)
             for act in per_step:
                 act()
             if self.stop or state.step >= self.steps:
                 break
         else:
             self._pass_over()
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         if self.batch and self.checkpoint is not None:  # before the epoch is recorded: resumed, it goes on
             _checkpoint.write(self, self.checkpoint)
+
+    def learn(self, inputs: tuple, targets: tuple) -> tuple[dict[str, float], Any]:
+        """Take one step; returns the numbers to record, "loss" among them, and the prediction."""
+        prediction = self.model(*inputs)
+        value = self.loss(prediction, *targets)
+        number = self.checked(float(value))
+        self.optimizer.zero_grad()
+        value.backward()
+        self.move()
+        return {"loss": number}, prediction
+
+    def checked(self, number: float) -> float:
+        """Return a loss that is a number; raises FloatingPointError for one that is not."""
+        if not -math.inf < number < math.inf:
+            raise FloatingPointError(
+                f"fit: the loss is {number} in step {self.state.step + 1} "
+                f"(epoch {self.state.epoch + 1}, batch {self.batch + 1})"
+            )
+        return number
+
+    def move(self) -> None:
+        """Let the optimizer move the parameters that have a gradient."""
+        if self.clip_norm is not None:
+            clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimizer.step()
 
     def _pass_over(self) -> None:
         """Take note that the data were gone through to their end."""
@@ -244,7 +259,8 @@ class Training:
     def end_epoch(self, bar: Any, begin: float) -> None:
         """Validate, record, compare with the best, move the schedule, ask the callbacks."""
         state = self.state
-        record = {"loss": self.total / max(self.rows, 1), "lr": self.optimizer.param_groups[0]["lr"]}
+        record = {name: total / max(self.rows, 1) for name, total in self.totals.items()}
+        record["lr"] = self.optimizer.param_groups[0]["lr"]
         if self.validation is None:
             record |= measure(self.metrics, self.kept)
             watched = record["loss"]
@@ -270,7 +286,8 @@ class Training:
         if bar is not None:
             bar.epoch(state.step, self._summary(record, time.perf_counter() - begin))
         state.epoch += 1
-        self.batch, self.total, self.rows = 0, 0.0, 0
+        self.batch, self.rows = 0, 0
+        self.totals = {}
         if whole and self.checkpoint is not None:
             _checkpoint.write(self, self.checkpoint)
 

@@ -31,6 +31,9 @@ STACKS = {
     "norm relu": lambda: [NN.BatchNorm2d(8), NN.ReLU(), NN.Flatten(), NN.Linear(8 * 144, 4), NN.Sigmoid()],
     "overlapping pool": lambda: [NN.Conv2d(8, 16, 3), NN.ReLU(), NN.MaxPool2d(3, 2)],
     "relu of its own": lambda: [NN.Conv2d(8, 16, 3, activation="relu"), NN.Tanh()],
+    "transposed relu": lambda: [NN.ConvTranspose2d(8, 4, 4, 2, 1), NN.ReLU()],
+    "transposed norm relu": lambda: [NN.ConvTranspose2d(8, 4, 4, 2, 1, bias=False), NN.BatchNorm2d(4), NN.ReLU()],
+    "transposed groups": lambda: [NN.ConvTranspose2d(8, 6, 3, groups=2), NN.BatchNorm2d(6), NN.Tanh()],
     "unscaled norm": lambda: [NN.Conv2d(8, 16, 3), NN.BatchNorm2d(16, affine=False), NN.ReLU()],
 }
 

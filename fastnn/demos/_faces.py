@@ -70,10 +70,19 @@ def _squares(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).max(-1)
 
 
-def _cut(picture: np.ndarray, middle: np.ndarray, side: Any) -> np.ndarray:
-    """Return the square about a point as a window."""
+def _cut(picture: np.ndarray, middle: np.ndarray, side: Any, margin: int = 0) -> np.ndarray:
+    """Return the square about a point as a window, with so many pixels more on each side."""
+    size = WINDOW + 2 * margin
+    side = side * size / WINDOW
     left, top = middle - side / 2
-    return _images.window(picture, (left, top, left + side, top + side), WINDOW) / np.float32(255)
+    return _images.window(picture, (left, top, left + side, top + side), size) / np.float32(255)
+
+
+def portrait_faces(portraits: np.ndarray, boxes: np.ndarray, margin: int = 0) -> Windows:
+    """Return one window of every portrait, the face in the middle."""
+    middles, sides = _squares(boxes)
+    cuts = [_cut(portraits[p], middles[p], sides[p], margin) for p in np.ndindex(sides.shape)]
+    return Windows(np.stack(cuts), np.ones(len(cuts), np.float32))
 
 
 def faces(portraits: np.ndarray, boxes: np.ndarray, each: int, rng: np.random.Generator) -> Windows:
@@ -88,7 +97,7 @@ def faces(portraits: np.ndarray, boxes: np.ndarray, each: int, rng: np.random.Ge
     return Windows(np.stack(windows), np.ones(len(windows), np.float32))
 
 
-def parts(portraits: np.ndarray, boxes: np.ndarray, each: int, rng: np.random.Generator) -> Windows:
+def parts(portraits: np.ndarray, boxes: np.ndarray, each: int, rng: np.random.Generator, margin: int = 0) -> Windows:
     """Return windows beside the face and of parts of it, which are no faces."""
     middles, sides = _squares(boxes)
     windows = []
@@ -96,18 +105,18 @@ def parts(portraits: np.ndarray, boxes: np.ndarray, each: int, rng: np.random.Ge
         for _ in range(each):
             turn, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.75) * sides[place]
             middle = middles[place] + away * np.array([np.cos(turn), np.sin(turn)])
-            windows.append(_cut(portraits[place], middle, sides[place] * rng.choice([0.4, 0.5, 1.0, 1.0])))
+            windows.append(_cut(portraits[place], middle, sides[place] * rng.choice([0.4, 0.5, 1.0, 1.0]), margin))
     return Windows(np.stack(windows), np.zeros(len(windows), np.float32))
 
 
-def scenery(pictures: list[np.ndarray], count: int, rng: np.random.Generator) -> Windows:
+def scenery(pictures: list[np.ndarray], count: int, rng: np.random.Generator, margin: int = 0) -> Windows:
     """Return windows from anywhere in photographs without faces, of many sizes, mirrored and turned."""
     windows = []
     for _ in range(count):
         picture = pictures[rng.integers(len(pictures))]
         side = min(WINDOW * 2 ** rng.uniform(-0.3, 3), *picture.shape)
         top, left = (rng.uniform(0, n - side) for n in picture.shape)
-        cut = _cut(picture, np.array([left, top]) + side / 2, side)
+        cut = _cut(picture, np.array([left, top]) + side / 2, side, margin)
         cut = cut[:, ::-1] if rng.random() < 0.5 else cut
         windows.append(np.rot90(cut, int(rng.integers(4))) if rng.random() < 0.3 else cut)
     return Windows(np.stack(windows), np.zeros(count, np.float32))

