@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _checkpoint, _feed, _ops
-from .._fit import _seeded
+from .._fit import seeded
 from .._history import History
 from .._ops import Tensor
 from .._random import generator as random_generator
@@ -249,7 +249,7 @@ def fit(
         for network, rate in zip((generator, discriminator), rates)
     ]
     pair, optimizer = Pair(generator, discriminator, decay), Adam(groups, betas=betas)
-    with _seeded(seed):
+    with seeded(seed):
         run = _Adversarial(pair, optimizer, game, callbacks)
         run.set_data(data, None, batch_size, None if seed is None else np.random.default_rng(seed))
         run.set_limits(epochs, steps, None, 0.0, False, checkpoint)
