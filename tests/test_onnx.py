@@ -342,6 +342,34 @@ def test_constants_are_computed_at_load_and_stay_trained():
     np.testing.assert_allclose(model(x).data, x @ (2 * w["w"]).T, rtol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("op", ["Conv", "BatchNormalization"])
+def test_an_activation_is_fused_for_any_number_of_axes(op, axes):
+    w = {"w": normal(4, 3, *[2] * axes)} if op == "Conv" else {n: RNG.random(3, np.float32) + 0.5 for n in "sbmv"}
+    nodes = [(op, ",".join(["x", *w]), "c", {}), ("Relu", "c", "y", {})]
+    proto = make(nodes, {"x": (F32, [None] * (axes + 2))}, ["y"], w)
+    fused, plain = load(proto), load(exposed(proto))
+    assert (steps(fused), steps(plain)) == ([op], [op, "Relu"])
+    x = normal(2, 3, *[4] * axes)
+    want = plain.named(x=x)["y"].data
+    assert (want == 0).any()
+    np.testing.assert_allclose(fused(x).data, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_a_constant_index_picks_along_any_axis(axis):
+    proto = make([("Gather", "x,i", "y", {"axis": axis})], {"x": (F32, [3, 4])}, ["y"], {"i": np.array(-2)})
+    model, x = load(proto), normal(3, 4)
+    for _ in range(2):
+        np.testing.assert_array_equal(model(x).data, x.take(-2, axis))
+
+
+def test_a_product_with_a_row():
+    w = {"w": normal(4, 5)}
+    model, x = load(make([("MatMul", "x,w", "y", {})], {"x": (F32, [4])}, ["y"], w)), normal(4)
+    np.testing.assert_allclose(model(x).data, x @ w["w"], rtol=1e-5)
+
+
 # ----- shapes -----
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.case import Answer, Case, Inputs, Run, Setup, Variants
 from bench.cases import recurrent, resnet
-from bench.cases.conv import EXTREME, WINOGRAD
+from bench.cases.conv import EXTREME, WINOGRAD, images
 from bench.runners import Nodes, onnx_model, onnxruntime_op
 
 D, HEADS, VERSION = 256, 8, "as imported"
@@ -26,7 +26,8 @@ def imported(nodes: Nodes, constants: tuple[str, ...]) -> Setup:
         import fastnn as fnn
 
         model = fnn.onnx.load(onnx_model(nodes, inputs, constants)).freeze()
-        given = [fnn.tensor(v) for k, v in inputs.items() if k not in constants]
+        free = [v for k, v in inputs.items() if k not in constants]
+        given = [images(fnn, v) if v.ndim == 4 else fnn.tensor(v) for v in free]
         return Run(lambda: model(*given), lambda: [model(*given).numpy()], fnn.no_grad)
 
     return setup

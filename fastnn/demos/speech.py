@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--wav", metavar="FILE", action="append", default=[], help="to write down; may be repeated")
     data.add_argument("--chunk", type=_cli.amount, default=0.1, metavar="SECONDS", help="what is streamed at once")
     work = parser.add_argument_group("training")
-    rounds = "rounds through the recordings (60; of digits 12)"
+    rounds = "rounds through the recordings (60; of digits 40)"
     work.add_argument("--epochs", type=_cli.positive, default=argparse.SUPPRESS, metavar="N", help=rounds)
     work.add_argument("--voices", type=int, default=300, metavar="N", help="machine-spoken texts in a round; 0: none")
     work.add_argument("--streaming", action="store_true", help="a network that hears while somebody speaks")
@@ -216,14 +216,13 @@ def _digits(folder: Path, options: argparse.Namespace) -> None:
     """Leave one speaker out at a time, then write down what was named."""
     print("spoken English digits (Free Spoken Digit Dataset, CC BY-SA 4.0); reading them ...", flush=True)
     digits = _spoken_digits.recordings(folder)
-    epochs = getattr(options, "epochs", 12)
+    epochs = getattr(options, "epochs", _spoken_digits.EPOCHS)
     _spoken_digits.study(digits, epochs, options.seed)
     if options.wav:
-        net, scale, _ = _spoken_digits.learn(digits, epochs, options.seed)
+        net = _spoken_digits.learn(digits, epochs, options.seed)
         for file in options.wav:
-            samples = _spoken_digits.listen(Path(file))
-            asked = _spoken_digits.Digit(0, "", _speech.features(samples, _spoken_digits.SPEEDS, _spoken_digits.RATE))
-            print(f"{file}: {_spoken_digits.read(net, scale, [asked])[0]}")
+            frames = _spoken_digits.heard(Path(file))[_spoken_digits.OWN]
+            print(f"{file}: {_spoken_digits.read(net, [frames])[0]}")
 
 
 # ----- the picture -----

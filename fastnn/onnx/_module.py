@@ -107,6 +107,8 @@ class OnnxModule(Module):
 
     def _feeds(self, args: tuple, named: dict[str, Any]) -> list[Any]:
         names = self.input_names
+        if not named and len(args) == len(names):
+            return [e.check(given) for e, given in zip(self._expected, args, strict=True)]
         if len(args) > len(names):
             raise TypeError(f"OnnxModule: {len(names)} inputs expected ({', '.join(names)}), got {len(args)}")
         given = {**dict(zip(names, args, strict=False)), **named}
@@ -216,7 +218,7 @@ def load(source: str | os.PathLike | bytes) -> OnnxModule:
     >>> from onnx import parser
     >>> model = parser.parse_model('''<ir_version: 8, opset_import: ["" : 17]>
     ... agraph (float[N, 2] x) => (float[N, 2] y) <float[2] slope = {0.5, 2.0}> { y = PRelu(x, slope) }''')
-    >>> net = fnn.onnx.load(model.SerializeToString())
+    >>> net = fnn.onnx.load(model.SerializeToString()).freeze()
     >>> net(fnn.tensor([[-1.0, -1.0]]))
     tensor([[-0.5, -2. ]])
     >>> list(net.state_dict())

@@ -12,7 +12,7 @@ from ._values import FOLD_BYTES, TooLarge, array, sizes_below, value
 
 
 def optimised(graph: Graph) -> Graph:
-    """The graph after all passes; its subgraphs too."""
+    """The graph after all passes; its subgraphs too, whose constants are theirs and not the module's Parameters."""
     for node in graph.nodes:
         for name, attribute in node.attributes.items():
             if isinstance(attribute, Graph):

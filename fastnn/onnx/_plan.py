@@ -116,8 +116,9 @@ class Plan:
             return partial(_reshaped, size), reads[:1], writes, dead
         if node.op == "Gather" and node.inputs[1] in self.constants:
             index = self.template[self.constants[node.inputs[1]]]
-            if index.ndim == 0:
-                key = (slice(None),) * node.attributes.get("axis", 0) + (int(index),)
+            axis = node.attributes.get("axis", 0)
+            if index.ndim == 0 and axis >= 0:
+                key = (slice(None),) * axis + (int(index),)
                 return partial(_picked, key), reads[:1], writes, dead
         return step
 

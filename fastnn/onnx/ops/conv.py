@@ -65,7 +65,12 @@ def conv(
         return conv2d(x, w, b, by, around, apart, group, activation=activation, max_pool=max_pool)
     if spatial == 1:
         return conv1d(x, w, b, by[0], around[0], apart[0], group, activation=activation)
-    return _conv_nd(x, w, b, by, around, apart, group)
+    return activated(_conv_nd(x, w, b, by, around, apart, group), activation)
+
+
+def activated(y: Any, activation: str | None) -> Any:
+    """y after an activation that no kernel applies on its way."""
+    return y if activation is None else getattr(_ops, activation)(y)
 
 
 def _conv_nd(x: Tensor, w: Tensor, b: Any, by: Sequence[int], around: Any, apart: Sequence[int], group: int) -> Tensor:

@@ -8,6 +8,7 @@ from ... import _ops, _ops_norm
 from ..._ops import Tensor
 from .._registry import op
 from .._values import array, is_half
+from .conv import activated
 
 
 def _channels(v: Any, x: Any) -> Any:
@@ -31,13 +32,13 @@ def batch_norm(
     """(x - mean) / sqrt(var + epsilon) * scale + bias for each channel; in training by the batch's own statistics."""
     if is_half(x):
         wide = [Tensor(array(v).astype(np.float32)) for v in (x, scale, bias, mean, var)]
-        return batch_norm(*wide, epsilon=epsilon).data.astype(x.dtype)
+        return batch_norm(*wide, epsilon=epsilon, activation=activation).data.astype(x.dtype)
     if training_mode:
         return _trained(x, scale, bias, mean, var, epsilon, momentum)
     if x.ndim in (2, 3, 4) and x.dtype == scale.dtype == mean.dtype:
         return _ops_norm.batch_norm(x, mean, var, scale, bias, False, 0.0, epsilon, activation)
     factor = scale * _ops.rsqrt(var + epsilon)
-    return (x - _channels(mean, x)) * _channels(factor, x) + _channels(bias, x)
+    return activated((x - _channels(mean, x)) * _channels(factor, x) + _channels(bias, x), activation)
 
 
 def _trained(x: Any, scale: Any, bias: Any, mean: Any, var: Any, epsilon: float, momentum: float) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import _ops
 from ..._ops import Tensor
-from ..._ops_images import avg_pool2d, max_pool2d
+from ..._ops_images import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from .._registry import op
 from .._values import array, value
 from .conv import same_pads, window
@@ -177,6 +177,8 @@ def _spatial(x: Any) -> list[int]:
 @op("GlobalAveragePool", half=True)
 def global_average_pool(x: Any) -> Any:
     """The mean of each channel."""
+    if x.ndim == 4:
+        return adaptive_avg_pool2d(x, 1)
     return _ops.mean(x, _spatial(x), True)
 
 
