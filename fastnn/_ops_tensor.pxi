@@ -368,6 +368,8 @@ cdef class Tensor(Value):
         if self.needs_grad:
             raise BufferError("the tensor requires grad, and nobody would record what is written into its buffer; export "
                               "t.detach()")
+        if type(self).__array__ is not Tensor.__array__:
+            raise BufferError("a subclass with an __array__ of its own has no buffer: NumPy would take that first")
         PyObject_GetBuffer(self.array, buffer, flags)
         Py_DECREF(None)  # Cython put it into buffer.obj, and NumPy wrote the array over it
 

@@ -223,19 +223,19 @@ def beam_search(
     for n in range(1, length + 1):
         logits, state = _logits(step, piece, state)
         top = logits.max(-1, keepdims=True)
-        log_p = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
-        vocabulary = log_p.shape[-1]
-        scores = total[:, :, None] + log_p.reshape(batch, -1, vocabulary)
+        log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))
+        ended = total + (logits[:, end, None] - log_z).reshape(batch, -1)
         for b in range(batch):
-            beam = scores[b, :, end].argmax()
-            score = scores[b, beam, end] / n**length_penalty
+            beam = ended[b].argmax()
+            score = ended[b, beam] / n**length_penalty
             if score > best[b][0]:
                 best[b] = (score, np.append(grown[b, beam], end).astype(tokens.dtype))
-        scores[:, :, end] = -np.inf
-        flat = scores.reshape(batch, -1)
+        places = _largest(logits, beams + 1)  # of each beginning; the end may be among them, which does not grow
+        log_p = np.where(places == end, -np.inf, np.take_along_axis(logits, places, -1) - log_z)
+        flat = (total[:, :, None] + log_p.reshape(batch, -1, places.shape[1])).reshape(batch, -1)
         chosen = _largest(flat, beams)
         total = np.take_along_axis(flat, chosen, -1)
-        parent, token = chosen // vocabulary, chosen % vocabulary
+        parent, token = chosen // places.shape[1], np.take_along_axis(places.reshape(batch, -1), chosen, -1)
         rows = (first[:, None] * grown.shape[1] + parent).reshape(-1)
         grown = np.concatenate([grown[first[:, None], parent], token[:, :, None]], -1).astype(tokens.dtype)
         if all(best[b][0] >= total[b, 0] / length**length_penalty for b in range(batch)):

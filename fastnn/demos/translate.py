@@ -22,7 +22,7 @@ from ._translation import START, Vocabulary
 from ._translator_model import Model, Size
 
 MODEL, CHECKPOINT, PICTURE = "translate.safetensors", "translate-checkpoint.safetensors", "translate.png"
-TEXT = "Haga clic en el botón Aceptar para guardar los cambios en el documento."
+TEXT = "Pulse en el botón Aceptar para guardar los cambios en el documento."
 QUICK = Size(vocabulary=4000, d_model=192, heads=4, layers=2, dropout=0.1)
 LONG = Size(vocabulary=6000, d_model=256, heads=4, layers=3, dropout=0.2)
 STEPS, LONG_STEPS = 2400, 12000  # 0.23 s a step on two cores of a Zen 3: nine minutes
