@@ -233,7 +233,7 @@ def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch)
     text = shown(capsys, "colorize", "--data", photographs, "--steps", 250, "--out", out)
     assert "passed over as broken: broken.png, text.jpg" in text
     errors = [float(word) for line in text.splitlines() if line.startswith("all ") for word in line.split()[1:]]
-    assert errors[2] < 0.7 * errors[0]  # what is bright is blue: that can be learned
+    assert errors[2] < 0.75 * errors[0]  # what is bright is blue: that can be learned
     assert errors[2] < errors[1]
     assert picture(out / "held-out.png").std() > 1
     small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 81)).astype(np.uint8))

@@ -142,7 +142,7 @@ class Crops:
     def __iter__(self) -> Iterator[tuple]:
         for _ in range(self.steps):
             x = np.stack([self._cut() for _ in range(self.batch)])
-            light, contrast = (self.generator.uniform(-d, d, (self.batch, 1, 1, 1)) for d in (0.2, 0.3))
+            light, contrast = (self.generator.uniform(-d, d, (self.batch, 1, 1, 1)) for d in (0.1, 0.15))
             x[:, :1] = np.clip(x[:, :1] * (1 + contrast) + light, -1, 1)
             yield fnn.tensor(x[:, 1:]), fnn.tensor(x[:, :1])
 

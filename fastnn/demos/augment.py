@@ -101,7 +101,8 @@ def _report(scores: dict[str, list[float]]) -> None:
         spread = np.std(values, ddof=1) if seeds > 1 else 0.0
         better = sum(a > b for a, b in zip(values, scores["real"]))
         against = f"{better} of {seeds}" if arm != "real" else ""
-        print(f"{arm:<32}{np.mean(values):>7.1f}{spread:>9.1f}{min(values):>8.1f}{max(values):>7.1f}{against:>25}")
+        numbers = f"{np.mean(values):>7.1f}{spread:>9.1f}{min(values):>8.1f}{max(values):>7.1f}"
+        print(f"{arm:<32}{numbers}{against:>25}".rstrip())
     print(f"{'always no face':<32}{50.0:>7.1f}")
 
 
