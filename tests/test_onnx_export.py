@@ -373,6 +373,23 @@ MODELS = {
         {0: "b", 1: "t"},
         {0: "b"},
     ),
+    "Generator": Case(
+        lambda: models.Generator((8, 6, 4), 8, latent=5, classes=3),
+        lambda b: (numbers(b, 5), integers(3, b)), {0: "b"}, {0: "b"},
+    ),
+    "Discriminator": Case(
+        lambda: models.Discriminator((4, 6), 8, classes=3), lambda b: (numbers(b, 1, 8, 8), integers(3, b)), {0: "b"}, {0: "b"}
+    ),
+    "DCGAN": Case(lambda: models.DCGAN(3, 5, 4), lambda b: numbers(b, 5), {0: "b"}),
+    "UNet": fixed_image(lambda: models.UNet(1, 2, (4, 6, 8)), 1),
+    "PatchDiscriminator": Case(
+        lambda: models.PatchDiscriminator(3, (4, 6)),
+        lambda b: (numbers(b, 2, 8, 8), numbers(b, 1, 8, 8)), {0: "b"}, {0: "b"},
+    ),
+    "SentenceEncoder": Case(
+        lambda: models.SentenceEncoder(20, 8, 2, 1, 16, 30),
+        lambda b, t: (integers(20, b, t), padding(b, t)), {0: "b", 1: "t"}, {0: "b", 1: "t"},
+    ),
     "Pronouncer": Case(
         lambda: models.Pronouncer(8), lambda b: (integers(74, b), numbers(1, b, 8)), {0: "b"}, {1: "b"}
     ),

@@ -14,7 +14,7 @@ import numpy as np
 from .._errors import FormatError
 from .._extras import require
 from .._io import load
-from .._ops import Tensor
+from .._ops import Tensor, as_tensor
 from .._tape import no_grad
 from ..nn import Dropout, Embedding, LayerNorm, Module, TransformerEncoder, TransformerEncoderLayer
 
@@ -100,7 +100,7 @@ class SentenceEncoder(Module):
 
     def forward(self, tokens, padding=None) -> Tensor:
         """tokens: (B, T); padding: (B, T) or None -> (B, T, d_model)."""
-        tokens = np.asarray(getattr(tokens, "data", tokens))
+        tokens = as_tensor(tokens)
         longest = self.positions.weight.shape[0]
         if tokens.ndim != 2 or not 0 < tokens.shape[1] <= longest:
             raise ValueError(f"SentenceEncoder: tokens is {tokens.shape}; expected (B, T), T from 1 to {longest}")
