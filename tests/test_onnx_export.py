@@ -378,7 +378,8 @@ MODELS = {
         lambda b: (numbers(b, 5), integers(3, b)), {0: "b"}, {0: "b"},
     ),
     "Discriminator": Case(
-        lambda: models.Discriminator((4, 6), 8, classes=3), lambda b: (numbers(b, 1, 8, 8), integers(3, b)), {0: "b"}, {0: "b"}
+        lambda: models.Discriminator((4, 6), 8, classes=3),
+        lambda b: (numbers(b, 1, 8, 8), integers(3, b)), {0: "b"}, {0: "b"},
     ),
     "DCGAN": Case(lambda: models.DCGAN(3, 5, 4), lambda b: numbers(b, 5), {0: "b"}),
     "UNet": fixed_image(lambda: models.UNet(1, 2, (4, 6, 8)), 1),

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--wav", metavar="FILE", action="append", default=[], help="to write down; may be repeated")
     data.add_argument("--chunk", type=_cli.amount, default=0.1, metavar="SECONDS", help="what is streamed at once")
     work = parser.add_argument_group("training")
-    rounds = "rounds through the recordings (60; of digits 40)"
+    rounds = "rounds through the recordings (60; of digits 60)"
     work.add_argument("--epochs", type=_cli.positive, default=argparse.SUPPRESS, metavar="N", help=rounds)
     work.add_argument("--voices", type=int, default=300, metavar="N", help="machine-spoken texts in a round; 0: none")
     work.add_argument("--streaming", action="store_true", help="a network that hears while somebody speaks")
@@ -221,8 +221,7 @@ def _digits(folder: Path, options: argparse.Namespace) -> None:
     if options.wav:
         net = _spoken_digits.learn(digits, epochs, options.seed)
         for file in options.wav:
-            frames = _spoken_digits.heard(Path(file))[_spoken_digits.OWN]
-            print(f"{file}: {_spoken_digits.read(net, [frames])[0]}")
+            print(f"{file}: {_spoken_digits.read(net, [_spoken_digits.heard(Path(file))])[0]}")
 
 
 # ----- the picture -----
