@@ -82,9 +82,12 @@ def test_calls_only_kernels_and_plain_mathematics(row, file):
     """No allocation, no exceptions, no threads: only memory functions and the C library's functions of doubles."""
     allowed = {"memset", "memcpy", "memmove", "_GLOBAL_OFFSET_TABLE_"}
     allowed |= {"exp", "exp2", "expm1", "log", "log1p", "tanh", "erf", "erfc", "pow", "sqrt", "sin", "cos"}
+    named = {f"fastnn::{row}::"}
+    if (row, file.name) == ("x86_64_v4", "table.cpp.o"):
+        named.add("fastnn::x86_64_v3::")  # doubles
     for line in output("nm", "-C", "--undefined-only", file).splitlines():
         name = line.split(maxsplit=1)[1]
-        assert name in allowed or f"fastnn::{row}::" in name, line
+        assert name in allowed or any(space in name for space in named), line
 
 
 def test_the_reference_is_compiled_for_any_cpu():

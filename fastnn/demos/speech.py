@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--wav", metavar="FILE", action="append", default=[], help="to write down; may be repeated")
     data.add_argument("--chunk", type=_cli.amount, default=0.1, metavar="SECONDS", help="what is streamed at once")
     work = parser.add_argument_group("training")
-    rounds = "rounds through the recordings (60; of digits 60)"
+    rounds = "rounds through the recordings (60; of digits 40)"
     work.add_argument("--epochs", type=_cli.positive, default=argparse.SUPPRESS, metavar="N", help=rounds)
     work.add_argument("--voices", type=int, default=300, metavar="N", help="machine-spoken texts in a round; 0: none")
     work.add_argument("--streaming", action="store_true", help="a network that hears while somebody speaks")
