@@ -373,6 +373,26 @@ def test_image_to_image_learns():
     assert history["l1"][-1] < 0.15 < history["l1"][0]
 
 
+def test_warming_up_the_generator_hears_nothing_of_the_discriminator():
+    """Two steps with other discriminators end in the same generator; the third, after the warm-up, does not."""
+    rng = np.random.default_rng(0)
+    given = rng.uniform(-0.8, 0.8, (16, 1, 8, 8)).astype(np.float32)
+
+    def learned(steps, seed):
+        fnn.manual_seed(0)
+        net = UNet(1, 1, (4, 4))
+        fnn.manual_seed(seed)
+        judge = PatchDiscriminator(2, (4,))
+        before = values(judge)
+        adversarial.fit(net, judge, (-given, given), steps=steps, l1=0.1, warmup=2, batch_size=16, progress=False)
+        assert any((a != b).any() for a, b in zip(before.values(), values(judge).values()))
+        return values(net)
+
+    assert_equal(learned(2, 1), learned(2, 2))
+    three, other = learned(3, 1), learned(3, 2)
+    assert any((three[name] != other[name]).any() for name in three)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -382,6 +402,8 @@ def test_image_to_image_learns():
         ({"steps": 1, "penalty": "x"}, ValueError, "penalty must be None or one of"),
         ({"steps": 1, "penalty_every": 0}, ValueError, "penalty_every"),
         ({"steps": 1, "l1": -1.0}, ValueError, "weights must not be negative"),
+        ({"steps": 1, "l1": 1.0, "warmup": -1}, ValueError, "warmup must be an integer"),
+        ({"steps": 1, "warmup": 1}, ValueError, "moves by l1 alone, which is 0"),
         ({"steps": 1, "lr": (1, 2, 3)}, ValueError, "lr must be one number or two"),
         ({"steps": 1, "resume": True}, ValueError, "needs the path"),
         ({"steps": 1, "decay": 2.0}, ValueError, "decay"),

@@ -249,6 +249,13 @@ def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch)
     assert "not a checkpoint of this demo" in said
 
 
+def test_colorize_says_what_it_is_not_better_than():
+    assert "NOT" not in colorize._verdict(20.0, 16.0, 15.0)
+    assert "NOT better than the mean colour:" in colorize._verdict(20.0, 16.0, 16.0)
+    assert "NOT better than grey and the mean colour:" in colorize._verdict(20.0, 16.0, 21.0)
+    assert "NOT better than grey:" in colorize._verdict(15.0, 16.0, 15.5)
+
+
 def test_colorize_refuses(capsys, tmp_path, photographs):
     out = tmp_path / "out"
     assert "no folder" in failed(capsys, "colorize", "--data", tmp_path / "none", "--out", out)

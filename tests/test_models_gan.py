@@ -9,6 +9,7 @@ import pytest
 import fastnn as fnn
 from fastnn import nn
 from fastnn.models import DCGAN, Discriminator, Generator, PatchDiscriminator, UNet
+from fastnn.models.gan import Spread
 
 RECORDED = Path(__file__).parent / "data" / "dcgan.npz"
 
@@ -43,6 +44,35 @@ def test_discriminators(spectral, rng):
         net(x, np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="labels expected"):
         kind(x)
+
+
+def test_spread_is_its_formula(rng):
+    x = rng.normal(size=(6, 2, 4, 5))
+    x[3:] = x[3]  # the second group: three times the same
+    made = Spread(3)(fnn.tensor(x)).numpy()
+    np.testing.assert_array_equal(made[:, :2], x)
+    np.testing.assert_allclose(made[:3, 2], x[:3].std(0).mean(), rtol=1e-6)
+    np.testing.assert_allclose(made[3:, 2], 0, atol=2e-4)
+    alone = Spread(8)(fnn.tensor(x)).numpy()  # a smaller batch is one group
+    np.testing.assert_allclose(alone[:, 2], x.std(0).mean(), rtol=1e-6)
+    with pytest.raises(ValueError, match="6 pictures are not groups of 4"):
+        Spread(4)(fnn.tensor(x))
+
+
+def test_a_discriminator_that_compares_has_a_penalty(rng):
+    """Gradients of gradients go through the spread, and by it a picture's answer depends on its group alone."""
+    x = fnn.tensor(rng.uniform(-1, 1, (8, 1, 8, 8)).astype(np.float32))
+    judge = Discriminator((4, 8), 8, classes=2, spectral=False, group=4)
+    labels = np.arange(8) % 2
+    fnn.adversarial.r1_penalty(judge, x, labels).backward()
+    assert abs(judge.net[-2].weight.grad.numpy()[:, -1]).max() > 0  # of the map that was added
+    assert np.isfinite(judge.net[0].weight.grad.numpy()).all()
+    with fnn.no_grad():
+        said = judge(x, labels).numpy()
+        other = judge(fnn.tensor(np.concatenate([x.numpy()[:4], -x.numpy()[4:]])), labels).numpy()
+        again = judge(fnn.tensor(np.concatenate([x.numpy()[:3], 0 * x.numpy()[3:]])), labels).numpy()
+    np.testing.assert_allclose(other[:4], said[:4], rtol=1e-4, atol=1e-5)
+    assert abs(again[:3] - said[:3]).max() > 1e-4
 
 
 def test_he_keeps_the_scale(rng):
@@ -93,6 +123,7 @@ def test_patches():
         (lambda: Generator((8, 4), 8, latent=True), TypeError, "latent"),
         (lambda: Generator((8, 4), 8, classes=0), ValueError, "classes"),
         (lambda: Discriminator((8, 4), 10), ValueError, "multiple of 4"),
+        (lambda: Discriminator((8, 4), 8, group=1), ValueError, "group must be at least 2, got 1"),
         (lambda: UNet(0, 1), ValueError, "in_channels"),
         (lambda: PatchDiscriminator(3, ()), ValueError, "channels must not be empty"),
         (lambda: DCGAN(channels=0), ValueError, "channels"),

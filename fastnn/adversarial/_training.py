@@ -121,7 +121,9 @@ class _Adversarial(Training):
         if game["l1"]:
             away = F.l1_loss(fake, real)
             numbers["l1"] = float(away)
-            loss = loss + game["l1"] * away
+            # Warming up, it hears nothing of the discriminator, which learns meanwhile.
+            heard = self.state.step >= game["warmup"]
+            loss = loss + game["l1"] * away if heard else game["l1"] * away
         self.checked(float(loss))
         self.optimizer.zero_grad()
         loss.backward()
@@ -141,6 +143,7 @@ def fit(
     penalty_weight: float = 10.0,
     penalty_every: int = 1,
     l1: float = 0.0,
+    warmup: int = 0,
     augment: Callable | None = None,
     lr: Rates = 2e-4,
     betas: tuple[float, float] = (0.5, 0.999),
@@ -177,6 +180,8 @@ def fit(
         Computed in each k-th step alone, and weighs k-fold there.
     l1 : float
         Weight of the mean absolute difference between what is made and x, for the third game.
+    warmup : int
+        In so many first steps the generator moves by `l1` alone, which must not be zero then.
     augment : callable, optional
         Differentiable; what the discriminator is shown goes through it, see `Augment`.
     lr : float or (float, float)
@@ -228,7 +233,7 @@ def fit(
     >>> abs(pair.average(fnn.zeros(1, 1)).item() - 3) < 0.5
     True
     """
-    _check(epochs, steps, loss, penalty, penalty_weight, penalty_every, l1, resume, checkpoint)
+    _check(epochs, steps, loss, penalty, penalty_weight, penalty_every, l1, warmup, resume, checkpoint)
     rates = lr if isinstance(lr, tuple | list) else (lr, lr)
     if len(rates) != 2:
         raise ValueError(f"adversarial.fit: lr must be one number or two, got {lr!r}")
@@ -241,6 +246,7 @@ def fit(
         "penalty_weight": penalty_weight,
         "penalty_every": penalty_every,
         "l1": l1,
+        "warmup": warmup,
         "augment": augment or (lambda x: x),
     }
     discriminator.requires_grad_(True)
@@ -270,6 +276,7 @@ def _check(
     penalty_weight: float,
     penalty_every: int,
     l1: float,
+    warmup: int,
     resume: bool,
     checkpoint: Any,
 ) -> None:
@@ -277,7 +284,8 @@ def _check(
     name = "adversarial.fit"
     if epochs is None and steps is None:
         raise ValueError(f"{name}: give epochs or steps")
-    for what, limit, least in (("epochs", epochs, 0), ("steps", steps, 0), ("penalty_every", penalty_every, 1)):
+    limits = (("epochs", epochs, 0), ("steps", steps, 0), ("penalty_every", penalty_every, 1), ("warmup", warmup, 0))
+    for what, limit, least in limits:
         if limit is not None and (isinstance(limit, bool) or not hasattr(limit, "__index__") or limit < least):
             raise ValueError(f"{name}: {what} must be an integer of at least {least}, got {limit!r}")
     if loss not in LOSSES:
@@ -286,5 +294,7 @@ def _check(
         raise ValueError(f"{name}: penalty must be None or one of {', '.join(PENALTIES)}, got {penalty!r}")
     if not penalty_weight >= 0 or not l1 >= 0:
         raise ValueError(f"{name}: weights must not be negative, got penalty_weight={penalty_weight}, l1={l1}")
+    if warmup and not l1:
+        raise ValueError(f"{name}: in its warmup of {warmup} steps the generator moves by l1 alone, which is 0")
     if resume and checkpoint is None:
         raise ValueError(f"{name}: resume needs the path of a checkpoint")

@@ -30,6 +30,7 @@ SCENERY, MADE = 450, 600
 PEOPLE = 40  # in the ORL database
 GAN_STEPS, STEPS, LONG = 1000, 200, 6000
 BATCH = 64
+HALF = 16  # of each class in a batch of the GAN
 ARMS = ("real", "real + classical", "real + GAN", "real + classical + GAN", "real + another's generator", "all of it")
 
 
@@ -143,15 +144,16 @@ def _made(wide: Windows, steps: int, seed: int, out: Path) -> Windows:
     """Return what a GAN that learned from these windows makes: as many of either class."""
     fnn.manual_seed(seed)
     net = Generator((96, 48, 24), SIZE, latent=32, classes=2)
-    judge = Discriminator((24, 48), SIZE, classes=2, spectral=False)
+    # It compares the pictures of a class: a generator that always makes the same face is found out.
+    judge = Discriminator((24, 48), SIZE, classes=2, spectral=False, group=HALF)
     x, y = wide.x[:, None] * 2 - 1, wide.y.astype(np.int64)
     # Both classes equally often, though there are far more windows without a face.
     faces, others = np.flatnonzero(y), np.flatnonzero(y == 0)
-    rows = np.concatenate([np.resize(faces, len(others)), others])
-    data = _portraits.Batches(x[rows], y[rows], batch=32, steps=100, seed=seed)
+    data = _Halves([_portraits.Batches(x[rows], y[rows], batch=HALF, steps=100, seed=seed) for rows in (faces, others)])
     pair, history = fnn.adversarial.fit(
-        net, judge, data, steps=steps, loss="non-saturating", penalty="r1", penalty_weight=0.1, penalty_every=8,
-        augment=fnn.adversarial.Augment("translation"), lr=1e-3, betas=(0.5, 0.99), decay=0.99, seed=seed,
+        net, judge, data, steps=steps, loss="non-saturating", penalty="r1", penalty_weight=0.5, penalty_every=8,
+        augment=fnn.adversarial.Augment("translation", "cutout"), lr=(5e-4, 1e-3), betas=(0.5, 0.99), decay=0.99,
+        seed=seed,
     )  # fmt: skip
     if history.interrupted:
         raise KeyboardInterrupt
@@ -162,6 +164,20 @@ def _made(wide: Windows, steps: int, seed: int, out: Path) -> Windows:
     shown = np.concatenate([x[faces[:16]], x[others[-16:]], pictures[:32], pictures[-32:]])
     _portraits.write(_portraits.sheet(shown, 16, 2), out / f"seed-{seed}.png")
     return Windows(_inner((pictures[:, 0] + 1) / 2), labels.astype(np.float32))
+
+
+class _Halves:
+    """Batches whose halves are of one class each, as `Batches` draws them."""
+
+    def __init__(self, classes: list[_portraits.Batches]) -> None:
+        self.classes = classes
+
+    def __len__(self) -> int:
+        return len(self.classes[0])
+
+    def __iter__(self) -> Iterator[tuple]:
+        for parts in zip(*self.classes):
+            yield tuple(fnn.cat(tensors) for tensors in zip(*parts))
 
 
 def _drawn(net: DCGAN, finder: MTCNN) -> Windows:

@@ -22,6 +22,7 @@ from ._photographs import apart, together
 
 MODEL, CHECKPOINT = "colorize.safetensors", "colorize.checkpoint"
 STEPS, LONG, EPOCH = 2000, 12_000, 50
+WARMUP = 0.5  # of the steps: first the colour that is likely, then also one that looks right
 SIZE, BATCH, L1 = 64, 16, 100.0
 CHANNELS, JUDGE = (16, 32, 64, 64, 64), (16, 32, 64)
 STEP = 2 ** (len(CHANNELS) - 1)
@@ -139,13 +140,15 @@ def _train(net: UNet, judge: PatchDiscriminator, kept: list, tests: list, option
         if state.epoch % 5 == 4:
             _portraits.write(_side_by_side(state.model.average.eval(), tests), out / f"step-{state.step:06d}.png")
 
+    steps = LONG if options.long else options.steps
     try:
         return fnn.adversarial.fit(
             net,
             judge,
             _photographs.Crops(kept, SIZE, BATCH, EPOCH, options.seed),
-            steps=LONG if options.long else options.steps,
+            steps=steps,
             l1=L1,
+            warmup=int(WARMUP * steps),
             lr=(1e-3, 4e-4),
             decay=0.99,
             callbacks=[watch],
@@ -176,6 +179,15 @@ def _report(net: UNet, kept: list[np.ndarray], tests: list[np.ndarray], names: l
     print(f"{'all':<52}" + "".join(f"{error:>17.1f}" for error in np.mean(rows, 0)))
     better = sum(row[2] < min(row[:2]) for row in rows)
     print(f"better than both on {better} of {len(rows)}")
+    print(_verdict(*np.mean(rows, 0)))
+
+
+def _verdict(grey: float, mean: float, made: float) -> str:
+    """Return in words what the errors say."""
+    if made < min(grey, mean):
+        return f"nearer to the truth than grey by {grey - made:.1f} levels, than the mean colour by {mean - made:.1f}"
+    lost = " and ".join(name for name, error in (("grey", grey), ("the mean colour", mean)) if made >= error)
+    return f"on photographs that it has never seen it is NOT better than {lost}: it needs more to learn from (--data)"
 
 
 def _side_by_side(net: Callable, tests: list[np.ndarray]) -> np.ndarray:

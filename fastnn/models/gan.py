@@ -126,6 +126,55 @@ class Generator(Module):
         return self.net(self.root(z).reshape(-1, *self.start))
 
 
+class Spread(Module):
+    """Adds a map that says how much pictures differ: whoever always makes the same one is found out.
+
+    Parameters
+    ----------
+    group : int
+        How many pictures that follow each other are compared.
+
+    Notes
+    -----
+    x: (N, C, H, W), N a multiple of `group` or smaller; output: (N, C + 1, H, W): the last map is the same number
+    everywhere, the mean over channels and places of the standard deviation over the group.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For groups of fewer than two, and batches that they do not divide.
+
+    References
+    ----------
+    Karras, Aila, Laine, Lehtinen, "Progressive growing of GANs for improved quality, stability, and variation", 2018.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> x = fnn.tensor([[0.0], [2.0], [5.0], [5.0]]).reshape(4, 1, 1, 1)
+    >>> fnn.models.gan.Spread(2)(x)[:, 1].flatten().numpy().round(2).tolist()
+    [1.0, 1.0, 0.0, 0.0]
+    """
+
+    def __init__(self, group: int) -> None:
+        (self.group,) = positive("Spread", group=(group,))
+        if self.group < 2:
+            raise ValueError(f"Spread: group must be at least 2, got {group}")
+
+    def forward(self, x: Any) -> Any:
+        """x: (N, C, H, W) -> (N, C + 1, H, W)."""
+        n, _, height, width = x.shape
+        group = min(self.group, n)
+        if n % group:
+            raise ValueError(f"Spread: {n} pictures are not groups of {group}")
+        groups = x.reshape(n // group, group, -1)
+        away = groups - _ops.mean(groups, 1, keepdim=True)
+        # The small number keeps the root's slope finite where all are the same.
+        spread = _ops.mean(_ops.sqrt(_ops.mean(_ops.square(away), 1) + 1e-8), 1)
+        maps = _ops.broadcast_to(spread.reshape(-1, 1, 1, 1, 1), (n // group, group, 1, height, width))
+        return _ops.cat([x, maps.reshape(n, 1, height, width)], 1)
+
+
 class Discriminator(Module):
     """Says how real a picture is: high for real ones, low for generated ones.
 
@@ -143,6 +192,9 @@ class Discriminator(Module):
     spectral : bool
         Whether every weight has spectral norm. That keeps the answers small, and training slow and steady; without it
         weights start as He drew them, and a penalty on the slope belongs to the loss.
+    group : int, optional
+        How many pictures that follow each other are compared, see `Spread`, before one more convolution. Real and
+        generated ones must not share a group: the batch must be a multiple of it.
 
     Notes
     -----
@@ -173,13 +225,17 @@ class Discriminator(Module):
         image_channels: int = 1,
         classes: int | None = None,
         spectral: bool = True,
+        group: int | None = None,
     ) -> None:
         channels = positive("Discriminator", channels=channels, size=size, image_channels=image_channels)
         if size % 2 ** len(channels):
             raise ValueError(f"Discriminator: size must be a multiple of {2 ** len(channels)}, got {size}")
-        self.net = Sequential(*_halving(image_channels, channels, spectral))
-        width = channels[-1] * (size >> len(channels)) ** 2
         wrap = spectral_norm if spectral else _he
+        layers = _halving(image_channels, channels, spectral)
+        if group is not None:
+            layers += [Spread(group), wrap(Conv2d(channels[-1] + 1, channels[-1], 3, padding=1)), LeakyReLU(LEAK)]
+        self.net = Sequential(*layers)
+        width = channels[-1] * (size >> len(channels)) ** 2
         self.head = wrap(Linear(width, 1))
         self.kind = None
         if classes is not None:
