@@ -149,7 +149,8 @@ def _learn(options: argparse.Namespace, out: Path) -> Careful:
     if history.interrupted:
         print(f"\ninterrupted after {history.steps:,} steps; --resume goes on from there")
         raise KeyboardInterrupt
-    best = Careful(pair.average.module).eval()
+    best = Careful(pair.average.module)
+    best.eval()
     best.weigh(kept[aside:], kept[:aside])
     fnn.save(best, out / MODEL)
     first, last = (f"{history[name][0]:.3f} -> {history[name][-1]:.3f}" for name in ("l1", "d_loss"))
