@@ -226,11 +226,10 @@ def test_what_is_collected(photographs):
 
 @slow_row
 def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch):
-    monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 8, 8, 8))
     monkeypatch.setattr(colorize, "JUDGE", (8, 8))
     monkeypatch.setattr(colorize, "SIZE", 32)
     out = tmp_path / "out"
-    text = shown(capsys, "colorize", "--data", photographs, "--steps", 250, "--out", out)
+    text = shown(capsys, "colorize", "--data", photographs, "--steps", 300, "--out", out)
     assert "passed over as broken: broken.png, text.jpg" in text
     errors = [float(word) for line in text.splitlines() if line.startswith("all ") for word in line.split()[1:]]
     assert errors[2] < 0.75 * errors[0]  # what is bright is blue: that can be learned
@@ -242,11 +241,33 @@ def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch)
     coloured = picture(out / "old-coloured.png")
     assert coloured.shape == (50, 81, 3)
     assert abs(coloured[..., 0].astype(int) - coloured[..., 2]).mean() > 5
-    monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 8, 8, 16))
+    monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 16))
     words = ("--picture", tmp_path / "old.png", "--out", out)
     assert "not a model" in failed(capsys, "colorize", "--model", out / "colorize.safetensors", *words)
-    said = failed(capsys, "colorize", "--data", photographs, "--resume", "--steps", 300, "--out", out)
+    said = failed(capsys, "colorize", "--data", photographs, "--resume", "--steps", 350, "--out", out)
     assert "not a checkpoint of this demo" in said
+
+
+def test_colorize_trusts_a_network_as_far_as_it_is_right(rng):
+    class Half(fnn.nn.Module):
+        """Half right: its colour is twice as far from the mean as the true one."""
+
+        def forward(self, x):
+            return fnn.tensor(np.concatenate([x.numpy() * 0.4, x.numpy() * 0.8], 1))
+
+    class Wrong(fnn.nn.Module):
+        def forward(self, x):
+            return fnn.tensor(np.concatenate([x.numpy() * -0.4, x.numpy() * -0.8], 1))
+
+    grey = rng.uniform(-0.5, 0.5, (1, 32, 48)).astype(np.float32)
+    grey -= grey.mean()  # so that the mean colour is none
+    pictures = [np.concatenate([grey, grey * 0.2, grey * 0.4])]
+    for net, trust in ((Half(), 0.5), (Wrong(), 0)):
+        careful = colorize.Careful(net)
+        careful.weigh(pictures, pictures)
+        assert careful.trust.item() == pytest.approx(trust)
+        made = colorize.guess(careful, grey)
+        np.testing.assert_allclose(made, pictures[0][1:] if trust else np.zeros_like(made), atol=1e-5)
 
 
 def test_colorize_says_what_it_is_not_better_than():

@@ -21,10 +21,11 @@ from . import _images, _photographs, _portraits
 from ._photographs import apart, together
 
 MODEL, CHECKPOINT = "colorize.safetensors", "colorize.checkpoint"
-STEPS, LONG, EPOCH = 2000, 12_000, 50
+STEPS, LONG, EPOCH = 600, 6000, 50
 WARMUP = 0.5  # of the steps: first the colour that is likely, then also one that looks right
 SIZE, BATCH, L1 = 64, 16, 100.0
-CHANNELS, JUDGE = (16, 32, 64, 64, 64), (16, 32, 64)
+# Of thirty photographs a larger network, or one that looks further, learns no colour but those photographs by heart.
+CHANNELS, JUDGE = (8, 8, 8), (16, 32)
 STEP = 2 ** (len(CHANNELS) - 1)
 FEWEST = 5  # photographs, one of them held out
 
@@ -51,6 +52,31 @@ def network() -> UNet:
     return UNet(1, 2, CHANNELS, fnn.nn.Tanh())
 
 
+class Careful(fnn.nn.Module):
+    """A network's colour mixed with the mean colour: as much of it as photographs say that it did not learn from.
+
+    Of few photographs a network learns many by heart, and is as sure of itself where it has learned nothing.
+    """
+
+    def __init__(self, net: UNet) -> None:
+        self.net = net
+        self.register_buffer("mean", fnn.zeros(2, 1, 1))
+        self.register_buffer("trust", fnn.ones(1))
+
+    def forward(self, x: Any) -> Any:
+        """x: (N, 1, H, W) -> (N, 2, H, W)."""
+        return self.mean + (self.net(x) - self.mean) * self.trust
+
+    def weigh(self, kept: list[np.ndarray], aside: list[np.ndarray]) -> None:
+        """Take the mean colour of what was learned from, and the share of the network that is best on the others."""
+        mean = _mean(kept)
+        pairs = [(picture, guess(self.net, picture[:1])) for picture in aside]
+        shares = np.linspace(0, 1, 11)
+        errors = [np.mean([_off(p, mean + share * (made - mean)) for p, made in pairs]) for share in shares]
+        self.mean.copy_(mean)
+        self.trust.copy_(shares[[int(np.argmin(errors))]].astype(np.float32))
+
+
 def run(options: argparse.Namespace) -> None:
     """Train or load, test, colour."""
     require("PIL.Image", "demo", "writing pictures")
@@ -68,10 +94,10 @@ def run(options: argparse.Namespace) -> None:
         print(f"picture  {file}   (what {options.picture} looks like, for all it knows)")
 
 
-def _load(path: str) -> UNet:
+def _load(path: str) -> Careful:
     """Return the network in a file."""
     try:
-        return fnn.load(path, network()).eval()
+        return fnn.load(path, Careful(network())).eval()
     except (ValueError, TypeError) as error:
         if isinstance(error, fnn.FormatError):
             raise
@@ -97,7 +123,7 @@ def coloured(net: Callable, picture: np.ndarray) -> np.ndarray:
     return together(apart(picture)[:1], np.stack([np.asarray(part) for part in large]))
 
 
-def _learn(options: argparse.Namespace, out: Path) -> UNet:
+def _learn(options: argparse.Namespace, out: Path) -> Careful:
     """Train, and test on photographs that were held out."""
     found = _photographs.collect(options.data)
     count = len(found.pictures)
@@ -108,8 +134,10 @@ def _learn(options: argparse.Namespace, out: Path) -> UNet:
         raise CommandError(f"{count} colour photographs are too few to learn from; {_photographs.HOW}")
     order = np.random.default_rng(options.seed).permutation(count)
     held = sorted(order[: max(1, count // 5)])
-    kept = [found.pictures[i] for i in range(count) if i not in held]
-    print(f"{count} colour photographs, {len(held)} of them held out: {', '.join(found.names[i] for i in held)}")
+    kept = [found.pictures[i] for i in order[len(held) :]]
+    aside = max(1, len(kept) // 5)  # of those, they say in the end how far the network is to be trusted
+    print(f"{count} colour photographs, {len(held)} of them held out: {', '.join(found.names[i] for i in held)};")
+    print(f"it learns from {len(kept) - aside}, and {aside} say how far it is to be trusted")
     if not options.data:
         print(f"({_photographs.HOW})")
     fnn.manual_seed(options.seed)
@@ -117,15 +145,17 @@ def _learn(options: argparse.Namespace, out: Path) -> UNet:
     weights = [sum(p.numel() for p in each.parameters()) for each in (net, judge)]
     print(f"a U-Net of {weights[0]:,} weights, a patch discriminator of {weights[1]:,}", flush=True)
     tests = [found.pictures[i] for i in held]
-    pair, history = _train(net, judge, kept, tests, options, out)
+    pair, history = _train(net, judge, kept[aside:], tests, options, out)
     if history.interrupted:
         print(f"\ninterrupted after {history.steps:,} steps; --resume goes on from there")
         raise KeyboardInterrupt
-    best = pair.average.module.eval()
+    best = Careful(pair.average.module)
+    best.eval()
+    best.weigh(kept[aside:], kept[:aside])
     fnn.save(best, out / MODEL)
     first, last = (f"{history[name][0]:.3f} -> {history[name][-1]:.3f}" for name in ("l1", "d_loss"))
     print(f"{history.steps:,} steps in {history.seconds:.0f} s; difference in colour while learning {first},")
-    print(f"the discriminator's loss {last}")
+    print(f"the discriminator's loss {last}; trusted by {100 * best.trust.item():.0f} %, the rest is the mean colour")
     _report(best, kept, tests, [found.names[i] for i in held])
     _portraits.write(_side_by_side(best, tests), out / "held-out.png")
     print(f"\nmodel    {out / MODEL}   (--model FILE --picture FILE colours with it)")
@@ -162,9 +192,20 @@ def _train(net: UNet, judge: PatchDiscriminator, kept: list, tests: list, option
         raise
 
 
-def _report(net: UNet, kept: list[np.ndarray], tests: list[np.ndarray], names: list[str]) -> None:
+def _mean(pictures: list[np.ndarray]) -> np.ndarray:
+    """Return the mean colour (2, 1, 1)."""
+    return np.mean([picture[1:].mean((1, 2)) for picture in pictures], 0)[:, None, None].astype(np.float32)
+
+
+def _off(picture: np.ndarray, colour: np.ndarray) -> float:
+    """Return how far a photograph is off in a colour (2, H, W): the mean over levels of red, green and blue."""
+    true = together(picture[:1], picture[1:]).astype(np.float64)
+    return float(np.abs(together(picture[:1], colour) - true).mean())
+
+
+def _report(net: Callable, kept: list[np.ndarray], tests: list[np.ndarray], names: list[str]) -> None:
     """Print how far the colours are off, beside grey and the mean colour of what was learned from."""
-    mean = np.mean([picture[1:].mean((1, 2)) for picture in kept], 0)[:, None, None].astype(np.float32)
+    mean = _mean(kept)
     methods = {
         "left grey": lambda x: np.zeros_like(x[1:]),
         "the mean colour": lambda x: np.broadcast_to(mean, x[1:].shape),
@@ -173,8 +214,7 @@ def _report(net: UNet, kept: list[np.ndarray], tests: list[np.ndarray], names: l
     print(f"\n{'mean error in levels of red, green, blue, held out':<52}" + "".join(f"{m:>17}" for m in methods))
     rows = []
     for name, picture in zip(names, tests):
-        true = together(picture[:1], picture[1:]).astype(np.float64)
-        rows.append([np.abs(together(picture[:1], f(picture)) - true).mean() for f in methods.values()])
+        rows.append([_off(picture, f(picture)) for f in methods.values()])
         print(f"  {name[:48]:<50}" + "".join(f"{error:>17.1f}" for error in rows[-1]))
     print(f"{'all':<52}" + "".join(f"{error:>17.1f}" for error in np.mean(rows, 0)))
     better = sum(row[2] < min(row[:2]) for row in rows)
