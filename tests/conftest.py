@@ -1,11 +1,17 @@
 """Shared fixtures: every instruction set that runs here, and a reproducible source of numbers."""
 
 import platform
+import signal
 
 import numpy as np
 import pytest
 
 import fastnn as fnn
+
+
+def pytest_configure(config):
+    """Started in the background, a shell has us ignore Ctrl-C, and so would every command under test."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config):
