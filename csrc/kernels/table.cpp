@@ -74,7 +74,7 @@ template <int N> using Count = typename MakeIndices<N>::type;
 extern constexpr Kernels kernels_f32 = table_of<float>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
 
 // With FASTNN_DOUBLES the doubles of the largest families are another row's, and the linker drops this one's: doubles are for
-// being right, and were a tenth of the library.
+// being right, and these were 0.14 MB of the wheel's 3.13.
 constexpr Kernels doubles() {
     Kernels table = table_of<double>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
 #ifdef FASTNN_DOUBLES

@@ -177,7 +177,7 @@ def losses(net: DigitReader, many: list[np.ndarray]) -> np.ndarray:
 
 def read(net: DigitReader, many: list[list[np.ndarray]]) -> np.ndarray:
     """Return the likeliest digit of each recording, heard at its own speed, somewhat slower and somewhat faster."""
-    heard_at = range(OWN - 1, OWN + 2)  # one speed alone reads 1 in a hundred fewer
+    heard_at = range(OWN - 1, OWN + 2)  # one speed alone read 1 in a hundred fewer with one seed, as many with another
     return np.sum([losses(net, [frames[k] for frames in many]) for k in heard_at], 0).argmin(1)
 
 
