@@ -196,26 +196,28 @@ template <class T> struct Finish {
     }
 };
 
-// The last vector of a sliver: whole; short in c and b; short in c, with b padded to whole vectors.
-enum Edge { WHOLE, SHORT, PADDED };
+// The last vector of a sliver: whole; short in c and b; short in c, with b padded to whole vectors; whole, and the next sliver is
+// fetched meanwhile: a few tiles pass too quickly over weights that come from memory for the machine's own prefetcher.
+enum Edge { WHOLE, SHORT, PADDED, FETCHING };
+constexpr i64 FETCHING_TILES = 6;  // 16 rows x 384 x 1536, cold weights: 273 us, not 312; 32 rows: 434, not 461. Warm: 3 % lost
 
 template <class T, int MR, int NV, Edge EDGE>
 static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail,
-                 const Finish<T>& wanted) {
+                 i64 ahead, const Finish<T>& wanted) {
     constexpr int L = LANES<T>;
     const Finish<T> finish = wanted;  // a copy: stores to c might change the other one
     if (NARROW)  // hidden by the loop; without it 512^3 at 36.9 GFLOP/s, with it 37.6
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) __builtin_prefetch(c + i * c_row, 1);
     Vec<T> acc[MR][NV] = {};
-    rows_times_columns<T, MR, NV, EDGE == SHORT>(acc, a, a_row, a_col, b, b_row, kc, tail);
+    rows_times_columns<T, MR, NV, EDGE == SHORT, EDGE == FETCHING>(acc, a, a_row, a_col, b, b_row, kc, tail, ahead);
     const auto store_all = [&](auto finished) {
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
             for (int j = 0; j < NV; j++) {
                 T* out = c + i * c_row + j * L;
-                const int n = EDGE != WHOLE && j == NV - 1 ? tail : L;
+                const int n = (EDGE == SHORT || EDGE == PADDED) && j == NV - 1 ? tail : L;
                 store_n(out, finished(acc[i][j], out, j * L, n), n);
             }
     };
@@ -230,7 +232,9 @@ template <class T, int MR> struct TilesOf {
     template <int NV> struct Wide {
         // Masked loads are free with AVX-512: no third kernel, and for doubles no second.
         static constexpr Edge CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT, MARGIN = NARROW ? PADDED : SHORT;
-        static constexpr Tile<T> by_edge[3] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, MARGIN>};
+        static constexpr Edge FETCH = NARROW && sizeof(T) == 4 && MR > 2 && NV == TILE_VECS ? FETCHING : CORE;
+        static constexpr Tile<T> by_edge[4] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, MARGIN>,
+                                               tile<T, MR, NV, FETCH>};
     };
     static Tile<T> pick(int vecs, Edge edge) {
         if (vecs == 1) return Wide<1>::by_edge[edge];
@@ -274,6 +278,7 @@ template <class T> struct Strip {
     i64 b_row, kc;
     int vecs, tail;
     Edge edge;
+    i64 ahead;
     Finish<T> finish;
 
     // Two heights of tile at the most, the higher ones first: one choice of kernel for each.
@@ -286,9 +291,9 @@ template <class T> struct Strip {
                 const i64 row = tiles.begin(t);
                 T* out = c + row * c_row;
                 if (a_tile_k)  // panels [tile][k][rows]
-                    kernel(out, c_row, a + row * a_tile_k + (a_col - 1) * rows, 1, rows, b, b_row, kc, tail, finish);
+                    kernel(out, c_row, a + row * a_tile_k + (a_col - 1) * rows, 1, rows, b, b_row, kc, tail, ahead, finish);
                 else
-                    kernel(out, c_row, a + row * a_row, a_row, a_col, b, b_row, kc, tail, finish);
+                    kernel(out, c_row, a + row * a_row, a_row, a_col, b, b_row, kc, tail, ahead, finish);
             }
         }
     }
@@ -320,11 +325,13 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
                 pack_sliver(last_sliver, b, b_row, 1, kc, columns, width);
                 b = last_sliver, b_row = width, edge = PADDED;
             }
+            if (NARROW && edge == WHOLE && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES && t1 - t0 <= FETCHING_TILES)
+                edge = FETCHING;
             const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
                                       q == last && bias && !job.accumulate ? bias + column : nullptr};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
-                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), edge, finish};
+                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), edge, job.k * width, finish};
             strip.run(own_a ? job.k : 0);
         }
     }
