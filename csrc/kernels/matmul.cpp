@@ -27,6 +27,11 @@ enum Way { IN_PLACE, PACKED, DOT, STREAM };
 constexpr i64 DOT_ROWS = 8, STREAM_MOST_ROWS = 16;
 constexpr i64 IN_PLACE_ROWS = NARROW ? 64 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
 
+// A transposed a (a gradient of weights) whose rows fall on few sets of L1; a tile of AVX2's uses 24 bytes of each of its lines.
+template <class T> static bool crowded_a(const Matmul& job) {
+    return NARROW && job.a_row == 1 && job.a_col * sizeof(T) % 512 == 0;
+}
+
 template <class T> static Way choose_way(const Matmul& job) {
     if (job.b_row == 1 && job.b_col != 1 && job.m <= DOT_ROWS && job.a_col == 1) return DOT;
     const i64 b_bytes = job.k * job.n * i64(sizeof(T));
@@ -36,14 +41,17 @@ template <class T> static Way choose_way(const Matmul& job) {
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
     // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: at 512^3 38 against 34, at
     // 96 x 1024 x 1024 33 against 30, but at 64 x 1024 x 1024 31 against 34; at 256^3 level.
+    // With panels of such an a and slivers of b 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9;
+    // below 25 Mflop two threads lose by it.
+    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && job.m * job.n * job.k > 12500000) return PACKED;
     if ((job.b_col == 1 || job.n == 1) && (job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES)) return IN_PLACE;
     return PACKED;
 }
 
-// An a that is scattered both ways is copied to panels [tile][k][rows]. A transposed one is read where it is, even if
-// its rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219); with AVX2 they pay (70, 110).
+// An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
+// AVX-512 even if rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219; AVX2: 70, 110).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
-    return way == PACKED && job.a_col != 1 && (job.a_row != 1 || (NARROW && job.a_col * sizeof(T) % 1024 == 0));
+    return way == PACKED && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
 }
 
 template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
