@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import ROOT, cases, settings
 from bench.case import Case, peer_of
-from bench.report import BUSY
+from bench.report import BUSY, IN_README
 
 SPECIAL = ("import", "neighbour", "allocations")
 OURS = "fastnn"
@@ -168,7 +168,8 @@ def show(records: Sequence[Mapping[str, Any]]) -> None:
 def selected(names: Sequence[str], pattern: str) -> list[Case]:
     """The cases of the named groups whose name contains the pattern."""
     groups = cases.GROUPS if "all" in names else names
-    return [c for c in cases.CASES if c.group in groups and pattern in c.name]
+    readme = IN_README if "readme" in names else {}
+    return [c for c in cases.CASES if (c.group in groups or (c.group, c.name) in readme) and pattern in c.name]
 
 
 def special(names: Sequence[str], quick: bool) -> dict[str, Any]:
@@ -200,9 +201,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "groups",
         nargs="+",
-        choices=[*cases.GROUPS, *SPECIAL, "all"],
+        choices=[*cases.GROUPS, *SPECIAL, "readme", "all"],
         metavar="GROUP",
-        help=f"one or more of: {', '.join([*cases.GROUPS, *SPECIAL])}; or all",
+        help=f"one or more of: {', '.join([*cases.GROUPS, *SPECIAL])}; readme (those of its table); or all",
     )
     parser.add_argument("--threads", default="1", help="1, 2, ... or all (default: 1)")
     parser.add_argument("--quick", action="store_true", help="few short rounds: to see that it works")

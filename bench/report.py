@@ -28,23 +28,30 @@ NAMES = {
     "ncnn": "ncnn",
 }
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-IN_README = {
+IN_README = {  # measured by `python -m bench.compare readme`
     ("matmul", "64^3"): "matmul 64 x 64 x 64",
     ("matmul", "256^3"): "matmul 256 x 256 x 256",
     ("matmul", "1024^3"): "matmul 1024 x 1024 x 1024",
     ("linear", "8x1024 W 1024x1024"): "Linear(1024, 1024) on 8 rows",
-    ("elementwise", "gelu 1e5"): "GELU of 100,000",
     ("softmax", "softmax 128x1000"): "softmax 128 x 1000",
     ("adam", "235 thousand parameters"): "Adam, 235 thousand parameters",
     ("overhead", "Linear(8, 8) on a row, taped"): "Linear(8, 8) on a row, recorded",
     ("conv", "3x3 N1 C64 H56 K64"): "3x3 convolution, 64 channels of 56 x 56",
     ("conv", "3x3 N32 C128 H28 K128"): "3x3 convolution, 128 channels of 28 x 28, batch 32",
     ("conv_backward", "3x3 N32 C64 H32 K64"): "3x3 convolution and its gradients, 64 channels of 32 x 32, batch 32",
-    ("resnet", "ResNet-10 3x64x64 batch 1"): "ResNet-10 on a picture 64 x 64",
+    ("recurrent", "LSTM T100 B32 128->128"): "LSTM, 100 steps of 128 -> 128, batch 32",
+    ("recurrent_backward", "GRU T100 B32 128->128"): "GRU and its gradients, 100 steps of 128 -> 128, batch 32",
+    ("attention", "B1 N8 T1024 D64 causal"): "causal attention, 8 heads of 64, 1,024 tokens",
+    ("attention_backward", "B8 N8 T128 D64"): "attention and its gradients, 8 heads of 64, 128 tokens, batch 8",
+    ("resnet", "ResNet-10 3x64x64 batch 1"): "ResNet-10 on a picture of 64 x 64",
+    ("bert", "6 layers d384 batch 1 T128"): "six-layer BERT, 384 wide, on 128 tokens",
+    ("generation", "d256 4 layers batch 1, 64 tokens"): "64 tokens from a language model, 4 layers of 256",
     ("train", "MLP 8-64-64-1 batch 32"): "training step, MLP 8-64-64-1, batch 32",
     ("train", "MLP 784-256-128-10 batch 128"): "training step, MLP 784-256-128-10, batch 128",
     ("train", "CNN 28x28 batch 64"): "training step, small CNN on 28 x 28, batch 64",
-    ("train", "CNN BatchNorm 3x32x32 batch 64"): "training step, CNN with BatchNorm on 3 x 32 x 32, batch 64",
+    ("recurrent_train", "GRU 40->128->12 T100 B32"): "training step, GRU 40-128-12, 100 steps, batch 32",
+    ("train_transformer", "d128, 2 layers, 4 heads, T64, batch 16"): "training step, transformer 128 wide, 2 layers",
+    ("gan", "faces 1x64x64 batch 32, both networks"): "training step, GAN of 64 x 64 faces, both networks",
 }
 BUSY = 0.15  # CPUs taken by others, above which a run is marked as disturbed
 DRAM = 64e6  # a case that moves more bytes than this is held against the memory's bandwidth

@@ -10,6 +10,7 @@ import pytest
 from bench import settings
 from bench.case import Case, peer_of
 from bench.cases import CASES
+from bench.report import IN_README
 
 PREPARED: set[str] = set()
 PARAMETERS = [pytest.param(c, label, id=f"{c.id}-{label}") for c in CASES for label in c.peers if ":async" not in label]
@@ -35,3 +36,7 @@ def test_case(benchmark: Any, case: Case, label: str, threads: int) -> None:
     )
     with run.context():
         benchmark(run.call)
+
+
+def test_readme_names_cases() -> None:
+    assert set(IN_README) <= {(c.group, c.name) for c in CASES}
