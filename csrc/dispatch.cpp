@@ -7,6 +7,7 @@
     namespace fastnn { namespace name { extern const Kernels kernels_f32, kernels_f64; } }
 FASTNN_ROW(x86_64_v4)
 FASTNN_ROW(x86_64_v3)
+FASTNN_ROW(emulated_512)
 FASTNN_ROW(arm64_neon)
 FASTNN_ROW(reference)
 
@@ -37,6 +38,9 @@ const Isa ISAS[] = {
 #endif
 #ifdef FASTNN_HAS_x86_64_v3
     ROW(x86_64_v3, has_v3),
+#endif
+#ifdef FASTNN_HAS_emulated_512
+    ROW(emulated_512, has_v3),
 #endif
 #ifdef FASTNN_HAS_arm64_neon
     ROW(arm64_neon, always),  // part of every 64-bit ARM

@@ -22,6 +22,8 @@ namespace FASTNN_ISA {
 constexpr int BYTES = 64, REGISTERS = 32;
 #elif defined(__AVX2__)
 constexpr int BYTES = 32, REGISTERS = 16;
+#elif defined(FASTNN_BYTES)  // the row emulated_512: AVX-512's ways through the kernels, tested where there is no AVX-512
+constexpr int BYTES = FASTNN_BYTES, REGISTERS = 32;
 #else
 constexpr int BYTES = 16, REGISTERS = 32;
 #endif
@@ -134,6 +136,15 @@ template <> INLINE Vec<double> fma<double>(Vec<double> a, Vec<double> b, Vec<dou
 }
 template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return (Vec<float>)vsqrtq_f32((float32x4_t)a); }
 template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return (Vec<double>)vsqrtq_f64((float64x2_t)a); }
+#else
+template <class T> INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+    for (int i = 0; i < LANES<T>; i++) c[i] = sizeof(T) == 4 ? fmaf(float(a[i]), float(b[i]), float(c[i])) : ::fma(a[i], b[i], c[i]);
+    return c;
+}
+template <class T> INLINE Vec<T> sqrt(Vec<T> a) {
+    for (int i = 0; i < LANES<T>; i++) a[i] = T(::sqrt(a[i]));  // exact in double, so rounded once
+    return a;
+}
 #endif
 #endif
 
