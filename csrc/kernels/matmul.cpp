@@ -204,62 +204,61 @@ template <class T> struct Finish {
     }
 };
 
-// The last vector of a sliver: whole; short in c and b; short in c, with b padded to whole vectors; whole, and the next sliver is
-// fetched meanwhile: a few tiles pass too quickly over weights that come from memory for the machine's own prefetcher.
-enum Edge { WHOLE, SHORT, PADDED, FETCHING };
+// How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while the next sliver is fetched, as a few
+// tiles pass too quickly over weights that come from memory for the machine's own prefetcher.
+enum Reading { WHOLE, SHORT, FETCHING };
 constexpr i64 FETCHING_TILES = 6;  // 16 rows x 384 x 1536, cold weights: 273 us, not 312; 32 rows: 434, not 461. Warm: 3 % lost
 
-template <class T, int MR, int NV, Edge EDGE>
-static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail,
-                 i64 ahead, const Finish<T>& wanted) {
+template <class T, int MR, int NV, Reading READING>
+static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail, i64 ahead,
+                 const Finish<T>& wanted) {
     constexpr int L = LANES<T>;
     const Finish<T> finish = wanted;  // a copy: stores to c might change the other one
     if (NARROW)  // hidden by the loop; without it 512^3 at 36.9 GFLOP/s, with it 37.6
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) __builtin_prefetch(c + i * c_row, 1);
     Vec<T> acc[MR][NV] = {};
-    rows_times_columns<T, MR, NV, EDGE == SHORT, EDGE == FETCHING>(acc, a, a_row, a_col, b, b_row, kc, tail, ahead);
-    const auto store_all = [&](auto finished) {
+    rows_times_columns<T, MR, NV, READING == SHORT, READING == FETCHING>(acc, a, a_row, a_col, b, b_row, kc, tail, ahead);
+    const auto store_all = [&](auto finished, int last) __attribute__((always_inline)) {
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
             for (int j = 0; j < NV; j++) {
                 T* out = c + i * c_row + j * L;
-                const int n = (EDGE == SHORT || EDGE == PADDED) && j == NV - 1 ? tail : L;
+                const int n = j == NV - 1 ? last : L;
                 store_n(out, finished(acc[i][j], out, j * L, n), n);
             }
     };
     // The two frequent endings without a question per vector: at 48 x 16 x 256 39.4 GFLOP/s, not 38.7.
-    if (finish.bias || finish.relu) store_all(finish);
-    else if (finish.add) store_all([](Vec<T> v, const T* out, i64, int n) { return v + load_n(out, n); });
-    else store_all([](Vec<T> v, const T*, i64, int) { return v; });
+    if (finish.bias || finish.relu || tail != L) store_all(finish, tail);
+    else if (finish.add) store_all([](Vec<T> v, const T* out, i64, int) { return v + load(out); }, L);
+    else store_all([](Vec<T> v, const T*, i64, int) { return v; }, L);
 }
 
 template <class T> using Tile = decltype(&tile<T, 1, 1, WHOLE>);
 template <class T, int MR> struct TilesOf {
     template <int NV> struct Wide {
-        // Masked loads are free with AVX-512: no third kernel, and for doubles no second.
-        static constexpr Edge CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT, MARGIN = NARROW ? PADDED : SHORT;
-        static constexpr Edge FETCH = NARROW && sizeof(T) == 4 && MR > 2 && NV == TILE_VECS ? FETCHING : CORE;
-        static constexpr Tile<T> by_edge[4] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, MARGIN>,
-                                               tile<T, MR, NV, FETCH>};
+        // Masked loads are free with AVX-512: for doubles no second kernel.
+        static constexpr Reading CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT;
+        static constexpr Reading FETCH = NARROW && sizeof(T) == 4 && MR > 2 && NV == TILE_VECS ? FETCHING : CORE;
+        static constexpr Tile<T> by_reading[3] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, FETCH>};
     };
-    static Tile<T> pick(int vecs, Edge edge) {
-        if (vecs == 1) return Wide<1>::by_edge[edge];
-        if (vecs == 2) return Wide<2>::by_edge[edge];
-        return Wide<TILE_VECS>::by_edge[edge];
+    static Tile<T> pick(int vecs, Reading reading) {
+        if (vecs == 1) return Wide<1>::by_reading[reading];
+        if (vecs == 2) return Wide<2>::by_reading[reading];
+        return Wide<TILE_VECS>::by_reading[reading];
     }
 };
-template <class T> static Tile<T> pick_tile(int rows, int vecs, Edge edge) {
+template <class T> static Tile<T> pick_tile(int rows, int vecs, Reading reading) {
     switch (rows) {
-        case 1: return TilesOf<T, 1>::pick(vecs, edge);
-        case 2: return TilesOf<T, 2>::pick(vecs, edge);
-        case 3: return TilesOf<T, 3>::pick(vecs, edge);
-        case 4: return TilesOf<T, 4>::pick(vecs, edge);
-        case 5: return TilesOf<T, 5>::pick(vecs, edge);
-        case 6: return TilesOf<T, 6>::pick(vecs, edge);
-        case 7: return TilesOf<T, TILE_ROWS < 7 ? TILE_ROWS : 7>::pick(vecs, edge);
-        default: return TilesOf<T, TILE_ROWS>::pick(vecs, edge);
+        case 1: return TilesOf<T, 1>::pick(vecs, reading);
+        case 2: return TilesOf<T, 2>::pick(vecs, reading);
+        case 3: return TilesOf<T, 3>::pick(vecs, reading);
+        case 4: return TilesOf<T, 4>::pick(vecs, reading);
+        case 5: return TilesOf<T, 5>::pick(vecs, reading);
+        case 6: return TilesOf<T, 6>::pick(vecs, reading);
+        case 7: return TilesOf<T, TILE_ROWS < 7 ? TILE_ROWS : 7>::pick(vecs, reading);
+        default: return TilesOf<T, TILE_ROWS>::pick(vecs, reading);
     }
 }
 
@@ -285,7 +284,7 @@ template <class T> struct Strip {
     const T* b;
     i64 b_row, kc;
     int vecs, tail;
-    Edge edge;
+    Reading reading;
     i64 ahead;
     Finish<T> finish;
 
@@ -294,7 +293,7 @@ template <class T> struct Strip {
         for (i64 t = t0; t < t1;) {
             const int rows = tiles.width(t);
             const i64 stop = t < tiles.larger && tiles.larger < t1 ? tiles.larger : t1;
-            const Tile<T> kernel = pick_tile<T>(rows, vecs, edge);
+            const Tile<T> kernel = pick_tile<T>(rows, vecs, reading);
             for (; t < stop; t++) {
                 const i64 row = tiles.begin(t);
                 T* out = c + row * c_row;
@@ -328,18 +327,17 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
             const T* b = job.packed ? static_cast<const T*>(job.packed) + in_packed
                                     : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
             i64 b_row = job.packed ? width : job.b_row;
-            Edge edge = columns == width ? WHOLE : job.packed ? PADDED : SHORT;
-            if (NARROW && edge == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13, so 21
+            Reading reading = columns == width || job.packed ? WHOLE : SHORT;
+            if (NARROW && reading == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13, so 21
                 pack_sliver(last_sliver, b, b_row, 1, kc, columns, width);
-                b = last_sliver, b_row = width, edge = PADDED;
+                b = last_sliver, b_row = width, reading = WHOLE;
             }
-            if (NARROW && edge == WHOLE && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES && t1 - t0 <= FETCHING_TILES)
-                edge = FETCHING;
+            if (NARROW && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
             const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
                                       q == last && bias && !job.accumulate ? bias + column : nullptr};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
-                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), edge, job.k * width, finish};
+                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading, job.k * width, finish};
             strip.run(own_a ? job.k : 0);
         }
     }
