@@ -1,5 +1,5 @@
-// Scaled dot-product attention, forward and backward: few queries (read in place) and many (packed blocks), one part of the keys
-// and several, groups of heads, masks of all kinds, dropout.
+// Scaled dot-product attention, forward and backward: few queries (read in place) and many (packed blocks), one part of the
+// keys and several, groups of heads, masks of all kinds, dropout.
 #include "driver.h"
 
 namespace fastnn {

@@ -116,9 +116,9 @@ struct Family {
 };
 #define FAMILY(name) {#name, name<float>, name<double>}
 static const Family FAMILIES[] = {
-    FAMILY(elementwise), FAMILY(dropout),    FAMILY(reductions),  FAMILY(rows),       FAMILY(losses),   FAMILY(embedding),
-    FAMILY(matmul),      FAMILY(optimizers), FAMILY(convolution), FAMILY(winograd),   FAMILY(pooling),  FAMILY(resampling),
-    FAMILY(group_norm),  FAMILY(row_norm),   FAMILY(recurrent),   FAMILY(attention),  FAMILY(ctc),
+    FAMILY(elementwise), FAMILY(extremes),   FAMILY(dropout),     FAMILY(reductions), FAMILY(rows),      FAMILY(losses),
+    FAMILY(embedding),   FAMILY(matmul),     FAMILY(optimizers),  FAMILY(convolution), FAMILY(winograd), FAMILY(pooling),
+    FAMILY(resampling),  FAMILY(group_norm), FAMILY(row_norm),    FAMILY(recurrent),  FAMILY(attention), FAMILY(ctc),
 };
 
 static int run(const Isa& isa, const Family& family) {
@@ -130,7 +130,8 @@ static int run(const Isa& isa, const Family& family) {
     family.f64();
     const double seconds = double(clock() - start) / CLOCKS_PER_SEC;
     if (tally.values == 0) fail("nothing was compared");
-    printf("%-11s %-12s %9ld values, worst error f32 %.1e f64 %.1e, %3.0f %% of what is allowed, %d differences, %.1f s of CPU\n",
+    printf("%-11s %-12s %9ld values, worst error f32 %.1e f64 %.1e, at most %2.0f %% of what is allowed, %d differences, "
+           "%.1f s of CPU\n",
            isa.name, family.name, tally.values, tally.worst[F32], tally.worst[F64], 100 * tally.share, tally.failures, seconds);
     fflush(stdout);
     return tally.failures;

@@ -1,6 +1,6 @@
-// What the tests of all families share: numbers to compute on, arrays that end at a fence, and the comparison of the row under
-// test with the reference. A test computes a list of outputs with whatever row is chosen, as the bindings would: `check` runs it
-// with the reference, with the row under test on one thread, and again on two, which must give the same bits.
+// What the tests of all families share: numbers to compute on, arrays that end at a fence, and the comparison of the row
+// under test with the reference. A test computes a list of outputs with whatever row is chosen, as the bindings would: `check`
+// runs it with the reference, with the row under test on one thread, and again on two, which must give the same bits.
 #pragma once
 #include <math.h>
 #include <string.h>
@@ -102,6 +102,7 @@ template <class... I> std::string by(I... sizes) {
 // ---- families ---------------------------------------------------------------------------------------------------
 
 template <class T> void elementwise();  // elementwise.cpp
+template <class T> void extremes();
 template <class T> void dropout();
 template <class T> void reductions();   // rows.cpp
 template <class T> void rows();

@@ -6,13 +6,33 @@ namespace driver {
 
 static const i64 SIZES[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 67, 130};
 
+// "unary 3", "binary 7": what kernels.h counts them as.
+static const char* name_of(bool unary, int op) {
+    static const std::vector<std::string> names = [] {
+        std::vector<std::string> made;
+        for (int i = 0; i < UNARY_OPS; i++) made.push_back("unary " + std::to_string(i));
+        for (int i = 0; i < BINARY_OPS; i++) made.push_back("binary " + std::to_string(i));
+        return made;
+    }();
+    return names[unary ? op : UNARY_OPS + op].c_str();
+}
+
 // All elements in two shares, the first of which ends anywhere.
-template <class T> static Output<T> in_two(const char* name, KernelOf<Elementwise> kernel, Elementwise job) {
+template <class T> static Values<T> in_two(KernelOf<Elementwise> kernel, Elementwise job) {
     const i64 size = job.ndim == 1 ? job.shape[0] : job.shape[0] * job.shape[1];
-    Output<T> out = {name, unwritten<T>(size), 64};
-    job.out = out.values.data();
+    Values<T> out = unwritten<T>(size);
+    job.out = out.data();
     kernel(job, 0, size / 2);
     kernel(job, size / 2, size);
+    return out;
+}
+
+template <class T> static Outputs<T> functions(const Elementwise& job, int unary_ops, int binary_ops, double terms) {
+    Outputs<T> out;
+    for (int op = 0; op < unary_ops; op++)
+        out.push_back({name_of(true, op), in_two<T>(kernels<T>().unary[op], job), 64, terms});
+    for (int op = 0; op < binary_ops; op++)
+        out.push_back({name_of(false, op), in_two<T>(kernels<T>().binary[op], job), 64, terms});
     return out;
 }
 
@@ -26,20 +46,26 @@ template <class T> void elementwise() {
             {nullptr, a.data() + 3 * n, b.data() + 3 * n - 1, 0.3, 2, {3, n}, {n, 2}, {n, -1}},
         };
         for (const Elementwise& job : jobs)
-            check<T>("functions of " + by(n), [&] {
-                static const std::vector<std::string> names = [] {
-                    std::vector<std::string> made;
-                    for (int op = 0; op < UNARY_OPS; op++) made.push_back("unary " + std::to_string(op));
-                    for (int op = 0; op < BINARY_OPS; op++) made.push_back("binary " + std::to_string(op));
-                    return made;
-                }();
-                Outputs<T> out;
-                for (int op = 0; op < UNARY_OPS; op++) out.push_back(in_two<T>(names[op].c_str(), kernels<T>().unary[op], job));
-                for (int op = 0; op < BINARY_OPS; op++)
-                    out.push_back(in_two<T>(names[UNARY_OPS + op].c_str(), kernels<T>().binary[op], job));
-                return out;
-            });
+            check<T>("functions of " + by(n), [&] { return functions<T>(job, UNARY_OPS, BINARY_OPS, 0); });
     }
+}
+
+// Where functions turn, overflow or vanish, each number by itself: among others an error would be measured by their size. Of
+// two arguments only the functions up to MINIMUM, which are exact: gradients are made of products that may overflow on the way.
+template <class T> void extremes() {
+    constexpr bool SINGLE = sizeof(T) == 4;
+    constexpr double LEAST = SINGLE ? 1e-30 : 1e-290;
+    constexpr double DENORMAL = SINGLE ? 1e-40 : 1e-310, MOST = SINGLE ? 3e38 : 1e308;
+    const double sizes[] = {0, DENORMAL, LEAST, 1e-9, 0.5, 1, 9, 20, 88, 104, 710, 750, 1e10, MOST, INFINITY, NAN};
+    for (double first : sizes)
+        for (double second : sizes)
+            for (int signs = 0; signs < 4; signs++) {
+                const Values<T> a(17, T(signs & 1 ? -first : first)), b(17, T(signs & 2 ? -second : second));
+                check<T>("functions of " + std::to_string(a[0]) + ", " + std::to_string(b[0]), [&] {
+                    const Elementwise job = {nullptr, a.data(), b.data(), 0.3, 1, {17}, {1}, {1}};
+                    return functions<T>(job, second == 0 ? UNARY_OPS : 0, MINIMUM + 1, LEAST);
+                });
+            }
 }
 
 template <class T> void dropout() {
@@ -59,6 +85,8 @@ template <class T> void dropout() {
 
 template void elementwise<float>();
 template void elementwise<double>();
+template void extremes<float>();
+template void extremes<double>();
 template void dropout<float>();
 template void dropout<double>();
 

@@ -12,7 +12,7 @@ template <class T> static Values<T> two_sided(i64 n) {
     return x;
 }
 
-// Where the mean is of one number alone, x - mean is 0 and 1 / sqrt(eps) the factor before it; of two, the gradient is nearly 0.
+// Where a mean is of one number alone, x - mean is 0 and 1 / sqrt(eps) the factor before it; of two, the gradient is nearly 0.
 static double terms_of(i64 n) { return n == 1 ? 400 : n == 2 ? 4 : 0; }
 
 // ---- batch, group and instance norm -----------------------------------------------------------------------------
@@ -66,8 +66,9 @@ template <class T> void group_norm() {
             for (bool relu : {false, true})
                 for (bool constant : {false, true}) {
                     if (relu && !constant && s.rows * s.cols / s.groups == 1) continue;  // x - mean is 0
-                    const std::string name = std::string(affine ? ", affine" : "") + (relu ? ", relu" : "") + (constant ? ", constant" : "");
-                    check<T>("norm of " + by(s.batch, s.rows, s.cols) + " in groups " + by(s.groups) + name,
+                    const std::string options =
+                        std::string(affine ? ", affine" : "") + (relu ? ", relu" : "") + (constant ? ", constant" : "");
+                    check<T>("norm of " + by(s.batch, s.rows, s.cols) + " in groups " + by(s.groups) + options,
                              [&] { return normed(s, from, affine, relu, constant); });
                 }
     }

@@ -60,10 +60,10 @@ struct Windows {
     bool ceil_mode;
 };
 static const Windows WINDOWS[] = {
-    {1, 1, 1, 1, 1, 1, 0, 0, 1, 1, false},    {6, 8, 2, 2, 2, 2, 0, 0, 1, 1, false},  {7, 9, 2, 2, 2, 2, 0, 0, 1, 1, true},
-    {7, 9, 3, 3, 2, 2, 1, 1, 1, 1, false},    {8, 5, 3, 2, 1, 3, 1, 0, 1, 1, false},  {9, 12, 3, 3, 1, 1, 1, 1, 2, 3, false},
-    {10, 11, 4, 5, 3, 2, 2, 2, 1, 1, true},   {5, 5, 5, 5, 5, 5, 0, 0, 1, 1, false},  {4, 13, 2, 3, 3, 4, 1, 1, 1, 1, true},
-    {17, 18, 17, 17, 1, 1, 1, 8, 1, 1, false},  // more taps than a byte counts
+    {1, 1, 1, 1, 1, 1, 0, 0, 1, 1, false},   {6, 8, 2, 2, 2, 2, 0, 0, 1, 1, false}, {7, 9, 2, 2, 2, 2, 0, 0, 1, 1, true},
+    {7, 9, 2, 2, 2, 2, 0, 0, 1, 1, false},   {7, 9, 3, 3, 2, 2, 1, 1, 1, 1, false}, {8, 5, 3, 2, 1, 3, 1, 0, 1, 1, false},
+    {10, 11, 4, 5, 3, 2, 2, 2, 1, 1, true},  {5, 5, 5, 5, 5, 5, 0, 0, 1, 1, false}, {4, 13, 2, 3, 3, 4, 1, 1, 1, 1, true},
+    {9, 12, 3, 3, 1, 1, 1, 1, 2, 3, false},  {17, 18, 17, 17, 1, 1, 1, 8, 1, 1, false},  // more taps than a byte counts
 };
 
 static Pooling job_of(const Windows& g, i64 images, i64 channels) {
@@ -91,7 +91,8 @@ template <class T> void pooling() {
         for (i64 channels : {1, 2, 3, 5, 8, 17, 40}) {
             Pooling job = job_of(g, 2, channels);
             const Images<T> from(job);
-            const std::string name = "pool of " + by(2, g.h, g.w, channels) + " by " + by(g.kh, g.kw) + " stride " + by(g.stride_h, g.stride_w);
+            const std::string name =
+                "pool of " + by(2, g.h, g.w, channels) + " by " + by(g.kh, g.kw) + " stride " + by(g.stride_h, g.stride_w);
             check<T>(name, [&] { return max_pools(job, from); });
             if (g.dilation_h > 1 || g.dilation_w > 1) continue;
             for (bool count_include_pad : {false, true})
@@ -120,11 +121,14 @@ template <class T> static Outputs<T> resampled(Resize job, const Values<T>& x, c
 }
 
 template <class T> void resampling() {
-    const i64 sizes[][4] = {{1, 1, 1, 1}, {1, 1, 3, 4}, {4, 5, 8, 10}, {5, 7, 11, 6}, {9, 6, 4, 13}, {8, 8, 4, 4}, {5, 6, 5, 6}, {3, 17, 1, 2}};
+    const i64 sizes[][4] = {{1, 1, 1, 1},  {1, 1, 3, 4}, {4, 5, 8, 10}, {5, 7, 11, 6},
+                            {9, 6, 4, 13}, {8, 8, 4, 4}, {5, 6, 5, 6},  {3, 17, 1, 2}};
     for (const auto& s : sizes)
         for (i64 channels : {1, 3, 4, 7, 16, 37})
             for (int how = NEAREST; how <= LINEAR_CORNERS; how++) {
-                Resize job = {nullptr, nullptr, 2, channels, {s[0], s[2], nullptr, nullptr, nullptr}, {s[1], s[3], nullptr, nullptr, nullptr}};
+                Resize job = {};
+                job.images = 2, job.channels = channels;
+                job.rows.size = s[0], job.rows.out = s[2], job.cols.size = s[1], job.cols.out = s[3];
                 ResizeTables rows, cols;
                 plan_resize(job.rows, DTYPE<T>, how, 0, rows);
                 plan_resize(job.cols, DTYPE<T>, how, 0, cols);
