@@ -133,7 +133,6 @@ static int run(const Isa& isa, const Family& family) {
     printf("%-11s %-12s %9ld values, worst error f32 %.1e f64 %.1e, at most %2.0f %% of what is allowed, %d differences, "
            "%.1f s of CPU\n",
            isa.name, family.name, tally.values, tally.worst[F32], tally.worst[F64], 100 * tally.share, tally.failures, seconds);
-    fflush(stdout);
     return tally.failures;
 }
 
@@ -155,6 +154,7 @@ static bool wanted(const char* name, int count, char** names) {
 
 int main(int argc, char** argv) {
     using namespace fastnn;
+    setvbuf(stdout, nullptr, _IOLBF, 0);  // what was found before a crash is told
     signal(SIGSEGV, driver::on_crash);
     signal(SIGBUS, driver::on_crash);
     int failures = 0, families = 0;
