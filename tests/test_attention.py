@@ -125,6 +125,9 @@ BAD = [
     (lambda: nn.MultiheadAttention(8, 2)(X, X, X), ValueError, "query is"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], np.zeros((3, 4), bool)), ValueError, "key_padding_mask"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], attn_mask=np.zeros((4, 4), bool)), ValueError, "attn_mask"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], np.zeros(4, bool)), ValueError, "key_padding_mask"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], np.zeros((2, 4), int)), TypeError, "key_padding_mask is of"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], attn_mask=np.eye(4, dtype=int)), TypeError, "attn_mask is"),
     (lambda: nn.TransformerEncoderLayer(8, 2, 0), ValueError, "dim_feedforward"),
     (lambda: nn.SinusoidalPositionalEncoding(4)(X), ValueError, "expected"),
     (lambda: F.rotary_embedding(X[..., :7]), ValueError, "even D"),
@@ -178,6 +181,30 @@ def test_gradients_of_a_layer(same):
     assert fnn.gradcheck(f, (x, memory) if not same else (x, x), order=2)
     layer(x, x, x, need_weights=False)[0].sum().backward()
     assert all(p.grad is not None for p in parameters)
+
+
+@pytest.mark.parametrize("extra", [{}, {"add_bias_kv": True}, {"add_zero_attn": True}])
+@pytest.mark.parametrize("padding", [None, bool, float])
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_gradient_of_a_layers_mask(extra, padding, need_weights):
+    fnn.manual_seed(1)
+    layer = nn.MultiheadAttention(4, 2, batch_first=True, dtype=np.float64, **extra)
+    x, mask = normal(2, 5, 4), normal(5, 5)
+    hidden = None if padding is None else np.array([[0, 0, 0, 1, 1], [0, 0, 0, 0, 0]], padding)
+
+    def f(mask):
+        return layer(x, x, x, hidden, need_weights, mask, is_causal=True)[0]
+
+    assert f(mask.requires_grad_()).requires_grad
+    assert fnn.gradcheck(f, mask)
+
+
+def test_a_mask_has_no_say_in_the_type():
+    layer, x = nn.MultiheadAttention(8, 2), fnn.zeros(3, 1, 8)
+    for need_weights in (False, True):
+        assert layer(x, x, x, need_weights=need_weights, attn_mask=np.zeros((3, 3)))[0].dtype == np.float32
+    _, weights = layer(x, x, x, attn_mask=[[False, True, True]] * 3)
+    np.testing.assert_array_equal(weights.data[0], [[1, 0, 0]] * 3)
 
 
 @pytest.mark.parametrize("norm_first", [False, True])

@@ -79,13 +79,9 @@ class KeyValues:
         return copy
 
 
-def _plain(mask):
-    return mask.data if isinstance(mask, _ops.Tensor) else np.asarray(mask)
-
-
-def _hiding(mask: np.ndarray, dtype) -> np.ndarray:
-    """A mask whose True hides, as what is added to the scores."""
-    return np.where(mask, -np.inf, 0).astype(dtype) if mask.dtype == np.bool_ else mask
+def _added(mask: _ops.Tensor, dtype) -> _ops.Tensor:
+    """A mask whose True hides, as what is added to the scores; one of floats as it is."""
+    return mask if mask.dtype != np.bool_ else _ops.as_tensor(np.where(mask.data, -np.inf, 0), dtype)
 
 
 class MultiheadAttention(Module):
@@ -213,11 +209,11 @@ class MultiheadAttention(Module):
         query, key, value : Tensor
             (B, T, E) with `batch_first`, else (T, B, E); without a batch (T, E).
         key_padding_mask : array of bool or floats, shape (B, S), optional
-            True hides a key; floats are added to the scores.
+            True hides a key; floats are added to the scores. Without a batch (S,).
         need_weights : bool
             Return the weights too, which takes a matrix of all scores.
         attn_mask : array of bool or floats, shape (T, S) or (B * num_heads, T, S), optional
-            True hides, floats are added.
+            True hides, floats are added (and may want a gradient).
         average_attn_weights : bool
             Weights are (B, T, S), the mean over heads, instead of (B, num_heads, T, S).
         is_causal : bool
@@ -327,45 +323,47 @@ class MultiheadAttention(Module):
         x = heads.transpose(1, 2)
         return self.out_proj(x.reshape(x.shape[0], x.shape[1], self.embed_dim))
 
+    def _as_mask(self, name: str, mask, *shapes: tuple[int, ...]) -> _ops.Tensor:
+        """A mask as a Tensor of bools or of the layer's floats, which keeps a gradient that it may want."""
+        mask = _ops.as_tensor(mask)
+        if mask.dtype.kind not in "bf":
+            raise TypeError(f"MultiheadAttention: {name} is of {mask.dtype}; expected bools or floats")
+        if mask.shape not in shapes:
+            wanted = " or ".join(map(str, shapes))
+            raise ValueError(f"MultiheadAttention: {name} is {mask.shape}; expected {wanted}")
+        return mask if mask.dtype == np.bool_ else mask.to(self.out_proj.weight.dtype)
+
     def _mask(self, attn_mask, key_padding_mask, query, keys: int):
         """Both masks as one that broadcasts to (B, N, T, S), where True takes part; or None."""
         batch, length = query.shape[:2]
+        mask = None
         if attn_mask is not None:
-            shape = tuple(attn_mask.shape)
-            if shape not in ((length, keys), (batch * self.num_heads, length, keys)):
-                raise ValueError(
-                    f"MultiheadAttention: attn_mask is {shape}; expected {(length, keys)} or "
-                    f"{(batch * self.num_heads, length, keys)}"
-                )
-            if len(shape) == 3:
-                attn_mask = attn_mask.reshape(batch, self.num_heads, length, keys)
+            mask = self._as_mask("attn_mask", attn_mask, (length, keys), (batch * self.num_heads, length, keys))
+            if mask.ndim == 3:
+                mask = mask.reshape(batch, self.num_heads, length, keys)
         if key_padding_mask is not None:
-            padding = _plain(key_padding_mask)
-            if padding.shape not in ((batch, keys), (keys,)):
-                raise ValueError(f"MultiheadAttention: key_padding_mask is {padding.shape}; expected {(batch, keys)}")
-            padding = padding.reshape(-1, 1, 1, keys)
-            if attn_mask is None:
-                return ~padding if padding.dtype == np.bool_ else padding
-            plain = _plain(attn_mask)
-            if padding.dtype == np.bool_ and plain.dtype == np.bool_:
-                return ~(padding | plain)
-            return _hiding(plain, query.dtype) + _hiding(padding, query.dtype)
-        if attn_mask is None or (isinstance(attn_mask, _ops.Tensor) and attn_mask.dtype != np.bool_):
-            return attn_mask
-        plain = _plain(attn_mask)
-        return ~plain if plain.dtype == np.bool_ else plain
+            shapes = ((batch, keys), (keys,)) if batch == 1 else ((batch, keys),)
+            padding = self._as_mask("key_padding_mask", key_padding_mask, *shapes).reshape(batch, 1, 1, keys)
+            if mask is None:
+                mask = padding
+            elif mask.dtype == np.bool_ and padding.dtype == np.bool_:
+                mask = mask | padding
+            else:
+                dtype = self.out_proj.weight.dtype
+                mask = _added(mask, dtype) + _added(padding, dtype)
+        return ~mask if mask is not None and mask.dtype == np.bool_ else mask
 
     def _extended(self, k, v, mask, is_causal: bool, queries: int):
         """Keys and values with the learned and the zero ones behind them, which every query sees."""
         extra = 0
         if is_causal:
-            seen = np.tri(queries, k.shape[2], dtype=bool)
+            seen = _ops.as_tensor(np.tri(queries, k.shape[2], dtype=bool))
             if mask is None:
                 mask = seen
-            elif _plain(mask).dtype == np.bool_:
-                mask = _plain(mask) & seen
+            elif mask.dtype == np.bool_:
+                mask = mask & seen
             else:
-                mask = _plain(mask) + _hiding(~seen, k.dtype)
+                mask = mask + _added(~seen, mask.dtype)
         if self.bias_k is not None:
             shape = (k.shape[0], self.num_heads, 1, self.head_dim)
             k, v = (
@@ -378,9 +376,8 @@ class MultiheadAttention(Module):
             k, v = _ops.cat((k, zero), 2), _ops.cat((v, zero), 2)
             extra += 1
         if mask is not None:
-            plain = _plain(mask)
-            behind = np.full((*plain.shape[:-1], extra), plain.dtype == np.bool_, plain.dtype)
-            mask = np.concatenate([plain, behind], -1)
+            behind = _ops.full((*mask.shape[:-1], extra), mask.dtype == np.bool_, dtype=mask.dtype)
+            mask = _ops.cat((mask, behind), -1)
         return k, v, mask
 
     def _weights(self, q, k, mask, is_causal: bool):
@@ -388,9 +385,8 @@ class MultiheadAttention(Module):
         scores = _ops.matmul(q * (1 / self.head_dim**0.5), k.transpose(2, 3))
         hidden = None if not is_causal else ~np.tri(q.shape[2], k.shape[2], dtype=bool)
         if mask is not None:
-            plain = _plain(mask)
-            if plain.dtype == np.bool_:
-                hidden = ~plain if hidden is None else hidden | ~plain
+            if mask.dtype == np.bool_:
+                hidden = ~mask.data if hidden is None else hidden | ~mask.data
             else:
                 scores = scores + mask
         if hidden is not None:
