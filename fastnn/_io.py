@@ -6,6 +6,7 @@ node is tagged:
     {"t": name} an array, {"d": [[key, node], ...]} a dict, {"i": "123"} a large integer, a list, or a plain value.
 """
 
+import errno
 import math
 import os
 from collections.abc import Mapping
@@ -120,11 +121,21 @@ def _keep(array: np.ndarray, name: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _write(content: bytes, path: str) -> None:
-    """Replace the file at `path` in one step."""
+    """Replace the file at `path` in one step; write into what is no file."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe or a device stays what it is
+        with open(path, "wb") as stream:
+            stream.write(content)
+        return
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     # Made by os.open and not by tempfile: the file gets the permissions that the umask says.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as error:
+        error.filename = path  # nobody has heard of the other name
+        raise
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             view = memoryview(content)
@@ -147,8 +158,8 @@ def _write(content: bytes, path: str) -> None:
 def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any:
     """Read a safetensors file: what `save` was given, or a flat dict of the Tensors in somebody else's file.
 
-    Nothing in the file is executed, and the memory taken is in proportion to the file's length. With `model`, the path
-    may also be that of a .pt or .pth file of PyTorch with a state dict in it (see `load_torch`).
+    Nothing in the file is executed, and the memory taken is in proportion to the file's length. A .pt or .pth file may
+    also be one of PyTorch with a state dict in it (see `load_torch`, which gives arrays in the place of Tensors).
 
     Parameters
     ----------
@@ -173,6 +184,8 @@ def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any
         If the file is damaged or lies about its contents.
     OSError
         If it cannot be read.
+    TypeError
+        If `model` is no Module.
     ValueError
         If it does not fit the model: the message lists all names that are missing, unexpected or of another shape.
 
@@ -187,7 +200,10 @@ def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any
     >>> bool((other.weight == net.weight).all())
     True
     """
-    if model is not None and os.fspath(path).endswith((".pt", ".pth")):
+    if model is not None and (isinstance(model, type) or not hasattr(model, "_state")):
+        got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"load: model must be a Module, got {got}")
+    if os.fspath(path).endswith((".pt", ".pth")) and not _safetensors.looks_like(path):
         from ._torch_file import load_torch
 
         state = load_torch(path)

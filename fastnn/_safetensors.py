@@ -53,6 +53,12 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
             ) from None
 
 
+def looks_like(path: str | os.PathLike) -> bool:
+    """Whether the file is a safetensors file by its look: PyTorch's have no JSON behind their first 8 bytes."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def _header(file: BinaryIO, path: str | os.PathLike) -> dict[str, Any]:
     """Return the header, which the library found sound, and leave the file at the first tensor."""
     from json import loads

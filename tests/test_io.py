@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -338,13 +339,42 @@ def test_damaged_files_load_or_raise_format_error(tmp_path, data):
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(FileNotFoundError):
         fnn.load(tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="no/folder'"):  # and not the name it is written under at first
         fnn.save({}, tmp_path / "no" / "folder")
     with pytest.raises(IsADirectoryError):
         fnn.load(tmp_path)
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path.name}'$"):
         fnn.save({}, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_may_be_that_of_another_format(tmp_path):
+    net, other = nn.Linear(3, 4), nn.Linear(3, 4)
+    for name in ("net.pt", "net.pth"):
+        fnn.save(net, tmp_path / name)
+        assert fnn.load(tmp_path / name, other) is other
+        np.testing.assert_array_equal(other.weight.data, net.weight.data)
+        assert set(fnn.load(tmp_path / name)) == {"weight", "bias"}
+
+
+def test_models_that_are_none(path):
+    fnn.save(nn.Linear(3, 4), path)
+    with pytest.raises(TypeError, match="model must be a Module, got the class Linear"):
+        fnn.load(path, nn.Linear)
+    with pytest.raises(TypeError, match="model must be a Module, got str"):
+        fnn.load(path, "net")
+
+
+def test_a_pipe_is_written_to_and_stays_a_pipe(path):
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        content = pool.submit(path.read_bytes)
+        fnn.save({"a": fnn.arange(3)}, path)
+        piped = content.result(timeout=30)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    path.unlink()
+    path.write_bytes(piped)
+    assert fnn.load(path)["a"].tolist() == [0, 1, 2]
 
 
 # ----- all or nothing -----
