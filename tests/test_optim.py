@@ -1,6 +1,8 @@
 """Optimizers and schedules against PyTorch, step by step, and against frozen numbers where it is not installed."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -100,6 +102,34 @@ def test_state_travels_both_ways(name, options, rng):
     for key, values in a.state_dict()["state"].items():
         for entry, value in values.items():
             np.testing.assert_array_equal(np.asarray(d.state_dict()["state"][key][entry]), np.asarray(value))
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda things: pickle.loads(pickle.dumps(things))])
+def test_optimizers_copy_and_pickle(name, options, again, rng):
+    params, _ = twins()
+    optimizer = getattr(fnn.optim, name)([{"params": params[:1], "lr": 0.1}, {"params": params[1:]}], **options)
+    schedule = fnn.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    steps = [[rng.normal(size=p.shape) for p in params] for _ in range(4)]
+
+    def take(params, optimizer, gradients, missing):
+        for i, (p, g) in enumerate(zip(params, gradients)):
+            p.grad = None if i == missing else fnn.tensor(g)
+        optimizer.step()
+
+    for i in range(2):
+        take(params, optimizer, steps[i], i)  # step counts of their own
+    params2, optimizer2, schedule2 = again((params, optimizer, schedule))
+    assert optimizer2.param_groups[1]["params"][0] is params2[1]
+    schedule2.step()
+    schedule.step()
+    for group, group2 in zip(optimizer.param_groups, optimizer2.param_groups):
+        assert group2["lr"] == group["lr"]
+    for gradients in steps[2:]:
+        take(params, optimizer, gradients, None)
+        take(params2, optimizer2, gradients, None)
+    for p, p2 in zip(params, params2):
+        np.testing.assert_array_equal(p.data, p2.data)
 
 
 def test_state_dict_has_pytorchs_layout(rng):

@@ -235,14 +235,33 @@ class Optimizer:
         for i, (group, entries) in enumerate(zip(groups, checked)):
             self.param_groups[i].clear()  # the same dict, as schedulers and callers may hold it
             self.param_groups[i].update(group)
-            params = group["params"]
-            cohorts = self._gather([(p, step) for p, (step, _) in zip(params, entries)])
-            arrays = {id(p): values for p, (_, values) in zip(params, entries)}
+            self._cohorts[i] = self._filled(group["params"], entries)
+
+    def _filled(self, params: list[Tensor], entries: list[tuple[int, dict[str, np.ndarray]]]) -> list[_Cohort]:
+        """Make cohorts of parameters with their (step, arrays by the kernel's names), which are copied."""
+        cohorts = self._gather([(p, step) for p, (step, _) in zip(params, entries)])
+        arrays = {id(p): values for p, (_, values) in zip(params, entries)}
+        for cohort in cohorts:
+            for key in self._names:
+                if all(key in arrays[id(p)] for p in cohort.params):
+                    cohort.kernel.state[key] = [arrays[id(p)][key].astype(p.dtype) for p in cohort.params]
+        return cohorts
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: kernels hold pointers, so their state goes as arrays in the groups' order."""
+        entries = []
+        for group, cohorts in zip(self.param_groups, self._cohorts):
+            found = {}
             for cohort in cohorts:
-                for key in self._names:
-                    if all(key in arrays[id(p)] for p in cohort.params):
-                        cohort.kernel.state[key] = [arrays[id(p)][key].astype(p.dtype) for p in cohort.params]
-            self._cohorts[i] = cohorts
+                for i, p in enumerate(cohort.params):
+                    arrays = {key: kept[i] for key, kept in cohort.kernel.state.items()}
+                    found[id(p)] = (cohort.step, arrays)
+            entries.append([found[id(p)] for p in group["params"]])
+        return {**self.__dict__, "_cohorts": entries}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._cohorts = [self._filled(g["params"], entries) for g, entries in zip(self.param_groups, self._cohorts)]
 
     def _loaded_group(self, own: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         for flag in ("amsgrad",):
