@@ -42,7 +42,7 @@ def evaluate(
     >>> evaluate(fnn.nn.Identity(), fnn.nn.L1Loss(), (fnn.zeros(4, 1), fnn.ones(4, 1)))
     {'loss': 1.0}
     """
-    source = _feed.batches(_feed.in_memory(data, _feed.dtype_of(model)), batch_size, False, None, "data")
+    source = _feed.batches(_feed.in_memory(data, _feed.dtype_of(model)), batch_size, False, None, "evaluate: data")
     total, rows = 0.0, 0
     kept: list[tuple] = []
     was_training = [module for module in model.modules() if module.training]

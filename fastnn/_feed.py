@@ -40,7 +40,7 @@ def batches(data: Any, batch_size: int, shuffle: bool, rng: np.random.Generator 
         return DataLoader(data, batch_size, shuffle=shuffle, generator=rng)
     if not isinstance(data, Iterable) or isinstance(data, dict | str | bytes):
         raise TypeError(
-            f"fit: {name} must be a DataLoader, a Dataset, a tuple of arrays or an iterable of batches, "
+            f"{name} must be a DataLoader, a Dataset, a tuple of arrays or an iterable of batches, "
             f"got {type(data).__name__}"
         )
     return data

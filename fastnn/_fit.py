@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from . import _checkpoint, _random
 from ._history import History
 from ._training import Training
@@ -129,11 +127,15 @@ def fit(
         raise ValueError("fit: resume needs the path of a checkpoint")
     if resume and seed is None and isinstance(validation, float):
         raise ValueError("fit: resume needs a seed to hold out the same fraction again")
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f"fit: metrics must be a dict of name to function, got {type(metrics).__name__}")
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"fit: callbacks must be an iterable of functions, got {type(callbacks).__name__}")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be positive, got {clip_norm}")
-    with seeded(seed):
+    with seeded(seed) as rng:
         run = Training(model, loss, optimizer, schedule, dict(metrics or {}), callbacks, clip_norm)
-        run.set_data(data, validation, batch_size, None if seed is None else np.random.default_rng(seed))
+        run.set_data(data, validation, batch_size, rng)
         run.set_limits(epochs, steps, patience, min_delta, best_weights, checkpoint)
         if resume and checkpoint is not None and os.path.exists(checkpoint):
             _checkpoint.restore(run, checkpoint)
@@ -141,14 +143,15 @@ def fit(
 
 
 @contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Seed fastnn for the time of a block, and put its generator back to where it was."""
+def seeded(seed: int | None) -> Iterator[Any]:
+    """Seed fastnn for the time of a block and put its generator back to where it was; gives another for the data."""
     if seed is None:
-        yield
+        yield None
         return
+    rng = _random.from_seed("fit", seed)
     before = _random.get_state()
     _random.manual_seed(seed)
     try:
-        yield
+        yield rng
     finally:
         _random.set_state(before)

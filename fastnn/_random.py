@@ -42,12 +42,28 @@ def manual_seed(seed: int) -> None:
     True
     """
     global _generator, _seed, _calls
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"manual_seed: seed must be an integer, got {type(seed).__name__}")
-    word = seed.__index__() & _WORD
-    fresh = np.random.default_rng(word)
+    fresh = from_seed("manual_seed", seed)
     with _lock:
-        _generator, _seed, _calls = fresh, word, 0
+        _generator, _seed, _calls = fresh, seed.__index__() & _WORD, 0
+
+
+def from_seed(function: str, seed: int) -> np.random.Generator:
+    """Return a NumPy generator of its own for any integer.
+
+    Raises
+    ------
+    TypeError
+        If `seed` is not an integer; names `function`.
+
+    Examples
+    --------
+    >>> from fastnn._random import from_seed
+    >>> from_seed("here", -1).uniform() == from_seed("here", 2**64 - 1).uniform()
+    True
+    """
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"{function}: seed must be an integer, got {type(seed).__name__}")
+    return np.random.default_rng(seed.__index__() & _WORD)
 
 
 def generator() -> np.random.Generator:

@@ -22,6 +22,7 @@ import numpy as np
 from . import _checkpoint, _feed
 from ._evaluate import evaluate, measure
 from ._history import History
+from ._ops import Tensor
 from ._progress import progress_for
 from .nn._module import Module
 from .nn.clip import clip_grad_norm_
@@ -56,6 +57,14 @@ class TrainingState:
         self.loss = math.nan
 
 
+def _made(name: str, what: str, given: Any, owner: Any, fits: Callable[[Any], bool]) -> Any:
+    """Return what was given if it is what `fits`, or what it makes of `owner`."""
+    made = given if fits(given) or not callable(given) else given(owner)
+    if not fits(made):
+        raise TypeError(f"fit: {name} must be {what} or make one, got {type(made).__name__}")
+    return made
+
+
 class Training:
     """One call of fit."""
 
@@ -73,22 +82,28 @@ class Training:
             raise TypeError(f"fit: model must be a Module, got {type(model).__name__}")
         self.callbacks = list(callbacks)
         for name, function in [("loss", loss), *metrics.items(), *(("a callback", c) for c in self.callbacks)]:
+            if isinstance(function, type):
+                raise TypeError(f"fit: {name} is the class {function.__name__}; expected {function.__name__}(...)")
             if not callable(function):
                 raise TypeError(f"fit: {name} must be callable, got {type(function).__name__}")
         if taken := {"loss", "val_loss", "lr"} & set(metrics):
             raise ValueError(f"fit: a metric must not be called {', '.join(taken)}")
         if optimizer is None:
             optimizer = Adam(model.parameters())
-        elif not isinstance(optimizer, Optimizer):
-            optimizer = optimizer(model.parameters())
-            if not isinstance(optimizer, Optimizer):
-                raise TypeError(
-                    f"fit: optimizer(parameters) returned {type(optimizer).__name__}; expected an Optimizer"
-                )
-        if schedule is not None and not hasattr(schedule, "per"):
-            schedule = schedule(optimizer)
-        if schedule is not None and getattr(schedule, "per", None) not in ("epoch", "step"):
-            raise TypeError(f"fit: schedule must be a scheduler or make one, got {type(schedule).__name__}")
+        else:
+            optimizer = _made(
+                "optimizer", "an Optimizer", optimizer, model.parameters(), lambda made: isinstance(made, Optimizer)
+            )
+        own = {id(p) for p in model.parameters()}
+        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+            raise ValueError("fit: the optimizer has none of the model's parameters")
+        if schedule is not None:
+            per = ("epoch", "step")
+            schedule = _made(
+                "schedule", "a scheduler", schedule, optimizer, lambda made: getattr(made, "per", None) in per
+            )
+            if getattr(schedule, "optimizer", optimizer) is not optimizer:
+                raise ValueError("fit: the schedule is that of another optimizer")
         self.model, self.loss, self.metrics = model, loss, metrics
         self.optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
         self.history = History()
@@ -109,11 +124,11 @@ class Training:
         data = _feed.in_memory(data, dtype)
         if isinstance(validation, float):
             data, validation = _feed.split_off(data, validation, rng)
-        self.data = _feed.batches(data, batch_size, True, rng, "data")
+        self.data = _feed.batches(data, batch_size, True, rng, "fit: data")
         self.validation = None
         if validation is not None:
             validation = _feed.in_memory(validation, dtype)
-            self.validation = _feed.batches(validation, max(batch_size, 256), False, None, "validation")
+            self.validation = _feed.batches(validation, max(batch_size, 256), False, None, "fit: validation")
 
     def set_limits(
         self,
@@ -203,6 +218,9 @@ class Training:
         """Take one step; returns the numbers to record, "loss" among them, and the prediction."""
         prediction = self.model(*inputs)
         value = self.loss(prediction, *targets)
+        if not isinstance(value, Tensor) or value.size != 1:
+            got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"fit: loss(prediction, target) must give a Tensor of one number, got {got}")
         number = self.checked(float(value))
         self.optimizer.zero_grad()
         value.backward()

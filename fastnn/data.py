@@ -120,9 +120,7 @@ def _rng(function: str, seed: int | None, generator: np.random.Generator | None)
         return generator
     if seed is None:
         return _random.generator()
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"{function}: seed must be an integer, got {type(seed).__name__}")
-    return np.random.default_rng(seed.__index__() & ((1 << 64) - 1))
+    return _random.from_seed(function, seed)
 
 
 def random_split(

@@ -83,6 +83,10 @@ def test_seeds_decide_and_the_generator_outside_is_left_alone(data):
     assert get_state() != before
 
 
+def test_any_integer_is_a_seed(data):
+    assert fnn.fit(net(), nn.MSELoss(), data, epochs=1, seed=-1).loss[0] > 0
+
+
 def test_threads_change_no_bit(data):
     runs = []
     before = fnn.get_num_threads()
@@ -408,11 +412,17 @@ def test_history_plots(data, monkeypatch):
         ({"epochs": 1, "validation": 1.5}, ValueError, "fraction"),
         ({"epochs": 1, "validation": 3}, TypeError, "validation must be"),
         ({"epochs": 1, "batch_size": 0}, ValueError, "batch_size"),
-        ({"epochs": 1, "optimizer": lambda p: 3}, TypeError, "expected an Optimizer"),
+        ({"epochs": 1, "optimizer": lambda p: 3}, TypeError, "optimizer must be an Optimizer or make one, got int"),
+        ({"epochs": 1, "optimizer": "adam"}, TypeError, "optimizer must be an Optimizer or make one, got str"),
+        ({"epochs": 1, "optimizer": adam(net().parameters())}, ValueError, "none of the model's parameters"),
         ({"epochs": 1, "schedule": lambda o: 3}, TypeError, "scheduler"),
+        ({"epochs": 1, "schedule": "cosine"}, TypeError, "schedule must be a scheduler or make one, got str"),
+        ({"epochs": 1, "schedule": lr_scheduler.StepLR(adam(net().parameters()), 1)}, ValueError, "another optimizer"),
+        ({"epochs": 1, "metrics": ["loss"]}, TypeError, "metrics must be a dict"),
         ({"epochs": 1, "metrics": {"loss": metrics.mae}}, ValueError, "must not be called loss"),
         ({"epochs": 1, "metrics": {"m": 3}}, TypeError, "m must be callable"),
         ({"epochs": 1, "callbacks": [3]}, TypeError, "callback"),
+        ({"epochs": 1, "callbacks": print}, TypeError, "callbacks must be an iterable"),
         ({"epochs": 1, "resume": True}, ValueError, "checkpoint"),
         ({"epochs": 1, "progress": "yes"}, TypeError, "progress"),
         ({"epochs": 1, "seed": "x"}, TypeError, "seed"),
@@ -421,6 +431,9 @@ def test_history_plots(data, monkeypatch):
         ({"epochs": 1, "data": (np.zeros((3, 3)), np.zeros(4))}, ValueError, "lengths"),
         ({"epochs": 1, "data": {"x": 1}}, TypeError, "data must be"),
         ({"epochs": 1, "loss": 3}, TypeError, "loss must be callable"),
+        ({"epochs": 1, "loss": nn.MSELoss}, TypeError, r"loss is the class MSELoss; expected MSELoss\(...\)"),
+        ({"epochs": 1, "loss": nn.MSELoss("none")}, TypeError, r"a Tensor of one number, got shape \(32, 1\)"),
+        ({"epochs": 1, "loss": lambda y, t: 3.0}, TypeError, "a Tensor of one number, got float"),
         ({"epochs": 1, "model": lambda x: x}, TypeError, "Module"),
     ],
 )

@@ -255,9 +255,9 @@ def fit(
         for network, rate in zip((generator, discriminator), rates)
     ]
     pair, optimizer = Pair(generator, discriminator, decay), Adam(groups, betas=betas)
-    with seeded(seed):
+    with seeded(seed) as rng:
         run = _Adversarial(pair, optimizer, game, callbacks)
-        run.set_data(data, None, batch_size, None if seed is None else np.random.default_rng(seed))
+        run.set_data(data, None, batch_size, rng)
         run.set_limits(epochs, steps, None, 0.0, False, checkpoint)
         if resume and checkpoint is not None and os.path.exists(checkpoint):
             _checkpoint.restore(run, checkpoint)
