@@ -97,5 +97,12 @@ def test_refuses():
     for wrong, error in (((-1, 2), ValueError), ((2, 1.5), TypeError), ((2, 2, 2), ValueError)):
         with pytest.raises(error, match="Embedding: "):
             nn.Embedding(*wrong)
+    with pytest.raises(TypeError, match="padding_idx must be an integer"):
+        nn.Embedding(2, 2, 1.5)
     with pytest.raises(ValueError, match="from_pretrained"):
         nn.Embedding.from_pretrained(fnn.zeros(3))
+    with pytest.raises(ValueError, match="from_pretrained: padding_idx is 3; expected one of 3 rows"):
+        nn.Embedding.from_pretrained(table, padding_idx=3)
+    with pytest.raises(TypeError, match="from_pretrained: embeddings are of int64; expected floats"):
+        nn.Embedding.from_pretrained([[1, 2]])
+    assert nn.Embedding.from_pretrained(table, padding_idx=-1).padding_idx == 2

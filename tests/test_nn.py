@@ -175,8 +175,9 @@ def test_double_and_float_keep_identity():
     assert net.scale.dtype == np.float64
     assert net(fnn.zeros(1, 3, dtype=np.float64)).dtype == np.float64
     assert net.float().scale.dtype == np.float32
-    with pytest.raises(ValueError, match="float32 or float64"):
-        net.to(np.int32)
+    for wrong in (np.int32, "cuda"):
+        with pytest.raises(ValueError, match="float32 or float64"):
+            net.to(wrong)
 
 
 def test_repr_is_pytorchs():
@@ -535,6 +536,9 @@ def test_binary_losses_are_pytorchs(reduction, rng):
 
 def test_binary_losses_at_the_edges():
     assert F.binary_cross_entropy(fnn.tensor([0.0, 1.0]), fnn.tensor([1.0, 0.0])).item() == pytest.approx(100.0)
+    wrong = fnn.tensor([0.0, 1.0, 0.0, 0.5], requires_grad=True)
+    F.binary_cross_entropy(wrong, fnn.tensor([1.0, 0.0, 0.0, 1.0]), reduction="sum").backward()
+    np.testing.assert_allclose(wrong.grad.data, [-1e12, 1e12, 1.0, -2.0], rtol=1e-6)
     big = fnn.tensor([200.0, -200.0], requires_grad=True)
     loss = F.binary_cross_entropy_with_logits(big, fnn.tensor([1.0, 0.0]), reduction="sum")
     loss.backward()

@@ -369,6 +369,11 @@ BAD = [
 ]
 
 
+def test_layer_norm_takes_any_sequence_of_sizes():
+    for sizes in ([3, 4], np.array([3, 4]), fnn.tensor([3, 4])):
+        assert nn.LayerNorm(sizes).normalized_shape == (3, 4)
+
+
 @pytest.mark.parametrize("case", range(len(BAD)))
 def test_refused(case):
     call, error, text = BAD[case]

@@ -59,6 +59,8 @@ class _Conv(Module):
         self.padding = (
             padding if isinstance(padding, str) or _nested(padding) else _sizes(name, "padding", padding, axes, 0)
         )
+        if self.padding == "same" and self.stride != (1,) * axes:
+            raise ValueError(f"{name}: padding='same' goes with stride 1 only, got stride {stride}")
         self.padding_mode = padding_mode
         self.activation = _activation(activation)
         self.precision = precision

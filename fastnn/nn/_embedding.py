@@ -7,6 +7,17 @@ from ._module import Module
 from ._parameter import Parameter
 
 
+def _row(function: str, padding_idx: int | None, rows: int) -> int | None:
+    """Return the row that `padding_idx` names, counted from the start."""
+    if padding_idx is None:
+        return None
+    if isinstance(padding_idx, bool) or not hasattr(padding_idx, "__index__"):
+        raise TypeError(f"{function}: padding_idx must be an integer or None, got {type(padding_idx).__name__}")
+    if not -rows <= padding_idx < rows:
+        raise ValueError(f"{function}: padding_idx is {padding_idx}; expected one of {rows} rows")
+    return padding_idx % rows
+
+
 class Embedding(Module):
     """A table of vectors, one for each of `num_embeddings` things, read by their numbers.
 
@@ -47,11 +58,8 @@ class Embedding(Module):
                 raise TypeError(f"Embedding: {name} must be an integer, got {type(n).__name__}")
             if n < 0:
                 raise ValueError(f"Embedding: {name} must not be negative, got {n}")
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError(f"Embedding: padding_idx is {padding_idx}; expected one of {num_embeddings} rows")
-            padding_idx %= num_embeddings
-        self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
         self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype))
         self.reset_parameters()
 
@@ -68,13 +76,18 @@ class Embedding(Module):
         Raises
         ------
         ValueError
-            If `embeddings` is not (V, D).
+            If `embeddings` is not (V, D), or `padding_idx` no row of it.
+        TypeError
+            If `embeddings` is not of floats, or `padding_idx` no integer.
         """
         table = as_tensor(embeddings)
         if table.ndim != 2:
             raise ValueError(f"Embedding.from_pretrained: embeddings are {table.shape}; expected (rows, columns)")
+        if table.dtype.kind != "f":
+            raise TypeError(f"Embedding.from_pretrained: embeddings are of {table.dtype}; expected floats")
         layer = cls(0, table.shape[1])
-        layer.num_embeddings, layer.padding_idx = table.shape[0], padding_idx
+        layer.num_embeddings = table.shape[0]
+        layer.padding_idx = _row("Embedding.from_pretrained", padding_idx, table.shape[0])
         layer.weight = Parameter(table.detach(), requires_grad=not freeze)
         return layer
 

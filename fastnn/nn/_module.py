@@ -394,9 +394,13 @@ class Module:
         ValueError
             If `dtype` is neither.
         """
+        try:
+            known = np.dtype(dtype) in (np.float32, np.float64)
+        except TypeError:  # the name of a device, say
+            known = False
+        if not known:
+            raise ValueError(f"{type(self).__name__}.to: float32 or float64 expected, got {dtype!r}")
         dtype = np.dtype(dtype)
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(f"{type(self).__name__}.to: float32 or float64 expected, got {dtype}")
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.data.dtype.kind == "f" and tensor.data.dtype != dtype:
                 tensor.grad = None

@@ -1,6 +1,6 @@
 """Normalisation layers: by the batch, by groups of channels, by the image, along rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -369,7 +369,7 @@ class GroupNorm(Module):
 
 
 def _shape(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+    shape = tuple(normalized_shape) if isinstance(normalized_shape, Iterable) else (normalized_shape,)
     if not shape:
         raise ValueError(f"{layer}: normalized_shape must name at least one dimension")
     return tuple(_size(layer, "normalized_shape", n) for n in shape)

@@ -287,7 +287,9 @@ def smooth_l1_loss(input, target, reduction: str = "mean", beta: float = 1.0):
 
 
 def binary_cross_entropy(input, target, weight=None, reduction: str = "mean"):
-    """Compute `-(y * log(p) + (1 - y) * log(1 - p))` for probabilities p; logarithms are cut at -100, as in PyTorch.
+    """Compute `-(y * log(p) + (1 - y) * log(1 - p))` for probabilities p.
+
+    As in PyTorch, logarithms are cut at -100 and their slopes at 1e12.
 
     Parameters
     ----------
@@ -313,10 +315,19 @@ def binary_cross_entropy(input, target, weight=None, reduction: str = "mean"):
     p, y = _pair("binary_cross_entropy", input, target)
     if p.size and not (p.data.min() >= 0 and p.data.max() <= 1) and not np.isnan(p.data).any():
         raise ValueError(f"binary_cross_entropy: input must be in [0, 1], got {p.data.min()} to {p.data.max()}")
-    # 1e-44 is above zero, so that the gradient at p = 0 is large but not infinite; its logarithm is below -100.
-    tiny = float(np.finfo(p.dtype).smallest_subnormal)
-    loss = -(y * clamp(log(clamp(p, min=tiny)), min=-100.0) + (1 - y) * clamp(log(clamp(1 - p, min=tiny)), min=-100.0))
+    loss = -(y * _log(p) + (1 - y) * _log(1 - p))
     return _reduce(loss if weight is None else loss * as_tensor(weight), reduction)
+
+
+def _log(p: Tensor) -> Tensor:
+    """log(p), cut at -100; its slope is cut at 1e12: the worst guess has a gradient too, and none is infinite."""
+    small = p.data < 1e-12
+    if not small.any():
+        return log(p)
+    y = log(p + np.where(small, 1e-12 - p.data, 0))
+    with np.errstate(divide="ignore"):
+        exact = np.maximum(np.log(p.data), -100)
+    return y + np.where(small, exact - y.data, 0)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None):
