@@ -1,0 +1,244 @@
+"""Modules: what they own, their state, modes, copies and hooks, against PyTorch's."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import nn
+
+
+def f32(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.hidden = nn.Linear(3, 4, activation="relu")
+        self.out = nn.Linear(4, 2, bias=False)
+        self.register_buffer("scale", fnn.tensor([2.0]))
+        self.register_buffer("scratch", fnn.tensor([0.0]), persistent=False)
+
+    def forward(self, x):
+        return self.out(self.hidden(x)) * self.scale
+
+
+def test_names_and_order_are_pytorchs():
+    torch = pytest.importorskip("torch")
+
+    class Twin(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden = torch.nn.Linear(3, 4)
+            self.out = torch.nn.Linear(4, 2, bias=False)
+            self.register_buffer("scale", torch.tensor([2.0]))
+            self.register_buffer("scratch", torch.tensor([0.0]), persistent=False)
+
+    ours, theirs = Net(), Twin()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for ask in ("named_parameters", "named_buffers", "named_children", "named_modules"):
+        assert [n for n, _ in getattr(ours, ask)()] == [n for n, _ in getattr(theirs, ask)()]
+
+
+def test_weights_travel_to_pytorch_and_back(rng):
+    torch = pytest.importorskip("torch")
+    ours = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 2))
+    theirs = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.GELU(), torch.nn.Linear(7, 2))
+    ours.load_state_dict(theirs.state_dict())
+    x = f32(rng, 9, 5)
+    np.testing.assert_allclose(ours(fnn.tensor(x)).data, theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+    theirs.load_state_dict({k: torch.tensor(v.data) for k, v in ours.state_dict().items()})
+
+
+def test_registration_follows_assignment():
+    net = Net()
+    first = net.hidden
+    net.hidden = nn.Linear(3, 5)
+    assert [n for n, _ in net.named_children()] == ["hidden", "out"]
+    assert net.hidden is not first
+    del net.hidden
+    assert [n for n, _ in net.named_parameters()] == ["out.weight"]
+    net.out.weight = None
+    assert list(net.parameters()) == []
+    del net.scale
+    assert list(net.state_dict()) == []
+
+
+def test_assigning_the_wrong_thing_is_refused():
+    net = Net()
+    with pytest.raises(TypeError, match=r"Linear.weight is a Parameter: cannot assign Tensor"):
+        net.out.weight = fnn.zeros(2, 4)
+    with pytest.raises(TypeError, match=r"Net\.out is a Module"):
+        net.out = 3
+    with pytest.raises(TypeError, match=r"Net\.scale is a Tensor"):
+        net.scale = 3.0
+    net.scale = fnn.tensor([3.0])
+    assert net.state_dict()["scale"].item() == 3.0
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "forward", "training"])
+def test_bad_names_are_refused(name):
+    module = nn.Module()
+    for register, value in [
+        (module.register_parameter, nn.Parameter(fnn.zeros(1))),
+        (module.register_buffer, fnn.zeros(1)),
+        (module.add_module, nn.ReLU()),
+    ]:
+        with pytest.raises(KeyError):
+            register(name, value)
+        with pytest.raises(TypeError):
+            register(3, value)
+        with pytest.raises(TypeError):
+            register("fine", "text")
+
+
+def test_shared_parameters_count_once():
+    a = nn.Linear(3, 3)
+    net = nn.Sequential(a, nn.ReLU(), a)
+    assert len(list(net.parameters())) == 2
+    assert len(list(net.modules())) == 3
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert net(fnn.zeros(1, 3)).shape == (1, 3)
+
+
+def test_load_state_dict_checks_everything_first():
+    net = Net()
+    before = {k: v.data.copy() for k, v in net.state_dict().items()}
+    bad = {"hidden.weight": np.ones((4, 3)), "hidden.bias": np.ones(5), "scale": np.array(["x"]), "what": np.ones(1)}
+    with pytest.raises(ValueError, match="does not fit") as error:
+        net.load_state_dict(bad)
+    for piece in (
+        "hidden.bias: shape (4,) expected, got (5,)",
+        "missing: out.weight",
+        "unexpected: what",
+        "scale: dtype",
+    ):
+        assert piece in str(error.value)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.data, before[name])
+    with pytest.raises(ValueError, match=r"hidden\.bias"):
+        net.load_state_dict(bad, strict=False)  # shapes count either way
+    with pytest.raises(TypeError, match="mapping"):
+        net.load_state_dict([1, 2])
+    missing, unexpected = net.load_state_dict({"scale": np.array([5]), "what": 1}, strict=False)
+    assert missing == ["hidden.weight", "hidden.bias", "out.weight"]
+    assert unexpected == ["what"]
+    assert net.scale.item() == 5.0
+
+
+def test_load_state_dict_bumps_versions():
+    net = nn.Linear(2, 2)
+    y = (net(fnn.ones(1, 2)) * 2).sum()
+    x = net.weight * net.weight
+    net.load_state_dict(net.state_dict())
+    with pytest.raises(RuntimeError, match="changed in place"):
+        x.sum().backward()
+    assert y.shape == ()
+
+
+def test_modes_reach_everything():
+    net = nn.Sequential(nn.Dropout(0.5), nn.ModuleList([nn.Dropout(0.5)]))
+    assert net.eval() is net
+    assert not any(m.training for m in net.modules())
+    net.train()
+    assert all(m.training for m in net.modules())
+    with pytest.raises(TypeError):
+        net.train("yes")
+    net.requires_grad_(False)
+    net = Net().requires_grad_(False)
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_zero_grad():
+    net = nn.Linear(2, 1)
+    net(fnn.ones(1, 2)).sum().backward()
+    net.zero_grad(set_to_none=False)
+    assert (net.weight.grad.data == 0).all()
+    net.zero_grad()
+    assert net.weight.grad is None
+
+
+def test_double_and_float_keep_identity():
+    net = Net()
+    weight = net.out.weight
+    net.double()
+    assert net.out.weight is weight
+    assert weight.dtype == np.float64
+    assert weight.requires_grad
+    assert net.scale.dtype == np.float64
+    assert net(fnn.zeros(1, 3, dtype=np.float64)).dtype == np.float64
+    assert net.float().scale.dtype == np.float32
+    for wrong in (np.int32, "cuda"):
+        with pytest.raises(ValueError, match="float32 or float64"):
+            net.to(wrong)
+
+
+def test_repr_is_pytorchs():
+    torch = pytest.importorskip("torch")
+
+    def build(n):
+        return n.Sequential(
+            n.Linear(8, 8),
+            n.ReLU(),
+            n.ModuleList([n.Linear(2, 2), n.Linear(2, 2), n.Tanh()]),
+            n.Sequential(n.Dropout(0.1), n.Flatten(), n.ELU(), n.LeakyReLU(), n.GELU(), n.Identity()),
+            n.ModuleDict({"a": n.Linear(1, 2, bias=False)}),
+            n.Sequential(),
+        )
+
+    assert repr(build(nn)) == repr(build(torch.nn)).replace(", inplace=False", "")
+
+
+def test_modules_copy_and_pickle(rng):
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    x = fnn.tensor(f32(rng, 2, 3))
+    expected = net(x)  # makes the plan, which must not point to the old layers afterwards
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(twin(x).data, expected.data)
+        assert isinstance(twin[0].weight, nn.Parameter)
+        assert twin[0].weight.requires_grad
+        with fnn.no_grad():
+            twin[0].weight.zero_()
+            twin[0].bias.zero_()
+        assert not np.array_equal(twin(x).data, expected.data)
+    np.testing.assert_array_equal(net(x).data, expected.data)
+
+
+# ----- hooks -----
+
+
+def test_hooks_see_and_change():
+    layer = nn.Identity()
+    x = fnn.tensor([1.0])
+    seen = []
+    after = layer.register_forward_hook(lambda m, args, out: seen.append((m, args, out)))
+    assert layer(x) is x
+    assert seen == [(layer, (x,), x)]
+    before = layer.register_forward_pre_hook(lambda m, args: args[0] + 1)
+    assert layer(x).item() == 2.0
+    first = layer.register_forward_pre_hook(lambda m, args: (args[0] * 10,), prepend=True)
+    assert layer(x).item() == 11.0
+    changed = layer.register_forward_hook(lambda m, args, kwargs, out: out * 2, with_kwargs=True)
+    assert layer(x).item() == 22.0
+    for handle in (after, before, first, changed):
+        handle.remove()
+        handle.remove()
+    assert layer._hooks is None
+    assert layer(x) is x
+    with pytest.raises(TypeError, match="callable"):
+        layer.register_forward_hook(3)
+
+
+def test_prehook_with_kwargs():
+    class Add(nn.Module):
+        def forward(self, x, y=0.0):
+            return x + y
+
+    layer = Add()
+    layer.register_forward_pre_hook(lambda m, args, kwargs: (args, {"y": 5.0}), with_kwargs=True)
+    assert layer(fnn.tensor([1.0]), y=1.0).item() == 6.0
+    layer.register_forward_pre_hook(lambda m, args, kwargs: args, with_kwargs=True)
+    with pytest.raises(TypeError, match=r"\(args, kwargs\)"):
+        layer(fnn.tensor([1.0]))
