@@ -1,0 +1,347 @@
+"""RNN, LSTM and GRU: states, lengths, streaming with the same bits, hostile input."""
+
+import copy
+
+import numpy as np
+import pytest
+from recurrent_by_hand import CELLS, flat, layer_by_hand, make, near
+
+import fastnn as fnn
+from fastnn import _ops_recurrent, nn
+from fastnn.nn.utils import rnn as packed
+
+
+def by_hand(layer, cell, x, states, lengths=None):
+    """The whole layer in NumPy, time first."""
+    d, ends = 2 if layer.bidirectional else 1, []
+    for i in range(layer.num_layers):
+        weights = [None if n is None else getattr(layer, n).data.astype(np.float64) for n in layer._names[i]]
+        h0, c0 = (*(s[d * i : d * (i + 1)] for s in states), None)[:2]
+        x, *end = layer_by_hand(cell, x, h0, c0, weights, lengths)
+        ends.append(end)
+    return x, np.concatenate([e[0] for e in ends]), None if len(states) == 1 else np.concatenate([e[1] for e in ends])
+
+
+def random_state(layer, cell, batch, rng):
+    d = (2 if layer.bidirectional else 1) * layer.num_layers
+    sizes = [layer.proj_size or layer.hidden_size] + ([layer.hidden_size] if cell == "lstm" else [])
+    return [rng.normal(size=(d, batch, n)) for n in sizes]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [None, [3, 5, 1, 5], [0, 2, 0, 4]])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_layers(cell, batch_first, lengths, bidirectional, rng):
+    options = {"proj_size": 4} if cell == "lstm" and bidirectional else {}
+    layer = make(
+        cell, 3, 6, num_layers=2, batch_first=batch_first, bidirectional=bidirectional, dtype=np.float64, **options
+    )
+    x, states = rng.normal(size=(5, 4, 3)), random_state(layer, cell, 4, rng)
+    want, h, c = by_hand(layer, cell, x, states, lengths)
+    hx = tuple(fnn.tensor(s) for s in states) if cell == "lstm" else fnn.tensor(states[0])
+    y, end = layer(fnn.tensor(x.swapaxes(0, 1) if batch_first else x), hx, lengths=lengths)
+    near(y, want.swapaxes(0, 1) if batch_first else want, np.float64)
+    for got, w in zip(flat(end), (h, c), strict=False):
+        near(got, w, np.float64)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_packed_sequences(cell, rng):
+    layer = make(cell, 3, 6, bidirectional=True, dtype=np.float64)
+    x, lengths = rng.normal(size=(5, 4, 3)), [2, 5, 3, 5]
+    hx = random_state(layer, cell, 4, rng)
+    hx = tuple(fnn.tensor(s) for s in hx) if cell == "lstm" else fnn.tensor(hx[0])
+    want, state = layer(fnn.tensor(x), hx, lengths=lengths)
+    sequence = packed.pack_padded_sequence(fnn.tensor(x), lengths, enforce_sorted=False)
+    out, end = layer(sequence, hx)
+    y, n = packed.pad_packed_sequence(out)
+    assert n.tolist() == lengths
+    np.testing.assert_array_equal(y.data, want.data)
+    for a, b in zip(flat(end), flat(state), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_gradients_through_lengths():
+    layer = nn.LSTM(3, 4, bidirectional=True, dtype=np.float64)
+    hx = tuple(fnn.tensor(np.random.default_rng(i).normal(size=(2, 3, 4))) for i in range(2))
+    x = fnn.tensor(np.random.default_rng(5).normal(size=(4, 3, 3)))
+
+    def f(x, h, c):
+        y, (h, c) = layer(x, (h, c), lengths=[2, 4, 0])
+        return (y * y).sum() + h.sum() + (c * c).sum()
+
+    assert fnn.gradcheck(f, (x, *hx))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_a_batch(cell, rng):
+    layer = make(cell, 3, 6, num_layers=2)
+    x = fnn.tensor(rng.normal(size=(5, 3)).astype(np.float32))
+    y, state = layer(x)
+    batch, states = layer(x[:, None])
+    assert y.shape == (5, 6)
+    assert all(s.shape == (2, 6) for s in flat(state))
+    np.testing.assert_array_equal(y.data, batch.data[:, 0])
+    again, _ = layer(x, state)
+    np.testing.assert_array_equal(again.data, layer(x[:, None], states)[0].data[:, 0])
+    frame, after = layer.step(x[0])
+    assert frame.shape == (6,)
+    assert all(s.shape == (2, 6) for s in flat(after))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells_are_one_step(isa, cell, rng):
+    kinds = {"rnn_tanh": nn.RNNCell, "rnn_relu": nn.RNNCell, "lstm": nn.LSTMCell, "gru": nn.GRUCell}
+    single = kinds[cell](5, 11, **({"nonlinearity": "relu"} if cell == "rnn_relu" else {}))
+    layer = make(cell, 5, 11)
+    layer.load_state_dict({f"{name}_l0": value for name, value in single.state_dict().items()})
+    x = fnn.tensor(rng.normal(size=(4, 5)).astype(np.float32))
+    out, state = single.step(x)
+    out, state = single.step(x, state)
+    want, end = layer.step(x)
+    want, end = layer.step(x, end)
+    np.testing.assert_array_equal(out.data, want.data)
+    for a, b in zip(flat(state), flat(end), strict=True):
+        np.testing.assert_array_equal(a.data, b.data[0])
+    np.testing.assert_array_equal(flat(single(x[1]))[0].data, flat(single(x))[0].data[1])
+    inputs = [
+        t.data.astype(np.float64) for t in (x, single.weight_ih, single.weight_hh, single.bias_ih, single.bias_hh)
+    ]
+
+    def f(x, *weights):
+        h, c = _ops_recurrent.cell("f", cell, x, None, None, (*weights, None))
+        return (h * h).sum() if c is None else (h * h).sum() + c.sum()
+
+    if cell != "rnn_relu":
+        assert fnn.gradcheck(f, tuple(fnn.tensor(i) for i in inputs), order=2)
+
+
+def test_frozen_layers_pack_once():
+    for layer in (nn.LSTM(8, 16, 2, bidirectional=True), nn.GRU(8, 16), nn.RNN(8, 16)):
+        x = fnn.randn(6, 3, 8)
+        with fnn.no_grad():
+            before = layer(x)[0].data
+            layer.freeze()
+            for _ in range(3):
+                np.testing.assert_array_equal(layer(x)[0].data, before)
+            for name in fnn.kernels.isas():  # another row packs otherwise
+                was = fnn.kernels.isa()
+                fnn.kernels.use_isa(name)
+                try:
+                    np.testing.assert_allclose(layer(x)[0].data, before, atol=1e-5)
+                finally:
+                    fnn.kernels.use_isa(was)
+
+
+def test_a_steady_step_asks_the_system_for_nothing():
+    layer, x = nn.LSTM(40, 128), fnn.randn(20, 32, 40)
+    optimizer = fnn.optim.Adam(layer.parameters())
+
+    def step():
+        layer(x)[0].sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(3):
+        step()
+    before = fnn.memory_stats()["from_system"]
+    for _ in range(5):
+        step()
+    assert fnn.memory_stats()["from_system"] == before
+
+
+def test_dropout_between_layers():
+    layer = nn.GRU(4, 8, num_layers=2, dropout=1.0)
+    x = fnn.randn(3, 2, 4)
+    noisy = layer(x)[0]
+    layer.eval()
+    assert np.abs(noisy.data - layer(x)[0].data).max() > 1e-3
+    single = nn.GRU(4, 8, dropout=1.0)
+    np.testing.assert_array_equal(single(x)[0].data, single.eval()(x)[0].data)
+
+
+def test_names_and_shapes():
+    layer = nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2)
+    assert list(layer.state_dict())[:6] == [
+        "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hr_l0", "weight_ih_l0_reverse",
+    ]  # fmt: skip
+    assert layer.weight_ih_l1.shape == (20, 4)
+    assert layer.weight_hh_l1_reverse.shape == (20, 2)
+    assert layer.weight_hr_l0.shape == (2, 5)
+    assert repr(layer) == "LSTM(input_size=3, hidden_size=5, num_layers=2, bidirectional=True, proj_size=2)"
+    assert np.abs(layer.weight_ih_l0.data).max() <= 5**-0.5
+    clone = copy.deepcopy(layer)
+    x = fnn.randn(2, 1, 3)
+    np.testing.assert_array_equal(clone(x)[0].data, layer(x)[0].data)
+
+
+# ---- the same bits
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_streaming_gives_the_same_bits(isa, cell, frozen):
+    layer = make(cell, 5, 19, num_layers=2)
+    if frozen:
+        layer.freeze()
+    x = fnn.randn(23, 3, 5)
+    with fnn.no_grad():
+        whole, last = layer(x)
+        state, frames = None, []
+        for t in range(len(x)):
+            frame, state = layer.step(x[t], state)
+            frames.append(frame.data)
+        one, _ = layer(x[:, 1])
+    np.testing.assert_array_equal(np.stack(frames), whole.data)
+    for a, b in zip(flat(last), flat(state), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    np.testing.assert_array_equal(one.data, whole.data[:, 1])  # whatever stands beside a sequence
+
+
+def test_recording_changes_no_bit(isa):
+    for cell in CELLS:
+        layer, x = make(cell, 7, 21), fnn.randn(9, 5, 7)
+        recorded = layer(x)[0].data
+        with fnn.no_grad():
+            np.testing.assert_array_equal(layer(x)[0].data, recorded)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_change_no_bit(cell):
+    before = fnn.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            fnn.set_num_threads(threads)
+            fnn.manual_seed(0)
+            layer, x = make(cell, 20, 70, bidirectional=True), fnn.randn(30, 17, 20)
+            y, state = layer(x)
+            (y.sum() + sum(s.sum() for s in flat(state))).backward()
+            results.append([y.data, *(p.grad.data for p in layer.parameters())])
+    finally:
+        fnn.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# ---- edges and hostile input
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("shape", [(0, 2, 3), (4, 0, 3), (0, 0, 3)])
+def test_nothing_to_do(isa, cell, shape):
+    layer = make(cell, 3, 5, bidirectional=True)
+    x = fnn.zeros(*shape, requires_grad=True)
+    y, state = layer(x)
+    assert y.shape == (*shape[:2], 10)
+    for s in flat(state):
+        assert s.shape == (2, shape[1], 5)
+        assert not s.data.any()
+    y.sum().backward()
+    assert all(not p.grad.data.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_nan_stays_in_its_sequence(isa, cell):
+    layer = make(cell, 3, 9)
+    x = fnn.randn(4, 3, 3)
+    good = layer(x)[0].data
+    spoilt = x.data.copy()
+    spoilt[1, 1, 0] = np.nan
+    y = layer(fnn.tensor(spoilt))[0].data
+    assert np.isnan(y[1:, 1]).all()
+    assert not np.isnan(y[0]).any()
+    np.testing.assert_array_equal(y[:, [0, 2]], good[:, [0, 2]])
+
+
+def test_large_sums_saturate(isa):
+    for cell in CELLS:
+        layer = make(cell, 2, 3)
+        y, state = layer(fnn.tensor(np.full((3, 1, 2), 1e30, np.float32)))
+        if cell != "rnn_relu":
+            assert all(np.isfinite(s.data).all() for s in (y, *flat(state)))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "error"),
+    [
+        ([6, 1, 1, 1], ValueError), ([-1, 1, 1, 1], ValueError), ([1, 1, 1], ValueError), ([1.0, 2.0, 1, 1], TypeError),
+        ([True, True, True, True], TypeError), ([[1, 1, 1, 1]], ValueError), (["a"] * 4, TypeError), (3, ValueError),
+    ],
+)  # fmt: skip
+def test_bad_lengths(lengths, error):
+    layer, x = nn.GRU(3, 4), fnn.zeros(5, 4, 3)
+    with pytest.raises(error, match="lengths"):
+        layer(x, lengths=lengths)
+    with pytest.raises(error, match="lengths"):
+        packed.pack_padded_sequence(x, lengths)
+
+
+def test_bad_packing():
+    x = fnn.zeros(5, 2, 3)
+    with pytest.raises(ValueError, match="grow"):
+        packed.pack_padded_sequence(x, [2, 3])
+    with pytest.raises(ValueError, match="between 1"):
+        packed.pack_padded_sequence(x, [2, 0])
+    with pytest.raises(ValueError, match="expected"):
+        packed.pack_padded_sequence(fnn.zeros(5), [1])
+    with pytest.raises(TypeError, match="PackedSequence"):
+        packed.pad_packed_sequence(x)
+    good = packed.pack_padded_sequence(x, [3, 2])
+    with pytest.raises(ValueError, match="total_length"):
+        packed.pad_packed_sequence(good, total_length=2)
+    assert packed.pad_packed_sequence(good, total_length=7)[0].shape == (7, 2, 3)
+    layer = nn.GRU(3, 4)
+    for sizes in ([2, 3], [2, 2], [0, 5], [5, -1, 1]):
+        with pytest.raises(ValueError, match="batch_sizes"):
+            layer(packed.PackedSequence(good.data, fnn.tensor(sizes)))
+    with pytest.raises(TypeError, match="integers"):
+        layer(packed.PackedSequence(good.data, fnn.tensor([2.0, 2.0, 1.0])))
+    with pytest.raises(ValueError, match="own"):
+        layer(good, lengths=[3, 2])
+    with pytest.raises(ValueError, match="at least one"):
+        packed.pad_sequence([])
+    with pytest.raises(ValueError, match="sequence 1"):
+        packed.pad_sequence([fnn.zeros(2, 3), fnn.zeros(2, 4)])
+
+
+def test_bad_states_and_inputs():
+    layer, lstm, x = nn.GRU(3, 4), nn.LSTM(3, 4), fnn.zeros(5, 2, 3)
+    for state in (fnn.zeros(1, 3, 4), fnn.zeros(2, 2, 4), fnn.zeros(1, 2, 5), fnn.zeros(2, 4)):
+        with pytest.raises(ValueError, match="state is"):
+            layer(x, state)
+        with pytest.raises(ValueError, match="state is"):
+            lstm(x, (state, fnn.zeros(1, 2, 4)))
+        with pytest.raises(ValueError, match="state is"):
+            layer(x, state, lengths=[1, 5])
+    with pytest.raises(TypeError, match="pair"):
+        lstm(x, fnn.zeros(1, 2, 4))
+    with pytest.raises(TypeError, match="tensor"):
+        layer(x, (fnn.zeros(1, 2, 4), fnn.zeros(1, 2, 4)))
+    for bad in (fnn.zeros(3), fnn.zeros(1, 5, 2, 3), fnn.zeros(5, 2, 4)):
+        with pytest.raises(ValueError, match="GRU"):
+            layer(bad)
+    with pytest.raises(ValueError, match="GRU"):
+        layer.step(x)
+    with pytest.raises(RuntimeError, match="bidirectional"):
+        nn.GRU(3, 4, bidirectional=True).step(x[0])
+    with pytest.raises(ValueError, match="GRUCell"):
+        nn.GRUCell(3, 4)(fnn.zeros(2, 5))
+    with pytest.raises(ValueError, match="LSTMCell"):
+        nn.LSTMCell(3, 4)(fnn.zeros(2, 3), (fnn.zeros(2, 4), fnn.zeros(3, 4)))
+    y, _ = layer(x, fnn.zeros(1, 2, 4).to(np.float64))  # a state of another type: the more exact of both
+    assert y.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_layers": 0}, {"dropout": 2.0}, {"proj_size": 4}, {"proj_size": -1}, {"hidden_size": 0}]
+)
+def test_bad_constructors(options):
+    with pytest.raises(ValueError, match="LSTM"):
+        nn.LSTM(**{"input_size": 3, "hidden_size": 4} | options)
+    with pytest.raises(TypeError, match="bidirectional"):
+        nn.LSTM(3, 4, bidirectional=1)
+    with pytest.raises(ValueError, match="nonlinearity"):
+        nn.RNN(3, 4, nonlinearity="gelu")
