@@ -57,11 +57,26 @@ class TrainingState:
         self.loss = math.nan
 
 
-def _made(name: str, what: str, given: Any, owner: Any, fits: Callable[[Any], bool]) -> Any:
-    """Return what was given if it is what `fits`, or what it makes of `owner`."""
-    made = given if fits(given) or not callable(given) else given(owner)
-    if not fits(made):
-        raise TypeError(f"fit: {name} must be {what} or make one, got {type(made).__name__}")
+def _optimizer_of(model: Module, given: Any) -> Optimizer:
+    """Return the optimizer that was given, the one that it makes, or Adam."""
+    made = Adam if given is None else given
+    if not isinstance(made, Optimizer) and callable(made):
+        made = made(model.parameters())
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"fit: optimizer must be an Optimizer or make one, got {type(made).__name__}")
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in made.param_groups for p in group["params"]):
+        raise ValueError("fit: the optimizer has none of the model's parameters")
+    return made
+
+
+def _schedule_of(optimizer: Optimizer, given: Any) -> Any:
+    """Return the schedule that was given or the one that it makes."""
+    made = given if hasattr(given, "per") or not callable(given) else given(optimizer)
+    if getattr(made, "per", None) not in ("epoch", "step"):
+        raise TypeError(f"fit: schedule must be a scheduler or make one, got {type(made).__name__}")
+    if getattr(made, "optimizer", optimizer) is not optimizer:
+        raise ValueError("fit: the schedule is that of another optimizer")
     return made
 
 
@@ -88,26 +103,11 @@ class Training:
                 raise TypeError(f"fit: {name} must be callable, got {type(function).__name__}")
         if taken := {"loss", "val_loss", "lr"} & set(metrics):
             raise ValueError(f"fit: a metric must not be called {', '.join(taken)}")
-        if optimizer is None:
-            optimizer = Adam(model.parameters())
-        else:
-            optimizer = _made(
-                "optimizer", "an Optimizer", optimizer, model.parameters(), lambda made: isinstance(made, Optimizer)
-            )
-        own = {id(p) for p in model.parameters()}
-        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
-            raise ValueError("fit: the optimizer has none of the model's parameters")
-        if schedule is not None:
-            per = ("epoch", "step")
-            schedule = _made(
-                "schedule", "a scheduler", schedule, optimizer, lambda made: getattr(made, "per", None) in per
-            )
-            if getattr(schedule, "optimizer", optimizer) is not optimizer:
-                raise ValueError("fit: the schedule is that of another optimizer")
-        self.model, self.loss, self.metrics = model, loss, metrics
-        self.optimizer, self.schedule, self.clip_norm = optimizer, schedule, clip_norm
+        self.model, self.loss, self.metrics, self.clip_norm = model, loss, metrics, clip_norm
+        self.optimizer = _optimizer_of(model, optimizer)
+        self.schedule = None if schedule is None else _schedule_of(self.optimizer, schedule)
         self.history = History()
-        self.state = TrainingState(model, optimizer, self.history)
+        self.state = TrainingState(model, self.optimizer, self.history)
         # Where in the epoch: batches done, and the sums of losses over rows so far; for `metrics`, predictions kept.
         self.batch, self.rows = 0, 0
         self.totals: dict[str, float] = {}

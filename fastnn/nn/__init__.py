@@ -45,8 +45,6 @@ from ._norm import BatchNorm2d as BatchNorm2d
 from ._norm import GroupNorm as GroupNorm
 from ._norm import InstanceNorm1d as InstanceNorm1d
 from ._norm import InstanceNorm2d as InstanceNorm2d
-from ._norm import LayerNorm as LayerNorm
-from ._norm import RMSNorm as RMSNorm
 from ._parameter import Parameter as Parameter
 from ._pool import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from ._pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
@@ -65,6 +63,8 @@ from ._recurrent_cell import GRUCell as GRUCell
 from ._recurrent_cell import LSTMCell as LSTMCell
 from ._recurrent_cell import RNNCell as RNNCell
 from ._residual import Residual as Residual
+from ._row_norm import LayerNorm as LayerNorm
+from ._row_norm import RMSNorm as RMSNorm
 from ._transformer import Transformer as Transformer
 from ._transformer import TransformerDecoder as TransformerDecoder
 from ._transformer import TransformerDecoderLayer as TransformerDecoderLayer

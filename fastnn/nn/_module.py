@@ -6,21 +6,14 @@ no registry to keep in step, attribute reads in `forward` are plain, and forgett
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._ops import Tensor
-from .._tape import no_grad
 from ._hooks import Hooks, RemovableHandle
-from ._parameter import Parameter, fitting
-
-
-class LoadResult(NamedTuple):
-    """What `load_state_dict` did not find (`missing_keys`) and had no use for (`unexpected_keys`)."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+from ._parameter import Parameter
+from ._state import LoadResult, load
 
 
 class Module:
@@ -297,32 +290,7 @@ class Module:
         >>> bool((a.weight == b.weight).all())
         True
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: state_dict must be a mapping, got {type(state_dict).__name__}")
-        own = dict(self._state())
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
-        values = {}
-        wrong = []
-        for name, tensor in own.items():
-            if name in state_dict:
-                value, problem = fitting(state_dict[name], tensor)
-                if not tensor.data.flags.writeable:
-                    problem = "is frozen"
-                if value is None or problem:
-                    wrong.append(f"{name}: {problem}")
-                else:
-                    values[name] = value
-        problems = {"wrong": ["; ".join(wrong)] if wrong else []}
-        if strict:
-            problems |= {"missing": missing, "unexpected": [str(name) for name in unexpected]}
-        lines = [f"\n  {what}: {', '.join(names)}" for what, names in problems.items() if names]
-        if lines:
-            raise ValueError(f"load_state_dict: {type(self).__name__} does not fit:{''.join(lines)}")
-        with no_grad():
-            for name, value in values.items():
-                own[name].copy_(value)
-        return LoadResult(missing, unexpected)
+        return load(self, state_dict, strict)
 
     # ----- modes -----
 
@@ -455,24 +423,8 @@ class Module:
     ) -> RemovableHandle:
         """Call `hook(module, args, output)` after each forward; what it returns (unless None) is the new output.
 
-        Parameters
-        ----------
-        hook : callable
-            `hook(module, args, output)`, or `hook(module, args, kwargs, output)` when `with_kwargs`.
-        prepend : bool
-            Run before the hooks that are there already.
-        with_kwargs : bool
-            Give the hook the keyword arguments too.
-
-        Returns
-        -------
-        RemovableHandle
-            Its `remove()` takes the hook away.
-
-        Raises
-        ------
-        TypeError
-            If `hook` is not callable.
+        When `with_kwargs`, it is called with (module, args, kwargs, output). All else is as for
+        `register_forward_pre_hook`.
 
         Examples
         --------

@@ -17,7 +17,7 @@ from ._container import ModuleList
 from ._dropout import Dropout
 from ._linear import FUSED, Linear, _activation, _size
 from ._module import Module
-from ._norm import LayerNorm
+from ._row_norm import LayerNorm
 
 
 def _added(norm: LayerNorm, x, residual):

@@ -261,7 +261,8 @@ class Optimizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._cohorts = [self._filled(g["params"], entries) for g, entries in zip(self.param_groups, self._cohorts)]
+        params = [group["params"] for group in self.param_groups]
+        self._cohorts = [self._filled(own, entries) for own, entries in zip(params, state["_cohorts"])]
 
     def _loaded_group(self, own: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         for flag in ("amsgrad",):
