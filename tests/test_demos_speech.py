@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import failed, shown
 
-from fastnn.__main__ import main
 from fastnn._cli import CommandError
 from fastnn.demos import _assistant, _g2p, _spanish, _speech, _spoken_digits
 from fastnn.demos._language import END, Language
@@ -20,22 +20,6 @@ needs_grammar = pytest.mark.skipif(
 )
 DIGITS = os.environ.get("FASTNN_FSDD", "")  # the recordings of the Free Spoken Digit Dataset
 STAMPS = os.environ.get("FASTNN_STAMPS", "")  # tuxpaint-stamps-default, unpacked
-
-
-def shown(capsys, *words):
-    """Run a demo that must succeed; return what it printed."""
-    assert main(["demo", *words]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
-
-
-def failed(capsys, *words):
-    """Run a demo that must fail; return its one line."""
-    assert main(["demo", *words]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1, err
-    return err
 
 
 def right(text, name):

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from command_line import failed, shown
 
 import fastnn as fnn
 from fastnn.__main__ import main
@@ -22,22 +23,6 @@ THINGS += [("lista", "list"), ("línea", "line"), ("letra", "character")]
 HOWS = [("nueva", "new"), ("vacía", "empty"), ("roja", "red"), ("grande", "large"), ("oculta", "hidden")]
 SMALL = translate.Size(vocabulary=350, d_model=32, heads=2, layers=1, dropout=0.0)
 ACTS = [("Abra", "Open"), ("Borre", "Delete"), ("Copie", "Copy"), ("Guarde", "Save")]
-
-
-def shown(capsys, *words):
-    """Run a demo that must succeed; return what it printed."""
-    assert main(["demo", *words]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    return out
-
-
-def failed(capsys, *words):
-    """Run a demo that must fail; return its one line."""
-    assert main(["demo", *words]) == 1
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1, err
-    return err
 
 
 @pytest.fixture(scope="module")
