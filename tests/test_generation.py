@@ -127,6 +127,7 @@ def train(net, batch, steps, lr):
     return loss.item()
 
 
+@pytest.mark.trains
 def test_language_model_learns_to_repeat():
     """The second half repeats the first: only attention to the right distance tells the next token."""
     rng = np.random.default_rng(0)
@@ -150,6 +151,7 @@ def test_language_model_learns_to_repeat():
     assert net.generate(half, 3, temperature=1.0, top_k=3).shape == (50, 9)
 
 
+@pytest.mark.trains
 def test_translator_learns_to_reverse():
     """Sources of different lengths, filled up with 0; 1 starts, 2 ends."""
     rng = np.random.default_rng(0)
