@@ -80,6 +80,8 @@ def test_module_list_edits():
         layers[3]
     with pytest.raises(TypeError, match="Module expected"):
         layers.append(3)
+    with pytest.raises(TypeError, match="one module at a time"):
+        layers[0:1] = nn.ELU()
     with pytest.raises(TypeError, match="Module expected"):
         nn.Sequential(nn.ReLU(), lambda x: x)
 

@@ -185,6 +185,8 @@ def test_repr_is_pytorchs():
             n.ModuleList([n.Linear(2, 2), n.Linear(2, 2), n.Tanh()]),
             n.Sequential(n.Dropout(0.1), n.Flatten(), n.ELU(), n.LeakyReLU(), n.GELU(), n.Identity()),
             n.ModuleDict({"a": n.Linear(1, 2, bias=False)}),
+            n.Sequential(n.MaxPool1d(3, 1, 1, ceil_mode=True), n.MaxPool2d(2, dilation=2)),
+            n.Sequential(n.ConvTranspose1d(1, 2, 3, 2, output_padding=1), n.ConvTranspose2d(1, 2, 3, bias=False)),
             n.Sequential(),
         )
 

@@ -61,11 +61,12 @@ class ModuleList(Module):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module) -> None:
-        """Put a module before position `index`."""
+    def insert(self, index: int, module: Module):
+        """Put a module before position `index`; returns the container."""
         layers = self._layers()
         layers.insert(index, self._checked(module))
         self._replace_all(layers)
+        return self
 
     def __len__(self) -> int:
         return len(self._repr_children())
@@ -79,6 +80,8 @@ class ModuleList(Module):
         return self._layers()[index]
 
     def __setitem__(self, index: int, module: Module) -> None:
+        if isinstance(index, slice):
+            raise TypeError(f"{type(self).__name__}: one module at a time can be set, got a slice")
         name = self._repr_children()[index][0]
         setattr(self, name, self._checked(module))
 

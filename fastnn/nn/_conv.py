@@ -26,6 +26,7 @@ class _Conv(Module):
 
     AXES = 2
     TRANSPOSED = False
+    output_padding: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -93,6 +94,8 @@ class _Conv(Module):
             text += f", padding={self.padding}"
         if self.dilation != (1,) * self.AXES:
             text += f", dilation={self.dilation}"
+        if any(self.output_padding):
+            text += f", output_padding={self.output_padding}"
         if self.groups != 1:
             text += f", groups={self.groups}"
         if self.bias is None:

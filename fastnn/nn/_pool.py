@@ -32,7 +32,25 @@ def _sizes(layer: str, name: str, value: Size, least: int) -> Size:
     return tuple(value) if isinstance(value, tuple | list) else value
 
 
-class MaxPool1d(_Pool):
+class _MaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation = _sizes(type(self).__name__, "dilation", dilation, 1)
+        self.return_indices = bool(return_indices)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+
+
+class MaxPool1d(_MaxPool):
     """The greatest value of every window of a sequence: (N, C, L) or (C, L) -> (N, C, OL).
 
     Arguments as `MaxPool2d`, each one number.
@@ -44,19 +62,6 @@ class MaxPool1d(_Pool):
     [[5.0, 3.0]]
     """
 
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.dilation = _sizes("MaxPool1d", "dilation", dilation, 1)
-        self.return_indices = bool(return_indices)
-
     def forward(self, x):
         """x: (N, C, L) or (C, L) -> (N, C, OL) or (C, OL); a pair with the indices, with return_indices."""
         return F.max_pool1d(
@@ -64,7 +69,7 @@ class MaxPool1d(_Pool):
         )
 
 
-class MaxPool2d(_Pool):
+class MaxPool2d(_MaxPool):
     """The greatest value of every window of an image: (N, C, H, W) or (C, H, W) -> (N, C, OH, OW).
 
     Parameters
@@ -97,19 +102,6 @@ class MaxPool2d(_Pool):
     >>> fnn.nn.MaxPool2d(2)(fnn.zeros(1, 3, 28, 28)).shape
     (1, 3, 14, 14)
     """
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.dilation = _sizes("MaxPool2d", "dilation", dilation, 1)
-        self.return_indices = bool(return_indices)
 
     def forward(self, x):
         """x: (N, C, H, W) or (C, H, W) -> the same with (OH, OW); a pair with the indices, with return_indices."""
