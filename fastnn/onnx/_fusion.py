@@ -1,75 +1,33 @@
 """Nodes that fastnn does in one pass. Each pass looks for its pattern where the values between have one reader.
 
-Conv, BatchNormalization                      the norm goes into weight and bias
 Gemm or MatMul with a constant, Add of one    Linear, its weight (out, in)
 Conv or Linear, activation                    in the product's epilogue
 Conv, Relu, MaxPool 2 x 2                     in the convolution
 x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
-MatMul, Softmax, MatMul                       attention, without the matrix of scores
+Transpose of leading axes, Linear             Linear, Transpose: a view, where a product would need a copy
 RNN, GRU, LSTM with constant weights          fastnn's order of gates
+
+Norms are in `_fusion_norms`, attention in `_fusion_attention`.
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
+from ._fusion_attention import join_projections, make_attention
+from ._fusion_norms import fold_norms, join_residuals, make_norms
 from ._graph import Graph, Node
-from ._values import FLOATS, array, value
-
-
-class Links:
-    """Who makes and who reads each value of a graph."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.makers = graph.makers()
-        self.counts = graph.readers()
-        self.gone: set[int] = set()
-
-    def before(self, name: str, *ops: str) -> Node | None:
-        """The node of one of these operators that makes a value nobody else reads."""
-        node = self.makers.get(name)
-        if node is None or node.op not in ops or node.domain not in ("", "fastnn") or id(node) in self.gone:
-            return None
-        return node if self.counts.get(name) == 1 and sum(bool(o) for o in node.outputs) == 1 else None
-
-    def drop(self, *nodes: Node) -> None:
-        """Forget nodes that another has taken in."""
-        self.gone.update(id(n) for n in nodes)
-
-    def finish(self) -> None:
-        """Take the forgotten nodes out of the graph."""
-        self.graph.nodes = [n for n in self.graph.nodes if id(n) not in self.gone]
+from ._links import Links, constant, each, new_weight, number
+from ._values import array, value
 
 
 def fuse(graph: Graph) -> None:
     """All passes, in an order in which each finds what those before have made."""
-    for one in (skip_identities, fold_norms, make_linear, make_swish, make_gelu, fuse_activations, fuse_pools):
+    skip_identities(graph)
+    for one in (fold_norms, make_norms, make_linear, make_swish, make_gelu, fuse_activations, fuse_pools):
         one(graph)
-    make_attention(graph)
-    prepare_recurrent(graph)
-
-
-def new_weight(graph: Graph, name: str, data: np.ndarray, alone: bool) -> str:
-    """Put a weight among the constants: under `name` if that is free or its one reader is served, else a new one."""
-    while not alone and name in graph.constants:
-        name += "_"
-    graph.constants[name] = np.ascontiguousarray(data)
-    graph.weights.add(name)
-    return name
-
-
-def _constant(graph: Graph, node: Node, i: int) -> np.ndarray | None:
-    name = node.inputs[i] if i < len(node.inputs) else ""
-    data = graph.constants.get(name)
-    return data if data is not None and data.dtype.num in FLOATS else None
-
-
-def _each(links: Links, *ops: str) -> Iterator[Node]:
-    for node in list(links.graph.nodes):
-        if node.op in ops and node.domain in ("", "fastnn") and id(node) not in links.gone:
-            yield node
+    for one in (turn_behind, make_attention, join_projections, join_residuals, prepare_recurrent):
+        one(graph)
 
 
 # ----- passes -----
@@ -91,39 +49,11 @@ def skip_identities(graph: Graph) -> None:
     links.finish()
 
 
-def fold_norms(graph: Graph) -> None:
-    """w' = w s, b' = (b - mean) s + shift with s = scale / sqrt(var + eps), in float64."""
-    links = Links(graph)
-    for norm in _each(links, "BatchNormalization"):
-        conv = links.before(norm.inputs[0], "Conv")
-        parts = [_constant(graph, norm, i) for i in range(1, 5)]
-        if conv is None or any(p is None for p in parts) or norm.attributes.get("training_mode"):
-            continue
-        w, b = _constant(graph, conv, 1), _constant(graph, conv, 2)
-        has_bias = len(conv.inputs) > 2 and bool(conv.inputs[2])
-        if w is None or (b is None and has_bias) or len(norm.outputs) != 1 or norm.attributes.get("spatial", 1) != 1:
-            continue
-        scale, shift, mean, var = (np.asarray(p, np.float64) for p in parts)
-        factor = scale / np.sqrt(var + norm.attributes.get("epsilon", 1e-5))
-        weight = (w * factor.reshape(-1, *[1] * (w.ndim - 1))).astype(w.dtype)
-        bias = (((0 if b is None else b) - mean) * factor + shift).astype(w.dtype)
-        name = conv.inputs[1]
-        bias_name = conv.inputs[2] if has_bias else f"{name.removesuffix('weight')}bias"
-        conv.inputs = [
-            conv.inputs[0],
-            new_weight(graph, name, weight, links.counts[name] == 1),
-            new_weight(graph, bias_name, bias, has_bias and links.counts[bias_name] == 1),
-        ]
-        conv.outputs = norm.outputs
-        links.drop(norm)
-    links.finish()
-
-
 def make_linear(graph: Graph) -> None:
     """Products with a constant matrix, and the bias behind."""
     links = Links(graph)
-    for node in _each(links, "MatMul", "Gemm"):
-        w = _constant(graph, node, 1)
+    for node in each(links, "MatMul", "Gemm"):
+        w = constant(graph, node, 1)
         if w is None or w.ndim != 2 or not w.size:
             continue
         if node.op == "Gemm" and not _plain_gemm(graph, node, w):
@@ -137,10 +67,10 @@ def make_linear(graph: Graph) -> None:
         if len(node.inputs) > 2 and node.inputs[2]:
             _flat_bias(graph, node, links)
     links = Links(graph)
-    for node in _each(links, "Add"):
+    for node in each(links, "Add"):
         for i in (0, 1):
             linear = links.before(node.inputs[i], "Linear")
-            b = _constant(graph, node, 1 - i)
+            b = constant(graph, node, 1 - i)
             if linear is None or b is None or len(linear.inputs) > 2:
                 continue
             if b.ndim == 1 and b.shape[0] == graph.constants[linear.inputs[1]].shape[0]:
@@ -158,7 +88,7 @@ def _plain_gemm(graph: Graph, node: Node, w: np.ndarray) -> bool:
         return False
     if len(node.inputs) < 3 or not node.inputs[2]:
         return True
-    bias, outs = _constant(graph, node, 2), w.shape[0 if a.get("transB") else 1]
+    bias, outs = constant(graph, node, 2), w.shape[0 if a.get("transB") else 1]
     return a.get("beta", 1.0) == 1.0 and bias is not None and bias.shape in ((outs,), (1, outs))
 
 
@@ -172,7 +102,7 @@ def _flat_bias(graph: Graph, node: Node, links: Links) -> None:
 def make_swish(graph: Graph) -> None:
     """x Sigmoid(x), where the sigmoid has no other reader."""
     links = Links(graph)
-    for node in _each(links, "Mul"):
+    for node in each(links, "Mul"):
         for i in (0, 1):
             gate = links.before(node.inputs[i], "Sigmoid")
             if gate is not None and gate.inputs[0] == node.inputs[1 - i]:
@@ -186,7 +116,7 @@ def make_swish(graph: Graph) -> None:
 def make_gelu(graph: Graph) -> None:
     """x (1 + Erf(x / sqrt 2)) / 2, its factors in any order."""
     links = Links(graph)
-    for node in _each(links, "Mul"):
+    for node in each(links, "Mul"):
         found = _gelu(graph, links, node)
         if found is not None:
             x, inner = found
@@ -208,28 +138,23 @@ def _gelu(graph: Graph, links: Links, last: Node) -> tuple[str, list[Node]] | No
             todo += product.inputs
         else:
             factors.append(name)
-    halves = [f for f in factors if _number(graph, f) == 0.5]
+    halves = [f for f in factors if number(graph, f) == 0.5]
     sums = [(f, links.before(f, "Add")) for f in factors]
     adds = [(f, n) for f, n in sums if n is not None]
     rest = [f for f in factors if f not in halves and f not in [a for a, _ in adds]]
     if len(halves) != 1 or len(adds) != 1 or len(rest) != 1:
         return None
     add = adds[0][1]
-    ones = [i for i in (0, 1) if _number(graph, add.inputs[i]) == 1]
+    ones = [i for i in (0, 1) if number(graph, add.inputs[i]) == 1]
     erf = links.before(add.inputs[1 - ones[0]], "Erf") if ones else None
     scaled = None if erf is None else links.before(erf.inputs[0], "Div", "Mul")
     if erf is None or scaled is None or scaled.inputs[0] != rest[0]:
         return None
-    number = _number(graph, scaled.inputs[1])
+    given = number(graph, scaled.inputs[1])
     root = math.sqrt(2) if scaled.op == "Div" else math.sqrt(0.5)
-    if number is None or abs(number - root) > 1e-3:
+    if given is None or abs(given - root) > 1e-6:
         return None
     return rest[0], [*inner, add, erf, scaled]
-
-
-def _number(graph: Graph, name: str) -> float | None:
-    data = graph.constants.get(name)
-    return float(data.reshape(())) if data is not None and data.size == 1 and data.dtype.kind == "f" else None
 
 
 _ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Gelu": "gelu", "Swish": "silu"}
@@ -238,11 +163,12 @@ _ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Gelu": "g
 def fuse_activations(graph: Graph) -> None:
     """An activation behind a product; ReLU behind a norm."""
     links = Links(graph)
-    for node in _each(links, *_ACTIVATIONS):
+    for node in each(links, *_ACTIVATIONS):
         name = _ACTIVATIONS[node.op]
         if node.attributes.get("approximate", "none") != "none" or node.attributes.get("alpha", 1.0) != 1.0:
             continue
-        source = links.before(node.inputs[0], "Conv", "Linear", *(["BatchNormalization"] if name == "relu" else []))
+        more = ["BatchNormalization"] if name == "relu" else []
+        source = links.before(node.inputs[0], "Conv", "ConvTranspose", "Linear", *more)
         if source is None or "activation" in source.attributes or source.attributes.get("training_mode"):
             continue
         source.attributes["activation"] = name
@@ -254,7 +180,7 @@ def fuse_activations(graph: Graph) -> None:
 def fuse_pools(graph: Graph) -> None:
     """A MaxPool of whole windows of 2 x 2 behind a convolution with ReLU or nothing."""
     links = Links(graph)
-    for node in _each(links, "MaxPool"):
+    for node in each(links, "MaxPool"):
         conv = links.before(node.inputs[0], "Conv")
         a = node.attributes
         plain = not any(a.get("pads") or ()) and max(a.get("dilations") or [1]) == 1 and not a.get("ceil_mode")
@@ -268,42 +194,24 @@ def fuse_pools(graph: Graph) -> None:
     links.finish()
 
 
-def make_attention(graph: Graph) -> None:
-    """softmax(a b + mask) v for the products a b of scaled queries and transposed keys."""
+def turn_behind(graph: Graph) -> None:
+    """Leading axes that are exchanged before a product, exchanged behind it: the product reads memory in its order."""
     links = Links(graph)
-    for last in _each(links, "MatMul"):
-        soft = links.before(last.inputs[0], "Softmax")
-        if soft is None or soft.attributes.get("axis", -1 if soft.version >= 13 else 1) != -1:
+    nodes = []
+    for node in graph.nodes:
+        nodes.append(node)
+        turn = links.makers.get(node.inputs[0]) if node.op == "Linear" and node.domain == "fastnn" else None
+        perm = turn.attributes.get("perm") if turn is not None and turn.op == "Transpose" else None
+        if turn is None or turn.domain or not perm or perm[-1] != len(perm) - 1:
             continue
-        source, mask, inner = soft.inputs[0], "", [soft]
-        add = links.before(source, "Add")
-        if add is not None:
-            which = 0 if links.before(add.inputs[0], "MatMul", "Mul", "Div") else 1
-            source, mask = add.inputs[which], add.inputs[1 - which]
-            inner.append(add)
-        source, factor, steps = _unscaled(links, source)
-        product = links.before(source, "MatMul")
-        if product is None:
-            continue
-        q, q_factor, q_steps = _unscaled(links, product.inputs[0])
-        k, k_factor, k_steps = _unscaled(links, product.inputs[1])
-        turn = links.before(k, "Transpose")
-        keys = turn is not None and turn.attributes.get("perm") in ([0, 1, 3, 2], [0, 2, 1])
-        if keys and turn is not None:
-            k = turn.inputs[0]
-            k_steps = [*k_steps, turn]
-        last.inputs = [q, k, last.inputs[1], mask, factor, q_factor, k_factor]
-        divides = [bool(s) and s[0].op == "Div" for s in (steps, q_steps, k_steps)]
-        last.op, last.domain, last.version = "Sdpa", "fastnn", 1
-        last.attributes = {"turned": int(not keys), "divides": [int(d) for d in divides]}
-        links.drop(*inner, *steps, product, *q_steps, *k_steps)
+        made = f"{node.outputs[0]}.turned"
+        nodes.append(Node("Transpose", [made], node.outputs, {"perm": perm}, "", turn.version, turn.name))
+        links.counts[node.inputs[0]] -= 1
+        if not links.counts[node.inputs[0]]:
+            links.drop(turn)
+        node.inputs, node.outputs = [turn.inputs[0], *node.inputs[1:]], [made]
+    graph.nodes = nodes
     links.finish()
-
-
-def _unscaled(links: Links, name: str) -> tuple[str, str, list[Node]]:
-    """What stands before a product with (or a division by) something that may be a number; that; the node."""
-    node = links.before(name, "Mul", "Div")
-    return (node.inputs[0], node.inputs[1], [node]) if node is not None else (name, "", [])
 
 
 def prepare_recurrent(graph: Graph) -> None:
@@ -311,10 +219,10 @@ def prepare_recurrent(graph: Graph) -> None:
     from .ops.recurrent import layer_weights, usual
 
     links = Links(graph)
-    for node in _each(links, "LSTM", "GRU", "RNN"):
-        w, r = _constant(graph, node, 1), _constant(graph, node, 2)
+    for node in each(links, "LSTM", "GRU", "RNN"):
+        w, r = constant(graph, node, 1), constant(graph, node, 2)
         given = [*node.inputs, *[""] * (8 - len(node.inputs))]
-        b = _constant(graph, node, 3) if given[3] else None
+        b = constant(graph, node, 3) if given[3] else None
         cell = usual(node.op, node.attributes)
         if w is None or r is None or (b is None and given[3]) or cell is None or given[4] or given[7]:
             continue

@@ -51,7 +51,7 @@ def _folded(graph: Graph, node: Node) -> list[np.ndarray] | None:
     if any(isinstance(a, Graph) for a in node.attributes.values()):
         return None
     inputs = [graph.constants[name] if name else None for name in node.inputs]
-    if not _small(inputs):
+    if not _small(inputs, node.op == "Concat"):
         return None
     try:
         out: Any = compiled(node)(*(None if i is None else value(i) for i in inputs))
@@ -61,8 +61,10 @@ def _folded(graph: Graph, node: Node) -> list[np.ndarray] | None:
     return outs if all(isinstance(o, np.ndarray) for o in outs) else None
 
 
-def _small(inputs: list) -> bool:
-    """Whether inputs that broadcast or multiply cannot make much more of themselves."""
+def _small(inputs: list, joined: bool) -> bool:
+    """Whether inputs that broadcast or multiply cannot make much more of themselves, or are not much if `joined`."""
+    if joined:
+        return sum(i.size for i in inputs if i is not None) <= 1 << 24
     total = 1
     many = 0
     for i in inputs:

@@ -37,7 +37,7 @@ _BY_SHAPE = frozenset(
     ScatterElements Scatter ScatterND EyeLike ArgMax ArgMin CumSum Cast CastLike MatMul Gemm Linear Einsum Conv
     ConvTranspose MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool BatchNormalization
     InstanceNormalization GroupNormalization LayerNormalization RMSNormalization LRN LpNormalization
-    MeanVarianceNormalization Dropout LSTM GRU RNN Recurrent Sdpa Attention RotaryEmbedding GridSample
+    MeanVarianceNormalization AddLayerNorm Dropout LSTM GRU RNN Recurrent Sdpa Attention RotaryEmbedding GridSample
     QuantizeLinear DequantizeLinear
     """.split()  # noqa: SIM905
 )

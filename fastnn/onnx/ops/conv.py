@@ -119,6 +119,7 @@ def conv_transpose(
     output_shape: list[int] | None = None,
     pads: list[int] | None = None,
     strides: list[int] | None = None,
+    activation: str | None = None,
 ) -> Any:
     """Transposed convolution of (N, C, ...) with (C, F / group, ...)."""
     spatial = x.ndim - 2
@@ -131,13 +132,13 @@ def conv_transpose(
         upper = auto_pad == "SAME_UPPER"
         around = [(c // 2, c - c // 2) if upper else (c - c // 2, c // 2) for c in cut]
     if spatial == 2 and all(p >= 0 for pair in around for p in pair) and not any(more):
-        return conv_transpose2d(x, w, b, by, around, 0, group, apart)
+        return conv_transpose2d(x, w, b, by, around, 0, group, apart, activation=activation)
     if spatial == 1 and all(p >= 0 for p in around[0]) and not more[0]:
-        return conv_transpose1d(x, w, b, by[0], around[0], 0, group, apart[0])
+        return conv_transpose1d(x, w, b, by[0], around[0], 0, group, apart[0], activation=activation)
     y = _transposed(x, w, by, apart, group)
     pads_after = [(-before, m - after) for (before, after), m in zip(around, more)]
     y = _ops.pad(y, [n for pair in reversed(pads_after) for n in pair])
-    return y if b is None else y + b.reshape(-1, *[1] * spatial)
+    return activated(y if b is None else y + b.reshape(-1, *[1] * spatial), activation)
 
 
 def _transposed(x: Tensor, w: Tensor, by: Sequence[int], apart: Sequence[int], group: int) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 from ... import _ops, _ops_norm
 from ..._ops import Tensor
 from .._registry import op
-from .._values import array, is_half
+from .._values import array, is_half, value, widened
 from .conv import activated
 
 
@@ -111,7 +111,21 @@ def layer_norm(
     mean = _ops.mean(x, axes, True)
     inverse = _ops.rsqrt(_ops.var(x, axes, 0, True) + epsilon)
     y = (x - mean) * inverse * scale
-    return y if bias is None else y + bias, mean, inverse
+    y = y if bias is None else y + bias
+    return (y, mean, inverse) if outputs > 1 else y
+
+
+@op("AddLayerNorm", domain="fastnn")
+def add_layer_norm(
+    x: Any, residual: Any, scale: Any, bias: Any = None, *, epsilon: float = 1e-5, outputs: int = 2
+) -> Any:
+    """What the passes make of a sum and the norm of its last axis: that norm, and the sum."""
+    if isinstance(x, Tensor):
+        last = x.shape[-1:]
+        if x.shape == residual.shape and scale.shape == last and (bias is None or bias.shape == last):
+            return _ops_norm.add_layer_norm(x, residual, last, scale, bias, epsilon)
+    total = _ops.add(x, residual) if isinstance(x, Tensor) else value(np.add(x, residual))
+    return widened(layer_norm)(total, scale, bias, epsilon=epsilon), total
 
 
 @op("RMSNormalization", half=True)
