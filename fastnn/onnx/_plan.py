@@ -6,11 +6,12 @@
 A value is dropped after the last step that reads it, so that a net runs in the memory of its widest place.
 
 An exporter spells out how shapes come from other shapes, in half of a transformer's nodes. What depends on the shapes
-of the inputs alone is therefore computed once for each set of them (`_shapes` says what), and later runs skip those
-steps."""
+of the inputs alone is therefore computed once for each set of them (`_shapes` says what), and later runs take fewer
+steps (`_short`)."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,39 +21,53 @@ from .._ops import Tensor
 from ._graph import Graph, Node
 from ._registry import check_attributes, find
 from ._shapes import shape_determined
+from ._short import shortened, spare
 from ._values import value
 
 NOTHING, UNREAD = 0, 1
 
 
-Step = tuple[Callable, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+Step = tuple[Callable, Callable, tuple[int, ...], tuple[int, ...]]  # function, getter of inputs, outputs, done with
 KEPT_SHAPES = 32  # sets of input shapes whose values are remembered
+
+
+def getter(slots: tuple[int, ...]) -> Callable:
+    """What takes the values of slots out of a list, as something to be unpacked."""
+    return itemgetter(*slots) if len(slots) > 1 else itemgetter(slice(slots[0], slots[0] + 1) if slots else slice(0))
 
 
 class Plan:
     """A compiled graph. `constants` says for each constant that is read in which slot it stands."""
 
-    def __init__(self, graph: Graph, captured: Sequence[str] = ()) -> None:
+    def __init__(self, graph: Graph, captured: Sequence[str] = (), body: bool = False) -> None:
         self.numbers: dict[str, int] = {}
         self.inputs = [self._slot(name) for name in (*graph.inputs, *captured)]
         used = {name for node in graph.nodes for name in (*node.inputs, *node.captured)} | set(graph.outputs)
         self.constants = {name: self._slot(name) for name in graph.constants if name in used}
         self.nodes = graph.nodes
-        steps = [(compiled(n), self._reads(n), self._writes(n, used)) for n in graph.nodes]
+        self.used = used
+        steps = [(compiled(n), self._reads(n), self.writes(n.outputs)) for n in graph.nodes]
+        self.output_names = graph.outputs
         self.outputs = [self._slot(name) for name in graph.outputs]
+        for node in graph.nodes:  # room for what `_short` reads in another form
+            if node.domain == "fastnn" and node.op in ("Recurrent", "Sdpa"):
+                self._slot(spare(node))
         self.template: list[Any] = [None] * (len(self.numbers) + 2)
         for name, slot in self.constants.items():
             self.template[slot] = value(graph.constants[name])
-        self.steps = self._freeing(steps)
+        self.steps = self.freeing(steps)
         known, self.shaped = shape_determined(graph, captured)
         self.fixed = [self.numbers[name] for name in known if name in self.numbers and name not in graph.outputs]
         lasting = {*known, *graph.constants}
         self.lasting = [i for i, name in enumerate(graph.outputs) if name in lasting]  # not to be given away
         slots = set(self.fixed)
-        left = [s for s in steps if not all(w == UNREAD or w in slots for w in s[2])]
-        self.short = self._freeing(left, slots)
-        self.short_nodes = [n for n, s in zip(graph.nodes, steps, strict=True) if s in left]
-        self.remembered: dict[Any, tuple[list[Any], list[Step]]] = {}
+        self.left = [  # what runs again when shapes are known
+            (node, step[0])
+            for node, step in zip(graph.nodes, steps, strict=True)
+            if not all(w == UNREAD or w in slots for w in step[2])
+        ]
+        self.shortens = bool(self.fixed) or not body  # a loop may give its body another shape each time
+        self.remembered: dict[Any, tuple[list[Any], list[Step], list[Node]]] = {}
 
     def _slot(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers) + 2)
@@ -61,17 +76,18 @@ class Plan:
         names = [*node.inputs, *node.captured]
         return tuple(self._slot(name) if name else NOTHING for name in names)
 
-    def _writes(self, node: Node, used: set[str]) -> tuple[int, ...]:
-        return tuple(self._slot(name) if name and name in used else UNREAD for name in node.outputs)
+    def writes(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The slots of names that are made."""
+        return tuple(self._slot(name) if name and name in self.used else UNREAD for name in names)
 
-    def _freeing(self, steps: list, more: Set[int] = frozenset()) -> list[Step]:
-        """The steps, each with the slots that nobody reads after it."""
+    def freeing(self, steps: list, more: Iterable[int] = ()) -> list[Step]:
+        """(function, slots read, slots written) as they run, each with the slots that nobody reads after it."""
         kept = {NOTHING, *self.outputs, *self.constants.values(), *more}
         freeing = []
         for function, reads, writes in reversed(steps):
             dead = tuple({s for s in (*reads, *writes) if s not in kept})
             kept.update(dead)
-            freeing.append((function, reads, writes, dead))
+            freeing.append((function, getter(reads), writes, dead))
         return freeing[::-1]
 
     def run(self, feeds: Sequence[Any], slots: list[Any] | None = None) -> list[Any]:
@@ -79,56 +95,40 @@ class Plan:
         slots = self.template.copy() if slots is None else slots
         for slot, fed in zip(self.inputs, feeds, strict=True):
             slots[slot] = fed
-        if not self.fixed:
+        if not self.shortens:
             return self._follow(self.steps, self.nodes, slots)
-        shapes = tuple(f.shape if isinstance(f, Tensor | np.ndarray) else None for f in feeds)
+        shapes = tuple([f.shape if isinstance(f, Tensor | np.ndarray) else None for f in feeds])
         known = self.remembered.get(shapes)
-        if known is None or None in shapes:
+        if known is None:
             return self._remembering(shapes, slots)
-        fixed, steps = known
+        fixed, steps, nodes = known
         for slot, made in zip(self.fixed, fixed, strict=True):
             slots[slot] = made
-        return self._follow(steps, self.short_nodes, slots)
+        return self._follow(steps, nodes, slots)
 
     def _remembering(self, shapes: tuple, slots: list[Any]) -> list[Any]:
-        """A run that keeps what depends on the shapes alone, and steps that know it."""
+        """A run that keeps what depends on the shapes alone, and makes steps that know it."""
+        if None in shapes:
+            return self._follow(self.steps, self.nodes, slots)
         kept = set(self.fixed)
-        steps = [(f, reads, writes, tuple(d for d in dead if d not in kept)) for f, reads, writes, dead in self.steps]
-        made: list[tuple[int, ...] | None] = []
-        outs = self._follow(steps, self.nodes, slots, made)
-        if None not in shapes:
-            if len(self.remembered) >= KEPT_SHAPES:
-                self.remembered.clear()
-            sizes = {id(n): s for n, s in zip(self.nodes, made, strict=True) if n.outputs[0] in self.shaped}
-            short = [
-                self._narrowed(step, n, sizes, slots) for step, n in zip(self.short, self.short_nodes, strict=True)
-            ]
-            self.remembered[shapes] = [slots[slot] for slot in self.fixed], short
+        steps = [(f, get, writes, tuple(d for d in dead if d not in kept)) for f, get, writes, dead in self.steps]
+        seen = {name: _form(slots[slot]) for name, slot in self.numbers.items()}
+        outs = self._follow(steps, self.nodes, slots, seen)
+        if len(self.remembered) >= KEPT_SHAPES:
+            self.remembered.clear()
+        fixed = [slots[slot] for slot in self.fixed]
+        forms = {name: seen[name] for name in self.shaped if seen.get(name) is not None}
+        self.remembered[shapes] = fixed, *shortened(self, forms)
         return outs
 
-    def _narrowed(self, step: Step, node: Node, sizes: dict[int, Any], slots: list[Any]) -> Step:
-        """A step that moves shapes only, with the shape known beforehand; others as they are."""
-        _, reads, writes, dead = step
-        size = sizes.get(id(node))
-        if node.domain or size is None:
-            return step
-        if node.op in ("Reshape", "Squeeze", "Unsqueeze", "Flatten"):
-            return partial(_reshaped, size), reads[:1], writes, dead
-        if node.op == "Gather" and node.inputs[1] in self.constants:
-            index = self.template[self.constants[node.inputs[1]]]
-            axis = node.attributes.get("axis", 0)
-            if index.ndim == 0 and axis >= 0:
-                key = (slice(None),) * axis + (int(index),)
-                return partial(_picked, key), reads[:1], writes, dead
-        return step
-
     def _follow(
-        self, steps: list[Step], nodes: list[Node], slots: list[Any], sizes: list[Any] | None = None
+        self, steps: list[Step], nodes: list[Node], slots: list[Any], seen: list[Any] | None = None
     ) -> list[Any]:
+        """Run steps; `nodes` names them in errors, and `seen` is told what each has made."""
         at = 0
         try:
-            for function, reads, writes, dead in steps:
-                out = function(*[slots[i] for i in reads])
+            for function, get, writes, dead in steps:
+                out = function(*get(slots))
                 if type(out) is tuple:
                     for slot, made in zip(writes, out, strict=False):
                         slots[slot] = made
@@ -136,8 +136,9 @@ class Plan:
                     slots[writes[0]] = out
                 for slot in dead:
                     slots[slot] = None
-                if sizes is not None:
-                    sizes.append(getattr(out, "shape", None))
+                if seen is not None:
+                    made = out if type(out) is tuple else (out,)
+                    seen.update((name, _form(o)) for name, o in zip(nodes[at].outputs, made, strict=False))
                 at += 1
         except Exception as error:
             error.add_note(f"in node {nodes[at]}")
@@ -145,13 +146,9 @@ class Plan:
         return [slots[slot] for slot in self.outputs]
 
 
-def _reshaped(shape: tuple[int, ...], x: Any) -> Any:
-    return x.reshape(shape)
-
-
-def _picked(key: tuple, x: Any) -> Any:
-    out = x[key]
-    return out if isinstance(out, Tensor) else np.asarray(out)
+def _form(value: Any) -> tuple[tuple[int, ...], bool] | None:
+    """The shape of an array or Tensor, and whether it is a Tensor."""
+    return (value.shape, isinstance(value, Tensor)) if isinstance(value, Tensor | np.ndarray) else None
 
 
 class Body:
@@ -160,7 +157,7 @@ class Body:
     def __init__(self, graph: Graph, captured: Sequence[str]) -> None:
         self.count = len(graph.inputs)
         self.results = len(graph.outputs)
-        self.plan = Plan(graph, [name for name in captured if name not in graph.inputs])
+        self.plan = Plan(graph, [name for name in captured if name not in graph.inputs], body=True)
         self.kept = [i for i, name in enumerate(captured) if name not in graph.inputs]
 
     def __call__(self, inputs: Sequence[Any], captured: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Attention and its kin: one call of fastnn's kernel where only the result is wanted, else products and softmax."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,10 @@ def sdpa(
     `turned`: k comes as it stands in the product, (..., D, S). `divides`: which factors divide.
     """
     k = _ops.transpose(k, -1, -2) if turned else k
-    scale = 1.0
-    others: list[Any] = []
-    for given, divide in zip((factor, q_factor, k_factor), divides, strict=True):
-        if given is not None and given.size == 1 and not recorded(given):
-            scale = scale / given.item() if divide else scale * given.item()
-            others.append(None)
-        else:
-            others.append(given)
+    others: list[Any] = [factor, q_factor, k_factor]
+    single = [f is None or (f.size == 1 and not recorded(f)) for f in others]
+    scale = total_scale([f if one else None for f, one in zip(others, single, strict=True)], divides)
+    others = [None if one else f for f, one in zip(others, single, strict=True)]
     if others[1] is not None:
         q = q / others[1] if divides[1] else q * others[1]
     if others[2] is not None:
@@ -56,6 +53,18 @@ def sdpa(
     if others[0] is not None:
         scores = scores / others[0] if divides[0] else scores * others[0]
     return _ops.matmul(_ops.softmax(scores if mask is None else scores + mask, -1), v)
+
+
+def total_scale(factors: Sequence[Any], divides: list[int]) -> float | None:
+    """The product of factors that are numbers, or missing; None if one is more than a number, or is trained now."""
+    scale = 1.0
+    for given, divide in zip(factors, divides, strict=True):
+        if given is None:
+            continue
+        if given.size != 1 or recorded(given):
+            return None
+        scale = scale / given.item() if divide else scale * given.item()
+    return scale
 
 
 def _heads(x: Any, count: int | None) -> Any:

@@ -1,0 +1,121 @@
+"""Functions of nodes whose shapes are known: fastnn's ops themselves where they fit, every argument worked out.
+
+After a product of a millisecond each Python line costs ten times what it costs in a loop of its own, for the caches are
+cold. So what a node's function finds out from shapes and attributes is found out once.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .. import _ops, _ops_norm
+from .._ops_attention import attend
+from .._ops_images import adaptive_avg_pool2d, conv2d
+from .._ops_recurrent import recurrent
+from ._graph import Node
+from ._views import View
+from .ops.attention import sdpa, total_scale
+from .ops.conv import same_pads, window
+
+Shapes = list[tuple[int, ...] | None]
+
+_PLAIN = {
+    "Add": _ops.add,
+    "Sub": _ops.sub,
+    "Mul": _ops.mul,
+    "Div": _ops.div,
+    "Relu": _ops.relu,
+    "Sigmoid": _ops.sigmoid,
+    "Tanh": _ops.tanh,
+    "MatMul": _ops.matmul,
+}
+
+
+def known_function(node: Node, shapes: Shapes) -> Callable | None:
+    """The function of a node that reads tensors of these shapes; None for the general one."""
+    if node.domain not in ("", "fastnn") or any(s is None for s, n in zip(shapes, node.inputs, strict=True) if n):
+        return None
+    if node.op in _PLAIN and node.version >= 7:
+        return _PLAIN[node.op]
+    made = _MAKERS.get(node.op)
+    return None if made is None else made(node, shapes)
+
+
+def _linear(node: Node, shapes: Shapes) -> Callable:
+    activation = node.attributes.get("activation")
+    return partial(_ops.linear, activation=activation) if activation else _ops.linear
+
+
+def _conv(node: Node, shapes: Any) -> Callable | None:
+    a = node.attributes
+    if len(shapes[0]) != 4 or len(shapes[1]) != 4:
+        return None
+    by, apart, around = window("Conv", 2, a.get("strides"), a.get("dilations"), a.get("pads"))
+    auto = a.get("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        around = same_pads(shapes[0][2:], shapes[1][2:], by, apart, auto == "SAME_UPPER")
+    how = {name: a[name] for name in ("activation", "max_pool") if name in a}
+    return partial(conv2d, stride=by, padding=around, dilation=apart, groups=a.get("group", 1), **how)
+
+
+def _mean_of_channels(node: Node, shapes: Any) -> Callable | None:
+    return partial(adaptive_avg_pool2d, output_size=1) if len(shapes[0]) == 4 else None
+
+
+def _layer_norm(node: Node, shapes: Any) -> Callable | None:
+    eps, last = node.attributes.get("epsilon", 1e-5), shapes[0][-1:]
+    added = node.op == "AddLayerNorm"
+    fits = all(s == last for s in shapes[2 if added else 1 :]) and (not added or shapes[1] == shapes[0])
+    if not fits or len(shapes[0]) < 1 or node.attributes.get("axis", -1) != -1 or (len(node.outputs) > 1) != added:
+        return None
+    if added:
+        return lambda x, r, w, b=None: _ops_norm.add_layer_norm(x, r, last, w, b, eps)
+    return lambda x, w, b=None: _ops_norm.layer_norm(x, last, w, b, eps)
+
+
+_MAKERS: dict[str, Callable] = {
+    "Linear": _linear,
+    "Conv": _conv,
+    "GlobalAveragePool": _mean_of_channels,
+    "LayerNormalization": _layer_norm,
+    "AddLayerNorm": _layer_norm,
+}
+
+
+def packed_attention(node: Node, views: list[View | None], shapes: Shapes) -> Callable | None:
+    """Attention of queries, keys and values that are the thirds of one (B, T, 3 N D), which the kernel reads as it is.
+
+    It takes that, the mask and the three factors.
+    """
+    q, size = views[0], shapes[0]
+    if q is None or size is None or len(size) != 4:
+        return None
+    b, n, t, d = size
+    strides = (t * 3 * n * d, d, 3 * n * d, 1)
+    axes = tuple(((s, m),) if m != 1 else () for s, m in zip(strides, size, strict=True))
+    for which, view in enumerate(views):
+        if view is None or view.base != q.base:
+            return None
+        if which == 1 and node.attributes["turned"]:
+            view = view.permuted((0, 1, 3, 2))
+        if view.joined().axes != axes or view.picks != (((n * d, 3), which),):
+            return None
+    divides = node.attributes["divides"]
+
+    def run(x: Any, mask: Any, *factors: Any) -> Any:
+        x = x.reshape(b, t, 3, n, d)
+        scale = total_scale(factors, divides)
+        if scale is not None:
+            return attend(x, None, None, mask, scale)
+        parts = [_ops.transpose(p, 1, 2) for p in _ops.unbind(x, 2)]
+        return sdpa(*parts, mask, *factors, turned=0, divides=divides)
+
+    return run
+
+
+def recurrent_layer(node: Node) -> Callable | None:
+    """The kernel's own result, y as (T, B, directions H), for a layer that reads and writes time first."""
+    kind, cell = node.attributes["kind"], node.attributes["cell"]
+    if node.attributes.get("layout") or node.attributes["direction"] == "reverse":
+        return None
+    return lambda x, h0, c0, *weights: recurrent(kind, cell, x, h0, c0, weights)

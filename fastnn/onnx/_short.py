@@ -1,0 +1,156 @@
+"""The steps of a graph for inputs of known shapes: what only moves elements is put together, arguments are bound."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._graph import Node
+from ._views import View, reshaped
+
+if TYPE_CHECKING:
+    from ._plan import Plan, Step
+
+_RESHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
+def spare(node: Node) -> str:
+    """The name of a value that a node makes or reads in another form than the file says."""
+    return f"\0{node.outputs[0]}"
+
+
+def shortened(plan: "Plan", forms: dict[str, tuple]) -> tuple[list["Step"], list[Node]]:
+    """The steps of `plan.left`, and their nodes, where names stand for values of these shapes (and: is it a Tensor)."""
+    short = _Short(plan, forms)
+    for node, function in plan.left:
+        if not short.move(node):
+            short.take(node, function)
+    for name in plan.output_names:
+        if (read := short.made(name)) != name:
+            short.add(_same, [read], [name], short.makers[name])
+    return plan.freeing(short.steps, plan.fixed), short.nodes
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+class _Short:
+    def __init__(self, plan: "Plan", forms: dict[str, tuple]) -> None:
+        self.plan = plan
+        self.shapes = {name: shape for name, (shape, _) in forms.items() if 0 not in shape}
+        self.tensors = {name for name, (_, tensor) in forms.items() if tensor}
+        self.views: dict[str, View] = {}
+        self.read: dict[str, str] = {}  # views that have been made: name -> where it stands
+        self.makers: dict[str, Node] = {}
+        self.steps: list[Any] = []
+        self.nodes: list[Node] = []
+
+    def add(self, function: Callable, reads: Sequence[str], writes: Sequence[str], node: Node) -> None:
+        numbers = self.plan.numbers
+        slots = tuple(numbers[name] if name else 0 for name in reads)
+        self.steps.append((function, slots, tuple(numbers.get(n, 1) for n in writes)))
+        self.nodes.append(node)
+
+    def made(self, name: str) -> str:
+        """The name to read a value under, which is made now if it is a view that nobody has read yet."""
+        view = self.views.get(name)
+        if view is None:
+            return name
+        if name not in self.read:
+            step = view.step(self.shapes[view.base])
+            self.read[name] = view.base if step is None else name
+            if step is not None:
+                self.add(step, [view.base], [name], self.makers[name])
+        return self.read[name]
+
+    # ----- nodes that only move elements -----
+
+    def view(self, name: str) -> View:
+        return self.views.get(name) or View.whole(name, self.shapes[name])
+
+    def move(self, node: Node) -> bool:
+        """Whether a node's outputs are views, which are made when they are read."""
+        names = [name for name in node.outputs if name]
+        if node.domain or not node.inputs or any(n not in self.shapes for n in (node.inputs[0], *names)):
+            return False
+        found = self._moved(node, self.view(node.inputs[0]))
+        if not found or any(v is None for v in found):
+            return False
+        self.views.update(zip(node.outputs, found, strict=True))
+        self.makers.update(dict.fromkeys(names, node))
+        return True
+
+    def _moved(self, node: Node, view: View) -> list[View | None]:
+        out = self.shapes[node.outputs[0]] if node.outputs[0] else ()
+        ndim = len(view.axes)
+        if node.op in _RESHAPING:
+            return [view.reshaped(out)]
+        if node.op == "Transpose":
+            return [view.permuted(node.attributes.get("perm") or range(ndim)[::-1])]
+        axis = node.attributes.get("axis", 0)
+        if node.op == "Gather" and node.inputs[1] in self.plan.constants:
+            index = self.plan.template[self.plan.constants[node.inputs[1]]]
+            size = view.shape[axis]
+            if index.ndim == 0 and -size <= int(index) < size:
+                return [view.at(axis % ndim, int(index) % size)]
+        if node.op == "Split" and all(node.outputs):
+            sizes = [self.shapes[name][axis] for name in node.outputs]
+            return [view.cut(axis % ndim, sum(sizes[:i]), n) for i, n in enumerate(sizes)]
+        return []
+
+    # ----- nodes that compute -----
+
+    def take(self, node: Node, function: Callable) -> None:
+        """Add a step for a node, its inputs made before it."""
+        from ._known import known_function, recurrent_layer
+
+        self.makers.update(dict.fromkeys(node.outputs, node))
+        if node.domain == "fastnn" and node.op == "Sdpa" and self._attend(node):
+            return
+        shapes = [self.shapes.get(n) if n in self.tensors else None for n in node.inputs]
+        reads = [self.made(n) if n else "" for n in (*node.inputs, *node.captured)]
+        writes = [n if n in self.plan.used else "" for n in node.outputs]
+        if node.domain == "fastnn" and node.op == "Recurrent" and shapes[0] is not None:
+            layer = recurrent_layer(node)
+            if layer is not None and (not writes[0] or writes[0] in self.shapes):
+                self.add(layer, reads, [self._sequence(node, writes[0]), *writes[1:]], node)
+                return
+        if node.op in _RESHAPING and not node.domain and node.outputs[0] in self.shapes:
+            self.add(partial(reshaped, self.shapes[node.outputs[0]]), reads[:1], writes, node)
+            return
+        self.add(known_function(node, shapes) or function, reads, writes, node)
+
+    def _sequence(self, node: Node, name: str) -> str:
+        """Where a layer's y stands as the kernel makes it, (T, B, directions H); ONNX's y is a view of that."""
+        if not name:
+            return ""
+        t, directions, b, h = self.shapes[name]
+        raw = View.whole(spare(node), (t, b, directions * h))
+        apart = raw.reshaped((t, b, directions, h))
+        assert apart is not None
+        self.shapes[raw.base], self.views[name] = raw.shape, apart.permuted((0, 2, 1, 3))
+        return raw.base
+
+    def _attend(self, node: Node) -> bool:
+        """Attention that reads queries, keys and values where they are."""
+        from ._known import packed_attention
+        from .ops.attention import sdpa
+
+        names = node.inputs[:3]
+        if any(n not in self.shapes or n not in self.tensors for n in names):
+            return False
+        views, rest = [self.views.get(n) for n in names], [self.made(n) if n else "" for n in node.inputs[3:]]
+        packed = packed_attention(node, views, [self.shapes[n] for n in names])
+        if packed is not None and views[0] is not None:
+            self.add(packed, [views[0].base, *rest], node.outputs, node)
+            return True
+        reads, turned = [self.made(n) for n in (names[0], names[2])], node.attributes["turned"]
+        key, view = names[1], views[1]
+        if turned and view is not None:
+            ndim = len(view.axes)
+            key, turned = spare(node), 0
+            self.views[key] = view.permuted((*range(ndim - 2), ndim - 1, ndim - 2))
+            self.makers[key] = node
+        function = partial(sdpa, turned=turned, divides=node.attributes["divides"])
+        self.add(function, [reads[0], self.made(key), reads[1], *rest], node.outputs, node)
+        return True
