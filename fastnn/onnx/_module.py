@@ -88,7 +88,7 @@ class OnnxModule(Module):
             If an input is missing, unknown, or of another type or shape than the file says.
         """
         feeds = self._feeds(args, named)
-        outs = [_leaving(o) for o in self._run(feeds)]
+        outs = [o if type(o) is Tensor else _leaving(o) for o in self._run(feeds)]
         return outs[0] if len(outs) == 1 else tuple(outs)
 
     def named(self, **inputs: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class OnnxModule(Module):
     def _feeds(self, args: tuple, named: dict[str, Any]) -> list[Any]:
         names = self.input_names
         if not named and len(args) == len(names):
-            return [e.check(given) for e, given in zip(self._expected, args, strict=True)]
+            return [e.check(given) for e, given in zip(self._expected, args)]
         if len(args) > len(names):
             raise TypeError(f"OnnxModule: {len(names)} inputs expected ({', '.join(names)}), got {len(args)}")
         given = {**dict(zip(names, args, strict=False)), **named}

@@ -27,7 +27,8 @@ from ._values import value
 NOTHING, UNREAD = 0, 1
 
 
-Step = tuple[Callable, Callable, tuple[int, ...], tuple[int, ...]]  # function, getter of inputs, outputs, done with
+Made = tuple[Callable, tuple[int, ...], tuple[int, ...], Node]  # function, slots read, slots written, for messages
+Step = tuple[Callable, Callable, tuple[int, ...], tuple[int, ...], Node]  # getter of what is read; what is done with
 KEPT_SHAPES = 32  # sets of input shapes whose values are remembered
 
 
@@ -46,7 +47,7 @@ class Plan:
         self.constants = {name: self._slot(name) for name in graph.constants if name in used}
         self.nodes = graph.nodes
         self.used = used
-        steps = [(compiled(n), self._reads(n), self.writes(n.outputs)) for n in graph.nodes]
+        steps = [(compiled(n), self._reads(n), self.writes(n.outputs), n) for n in graph.nodes]
         self.output_names = graph.outputs
         self.outputs = [self._slot(name) for name in graph.outputs]
         for node in graph.nodes:  # room for what `_short` reads in another form
@@ -67,7 +68,7 @@ class Plan:
             if not all(w == UNREAD or w in slots for w in step[2])
         ]
         self.shortens = bool(self.fixed) or not body  # a loop may give its body another shape each time
-        self.remembered: dict[Any, tuple[list[Any], list[Step], list[Node]]] = {}
+        self.remembered: dict[Any, tuple[list[tuple[int, Any]], list[Step]]] = {}
 
     def _slot(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers) + 2)
@@ -80,75 +81,84 @@ class Plan:
         """The slots of names that are made."""
         return tuple(self._slot(name) if name and name in self.used else UNREAD for name in names)
 
-    def freeing(self, steps: list, more: Iterable[int] = ()) -> list[Step]:
-        """(function, slots read, slots written) as they run, each with the slots that nobody reads after it."""
+    def freeing(self, steps: list[Made], more: Iterable[int] = ()) -> list[Step]:
+        """Steps as they run, each with the slots that nobody reads after it."""
         kept = {NOTHING, *self.outputs, *self.constants.values(), *more}
         freeing = []
-        for function, reads, writes in reversed(steps):
+        for function, reads, writes, node in reversed(steps):
             dead = tuple({s for s in (*reads, *writes) if s not in kept})
             kept.update(dead)
-            freeing.append((function, getter(reads), writes, dead))
+            freeing.append((function, getter(reads), writes, dead, node))
         return freeing[::-1]
 
     def run(self, feeds: Sequence[Any], slots: list[Any] | None = None) -> list[Any]:
         """The graph's outputs for values of its inputs (and of what it captures)."""
         slots = self.template.copy() if slots is None else slots
-        for slot, fed in zip(self.inputs, feeds, strict=True):
+        for slot, fed in zip(self.inputs, feeds):
             slots[slot] = fed
         if not self.shortens:
-            return self._follow(self.steps, self.nodes, slots)
-        shapes = tuple([f.shape if isinstance(f, Tensor | np.ndarray) else None for f in feeds])
+            return self._follow(self.steps, slots)
+        shapes = tuple([getattr(f, "shape", None) for f in feeds])
         known = self.remembered.get(shapes)
         if known is None:
             return self._remembering(shapes, slots)
-        fixed, steps, nodes = known
-        for slot, made in zip(self.fixed, fixed, strict=True):
+        fixed, steps = known
+        for slot, made in fixed:
             slots[slot] = made
-        return self._follow(steps, nodes, slots)
+        return self._follow(steps, slots)
 
     def _remembering(self, shapes: tuple, slots: list[Any]) -> list[Any]:
         """A run that keeps what depends on the shapes alone, and makes steps that know it."""
         if None in shapes:
-            return self._follow(self.steps, self.nodes, slots)
+            return self._follow(self.steps, slots)
         kept = set(self.fixed)
-        steps = [(f, get, writes, tuple(d for d in dead if d not in kept)) for f, get, writes, dead in self.steps]
+        steps = [(f, get, writes, tuple(d for d in dead if d not in kept), n) for f, get, writes, dead, n in self.steps]
         seen = {name: _form(slots[slot]) for name, slot in self.numbers.items()}
-        outs = self._follow(steps, self.nodes, slots, seen)
+        outs = self._follow([_watched(step, seen) for step in steps], slots)
         if len(self.remembered) >= KEPT_SHAPES:
             self.remembered.clear()
-        fixed = [slots[slot] for slot in self.fixed]
         forms = {name: seen[name] for name in self.shaped if seen.get(name) is not None}
-        self.remembered[shapes] = fixed, *shortened(self, forms)
+        short = shortened(self, forms)
+        read = {slot for step in short for slot in step[1]}
+        fixed = [(slot, slots[slot]) for slot in self.fixed if slot in read]
+        self.remembered[shapes] = fixed, self.freeing(short, self.fixed)
         return outs
 
-    def _follow(
-        self, steps: list[Step], nodes: list[Node], slots: list[Any], seen: list[Any] | None = None
-    ) -> list[Any]:
-        """Run steps; `nodes` names them in errors, and `seen` is told what each has made."""
-        at = 0
+    def _follow(self, steps: list[Step], slots: list[Any]) -> list[Any]:
+        node = None
         try:
-            for function, get, writes, dead in steps:
+            for function, get, writes, dead, node in steps:  # noqa: B007  (for the note)
                 out = function(*get(slots))
                 if type(out) is tuple:
-                    for slot, made in zip(writes, out, strict=False):
+                    for slot, made in zip(writes, out):
                         slots[slot] = made
                 else:
                     slots[writes[0]] = out
                 for slot in dead:
                     slots[slot] = None
-                if seen is not None:
-                    made = out if type(out) is tuple else (out,)
-                    seen.update((name, _form(o)) for name, o in zip(nodes[at].outputs, made, strict=False))
-                at += 1
         except Exception as error:
-            error.add_note(f"in node {nodes[at]}")
+            error.add_note(f"in node {node}")
             raise
         return [slots[slot] for slot in self.outputs]
 
 
+def _watched(step: Step, seen: dict[str, Any]) -> Step:
+    """A step that notes the form of what it makes."""
+    function, get, writes, dead, node = step
+
+    def run(*args: Any) -> Any:
+        out = function(*args)
+        made = out if type(out) is tuple else (out,)
+        seen.update((name, _form(o)) for name, o in zip(node.outputs, made))
+        return out
+
+    return run, get, writes, dead, node
+
+
 def _form(value: Any) -> tuple[tuple[int, ...], bool] | None:
     """The shape of an array or Tensor, and whether it is a Tensor."""
-    return (value.shape, isinstance(value, Tensor)) if isinstance(value, Tensor | np.ndarray) else None
+    tensor = isinstance(value, Tensor)
+    return (value.shape, tensor) if tensor or isinstance(value, np.ndarray) else None
 
 
 class Body:

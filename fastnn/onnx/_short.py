@@ -8,7 +8,7 @@ from ._graph import Node
 from ._views import View, reshaped
 
 if TYPE_CHECKING:
-    from ._plan import Plan, Step
+    from ._plan import Made, Plan
 
 _RESHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
@@ -18,8 +18,8 @@ def spare(node: Node) -> str:
     return f"\0{node.outputs[0]}"
 
 
-def shortened(plan: "Plan", forms: dict[str, tuple]) -> tuple[list["Step"], list[Node]]:
-    """The steps of `plan.left`, and their nodes, where names stand for values of these shapes (and: is it a Tensor)."""
+def shortened(plan: "Plan", forms: dict[str, tuple]) -> list["Made"]:
+    """The steps of `plan.left` where names stand for values of these shapes (and: is it a Tensor)."""
     short = _Short(plan, forms)
     for node, function in plan.left:
         if not short.move(node):
@@ -27,7 +27,7 @@ def shortened(plan: "Plan", forms: dict[str, tuple]) -> tuple[list["Step"], list
     for name in plan.output_names:
         if (read := short.made(name)) != name:
             short.add(_same, [read], [name], short.makers[name])
-    return plan.freeing(short.steps, plan.fixed), short.nodes
+    return short.steps
 
 
 def _same(x: Any) -> Any:
@@ -42,14 +42,12 @@ class _Short:
         self.views: dict[str, View] = {}
         self.read: dict[str, str] = {}  # views that have been made: name -> where it stands
         self.makers: dict[str, Node] = {}
-        self.steps: list[Any] = []
-        self.nodes: list[Node] = []
+        self.steps: list[Made] = []
 
     def add(self, function: Callable, reads: Sequence[str], writes: Sequence[str], node: Node) -> None:
         numbers = self.plan.numbers
         slots = tuple(numbers[name] if name else 0 for name in reads)
-        self.steps.append((function, slots, tuple(numbers.get(n, 1) for n in writes)))
-        self.nodes.append(node)
+        self.steps.append((function, slots, tuple(numbers.get(n, 1) for n in writes), node))
 
     def made(self, name: str) -> str:
         """The name to read a value under, which is made now if it is a view that nobody has read yet."""
