@@ -215,7 +215,10 @@ def g2p():
         for side in ("ih", "hh"):
             state |= {f"reader.{full}_{side}_l0": f"enc_{kind}_{side}", f"speaker.{full}_{side}": f"dec_{kind}_{side}"}
     net.load_state_dict({name: torch.from_numpy(arrays[theirs]) for name, theirs in state.items()})
-    words = [torch.tensor([[1 + ord(c) - ord("`") + 1 for c in w] + [2] for w in ws]) for ws in (("fast", "nets"), ("words",) * 3)]
+    words = [
+        torch.tensor([[1 + ord(c) - ord("`") + 1 for c in w] + [2] for w in ws])
+        for ws in (("fast", "nets"), ("words",) * 3)
+    ]
     return net, [(w,) for w in words], ["letters"], {"letters": {0: "batch", 1: "time"}}
 
 

@@ -13,6 +13,7 @@ from .._ops_attention import attend
 from .._ops_images import adaptive_avg_pool2d, conv2d
 from .._ops_recurrent import recurrent
 from ._graph import Node
+from ._values import recorded
 from ._views import View
 from .ops.attention import sdpa, total_scale
 from .ops.conv import same_pads, window
@@ -105,7 +106,7 @@ def packed_attention(node: Node, views: list[View | None], shapes: Shapes) -> Ca
     def run(x: Any, mask: Any, *factors: Any) -> Any:
         x = x.reshape(b, t, 3, n, d)
         scale = total_scale(factors, divides)
-        if scale is not None:
+        if scale is not None and not recorded(mask):
             return attend(x, None, None, mask, scale)
         parts = [_ops.transpose(p, 1, 2) for p in _ops.unbind(x, 2)]
         return sdpa(*parts, mask, *factors, turned=0, divides=divides)

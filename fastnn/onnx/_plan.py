@@ -51,7 +51,7 @@ class Plan:
         self.output_names = graph.outputs
         self.outputs = [self._slot(name) for name in graph.outputs]
         for node in graph.nodes:  # room for what `_short` reads in another form
-            if node.domain == "fastnn" and node.op in ("Recurrent", "Sdpa"):
+            if node.domain == "fastnn" and node.op in ("Linear", "Recurrent", "Sdpa"):
                 self._slot(spare(node))
         self.template: list[Any] = [None] * (len(self.numbers) + 2)
         for name, slot in self.constants.items():

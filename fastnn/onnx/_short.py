@@ -100,10 +100,12 @@ class _Short:
 
     def take(self, node: Node, function: Callable) -> None:
         """Add a step for a node, its inputs made before it."""
-        from ._known import known_function, recurrent_layer
+        from ._known import known_function, recurrent_layer  # here, for the operators import the plan
 
         self.makers.update(dict.fromkeys(node.outputs, node))
-        if node.domain == "fastnn" and node.op == "Sdpa" and self._attend(node):
+        if node.domain == "fastnn" and (
+            (node.op == "Sdpa" and self._attend(node)) or (node.op == "Linear" and self._multiply(node))
+        ):
             return
         shapes = [self.shapes.get(n) if n in self.tensors else None for n in node.inputs]
         reads = [self.made(n) if n else "" for n in (*node.inputs, *node.captured)]
@@ -152,3 +154,32 @@ class _Short:
         function = partial(sdpa, turned=turned, divides=node.attributes["divides"])
         self.add(function, [reads[0], self.made(key), reads[1], *rest], node.outputs, node)
         return True
+
+    def _multiply(self, node: Node) -> bool:
+        """A product whose rows stand in another order in memory: computed in that order, and the result is a view."""
+        from ._known import known_function
+
+        x, y = node.inputs[0], node.outputs[0]
+        view, shapes = self.views.get(x), [self.shapes.get(n) for n in node.inputs]
+        linear = known_function(node, shapes)
+        if view is None or x not in self.tensors or y not in self.shapes or linear is None:
+            return False
+        view = view.joined()
+        rows = [atom for atoms in view.axes[:-1] for atom in atoms]
+        order = sorted(rows, reverse=True)
+        if rows == order:
+            return False
+        sorted_view = View(view.base, (*((atom,) for atom in order), view.axes[-1]), view.picks)
+        raw = View.whole(spare(node), (*sorted_view.shape[:-1], self.shapes[y][-1]))
+        place = {atom: made for atom, (made,) in zip(order, raw.axes)}
+        self.shapes[raw.base] = raw.shape
+        self.views[y] = View(raw.base, (*(tuple(place[a] for a in atoms) for atoms in view.axes[:-1]), raw.axes[-1]))
+        self.makers[y] = node
+        step = sorted_view.step(self.shapes[view.base])
+        function = linear if step is None else partial(_after, step, linear)
+        self.add(function, [view.base, *node.inputs[1:]], [raw.base], node)
+        return True
+
+
+def _after(first: Callable, then: Callable, x: Any, *rest: Any) -> Any:
+    return then(first(x), *rest)

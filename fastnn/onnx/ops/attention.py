@@ -48,11 +48,21 @@ def sdpa(
         and q.ndim >= 2
         and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
     ):
-        return scaled_dot_product_attention(q, k, v, mask, scale=scale)
+        return _masked(q, k, v, mask, scale)
     scores = _ops.matmul(q * scale, _ops.transpose(k, -1, -2))
     if others[0] is not None:
         scores = scores / others[0] if divides[0] else scores * others[0]
     return _ops.matmul(_ops.softmax(scores if mask is None else scores + mask, -1), v)
+
+
+def _masked(q: Any, k: Any, v: Any, mask: Any, scale: Any) -> Any:
+    """Attention; with a mask that is trained rows are 0 that see no key, as they are with any other."""
+    blind = np.isneginf(mask.data).all(-1, keepdims=True) if recorded(mask) else np.zeros(1, bool)
+    if not blind.any():
+        return scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    zero = Tensor(np.zeros((), q.dtype))
+    y = scaled_dot_product_attention(q, k, v, _ops.where(blind, zero, mask), scale=scale)
+    return _ops.where(blind, zero, y)
 
 
 def total_scale(factors: Sequence[Any], divides: list[int]) -> float | None:
