@@ -42,27 +42,20 @@ def sdpa(
     if others[2] is not None:
         f = others[2] if others[2].ndim < 2 else _ops.transpose(others[2], -1, -2)
         k = k / f if divides[2] else k * f
-    if (
-        others[0] is None
-        and q.ndim == k.ndim == v.ndim
-        and q.ndim >= 2
-        and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
-    ):
-        return _masked(q, k, v, mask, scale)
-    scores = _ops.matmul(q * scale, _ops.transpose(k, -1, -2))
-    if others[0] is not None:
-        scores = scores / others[0] if divides[0] else scores * others[0]
-    return _ops.matmul(_ops.softmax(scores if mask is None else scores + mask, -1), v)
-
-
-def _masked(q: Any, k: Any, v: Any, mask: Any, scale: Any) -> Any:
-    """Attention; with a mask that is trained rows are 0 that see no key, as they are with any other."""
-    blind = np.isneginf(mask.data).all(-1, keepdims=True) if recorded(mask) else np.zeros(1, bool)
-    if not blind.any():
+    whole = others[0] is None and q.ndim == k.ndim == v.ndim >= 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    if whole and not recorded(mask):
         return scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    blind = np.zeros(1, bool) if mask is None else np.isneginf(mask.data).all(-1, keepdims=True)
     zero = Tensor(np.zeros((), q.dtype))
-    y = scaled_dot_product_attention(q, k, v, _ops.where(blind, zero, mask), scale=scale)
-    return _ops.where(blind, zero, y)
+    mask = _ops.where(blind, zero, mask) if blind.any() else mask
+    if whole:
+        y = scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    else:
+        scores = _ops.matmul(q * scale, _ops.transpose(k, -1, -2))
+        if others[0] is not None:
+            scores = scores / others[0] if divides[0] else scores * others[0]
+        y = _ops.matmul(_ops.softmax(scores if mask is None else scores + mask, -1), v)
+    return _ops.where(blind, zero, y) if blind.any() else y  # a query that sees no key gives 0 on all these ways
 
 
 def total_scale(factors: Sequence[Any], divides: list[int]) -> float | None:
