@@ -63,10 +63,11 @@ def _unmasked(graph: Graph, links: Links, name: str) -> tuple[str, str | None, l
         which = 0 if links.before(add.inputs[0], "MatMul", "Mul", "Div") else 1
         return add.inputs[which], add.inputs[1 - which], [add]
     where = links.before(name, "Where")
-    for i in (1, 2) if where is not None else ():
-        low = number(graph, where.inputs[i])
-        if low is not None and low <= HIDDEN:
-            return where.inputs[3 - i], None, [where]
+    if where is not None:
+        for i in (1, 2):
+            low = number(graph, where.inputs[i])
+            if low is not None and low <= HIDDEN:
+                return where.inputs[3 - i], None, [where]
     return name, "", []
 
 

@@ -144,23 +144,22 @@ def _centred(
     graph: Graph, links: Links, name: str, axes: list[int], readers: int, squared: str
 ) -> tuple[str | None, list[Node]]:
     """x and the nodes of x - mean(x), which `readers` read; an exporter may have written it twice."""
-    subs = [links.makers.get(name), links.makers.get(squared)]
-    if any(s is None or s.op != "Sub" or s.domain for s in subs) or subs[0].inputs[0] != subs[1].inputs[0]:
-        return None, []
-    ones = subs if name != squared else subs[:1]
-    found = []
-    for sub in ones:
-        mean = links.makers.get(sub.inputs[1])
-        if mean is None or mean.op != "ReduceMean" or mean.inputs[0] != sub.inputs[0]:
+    found: list[Node] = []
+    sources, means = set(), set()
+    for made in {name: None, squared: None}:
+        sub = links.makers.get(made)
+        mean = links.makers.get(sub.inputs[1]) if sub is not None and sub.op == "Sub" else None
+        if sub is None or mean is None or mean.op != "ReduceMean" or mean.inputs[0] != sub.inputs[0]:
             return None, []
         if _last_axes(graph, mean) != axes:
             return None, []
         found += [sub, mean]
-    counts = sum(links.counts[s.outputs[0]] for s in ones)
-    means = {m.outputs[0] for m in found[1::2]}
-    if counts != readers or sum(links.counts[m] for m in means) != len(ones):
+        sources.add(sub.inputs[0])
+        means.add(mean.outputs[0])
+        readers -= links.counts[made]
+    if readers or len(sources) > 1 or sum(links.counts[m] for m in means) != len(found) // 2:
         return None, []
-    return subs[0].inputs[0], found
+    return sources.pop(), found
 
 
 def join_residuals(graph: Graph) -> None:

@@ -20,7 +20,7 @@ from .ops.conv import same_pads, window
 
 Shapes = list[tuple[int, ...] | None]
 
-_PLAIN = {
+_PLAIN: dict[str, Callable] = {
     "Add": _ops.add,
     "Sub": _ops.sub,
     "Mul": _ops.mul,

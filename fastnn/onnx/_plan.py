@@ -117,7 +117,7 @@ class Plan:
         outs = self._follow([_watched(step, seen) for step in steps], slots)
         if len(self.remembered) >= KEPT_SHAPES:
             self.remembered.clear()
-        forms = {name: seen[name] for name in self.shaped if seen.get(name) is not None}
+        forms = {name: form for name, form in seen.items() if form is not None and name in self.shaped}
         short = shortened(self, forms)
         read = {slot for step in short for slot in step[1]}
         fixed = [(slot, slots[slot]) for slot in self.fixed if slot in read]

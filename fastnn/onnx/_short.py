@@ -71,8 +71,8 @@ class _Short:
         names = [name for name in node.outputs if name]
         if node.domain or not node.inputs or any(n not in self.shapes for n in (node.inputs[0], *names)):
             return False
-        found = self._moved(node, self.view(node.inputs[0]))
-        if not found or any(v is None for v in found):
+        found = [view for view in self._moved(node, self.view(node.inputs[0])) if view is not None]
+        if len(found) != len(node.outputs):
             return False
         self.views.update(zip(node.outputs, found, strict=True))
         self.makers.update(dict.fromkeys(names, node))
