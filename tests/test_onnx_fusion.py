@@ -341,6 +341,16 @@ def test_views_are_what_their_steps_make():
     assert min(seen.values()) > 100
 
 
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [1, 3]])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_means_of_pixels(axes, keepdims, opset):
+    how = f"axes = {axes}, " if opset < 18 else ""
+    text = f"y = ReduceMean <{how}keepdims = {keepdims}> (x{'' if how else ', over'})"
+    model = graph(text, {"x": (None, 3, 4, 5)}, opset=opset, **({} if how else {"over": np.array(axes)}))
+    agrees(model, load(model), normal(2, 3, 4, 5))
+
+
 def test_a_product_is_computed_in_the_order_of_memory():
     """(B, N, T, D) to (T B, N D), a product, and back to (B, T, E): nothing is copied, as no layer of ours would."""
     text = "t = Transpose <perm = [2, 0, 1, 3]> (x) f = Reshape (t, flat) l = Gemm <transB = 1> (f, w)"

@@ -32,8 +32,10 @@ _PLAIN: dict[str, Callable] = {
 }
 
 
-def known_function(node: Node, shapes: Shapes) -> Callable | None:
+def known_function(node: Node, shapes: Shapes, constants: dict[str, Any]) -> Callable | None:
     """The function of a node that reads tensors of these shapes; None for the general one."""
+    if node.op == "ReduceMean" and not node.domain:
+        return _mean_of_pixels(node, shapes[0], constants)
     if node.domain not in ("", "fastnn") or any(s is None for s, n in zip(shapes, node.inputs, strict=True) if n):
         return None
     if node.op in _PLAIN and node.version >= 7:
@@ -61,6 +63,18 @@ def _conv(node: Node, shapes: Any) -> Callable | None:
 
 def _mean_of_channels(node: Node, shapes: Any) -> Callable | None:
     return partial(adaptive_avg_pool2d, output_size=1) if len(shapes[0]) == 4 else None
+
+
+def _mean_of_pixels(node: Node, shape: Any, constants: dict[str, Any]) -> Callable | None:
+    """PyTorch's newer exporter writes the mean of each channel so."""
+    axes = node.attributes.get("axes")
+    if len(node.inputs) > 1 and node.inputs[1] in constants:
+        axes = constants[node.inputs[1]].reshape(-1).tolist()
+    if axes is None or shape is None or len(shape) != 4 or sorted(a % 4 for a in axes) != [2, 3]:
+        return None
+    if node.attributes.get("keepdims", 1):
+        return lambda x, axes=None: adaptive_avg_pool2d(x, 1)
+    return lambda x, axes=None: adaptive_avg_pool2d(x, 1).reshape(shape[:2])
 
 
 def _layer_norm(node: Node, shapes: Any) -> Callable | None:

@@ -42,6 +42,9 @@ class _Short:
         self.views: dict[str, View] = {}
         self.read: dict[str, str] = {}  # views that have been made: name -> where it stands
         self.makers: dict[str, Node] = {}
+        self.constants = {
+            name: plan.template[slot] for name, slot in plan.constants.items() if name not in self.tensors
+        }
         self.steps: list[Made] = []
 
     def add(self, function: Callable, reads: Sequence[str], writes: Sequence[str], node: Node) -> None:
@@ -86,8 +89,8 @@ class _Short:
         if node.op == "Transpose":
             return [view.permuted(node.attributes.get("perm") or range(ndim)[::-1])]
         axis = node.attributes.get("axis", 0)
-        if node.op == "Gather" and node.inputs[1] in self.plan.constants:
-            index = self.plan.template[self.plan.constants[node.inputs[1]]]
+        if node.op == "Gather" and node.inputs[1] in self.constants:
+            index = self.constants[node.inputs[1]]
             size = view.shape[axis]
             if index.ndim == 0 and -size <= int(index) < size:
                 return [view.at(axis % ndim, int(index) % size)]
@@ -118,7 +121,7 @@ class _Short:
         if node.op in _RESHAPING and not node.domain and node.outputs[0] in self.shapes:
             self.add(partial(reshaped, self.shapes[node.outputs[0]]), reads[:1], writes, node)
             return
-        self.add(known_function(node, shapes) or function, reads, writes, node)
+        self.add(known_function(node, shapes, self.constants) or function, reads, writes, node)
 
     def _sequence(self, node: Node, name: str) -> str:
         """Where a layer's y stands as the kernel makes it, (T, B, directions H); ONNX's y is a view of that."""
@@ -161,7 +164,7 @@ class _Short:
 
         x, y = node.inputs[0], node.outputs[0]
         view, shapes = self.views.get(x), [self.shapes.get(n) for n in node.inputs]
-        linear = known_function(node, shapes)
+        linear = known_function(node, shapes, self.constants)
         if view is None or x not in self.tensors or y not in self.shapes or linear is None:
             return False
         view = view.joined()
