@@ -164,6 +164,13 @@ def test_constants_are_not_blown_up_at_load():
     assert sum(p.data.nbytes for p in loaded.parameters()) == 2 * 4 << 15
 
 
+def test_constants_that_double_stop_growing():
+    a = numpy_helper.from_array(np.ones(1 << 10, np.float32), "a0")
+    nodes = [node("Concat", f"a{i},a{i}", f"a{i + 1}", axis=0) for i in range(40)]
+    loaded = fnn.onnx.load(model(*nodes, node("Add", "x,a40", "y"), weights=[a]).SerializeToString())
+    assert sum(p.data.nbytes for p in loaded.parameters()) <= 1 << 22
+
+
 # ----- external data -----
 
 
@@ -269,8 +276,46 @@ def victims():
         weights=[c, w, *lstm],
     )
 
+    numbers = {"root": np.float32(2), "two": np.float32(2), "eps": np.float32(1e-5), "b": np.ones(4, np.float32)}
+    numbers |= {n: np.ones((4, 4), np.float32) for n in ("wq", "wk", "wv")}
+    heads = [
+        part
+        for n, turn in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3]))
+        for part in (
+            node("MatMul", f"x,w{n}", f"{n}m"),
+            node("Reshape", f"{n}m,cut", f"{n}r"),
+            node("Transpose", f"{n}r", n, perm=turn),
+        )
+    ]
+    yield model(
+        *heads,
+        node("MatMul", "q,k", "s"),
+        node("Div", "s,root", "d"),
+        node("Softmax", "d", "p", axis=-1),
+        node("MatMul", "p,v", "h"),
+        node("Transpose", "h", "t", perm=[0, 2, 1, 3]),
+        node("Reshape", "t,whole", "f"),
+        node("Add", "f,x", "a"),
+        node("ReduceMean", "a,last", "m"),
+        node("Sub", "a,m", "c"),
+        node("Pow", "c,two", "c2"),
+        node("ReduceMean", "c2,last", "var"),
+        node("Add", "var,eps", "e"),
+        node("Sqrt", "e", "r"),
+        node("Div", "c,r", "n"),
+        node("Mul", "n,b", "nb"),
+        node("Add", "nb,b", "y"),
+        weights=[
+            *(numpy_helper.from_array(np.asarray(a), n) for n, a in numbers.items()),
+            *(
+                numpy_helper.from_array(np.array(a), n)
+                for n, a in (("cut", [0, 0, 2, 2]), ("whole", [0, 0, 4]), ("last", [-1]))
+            ),
+        ],
+    )
 
-@pytest.mark.parametrize("which", range(3))
+
+@pytest.mark.parametrize("which", range(4))
 def test_mutated_bytes_are_refused_or_load(which):
     data = list(victims())[which].SerializeToString()
     fnn.onnx.load(data)

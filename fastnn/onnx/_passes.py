@@ -25,9 +25,10 @@ def optimised(graph: Graph) -> Graph:
 def fold_constants(graph: Graph) -> None:
     """Compute what depends on constants alone. Nothing is folded that could grow far beyond what the file holds."""
     left = []
+    most = max(FOLD_BYTES, sum(data.nbytes for data in graph.constants.values()))
     with sizes_below(FOLD_BYTES):
         for node in graph.nodes:
-            results = _folded(graph, node)
+            results = _folded(graph, node, most)
             if results is None:
                 left.append(node)
                 continue
@@ -40,8 +41,8 @@ def fold_constants(graph: Graph) -> None:
     graph.nodes = left
 
 
-def _folded(graph: Graph, node: Node) -> list[np.ndarray] | None:
-    """A node's outputs as arrays, None where they are not constant."""
+def _folded(graph: Graph, node: Node, most: int) -> list[np.ndarray] | None:
+    """A node's outputs as arrays, None where they are not constant or a Concat would have more bytes than `most`."""
     if node.op == "Constant" and not node.domain:
         return [constant(node)]
     if (node.domain, node.op) in RANDOM or node.captured or not node.inputs:
@@ -51,7 +52,7 @@ def _folded(graph: Graph, node: Node) -> list[np.ndarray] | None:
     if any(isinstance(a, Graph) for a in node.attributes.values()):
         return None
     inputs = [graph.constants[name] if name else None for name in node.inputs]
-    if not _small(inputs, node.op == "Concat"):
+    if sum(i.nbytes for i in inputs if i is not None) > most if node.op == "Concat" else not _small(inputs):
         return None
     try:
         out: Any = compiled(node)(*(None if i is None else value(i) for i in inputs))
@@ -61,10 +62,8 @@ def _folded(graph: Graph, node: Node) -> list[np.ndarray] | None:
     return outs if all(isinstance(o, np.ndarray) for o in outs) else None
 
 
-def _small(inputs: list, joined: bool) -> bool:
-    """Whether inputs that broadcast or multiply cannot make much more of themselves, or are not much if `joined`."""
-    if joined:
-        return sum(i.size for i in inputs if i is not None) <= 1 << 24
+def _small(inputs: list) -> bool:
+    """Whether inputs that broadcast or multiply cannot make much more of themselves."""
     total = 1
     many = 0
     for i in inputs:
