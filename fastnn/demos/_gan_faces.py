@@ -188,7 +188,7 @@ class Watch:
         made = draw(state.model.average, self.z)
         self.rows = [row for row in self.rows if row[0] < step]  # a kill may have come between this and the checkpoint
         self.rows.append([step, records["loss"][-1], records["d_loss"][-1], self.yardstick(made)])
-        self.strips[step] = made[:12]
+        self.strips[step] = made[:12].copy()  # a view would keep all 400
         _portraits.write(_portraits.sheet(made[:48], 8, 2), self.out / f"samples-{step:06d}.png")
         fnn.save({"rows": self.rows, "strips": self.strips}, self.out / WATCHED)
 

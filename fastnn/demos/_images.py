@@ -2,7 +2,7 @@
 
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def needed(package: str, file: str, what: str) -> Path:
     return path
 
 
-def read(path: str | Path, grey: bool = False) -> np.ndarray:
+def read(path: str | Path | BinaryIO, grey: bool = False) -> np.ndarray:
     """Return a picture as (H, W, 3) or, `grey`, (H, W), integers from 0 to 255.
 
     Raises

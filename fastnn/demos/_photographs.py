@@ -4,9 +4,11 @@ A colour is a brightness and two differences from it, blue and red (YCbCr, as in
 and white, and what the network makes up is the other two.
 """
 
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,22 +16,25 @@ import fastnn as fnn
 
 from .._cli import CommandError
 from .._extras import require
-from . import _images
+from . import _images, _qt_resources
 
 HOW = (
-    "for more photographs: apt-get download mate-backgrounds lomiri-wallpapers-16.04, unpack both with "
-    "dpkg -x FILE photographs, then --data photographs"
+    "for more photographs: apt-get download gcompris-qt-data mate-backgrounds lomiri-wallpapers-16.04, "
+    "unpack each with dpkg -x FILE photographs, then --data photographs"
 )
 PACKAGED = (
     *("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png"),
     *("china.jpg", "flower.jpg"),
 )
-INSTALLED = Path("/usr/share/backgrounds")
-DRAWN = ("abstract", "desktop", "gnome")  # folders of those packages with drawings in the place of photographs
+INSTALLED = (Path("/usr/share/gcompris-qt/rcc"), Path("/usr/share/backgrounds"))
+# GCompris has an .rcc for each of its games: these are made of photographs, about 240 of them.
+PLAYED = ("categorization", "erase", "explore_farm_animals", "explore_monuments", "explore_world_animals")
+DRAWN = ("abstract", "desktop", "gnome", "alphabets", "numbers")  # folders with drawings in the place of photographs
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-SHORT = 160  # pixels: the shorter side of a photograph, as it is learned from
+SHORT = 96  # pixels: the shorter side of a photograph, as it is learned from
 SMALLEST = 64
 LEAST_COLOUR = 0.012  # mean distance from grey, from 0 to 1; a toned black-and-white photograph has less
+ALIKE = 0.95  # correlation of two pictures of 16 x 16 pixels, of which one is the other again, or nearly
 # (Y, Cb, Cr) of (R, G, B), from 0 to 1 and from -0.5 to 0.5
 MATRIX = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 
@@ -61,17 +66,27 @@ def shrunk(picture: np.ndarray, short: int = SHORT) -> np.ndarray:
     return resized(picture, max(short, round(height * factor)), max(short, round(width * factor)))
 
 
+def scaled(parts: np.ndarray, short: int) -> np.ndarray:
+    """Return a picture as `apart` makes it whose shorter side has so many pixels."""
+    image: Any = require("PIL.Image", "demo", "reading pictures")
+    factor = short / min(parts.shape[1:])
+    height, width = (max(short, round(n * factor)) for n in parts.shape[1:])
+    return np.stack([image.fromarray(x).resize((width, height), image.Resampling.BOX) for x in parts])
+
+
 @dataclass
 class Collection:
     """Photographs (3, H, W) as `apart` makes them, their names, and the pictures that were passed over."""
 
-    pictures: list[np.ndarray]
-    names: list[str]
-    passed: dict[str, list[str]]
+    pictures: list[np.ndarray] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    passed: dict[str, list[str]] = field(
+        default_factory=lambda: {"broken": [], "small": [], "grey": [], "the same again": []}
+    )
 
 
-def files(folders: list[str]) -> list[Path]:
-    """Return the pictures in the folders, or those that are installed.
+def sources(folders: list[str]) -> Iterator[tuple[str, Any]]:
+    """Return names and what `_images.read` takes, of the pictures in the folders, or of those that are installed.
 
     Raises
     ------
@@ -79,47 +94,72 @@ def files(folders: list[str]) -> list[Path]:
         If a folder is not there, or holds no picture.
     """
     if not folders:
-        found = [_images.installed(*_images.packaged(name)) for name in PACKAGED]
-        folders = [str(INSTALLED)] if INSTALLED.is_dir() else []
-        rest = [path for folder in folders for path in _pictures(Path(folder))]
-        return [path for path in found if path is not None] + rest
-    paths = []
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise CommandError(f"there is no folder {folder}")
-        inside = _pictures(Path(folder))
-        if not inside:
-            raise CommandError(f"there are no pictures ({', '.join(ENDINGS)}) in {folder}")
-        paths += inside
-    return paths
+        found = [(name, _images.installed(*_images.packaged(name))) for name in PACKAGED]
+        yield from ((name, path) for name, path in found if path is not None)
+        for folder in INSTALLED:
+            yield from _pictures(folder)
+    for name in folders:
+        if not Path(name).is_dir():
+            raise CommandError(f"there is no folder {name}")
+        empty = True
+        for picture in _pictures(Path(name)):
+            empty = False
+            yield picture
+        if empty:
+            raise CommandError(f"there are no pictures ({', '.join(ENDINGS)}) in {name}")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _pictures(folder: Path) -> Iterator[tuple[str, Any]]:
     """Return the pictures in a folder and those in it, without drawings."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    return [path for path in found if not set(path.relative_to(folder).parts) & set(DRAWN)]
+    for path in sorted(folder.rglob("*")):
+        if set(path.relative_to(folder).parts) & set(DRAWN) or not path.is_file():
+            continue
+        if path.suffix.lower() in ENDINGS:
+            yield path.name, path
+        elif path.suffix == ".rcc" and path.stem in PLAYED:
+            yield from _played(path)
+
+
+def _played(path: Path) -> Iterator[tuple[str, Any]]:
+    """Return the pictures in a file of GCompris."""
+    try:
+        for name, content in _qt_resources.entries(path):
+            if name.lower().endswith(ENDINGS) and not set(name.split("/")) & set(DRAWN):
+                yield name.rpartition("/")[2], io.BytesIO(content)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def collect(folders: list[str]) -> Collection:
-    """Return all photographs that are large enough, in colour and whole."""
-    pictures, names = [], []
-    passed: dict[str, list[str]] = {"broken": [], "small": [], "grey": []}
-    for path in files(folders):
+    """Return all photographs that are large enough, in colour, whole, and not there already."""
+    found, seen = Collection(), np.empty((0, 256), np.float32)
+    for name, source in sources(folders):
         try:
-            picture = _images.read(path)
+            picture = _images.read(source)
         except CommandError:
-            passed["broken"].append(path.name)
+            found.passed["broken"].append(name)
             continue
         if min(picture.shape[:2]) < SMALLEST:
-            passed["small"].append(path.name)
+            found.passed["small"].append(name)
             continue
         parts = apart(shrunk(picture))
+        look = _look(picture)
         if np.abs(parts[1:]).mean() < LEAST_COLOUR:
-            passed["grey"].append(path.name)
-            continue
-        pictures.append(parts)
-        names.append(path.name)
-    return Collection(pictures, names, passed)
+            found.passed["grey"].append(name)
+        elif (seen @ look > ALIKE).any():
+            found.passed["the same again"].append(name)  # held out, it would not be one that was never seen
+        else:
+            seen = np.concatenate([seen, look[None]])
+            found.pictures.append(parts)
+            found.names.append(name)
+    return found
+
+
+def _look(picture: np.ndarray) -> np.ndarray:
+    """Return the light and dark of a picture on 16 x 16 pixels, (256,), of mean zero and length one."""
+    small = apart(resized(picture, 16, 16))[0].ravel()
+    small -= small.mean()
+    return small / max(float(np.linalg.norm(small)), 1e-6)
 
 
 class Crops:
@@ -130,10 +170,8 @@ class Crops:
 
     def __init__(self, pictures: list[np.ndarray], size: int, batch: int, steps: int, seed: int) -> None:
         self.size, self.batch, self.steps = size, batch, steps
-        # In half the size too: what a square of 64 pixels shows is then twice as wide.
-        halves = [p[:, : p.shape[1] // 2 * 2, : p.shape[2] // 2 * 2] for p in pictures]
-        small = [p.reshape(3, p.shape[1] // 2, 2, p.shape[2] // 2, 2).mean((2, 4)) for p in halves]
-        self.levels = [pictures, small]
+        # Smaller ones too: what a square shows is then wider.
+        self.levels = [pictures, [scaled(p, max(size, SHORT * 3 // 4)) for p in pictures]]
         self.generator = np.random.default_rng(seed)  # under this name a checkpoint keeps its state
 
     def __len__(self) -> int:
