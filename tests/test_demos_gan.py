@@ -3,6 +3,9 @@
 import os
 import re
 import signal
+import struct
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from command_line import failed, shown
 
 import fastnn as fnn
 from fastnn.__main__ import main
-from fastnn.demos import _faces, _gan_faces, _images, _photographs, _portraits, augment, colorize
+from fastnn.demos import _faces, _gan_faces, _images, _photographs, _portraits, _qt_resources, augment, colorize
 from fastnn.metrics import frechet_distance
 
 Image = pytest.importorskip("PIL.Image")
@@ -75,6 +78,20 @@ def test_the_nearest(rng):
 
 
 # ----- gan-faces -----
+
+
+def test_looking_on_keeps_twelve_faces_alone(tmp_path, monkeypatch, small):
+    watch = _gan_faces.Watch(lambda faces: 1.0, tmp_path, resume=False)
+    records = {"loss": [1.0], "d_loss": [1.0]}
+    model = SimpleNamespace(average=_gan_faces.network())
+    tracemalloc.start()
+    kept = []
+    for step in range(1, 5):
+        watch(SimpleNamespace(history=SimpleNamespace(records=records), step=step, model=model))
+        kept.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    whole = 400 * _gan_faces.SIZE**2 * 4
+    assert kept[-1] - kept[0] < whole / 2  # three looks; each keeps 12 of 400 faces
 
 
 @pytest.fixture
@@ -188,6 +205,8 @@ def photographs(tmp_path, rng):
     whole = (folder / "0.png").read_bytes()
     (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
     (folder / "text.jpg").write_text("hello")
+    with Image.open(folder / "0.png") as file:
+        file.resize((100, 80)).save(folder / "zero.png")
     (folder / "notes.txt").write_text("hello")
     return folder
 
@@ -199,14 +218,59 @@ def test_what_is_collected(photographs):
         "broken": ["broken.png", "text.jpg"],
         "small": ["tiny.png"],
         "grey": ["grey.png"],
+        "the same again": ["zero.png"],
     }
     colour, grey = next(iter(_photographs.Crops(found.pictures, 64, 3, 5, 0)))
     assert colour.shape == (3, 2, 64, 64)
     assert grey.shape == (3, 1, 64, 64)
 
 
+def resources(path, files, version=3):
+    """Write a Qt resource file: {name: (flags, bytes)} in one folder."""
+    names, blobs, nodes = [], [], []
+    for name, (flags, content) in [("pictures", (2, b"")), *files.items()]:
+        at, blob = sum(map(len, names)), sum(map(len, blobs))
+        names.append(struct.pack(">HI", len(name), 0) + name.encode("utf-16-be"))
+        nodes.append((at, flags, *((len(files), 2) if flags & 2 else (0, blob))))
+        blobs.append(struct.pack(">I", len(content)) + content)
+    more = bytes(8 if version > 1 else 0)
+    tree = b"".join(struct.pack(">IHII", *node) + more for node in [(0, 2, 1, 1), *nodes])
+    blobs, names = b"".join(blobs), b"".join(names)
+    head = struct.pack(">4s5I", b"qres", version, 24, 24 + len(tree), 24 + len(tree) + len(blobs), 0)
+    path.write_bytes(head + tree + blobs + names)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_qt_resources(tmp_path, version):
+    files = {"a.webp": (0, b"first"), "Ä.txt": (1, b"packed"), "b.png": (0, b"")}
+    resources(tmp_path / "x.rcc", files, version)
+    found = dict(_qt_resources.entries(tmp_path / "x.rcc"))
+    assert found == {"pictures/a.webp": b"first", "pictures/b.png": b""}
+    whole = (tmp_path / "x.rcc").read_bytes()
+    for length in (*range(0, 24 + 14, 5), len(whole) - 8):
+        (tmp_path / "x.rcc").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"damaged|not a Qt"):
+            list(_qt_resources.entries(tmp_path / "x.rcc"))
+    (tmp_path / "x.rcc").write_bytes(whole[:34] + struct.pack(">I", 0) + whole[38:])  # the root within itself
+    with pytest.raises(ValueError, match="damaged"):
+        list(_qt_resources.entries(tmp_path / "x.rcc"))
+
+
+def test_photographs_of_gcompris_are_collected(tmp_path, photographs, capsys):
+    content = (photographs / "0.png").read_bytes()
+    files = {"one.webp": (0, content), "one.svg": (0, b"<svg/>"), "two.png": (0, b"broken")}
+    resources(tmp_path / "erase.rcc", files)
+    resources(tmp_path / "lang.rcc", files)  # drawings
+    found = _photographs.collect([str(tmp_path)])
+    assert "one.webp" in found.names + found.passed["the same again"]
+    assert found.passed["broken"].count("two.png") == 1
+    (tmp_path / "erase.rcc").write_bytes(b"x" * 50)
+    assert "not a Qt resource file" in failed(capsys, "colorize", "--data", tmp_path, "--out", tmp_path / "out")
+
+
 @slow_row
 def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch):
+    monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 8))
     monkeypatch.setattr(colorize, "JUDGE", (8, 8))
     monkeypatch.setattr(colorize, "SIZE", 32)
     out = tmp_path / "out"

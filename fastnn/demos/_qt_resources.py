@@ -48,10 +48,10 @@ def entries(path: Path) -> Iterator[tuple[str, bytes]]:
 def _name(data: bytes, at: int) -> str:
     """Return a name: its length, a hash, its characters."""
     (length,) = struct.unpack_from(">H", data, at)
-    return data[at + 6 : at + 6 + 2 * length].decode("utf-16-be")
+    return struct.unpack_from(f"{2 * length}s", data, at + 6)[0].decode("utf-16-be")
 
 
 def _blob(data: bytes, at: int) -> bytes:
     """Return the bytes of a file behind their number."""
     (length,) = struct.unpack_from(">I", data, at)
-    return data[at + 4 : at + 4 + length]
+    return struct.unpack_from(f"{length}s", data, at + 4)[0]
