@@ -21,7 +21,7 @@ from . import _images, _photographs, _portraits
 from ._photographs import apart, together
 
 MODEL, CHECKPOINT = "colorize.safetensors", "colorize.checkpoint"
-STEPS, LONG, EPOCH = 1200, 6000, 50
+STEPS, LONG, EPOCH = 800, 6000, 50
 WARMUP = 0.5  # of the steps: first the colour that is likely, then also one that looks right
 SIZE, BATCH, L1 = 64, 16, 100.0
 CHANNELS, JUDGE = (16, 32, 48, 64, 64), (16, 32)
