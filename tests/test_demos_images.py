@@ -141,7 +141,7 @@ def test_digits(capsys, tmp_path):
 @pytest.mark.slow
 def test_digits_reach_their_goal(capsys, tmp_path):
     pytest.importorskip("sklearn")
-    text = shown(capsys, "digits", "--no-picture", "--out", str(tmp_path))
+    text = shown(capsys, "digits", "--no-picture", "--epochs", "5", "--folds", "3", "--out", str(tmp_path))
     assert float(re.search(r"^fastnn +([\d.]+) %", text, re.M)[1]) > 98
 
 
