@@ -252,7 +252,7 @@ cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, kee
 
 
 cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None):
-    """The standard deviation over dim: the root of `var`.
+    """The standard deviation over dim: the root of `var`. Equal numbers get a gradient of 0.
 
     Examples
     --------
@@ -260,7 +260,11 @@ cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, kee
     >>> fnn.std(fnn.tensor([1.0, 3.0]), correction=0)
     tensor(1.)
     """
-    return sqrt(var(x, dim, correction, keepdim, axis, keepdims))
+    cdef Tensor v = var(x, dim, correction, keepdim, axis, keepdims), zero
+    if not recorded(v) or np.all(v.array):
+        return sqrt(v)
+    zero = wrap(np.asarray(np.equal(v.array, 0)))
+    return masked_fill(sqrt(masked_fill(v, zero, 1.0)), zero, 0.0)
 
 
 cdef class ExtremeNode(Node):

@@ -268,6 +268,14 @@ def test_clamp_where_masked_fill():
         fnn.where(x > 0, x, normal(3))
 
 
+def test_zero_to_the_power_zero():
+    x = fnn.tensor([0.0, 2.0, 0.0], requires_grad=True)
+    y = fnn.tensor([0.0, 0.0, 2.0], requires_grad=True)
+    (x**y).sum().backward()
+    assert x.grad.tolist() == [0, 0, 0]
+    np.testing.assert_allclose(y.grad.numpy(), [0, np.log(2), 0], rtol=1e-6)
+
+
 def test_ties_share_the_gradient():
     x = fnn.tensor([2.0, 2.0, 1.0], requires_grad=True)
     x.max().backward()

@@ -128,6 +128,12 @@ def test_integers():
     assert x.mean().item() == 2
 
 
+def test_the_spread_of_equal_numbers_has_no_slope():
+    x = fnn.tensor([[1.0, 1.0], [1.0, 3.0]], requires_grad=True)
+    fnn.std(x, 1).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [[0, 0], [-(0.5**0.5), 0.5**0.5]], rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [5, 70000, 1 << 20])
 def test_the_same_bits_for_every_number_of_threads(size):
     x = fnn.tensor(RNG.standard_normal(size).astype(np.float32))
