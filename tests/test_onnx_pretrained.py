@@ -282,7 +282,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_exported_by_pytorch(name, exporter):
     net, (example, other), names, dynamic = NETWORKS[name]()

@@ -87,9 +87,10 @@ class OnnxModule(Module):
         TypeError, ValueError
             If an input is missing, unknown, or of another type or shape than the file says.
         """
-        feeds = self._feeds(args, named)
-        outs = [o if type(o) is Tensor else _leaving(o) for o in self._run(feeds)]
-        return outs[0] if len(outs) == 1 else tuple(outs)
+        outs = self._run(self._feeds(args, named))
+        if len(outs) == 1:
+            return outs[0] if type(outs[0]) is Tensor else _leaving(outs[0])
+        return tuple([o if type(o) is Tensor else _leaving(o) for o in outs])
 
     def named(self, **inputs: Any) -> dict[str, Any]:
         """Run the graph with inputs by name: outputs by name."""
@@ -155,7 +156,8 @@ class _Expected:
         self.name = info.name
         self.dtype: np.dtype | None = None
         self.shape: tuple[int | None, ...] | None = None
-        self._last: Any = None  # type and shape of the last Tensor that fitted
+        self._last_type: Any = None  # of the last Tensor that fitted
+        self._last_shape: Any = None
         kind = info.type
         self.tensor = kind.HasField("tensor_type")
         if self.tensor:
@@ -166,9 +168,9 @@ class _Expected:
 
     def check(self, given: Any) -> Any:
         """The value as it flows, if it fits."""
-        if type(given) is Tensor and self._last is not None:
+        if type(given) is Tensor:
             data = given.data
-            if (data.dtype.num, data.shape) == self._last:
+            if data.dtype is self._last_type and data.shape == self._last_shape:
                 return given
         if not self.tensor:
             return _entering(given)
@@ -184,7 +186,7 @@ class _Expected:
             shape = "(" + ", ".join("?" if n is None else str(n) for n in self.shape) + ")"
             raise ValueError(f"OnnxModule: input {self.name!r} is {data.shape}; expected {shape}")
         if isinstance(given, Tensor):
-            self._last = data.dtype.num, data.shape
+            self._last_type, self._last_shape = data.dtype, data.shape
         return given
 
 
