@@ -68,7 +68,7 @@ class Plan:
             if not all(w == UNREAD or w in slots for w in step[2])
         ]
         self.shortens = bool(self.fixed) or not body  # a loop may give its body another shape each time
-        self.remembered: dict[Any, tuple[list[tuple[int, Any]], list[Step]]] = {}
+        self.remembered: dict[Any, tuple[list[tuple[int, Any]], list[Step], list[int]]] = {}
 
     def _slot(self, name: str) -> int:
         return self.numbers.setdefault(name, len(self.numbers) + 2)
@@ -97,49 +97,52 @@ class Plan:
         for slot, fed in zip(self.inputs, feeds):
             slots[slot] = fed
         if not self.shortens:
-            return self._follow(self.steps, slots)
+            _follow(self.steps, slots)
+            return [slots[slot] for slot in self.outputs]
         shapes = tuple([getattr(f, "shape", None) for f in feeds])
         known = self.remembered.get(shapes)
         if known is None:
             return self._remembering(shapes, slots)
-        fixed, steps = known
+        fixed, steps, outputs = known
         for slot, made in fixed:
             slots[slot] = made
-        return self._follow(steps, slots)
+        _follow(steps, slots)
+        return [slots[slot] for slot in outputs]
 
     def _remembering(self, shapes: tuple, slots: list[Any]) -> list[Any]:
         """A run that keeps what depends on the shapes alone, and makes steps that know it."""
         if None in shapes:
-            return self._follow(self.steps, slots)
+            _follow(self.steps, slots)
+            return [slots[slot] for slot in self.outputs]
         kept = set(self.fixed)
         steps = [(f, get, writes, tuple(d for d in dead if d not in kept), n) for f, get, writes, dead, n in self.steps]
         seen = {name: _form(slots[slot]) for name, slot in self.numbers.items()}
-        outs = self._follow([_watched(step, seen) for step in steps], slots)
+        _follow([_watched(step, seen) for step in steps], slots)
         if len(self.remembered) >= KEPT_SHAPES:
             self.remembered.clear()
         forms = {name: form for name, form in seen.items() if form is not None and name in self.shaped}
-        short = shortened(self, forms)
-        read = {slot for step in short for slot in step[1]}
+        short, outputs = shortened(self, forms)
+        read = {*outputs, *(slot for step in short for slot in step[1])}
         fixed = [(slot, slots[slot]) for slot in self.fixed if slot in read]
-        self.remembered[shapes] = fixed, self.freeing(short, self.fixed)
-        return outs
-
-    def _follow(self, steps: list[Step], slots: list[Any]) -> list[Any]:
-        node = None
-        try:
-            for function, get, writes, dead, node in steps:  # noqa: B007  (for the note)
-                out = function(*get(slots))
-                if type(out) is tuple:
-                    for slot, made in zip(writes, out):
-                        slots[slot] = made
-                else:
-                    slots[writes[0]] = out
-                for slot in dead:
-                    slots[slot] = None
-        except Exception as error:
-            error.add_note(f"in node {node}")
-            raise
+        self.remembered[shapes] = fixed, self.freeing(short, (*self.fixed, *outputs)), outputs
         return [slots[slot] for slot in self.outputs]
+
+
+def _follow(steps: list[Step], slots: list[Any]) -> None:
+    node = None
+    try:
+        for function, get, writes, dead, node in steps:  # noqa: B007  (for the note)
+            out = function(*get(slots))
+            if type(out) is tuple:
+                for slot, made in zip(writes, out):
+                    slots[slot] = made
+            else:
+                slots[writes[0]] = out
+            for slot in dead:
+                slots[slot] = None
+    except Exception as error:
+        error.add_note(f"in node {node}")
+        raise
 
 
 def _watched(step: Step, seen: dict[str, Any]) -> Step:

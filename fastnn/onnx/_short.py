@@ -18,20 +18,14 @@ def spare(node: Node) -> str:
     return f"\0{node.outputs[0]}"
 
 
-def shortened(plan: "Plan", forms: dict[str, tuple]) -> list["Made"]:
+def shortened(plan: "Plan", forms: dict[str, tuple]) -> tuple[list["Made"], list[int]]:
     """The steps of `plan.left` where names stand for values of these shapes (and: is it a Tensor)."""
     short = _Short(plan, forms)
     for node, function in plan.left:
         if not short.move(node):
             short.take(node, function)
-    for name in plan.output_names:
-        if (read := short.made(name)) != name:
-            short.add(_same, [read], [name], short.makers[name])
-    return short.steps
-
-
-def _same(x: Any) -> Any:
-    return x
+    outputs = [plan.numbers[short.made(name)] for name in plan.output_names]
+    return short.steps, outputs
 
 
 class _Short:
