@@ -29,7 +29,7 @@ PACKAGED = (
 INSTALLED = (Path("/usr/share/gcompris-qt/rcc"), Path("/usr/share/backgrounds"))
 # GCompris has an .rcc for each of its games: these are made of photographs, about 240 of them.
 PLAYED = ("categorization", "erase", "explore_farm_animals", "explore_monuments", "explore_world_animals")
-DRAWN = ("abstract", "desktop", "gnome", "alphabets", "numbers")  # folders with drawings in the place of photographs
+DRAWN = ("abstract", "desktop", "gnome", "alphabets", "numbers", "doc", "icons")  # folders of drawings, not photographs
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SHORT = 96  # pixels: the shorter side of a photograph, as it is learned from
 SMALLEST = 64
