@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import re
-import sys
 import wave
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from command_line import failed, shown
 
 from fastnn._cli import CommandError
-from fastnn.demos import _assistant, _digit_voices, _g2p, _spanish, _speech, _spoken_digits
+from fastnn.demos import _assistant, _g2p, _spanish, _speech, _spoken_digits
 from fastnn.demos._language import END, Language
 
 needs_grammar = pytest.mark.skipif(
@@ -285,47 +284,11 @@ def digits(tmp_path_factory):
 
 def test_voices_never_heard(capsys, digits):
     file = str(digits / "7_ben_0.wav")
-    words = ("--data", str(digits), "--voices", "0", "--epochs", "50", "--no-picture", "--wav", file)
-    text = shown(capsys, "speech", *words)
+    text = shown(capsys, "speech", "--data", str(digits), "--epochs", "50", "--no-picture", "--wav", file)
     assert "speaker never heard" in text
     (mean,) = re.findall(r"^mean +120 +([\d.]+) % +([\d.]+) %", text, re.M)
     assert float(mean[1]) > 85
     assert re.search(rf"^{re.escape(file)}: 7$", text, re.M)
-
-
-def put(folder, name, code):
-    """Put a program of one line of Python on a path."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!{sys.executable}\nimport shutil, sys; {code}\n")
-    (folder / name).chmod(0o755)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="programs are scripts here")
-def test_machine_voices_are_learned_from(capsys, digits, tmp_path, monkeypatch):
-    copy = f"shutil.copy('{digits}/%d_ben_0.wav' % WORDS.index(sys.argv[-1]), sys.argv[sys.argv.index('%s') + 1])"
-    for name, option in (("flite", "-o"), ("espeak-ng", "-w")):
-        put(tmp_path / "bin", name, f"WORDS = {_digit_voices.WORDS}; " + copy.replace("%s", option))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    machine = _spoken_digits.machine_voices(20)
-    assert [d.digit for d in machine] == 4 * list(range(10))
-    for d in machine:
-        own = _spoken_digits.heard(digits / f"{d.digit}_ben_0.wav")
-        assert all(np.array_equal(x, y) for x, y in zip(d.frames, own))
-    words = ("--data", str(digits), "--voices", "10", "--epochs", "1", "--no-picture")
-    assert "flite and espeak-ng speak 10 digits each, as extra training data" in shown(capsys, "speech", *words)
-    put(tmp_path / "bin", "flite", "sys.exit('no such voice')")
-    assert "flite does not speak (--voices 0 does without it): no such voice" in failed(capsys, "speech", *words)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert "no machine voices: neither flite nor espeak-ng is installed" in shown(capsys, "speech", *words)
-
-
-@pytest.mark.parametrize("program", ["flite", "espeak-ng"])
-def test_machines_say_each_digit_in_other_ways(program):
-    if program not in _digit_voices.programs():
-        pytest.skip(f"{program} is not installed")
-    said = _digit_voices.spoken(program, 30, lambda file: file.read_bytes())
-    assert [digit for digit, _ in said] == 3 * list(range(10))
-    assert len({sound for _, sound in said}) == 30
 
 
 def test_one_speaker_is_too_few(capsys, digits, tmp_path):
@@ -335,11 +298,8 @@ def test_one_speaker_is_too_few(capsys, digits, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DIGITS, reason="FASTNN_FSDD names no folder with the Free Spoken Digit Dataset")
-@pytest.mark.skipif(len(_digit_voices.programs()) < 2, reason="flite or espeak-ng is not installed")
-@pytest.mark.parametrize("seed", [0, 1])
-def test_spoken_digits_reach_their_goal(seed):
-    digits, machine = _spoken_digits.recordings(Path(DIGITS)), _spoken_digits.machine_voices(300)
-    found = _spoken_digits.study(digits, machine, _spoken_digits.EPOCHS, seed)
+def test_spoken_digits_reach_their_goal():
+    found = _spoken_digits.study(_spoken_digits.recordings(Path(DIGITS)), _spoken_digits.EPOCHS, 0)
     assert np.mean([net for _, net in found.values()]) >= 0.90
 
 

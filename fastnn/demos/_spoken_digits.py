@@ -21,7 +21,7 @@ from fastnn.models.speech import text_loss
 from fastnn.nn import functional as F
 
 from .._cli import CommandError
-from . import _digit_voices, _speech
+from . import _speech
 from ._spanish import trimmed
 
 RATE = 8000
@@ -80,21 +80,12 @@ def files(folder: Path) -> list[Path]:
 
 
 def recordings(folder: Path) -> list[Digit]:
-    """Read them all; they must be of two speakers or more."""
-    named = [(file, *NAME.fullmatch(file.name).groups()) for file in files(folder)]
-    speakers = {speaker for _, _, speaker, _ in named}
-    if len(speakers) < 2:
-        raise CommandError(f"the recordings are of one speaker, {speakers.pop()}; holding one out needs two")
-    return [Digit(int(digit), speaker, heard(file)) for file, digit, speaker, _ in named]
-
-
-def machine_voices(count: int) -> list[Digit]:
-    """Return so many digits by each program that speaks."""
-    return [
-        Digit(digit, program, frames)
-        for program in _digit_voices.programs()
-        for digit, frames in _digit_voices.spoken(program, count, heard)
-    ]
+    """Read them all."""
+    found = []
+    for file in files(folder):
+        digit, _, rest = file.stem.partition("_")
+        found.append(Digit(int(digit), rest.rpartition("_")[0], heard(file)))
+    return found
 
 
 def heard(file: Path) -> list[np.ndarray]:
@@ -202,12 +193,11 @@ def nearest(learned: list[Digit], asked: list[Digit]) -> np.ndarray:
     return np.array([((average - picture(d)) ** 2).sum(1).argmin() for d in asked])
 
 
-def study(digits: list[Digit], machine: list[Digit], epochs: int, seed: int) -> dict[str, tuple[float, float]]:
-    """Leave each speaker out in turn; print and return the accuracy of the nearest average and of the network.
-
-    The network learns from the digits of machines too.
-    """
+def study(digits: list[Digit], epochs: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Leave each speaker out in turn; print and return the accuracy of the nearest average and of the network."""
     speakers = sorted({d.speaker for d in digits})
+    if len(speakers) < 2:
+        raise CommandError(f"the recordings are of one speaker, {speakers[0]}; holding one out needs two")
     found = {}
     print(f"{'speaker never heard':<22}{'recordings':>11}{'nearest average':>18}{'fastnn':>10}{'time':>9}")
     for speaker in speakers:
@@ -215,7 +205,7 @@ def study(digits: list[Digit], machine: list[Digit], epochs: int, seed: int) -> 
         learned = [d for d in digits if d.speaker != speaker]
         asked = [d for d in digits if d.speaker == speaker]
         true = np.array([d.digit for d in asked])
-        said = read(learn(learned + machine, epochs, seed), [d.frames for d in asked])
+        said = read(learn(learned, epochs, seed), [d.frames for d in asked])
         simple, right = ((answer == true).mean() for answer in (nearest(learned, asked), said))
         found[speaker] = simple, right
         seconds = time.perf_counter() - start

@@ -15,7 +15,7 @@ import fastnn as fnn
 from .. import _cli
 from .._cli import CommandError
 from .._extras import require
-from . import _assistant, _digit_voices, _spanish, _speech, _spoken_digits
+from . import _assistant, _spanish, _speech, _spoken_digits
 from ._speech_model import Recognizer
 
 MODEL, PICTURE = "speech.safetensors", "speech.png"
@@ -216,16 +216,10 @@ def _digits(folder: Path, options: argparse.Namespace) -> None:
     """Leave one speaker out at a time, then write down what was named."""
     print("spoken English digits (Free Spoken Digit Dataset, CC BY-SA 4.0); reading them ...", flush=True)
     digits = _spoken_digits.recordings(folder)
-    programs = _digit_voices.programs() if options.voices else []
-    if programs:
-        print(f"{' and '.join(programs)} speak {options.voices} digits each, as extra training data; people are tested")
-    elif options.voices:
-        print("no machine voices: neither flite nor espeak-ng is installed (apt-get install flite espeak-ng)")
-    machine = _spoken_digits.machine_voices(options.voices) if programs else []
     epochs = getattr(options, "epochs", _spoken_digits.EPOCHS)
-    _spoken_digits.study(digits, machine, epochs, options.seed)
+    _spoken_digits.study(digits, epochs, options.seed)
     if options.wav:
-        net = _spoken_digits.learn(digits + machine, epochs, options.seed)
+        net = _spoken_digits.learn(digits, epochs, options.seed)
         for file in options.wav:
             print(f"{file}: {_spoken_digits.read(net, [_spoken_digits.heard(Path(file))])[0]}")
 
