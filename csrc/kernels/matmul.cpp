@@ -24,7 +24,7 @@ constexpr i64 K_BLOCK = 512;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
 
 enum Way { IN_PLACE, PACKED, DOT, STREAM };
-constexpr i64 DOT_ROWS = 8, STREAM_MOST_ROWS = 16;
+constexpr i64 STREAM_MOST_ROWS = 16;
 constexpr i64 IN_PLACE_ROWS = NARROW ? 64 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
 
 // A transposed a (a gradient of weights) whose rows fall on few sets of L1; a tile of AVX2's uses 24 bytes of each of its lines.
@@ -353,7 +353,7 @@ template <class T> static void few_rows_block(const Matmul& job, Way way, i64 pr
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* b = static_cast<const T*>(job.b) + at.b;
-    way == DOT ? dot_rows<T, DOT_ROWS>(job, 0, c, a, b, j0, j1) : stream_rows(job, c, a, b, j0, j1);
+    way == DOT ? dot_columns(job, c, a, b, j0, j1) : stream_rows(job, c, a, b, j0, j1);
     activate(job, c + j0, job.m, j1 - j0);
 }
 

@@ -116,7 +116,7 @@ template <template <class, int> class Kernel, class T, class Body> INLINE void f
 // acc[i][j] += lane-wise products of row i of a and row j of b, both contiguous along k; the sums over lanes come after.
 template <class T, int MR, int NR>
 INLINE void rows_dot_rows(Vec<T> (&acc)[MR][NR], const T* a, i64 a_row, const T* b, i64 b_row, i64 k) {
-    for_vectors<T>(k, [&](i64 p, int n) {
+    for_vectors<T>(k, [&](i64 p, int n) __attribute__((always_inline)) {
         Vec<T> bv[NR];
 #pragma GCC unroll 16
         for (int j = 0; j < NR; j++) bv[j] = load_n(b + j * b_row + p, n);
