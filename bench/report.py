@@ -153,9 +153,8 @@ def machine_line(results: Results) -> str:
         )
         if key in results.peak
     )
-    return (
-        f"{results.machine['cpu']}, {_threads(results)}; measured peak {peak} ({results.peak['method']}). {versions}."
-    )
+    machine = f"{results.machine['cpu']} ({results.machine.get('isa', 'row unknown')}), {_threads(results)}"
+    return f"{machine}; measured peak {peak} ({results.peak['method']}). {versions}."
 
 
 def _threads(results: Results) -> str:
@@ -239,23 +238,29 @@ def report(all_results: Sequence[Results]) -> str:
 
 
 def readme_section(all_results: Sequence[Results]) -> str:
-    """A short table for the README: the cases most people ask for."""
+    """A short table for the README: the cases most people ask for, numbers of threads beside each other."""
     labels = ["numpy", "torch", "torch:compile", "jax", "onnxruntime", "openvino", "ncnn"]
     rows = []
-    for results in all_results:
-        for key in (k for k in IN_README if OURS in results.cases.get(k, {})):
-            ratios = results.ratios(key)
-            name = f"{IN_README[key]}, {_threads(results)}"
-            cells = [f"{ratios[x]:.1f}x" if x in ratios else "" for x in labels]
-            rows.append([name, duration(results.time(key)), *cells])
+    for key, name in IN_README.items():
+        found = [r for r in all_results if OURS in r.cases.get(key, {})]
+        ratios = [[_short(r.ratios(key).get(x)) for r in found] for x in labels]
+        if found:
+            cells = [" / ".join(cell) if any(cell) else "" for cell in ratios]
+            rows.append([name, " / ".join(duration(r.time(key)) for r in found), *cells])
+    threads = " / ".join(_threads(r) for r in all_results)
     parts = [
-        "How many times longer each peer takes, measured side by side (`python -m bench.compare`):",
+        f"How many times longer each peer takes, measured side by side (`python -m bench.compare readme`); {threads}:",
         table(["", "fastnn", *(NAMES[x] for x in labels)], rows),
         *(machine_line(r) for r in all_results),
     ]
     for results in all_results:
         parts += special_tables({"import": results.special.get("import")})
     return "\n\n".join(parts)
+
+
+def _short(ratio: float | None) -> str:
+    """Two digits, so that 0.96 is not 1.0."""
+    return "" if ratio is None else f"{ratio:.{2 if ratio < 0.995 else 1 if ratio < 9.95 else 0}f}"
 
 
 def write_readme(path: Path, section: str) -> None:

@@ -117,4 +117,7 @@ def versions() -> Mapping[str, str]:
 
 def machine() -> dict[str, object]:
     """What a reader must know of the machine to judge the numbers."""
-    return {"cpu": cpu_name(), "cpus": len(all_cpus()), "system": platform.system(), "versions": versions()}
+    from fastnn import kernels
+
+    made = {"cpu": cpu_name(), "isa": kernels.isa(), "cpus": len(all_cpus())}
+    return {**made, "system": platform.system(), "versions": versions()}
