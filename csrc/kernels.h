@@ -149,6 +149,7 @@ struct Matmul {
     int activation;  // a Unary; COPY for none
     double alpha;    // of the activation
     bool accumulate;
+    bool kept;  // what is packed serves later products with this b: nothing of a may be in it
 
     // Filled by matmul_plan from the shapes alone. Two phases: pack b (items: `pack_items`), then compute (`items`).
     i64 batch;

@@ -54,6 +54,7 @@ static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& m
     product.m = pixels, product.k = forward ? job.c : job.f, product.n = product.c_row = forward ? job.f : job.c;
     product.a_row = product.k, product.a_col = 1;
     product.b_row = forward ? 1 : job.c, product.b_col = forward ? job.c : 1;
+    product.kept = kept != nullptr;
     void* packed = kept ? kept[CONV_MATMUL] : nullptr;
     const bool had = packed != nullptr;
     const bool done = run_matmul_keeping(dtype, product, packed);

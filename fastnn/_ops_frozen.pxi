@@ -34,6 +34,7 @@ cdef bint multiply_packed(MatmulJob& job, int dtype, PackedWeight packed) except
     """A product with a frozen b. Several threads may come here at once: each packs for itself, the first one is kept."""
     cdef void* memory = packed.memory
     cdef bint done
+    job.kept = True
     if 2.0 * job.m * job.n * job.k < 4e6:
         done = runtime.matmul_keeping(dtype, job, memory)
     else:

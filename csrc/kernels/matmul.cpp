@@ -29,11 +29,14 @@ constexpr i64 IN_PLACE_ROWS = NARROW ? 64 : 256, IN_PLACE_BYTES = NARROW ? 1 << 
 
 // A transposed a (a gradient of weights) whose rows fall on few sets of L1; a tile of AVX2's uses 24 bytes of each of its lines.
 template <class T> static bool crowded_a(const Matmul& job) {
-    return NARROW && job.a_row == 1 && job.a_col * sizeof(T) % 512 == 0;
+    return NARROW && !job.kept && job.a_row == 1 && job.a_col * sizeof(T) % 512 == 0;
 }
 
 template <class T> static Way choose_way(const Matmul& job) {
-    if (job.b_row == 1 && job.b_col != 1 && job.m <= DOT_ROWS && job.a_col == 1) return DOT;
+    // Packed before, b is read in one stream, by whole vectors of columns: 8 x 1024 x 1024 takes 0.7 of the time, 5 x 256 x 1024
+    // 0.55, 3 rows 0.65-0.9, but 2 rows 1.2.
+    const i64 dot_rows = job.kept && NARROW ? 2 : DOT_ROWS;
+    if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
     const i64 b_bytes = job.k * job.n * i64(sizeof(T));
     // Narrow vectors read b in place by half a cache line a row: from L3 at 23 GFLOP/s for 8 rows, streamed at 28.
     const i64 stream_rows = NARROW && b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
@@ -51,7 +54,7 @@ template <class T> static Way choose_way(const Matmul& job) {
 // An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
 // AVX-512 even if rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219; AVX2: 70, 110).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
-    return way == PACKED && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
+    return way == PACKED && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
 }
 
 template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
@@ -288,13 +291,16 @@ template <class T> struct Strip {
     i64 ahead;
     Finish<T> finish;
 
-    // Two heights of tile at the most, the higher ones first: one choice of kernel for each.
+    // Two heights of tile at the most, the higher ones first: one choice of kernel for each. Only the first tile fetches: where all
+    // do, 8 rows by 1024 x 1024 in L3 take 210 us, not 195 (without 181); from memory they take 350, not 350 to 400.
     void run(i64 a_tile_k) const {
         for (i64 t = t0; t < t1;) {
             const int rows = tiles.width(t);
             const i64 stop = t < tiles.larger && tiles.larger < t1 ? tiles.larger : t1;
-            const Tile<T> kernel = pick_tile<T>(rows, vecs, reading);
+            const Tile<T> first = pick_tile<T>(rows, vecs, reading);
+            const Tile<T> others = reading == FETCHING ? pick_tile<T>(rows, vecs, WHOLE) : first;
             for (; t < stop; t++) {
+                const Tile<T> kernel = t == t0 ? first : others;
                 const i64 row = tiles.begin(t);
                 T* out = c + row * c_row;
                 if (a_tile_k)  // panels [tile][k][rows]
