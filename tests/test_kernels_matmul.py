@@ -77,6 +77,14 @@ def test_every_pair_of_layouts(isa, shape, dtype):
         np.testing.assert_array_equal(out, np.maximum(want + bias, 0) + want, err_msg=f"{a_name} @ {b_name}")
 
 
+@pytest.mark.parametrize("shape", [(20, 300, 1024), (33, 257, 1000), (64, 530, 1001), (21, 700, 18)], ids=str)
+def test_rows_a_page_apart(isa, shape, dtype):
+    m, k, n = shape  # AVX2: columns are copied four vectors abreast and more
+    rng = np.random.default_rng(m)
+    a, b = integers(rng, (m, k), dtype), integers(rng, (k, 1024), dtype)[:, :n]
+    np.testing.assert_array_equal(kernels.matmul(a, b), a @ b)
+
+
 @pytest.mark.parametrize("shape", [(33, 1, 50), (64, 64, 64), (10, 2000, 30), (1, 3000, 100), (128, 513, 65)])
 def test_error_bound(isa, shape, dtype):
     m, k, n = shape

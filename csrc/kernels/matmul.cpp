@@ -1,4 +1,4 @@
-// c = act(a b + bias). Four ways, by shape:
+// c = act(a b + bias). Five ways, by shape:
 //
 //   in place   small m or small b: the tile reads b's rows where they are
 //   packed     b is copied once into slivers, TILE_VECS vectors wide and contiguous along k, for the tile to stream:
@@ -6,6 +6,7 @@
 //                  b (k, n)          packed: [sliver][k][width]
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
 //
+//   abreast    in place, but b's rows fall on few sets of the caches: four slivers at a time are copied to 64 KB of L2
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
 //   stream     one row times b, with narrow vectors up to 16: whole rows of b are read once, a few at a time
 //
@@ -23,9 +24,10 @@ namespace FASTNN_ISA {
 constexpr i64 K_BLOCK = 512;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
 
-enum Way { IN_PLACE, PACKED, DOT, STREAM };
+enum Way { IN_PLACE, ABREAST, PACKED, DOT, STREAM };
 constexpr i64 STREAM_MOST_ROWS = 16;
 constexpr i64 IN_PLACE_ROWS = NARROW ? 64 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
+constexpr i64 ABREAST_ROWS = 20, ABREAST_SLIVERS = 4, ABREAST_K = K_BLOCK / 2;
 
 // A transposed a (a gradient of weights) whose rows fall on few sets of L1; a tile of AVX2's uses 24 bytes of each of its lines.
 template <class T> static bool crowded_a(const Matmul& job) {
@@ -47,8 +49,11 @@ template <class T> static Way choose_way(const Matmul& job) {
     // With panels of such an a and slivers of b 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9;
     // below 25 Mflop two threads lose by it.
     if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && job.m * job.n * job.k > 12500000) return PACKED;
-    if ((job.b_col == 1 || job.n == 1) && (job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES)) return IN_PLACE;
-    return PACKED;
+    if (!((job.b_col == 1 || job.n == 1) && (job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES))) return PACKED;
+    // 32 x 1024 x 1024 takes 0.82 of the time in place, 64 rows 0.75, 20 rows 0.85, on two threads the same; packed 0.75-0.85 of it
+    // on one thread, 0.9-1.15 on two. Rows 2 KB apart gain nothing.
+    const bool crowded = job.b_row * sizeof(T) % 4096 == 0 && b_bytes > IN_PLACE_BYTES;
+    return NARROW && crowded && job.m >= ABREAST_ROWS ? ABREAST : IN_PLACE;
 }
 
 // An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
@@ -86,10 +91,10 @@ template <class T> void matmul_plan(Matmul& job) {
     const i64 block_tiles = (large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
     job.m_block = grid.tiles < block_tiles ? grid.tiles + (grid.tiles == 0) : block_tiles;
     job.n_block = 1;
-    if (way == IN_PLACE || way == PACKED) {
+    if (way == IN_PLACE || way == ABREAST || way == PACKED) {
         const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
-        const i64 wanted = i64(ITEM_FLOPS / sliver_flops);
-        job.n_block = wanted < block_slivers ? block_slivers : wanted;
+        const i64 wanted = i64(ITEM_FLOPS / sliver_flops), least = way == ABREAST ? ABREAST_SLIVERS : block_slivers;
+        job.n_block = wanted < least ? least : wanted;
     }
     if (way == PACKED) {
         job.packed_size = job.batch_packed * job.k * padded<T>(job.n);
@@ -312,19 +317,21 @@ template <class T> struct Strip {
     }
 };
 
-template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64 t1, i64 s0, i64 s1) {
+template <class T> static void block(const Matmul& job, Way way, i64 product, i64 t0, i64 t1, i64 s0, i64 s1) {
     constexpr int L = LANES<T>;
-    const Split tiles(job.m, TILE_ROWS), slivers((job.n + L - 1) / L, TILE_VECS), parts(job.k, K_BLOCK);
+    const Split tiles(job.m, TILE_ROWS), slivers((job.n + L - 1) / L, TILE_VECS);
+    const Split parts(job.k, way == ABREAST ? ABREAST_K : K_BLOCK);
     const Offsets at = batch_offsets(job, product);
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* bias = static_cast<const T*>(job.bias);
-    const bool own_a = packs_a<T>(job, job.packed ? PACKED : IN_PLACE);
+    const bool own_a = packs_a<T>(job, way);
     if (own_a) a = packed_a<T>(job) + product * job.m * job.k;
-    T last_sliver[NARROW ? K_BLOCK * TILE_VECS * L : 1];
+    T copies[NARROW ? ABREAST_SLIVERS * ABREAST_K * TILE_VECS * L : 1];  // of slivers abreast, or of the last, short one
     const i64 last = parts.parts ? parts.parts - 1 : 0;  // k = 0: one empty part writes the bias
     for (i64 q = 0; q <= last; q++) {
         const i64 p = parts.begin(q), kc = parts.parts ? parts.width(q) : 0;
+        i64 copied = s0, copied_stop = s0;
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const i64 columns = job.n - column < width ? job.n - column : width;
@@ -335,9 +342,14 @@ template <class T> static void block(const Matmul& job, i64 product, i64 t0, i64
             i64 b_row = job.packed ? width : job.b_row;
             Reading reading = columns == width || job.packed ? WHOLE : SHORT;
             if (NARROW && reading == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13, so 21
-                pack_sliver(last_sliver, b, b_row, 1, kc, columns, width);
-                b = last_sliver, b_row = width, reading = WHOLE;
+                pack_sliver(copies, b, b_row, 1, kc, columns, width);
+                b = copies, b_row = width, reading = WHOLE;
             }
+            if (NARROW && way == ABREAST && s >= copied_stop) {
+                const i64 most = s1 - s < ABREAST_SLIVERS ? s1 - s : ABREAST_SLIVERS;
+                copied = s, copied_stop = s + pack_whole_slivers(copies, b, b_row, kc, slivers, s, most, job.n - column);
+            }
+            if (NARROW && s < copied_stop) b = copies + (s - copied) * kc * width, b_row = width;
             if (NARROW && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
             const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
                                       q == last && bias && !job.accumulate ? bias + column : nullptr};
@@ -379,7 +391,7 @@ template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
         } else {
             const i64 t1 = t0 + job.m_block < grid.tiles ? t0 + job.m_block : grid.tiles;
             const i64 s1 = s0 + job.n_block < grid.slivers ? s0 + job.n_block : grid.slivers;
-            block<T>(job, product, t0, t1, s0, s1);
+            block<T>(job, way, product, t0, t1, s0, s1);
         }
     }
 }
