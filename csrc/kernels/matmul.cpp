@@ -75,6 +75,11 @@ template <class T> static Grid grid_of(const Matmul& job, Way way) {
     return {Split(job.m, TILE_ROWS).parts, sliver_count<T>(job.n)};
 }
 
+// Activations other than relu run over the finished rows of a block, which are still in L1 or L2: rows of 16 slivers where there
+// are as many for every thread. gelu of 128 x 384 x 1536 in rows of one sliver adds 0.6 ms to 1.6, in rows of 16 0.2 (AVX2).
+constexpr i64 ACTIVATED_SLIVERS = 16;
+static bool activated(const Matmul& job) { return job.activation != COPY && job.activation != RELU && !job.accumulate; }
+
 template <class T> void matmul_plan(Matmul& job) {
     job.batch = 1;
     bool shared_b = true;
@@ -93,7 +98,9 @@ template <class T> void matmul_plan(Matmul& job) {
     job.n_block = 1;
     if (way == IN_PLACE || way == ABREAST || way == PACKED) {
         const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
-        const i64 wanted = i64(ITEM_FLOPS / sliver_flops), least = way == ABREAST ? ABREAST_SLIVERS : block_slivers;
+        const i64 wanted = i64(ITEM_FLOPS / sliver_flops);
+        i64 least = way == ABREAST ? ABREAST_SLIVERS : block_slivers;
+        if (activated(job)) least = grid.slivers < 4 * ACTIVATED_SLIVERS ? (grid.slivers + 3) / 4 : ACTIVATED_SLIVERS;
         job.n_block = wanted < least ? least : wanted;
     }
     if (way == PACKED) {
@@ -270,15 +277,11 @@ template <class T> static Tile<T> pick_tile(int rows, int vecs, Reading reading)
     }
 }
 
-// Activations other than relu run over the finished rows of a block, which are still in L1 or L2.
 template <class T> static void activate(const Matmul& job, T* c, i64 rows, i64 columns) {
-    if (job.activation == COPY || job.activation == RELU || job.accumulate) return;
+    if (!activated(job)) return;
     const Kernels& table = sizeof(T) == 4 ? kernels_f32 : kernels_f64;
-    for (i64 i = 0; i < rows; i++) {
-        T* row = c + i * job.c_row;
-        Elementwise e = {row, row, nullptr, job.alpha, 1, {columns}, {1}, {0}};
-        table.unary[job.activation](e, 0, columns);
-    }
+    Elementwise row = {c, c, nullptr, job.alpha, 1, {columns}, {1}, {0}};
+    for (i64 i = 0; i < rows; i++, row.out = c + i * job.c_row, row.a = row.out) table.unary[job.activation](row, 0, columns);
 }
 
 // One part of k of one sliver, for the tiles [t0, t1).
