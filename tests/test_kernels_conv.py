@@ -72,6 +72,14 @@ def geometries():
     yield (1, 600, 9, 15), (600, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 600  # strips of one tile
     yield (1, 64, 40, 40), (136, 64, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # several blocks of rows, parts, chunks
     yield (1, 3, 7, 7), (6, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3  # two filters a channel
+    # Few pixels and many channels, on both ways: tap by tap, in chunks of channels that are not full.
+    yield (2, 300, 4, 4), (19, 300, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1
+    yield (20, 70, 4, 5), (66, 70, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1  # several items of images
+    yield (3, 65, 8, 7), (80, 65, 3, 3), (2, 2), ((1, 1), (1, 0)), (1, 1), 1  # phases
+    yield (2, 130, 5, 6), (136, 65, 3, 2), (1, 2), ((2, 1), (3, 3)), (2, 1), 2  # groups
+    yield (2, 72, 1, 1), (64, 72, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1  # of nine taps one
+    yield (1, 64, 3, 3), (70, 64, 2, 2), (5, 4), ((1, 1), (1, 1)), (1, 1), 1  # phases without places
+    yield (1, 64, 2, 2), (64, 64, 3, 3), (1, 1), ((4, 4), (4, 4)), (1, 1), 1  # outputs that no pixel reaches
     rng = np.random.default_rng(5)
     for _ in range(30):
         groups = int(rng.choice([1, 1, 2, 3]))

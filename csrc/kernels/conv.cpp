@@ -1,6 +1,6 @@
 // Which way a convolution goes: the one that costs least by a count of multiplications, in units of one multiplication
 // of the tile.
-#include "conv.h"
+#include "conv_direct.h"
 
 #include "kernels.h"
 
@@ -16,9 +16,23 @@ static double products(double elements, double n) {
 
 constexpr double MAKE = 14;  // an element of the weight in the form a way wants it, made or read back: about 0.3 ns
 
+// Outputs along an axis of stride 1, summed over the places of the kernel, whose input lies in the image.
+static double inside(const Axis& axis) {
+    double sum = 0;
+    for (i64 k = 0; k < axis.kernel; k++) {
+        const i64 at = axis.offset(0, k), first = at < 0 ? -at : 0,
+                  last = at + axis.out > axis.in ? axis.in - at : axis.out;
+        sum += last > first ? double(last - first) : 0;
+    }
+    return sum;
+}
+
 static double direct_cost(const Conv& job) {
     const double weight = 9.0 * double(job.c) * double(job.f);
-    return products(weight, double(job.batch * job.oh * job.ow)) + (job.kept ? 0 : MAKE) * weight;
+    const Walk walk(job);
+    const bool taps = job.pass != CONV_WEIGHT && tap_by_tap(walk);  // these leave out what lies outside
+    const double pixels = taps ? inside(walk.y) * inside(walk.x) / 9 : double(job.oh * job.ow);
+    return products(weight, double(job.batch) * pixels) + (job.kept ? 0 : MAKE) * weight;
 }
 
 // Products, transforms (about 300 cycles for a vector of a tile's 36 points, whose channels are counted in whole

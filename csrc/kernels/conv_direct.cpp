@@ -10,17 +10,13 @@
 //
 // Strides, dilation, groups and the phases of an input gradient only change the list of segments. Copying the window
 // costs one load and store an element beside kh * kw * F / LANES multiplications.
-#include "conv.h"
+#include "conv_direct.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 MOST_STEPS = 64;    // rows of the weight that are listed one by one, if the segments are short
 constexpr i64 WINDOW = 48 << 10;  // elements of an item's window, about: 192 KB, to stay in L2
-
-struct Segment {
-    i64 x, w, n;  // from the pixel's place in the window; row of the packed weight; elements
-};
 
 // Cuts of an item: rows j of one image, slivers of one group at a time.
 struct DirectCut {
@@ -55,6 +51,7 @@ template <class T> void direct_plan(Conv& job) {
     const double numbers =
         MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) + 2.0 * double(job.block) * double(walk.x.count);
     job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + 64);
+    if (tap_by_tap(walk)) tap_plan<T>(job, wanted);
 }
 
 template <class T> void direct_stage(Conv& job) {
@@ -64,7 +61,8 @@ template <class T> void direct_stage(Conv& job) {
         job.items = job.groups * c.slivers;
         job.item_flops = double(job.prepared_size) / double(job.items ? job.items : 1) * 100;
     } else {
-        job.items = job.batch * c.row_blocks * c.sliver_blocks;
+        job.items = tap_by_tap(walk) ? ceil_div(job.batch, job.block) * c.sliver_blocks
+                                     : job.batch * c.row_blocks * c.sliver_blocks;
         job.item_flops = 2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups) *
                          double(job.kh * job.kw + 1) / double(job.items ? job.items : 1);
     }
@@ -72,109 +70,37 @@ template <class T> void direct_stage(Conv& job) {
 
 // ---- the weight: [group][sliver][row][width], its rows in the order of the segments --------------------------
 
-// f(ky, kx, row / group_in) for all places, phase by phase. A gradient meets them backwards, so that inputs follow one
-// another.
-template <class Body> static void for_places(const Walk& walk, Body body) {
-    i64 n = 0;
-    for (i64 qy = 0; qy < walk.y.phases; qy++)
-        for (i64 qx = 0; qx < walk.x.phases; qx++)
-            for (i64 a = 0; a < walk.y.kernel; a++) {
-                const i64 ky = walk.gradient ? walk.y.kernel - 1 - a : a;
-                if (!walk.y.has(qy, ky)) continue;
-                for (i64 b = 0; b < walk.x.kernel; b++) {
-                    const i64 kx = walk.gradient ? walk.x.kernel - 1 - b : b;
-                    if (walk.x.has(qx, kx)) body(ky, kx, n++, qy, qx);
-                }
-            }
+// n rows of numbers of the weight, one for each of `lanes` outputs and `step` apart, go where to(row) says.
+template <class T, class To> static void pack_rows(const T* from, i64 step, i64 n, int lanes, To to) {
+    constexpr int L = LANES<T>;
+    constexpr i64 SOME = 64;
+    T w[SOME * L];
+    for (i64 r0 = 0; r0 < n; r0 += SOME) {
+        const i64 rows = n - r0 < SOME ? n - r0 : SOME;
+        rows_to_vectors(w, from + r0, step, rows, lanes);
+        for (i64 r = 0; r < rows; r++) store(to(r0 + r), load(w + r * L));
+    }
 }
 
 template <class T> static void pack(const Conv& job, const Walk& walk, i64 item) {
     constexpr int L = LANES<T>;
     const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
-    const i64 group = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L,
-              width = slivers.width(s) * L;
+    const i64 group = item / slivers.parts, s = item % slivers.parts, width = slivers.width(s) * L;
     const i64 places = job.kh * job.kw, padded = ceil_div(walk.group_out, L) * L, group_c = job.c / job.groups;
-    T* out = static_cast<T*>(job.prepared) + (group * padded + column) * places * walk.group_in;
-    const T* weight = static_cast<const T*>(job.weight);
-    for_places(walk, [&](i64 ky, i64 kx, i64 n, i64, i64) {
-        for (i64 i = 0; i < walk.group_in; i++)
-            for (i64 j = 0; j < width; j++) {
-                const i64 o = group * walk.group_out + column + j, in = group * walk.group_in + i;
-                const i64 f = walk.gradient ? in : o, c = walk.gradient ? column + j : i;
-                out[(n * walk.group_in + i) * width + j] =
-                    column + j < walk.group_out ? weight[(f * group_c + c) * places + ky * job.kw + kx] : T(0);
-            }
-    });
-}
-
-// ---- tiles ---------------------------------------------------------------------------------------------------
-
-template <class T> struct DirectTile {
-    T* out;             // at the sliver's first column
-    const i64* out_at;  // of each pixel
-    const T* in;        // the window, at the group's first channel
-    const i64* in_at;
-    const Segment* segments;
-    i64 count;
-    const i64* steps;  // null, or where each row of the weight reads, in place of the segments
-    const T* weight;   // of the sliver
-    const T* bias;     // or null
-    int tail;          // lanes of the last vector
-    T least;           // 0 where the output is relu'd, else -inf
-};
-
-// acc += a b where the p-th column of a is at row[i][steps[p]]: for segments too short to loop over (C1 F16: 1.3 times
-// the speed).
-template <class T, int MR, int NV>
-INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], const i64* steps, const T* b, i64 count) {
-#pragma GCC unroll 3
-    for (i64 p = 0; p < count; p++, b += NV * LANES<T>) {
-        const i64 at = steps[p];
-        Vec<T> bv[NV];
-#pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) bv[j] = load(b + j * LANES<T>);
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) {
-            const Vec<T> av = splat<T>(row[i][at]);
-#pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) acc[i][j] = fma<T>(av, bv[j], acc[i][j]);
-        }
+    i64* order = reinterpret_cast<i64*>(slot_of<T>(job));  // of the places among the packed rows
+    for_places(walk, [&](i64 ky, i64 kx, i64 n, i64, i64) { order[ky * job.kw + kx] = n; });
+    const T* weight = static_cast<const T*>(job.weight) + group * (job.f / job.groups) * group_c * places;
+    for (i64 column = slivers.begin(s) * L, j = 0; j < width; j += L) {
+        const i64 first = column + j, left = walk.group_out - first;
+        const int lanes = int(left < L ? left : L);
+        T* out = static_cast<T*>(job.prepared) + (group * padded + column) * places * walk.group_in + j;
+        const auto row = [&](i64 place, i64 i) { return out + (order[place] * walk.group_in + i) * width; };
+        if (!walk.gradient)
+            pack_rows(weight + first * group_c * places, group_c * places, group_c * places, lanes,
+                      [&](i64 r) { return row(r % places, r / places); });
+        for (i64 i = 0; i < walk.group_in && walk.gradient; i++)
+            pack_rows(weight + (i * group_c + first) * places, places, places, lanes, [&](i64 r) { return row(r, i); });
     }
-}
-
-template <class T, int MR, int NV> struct DirectKernel {
-    static void run(const DirectTile<T>& t, i64 pixel);
-};
-template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const DirectTile<T>& t, i64 pixel) {
-    constexpr int L = LANES<T>;
-    Vec<T> acc[MR][NV];
-#pragma GCC unroll 8
-    for (int j = 0; j < NV; j++) {
-        const Vec<T> b = !t.bias ? Vec<T>{} : load_n(t.bias + j * L, j == NV - 1 ? t.tail : L);
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) acc[i][j] = b;
-    }
-    const T* row[MR];
-    if (t.steps) {
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i];
-        rows_by_steps<T, MR, NV>(acc, row, t.steps, t.weight + t.segments[0].w * NV * L, t.count);
-    }
-    for (i64 s = 0; s < t.count && !t.steps; s++) {
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
-        rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
-    }
-    const Vec<T> least = splat<T>(t.least);
-    const int tail = t.tail;
-    T* out[MR];  // all read before the first is written, which might be any memory
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++) out[i] = t.out + t.out_at[pixel + i];
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < NV; j++)
-            store_n(out[i] + j * L, max<T>(least, acc[i][j]), j == NV - 1 ? tail : L);
 }
 
 // ---- an item -------------------------------------------------------------------------------------------------
@@ -252,7 +178,8 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.out = image + out_column;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-            for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel); });
+            Ahead<T> nothing;
+            for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); });
         }
     }
 }
@@ -294,8 +221,10 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
 template <class T> void direct(const Conv& job, i64 begin, i64 end) {
     const Walk walk(job);
     const DirectCut c = cut<T>(job, walk);
+    const bool taps = tap_by_tap(walk);
     for (i64 item = begin; item < end; item++)
         if (job.stage == 0) pack<T>(job, walk, item);
+        else if (taps) tap_item<T>(job, item);
         else direct_item<T>(job, walk, c, item);
 }
 

@@ -141,14 +141,19 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS), tiles(count, TILE_ROWS);
     const i64 first = slivers.begin(s0) * L;
+    const auto u_of = [&](i64 point, i64 s) {
+        return static_cast<const T*>(job.prepared) + point * weight_plane(g.in_c, g.out_row) +
+               slivers.begin(s) * L * g.in_c;
+    };
     for (int point = 0; point < N * N; point++)
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-            const T* u =
-                static_cast<const T*>(job.prepared) + point * weight_plane(g.in_c, g.out_row) + column * g.in_c;
+            const T *u = u_of(point, s),
+                    *next = s + 1 < s1 ? u_of(point, s + 1) : point + 1 < N * N ? u_of(point + 1, s0) : u_of(0, s1);
+            Ahead<T> ahead(next, g.in_c, width, tiles.parts);
             for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 tile, int) {
                 kernel(m + point * m_plane + tile * m_row + column - first, m_row,
-                       v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c, false);
+                       v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c, false, ahead);
             });
         }
 }

@@ -71,10 +71,15 @@ static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i
 // c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one
 // long sum.
 template <class T, int MR, int NV> struct PointKernel {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k, bool add) {
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k, bool add,
+                    Ahead<T>& ahead) {
         constexpr int L = LANES<T>;
         Vec<T> acc[MR][NV] = {};
-        rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, k, L);
+        for (i64 p = 0; p < k; p += STEPS) {
+            ahead.fetch();
+            rows_times_columns<T, MR, NV, false>(acc, a + p * a_col, a_row, a_col, b + p * b_row, b_row,
+                                                 k - p < STEPS ? k - p : STEPS, L);
+        }
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8

@@ -158,8 +158,9 @@ static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const
             const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
             const T *v_at = v + tile * g.in_row + c0, *d_at = d + tile * g.out_row + column;
             T* out = du + column - slivers.begin(s0) * L;
+            Ahead<T> nothing;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 r, int) {
-                kernel(out + r * du_row, du_row, v_at + r, 1, g.in_row, d_at, g.out_row, length, add || q > 0);
+                kernel(out + r * du_row, du_row, v_at + r, 1, g.in_row, d_at, g.out_row, length, add || q > 0, nothing);
             });
         }
 }
