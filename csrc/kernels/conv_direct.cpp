@@ -70,15 +70,20 @@ template <class T> void direct_stage(Conv& job) {
 
 // ---- the weight: [group][sliver][row][width], its rows in the order of the segments --------------------------
 
-// n rows of numbers of the weight, one for each of `lanes` outputs and `step` apart, go where to(row) says.
-template <class T, class To> static void pack_rows(const T* from, i64 step, i64 n, int lanes, To to) {
+// Rows (channel, place) of the weight, `lanes` outputs wide and these `step` apart, go where to(place, channel) says.
+template <class T, class To>
+static void pack_rows(const T* from, i64 step, i64 channels, i64 places, int lanes, To to) {
     constexpr int L = LANES<T>;
     constexpr i64 SOME = 64;
     T w[SOME * L];
-    for (i64 r0 = 0; r0 < n; r0 += SOME) {
+    const i64 n = channels * places;
+    for (i64 r0 = 0, channel = 0, place = 0; r0 < n; r0 += SOME) {
         const i64 rows = n - r0 < SOME ? n - r0 : SOME;
         rows_to_vectors(w, from + r0, step, rows, lanes);
-        for (i64 r = 0; r < rows; r++) store(to(r0 + r), load(w + r * L));
+        for (i64 r = 0; r < rows; r++) {
+            store(to(place, channel), load(w + r * L));
+            if (++place == places) place = 0, channel++;
+        }
     }
 }
 
@@ -96,10 +101,10 @@ template <class T> static void pack(const Conv& job, const Walk& walk, i64 item)
         T* out = static_cast<T*>(job.prepared) + (group * padded + column) * places * walk.group_in + j;
         const auto row = [&](i64 place, i64 i) { return out + (order[place] * walk.group_in + i) * width; };
         if (!walk.gradient)
-            pack_rows(weight + first * group_c * places, group_c * places, group_c * places, lanes,
-                      [&](i64 r) { return row(r % places, r / places); });
+            pack_rows(weight + first * group_c * places, group_c * places, group_c, places, lanes, row);
         for (i64 i = 0; i < walk.group_in && walk.gradient; i++)
-            pack_rows(weight + (i * group_c + first) * places, places, places, lanes, [&](i64 r) { return row(r, i); });
+            pack_rows(weight + (i * group_c + first) * places, places, 1, places, lanes,
+                      [&](i64 place, i64) { return row(place, i); });
     }
 }
 

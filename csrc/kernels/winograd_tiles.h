@@ -10,19 +10,24 @@ namespace FASTNN_ISA {
 constexpr i64 STAGGER = 16;  // elements a plane is longer: else the 36 planes of C = 64 would share two sets of L1
 constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter follow one another in memory
 
+// A row of a plane: tiles 2 KB apart would share two sets of L1.
+static constexpr i64 staggered(i64 row) { return row % 512 ? row : row + STAGGER; }
+
 // The tiles of a pass: M x M outputs each, in rows, image after image.
 template <class T, int M> struct Tiling {
     static constexpr int N = Winograd<M>::N, L = LANES<T>;
     bool turned;  // an input gradient: from dy to dx
     i64 in_h, in_w, in_c, out_h, out_w, out_c, pad_h, pad_w;
-    i64 rows, columns, tiles, in_row, out_row;  // in_row, out_row: channels and filters in whole vectors
+    i64 rows, columns, tiles, out_row;  // out_row: filters in whole vectors
+    i64 in_row, grad_row;               // channels of a tile in V, filters of one in D: these too, and staggered
 
     explicit Tiling(const Conv& job) : turned(job.pass == CONV_INPUT) {
         in_h = turned ? job.oh : job.h, in_w = turned ? job.ow : job.w, in_c = turned ? job.f : job.c;
         out_h = turned ? job.h : job.oh, out_w = turned ? job.w : job.ow, out_c = turned ? job.c : job.f;
         pad_h = turned ? 2 - job.pad_h : job.pad_h, pad_w = turned ? 2 - job.pad_w : job.pad_w;
         rows = ceil_div(out_h, M), columns = ceil_div(out_w, M), tiles = job.batch * rows * columns;
-        in_row = ceil_div(in_c, L) * L, out_row = ceil_div(out_c, L) * L;
+        out_row = ceil_div(out_c, L) * L;
+        in_row = staggered(ceil_div(in_c, L) * L), grad_row = staggered(out_row);
     }
     struct Place {
         i64 image, y, x;  // of the tile's first output

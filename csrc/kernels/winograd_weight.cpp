@@ -28,7 +28,7 @@ template <class T, int M> struct WeightCut {
     WeightCut(const Conv& job, const Tiling<T, M>& g)
         : slivers(Split(g.out_row / L, TILE_VECS).parts),
           v_plane(plane(job.block, g.in_row)),
-          d_plane(plane(job.block, g.out_row)),
+          d_plane(plane(job.block, g.grad_row)),
           rows(g.in_c, job.parts),
           chunks(slivers, job.chunk) {
         v = static_cast<T*>(job.scratch);
@@ -40,7 +40,7 @@ template <class T, int M> struct WeightCut {
 template <class T, int M> void winograd_weight_plan(Conv& job) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const Tiling<T, M> g(job);
-    const i64 u = N * N * plane(g.in_c, g.out_row), tile = N * N * (g.in_row + g.out_row);
+    const i64 u = N * N * plane(g.in_c, g.out_row), tile = N * N * (g.in_row + g.grad_row);
     // A batch reads and writes dU, which should not outweigh its own V and D.
     const i64 most = (u > BATCH_BYTES / i64(sizeof(T)) ? u : BATCH_BYTES / i64(sizeof(T))) / tile;
     const i64 batches = ceil_div(g.tiles, most < 32 ? 32 : most);
@@ -54,8 +54,8 @@ template <class T, int M> void winograd_weight_plan(Conv& job) {
         job.parts = ceil_div(job.parts, 2);
     job.stages = whole ? 3 : 2 + 2 * ceil_div(g.tiles, job.block);
     job.prepared_size = 0;
-    job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.out_row)) + (whole ? 0 : u);
-    const i64 zeros = g.in_row > g.out_row ? g.in_row : g.out_row;
+    job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.grad_row)) + (whole ? 0 : u);
+    const i64 zeros = g.in_row > g.grad_row ? g.in_row : g.grad_row;
     const i64 block = whole ? N * N * plane(job.parts, job.chunk * width) : 0;
     job.slot_size = (zeros > block ? zeros : block) + 64;
 }
@@ -105,7 +105,7 @@ static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first
         const T* at[M][M];
         window_pixels<T, M>(at, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y,
                             place.x, zeros);
-        T* row = d + t * g.out_row;
+        T* row = d + t * g.grad_row;
         for_vectors<T>(g.out_c, [&](i64 f, int n) {
             both_axes<T, M, N>([](const auto& y, auto& made) { Winograd<M>::template gradient<T>(y, made); },
                                [&](int i, int j) { return load_n(at[i][j] + f, n); },
@@ -121,9 +121,9 @@ static void transform(const Conv& job, const Tiling<T, M>& g, const WeightCut<T,
     i64 count = g.tiles - first - at;
     count = count < 0 ? 0 : count < GROUP ? count : GROUP;
     T* zeros = slot_of<T>(job);
-    memset(zeros, 0, size_t(g.in_row > g.out_row ? g.in_row : g.out_row) * sizeof(T));
+    memset(zeros, 0, size_t(g.in_row > g.grad_row ? g.in_row : g.grad_row) * sizeof(T));
     transform_input(g, static_cast<const T*>(job.x), first + at, count, c.v + at * g.in_row, c.v_plane, zeros);
-    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + at * g.out_row, c.d_plane, zeros);
+    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + at * g.grad_row, c.d_plane, zeros);
 }
 
 // dw[f0 .. f1)[c0 .. c0 + channels) = G^T dU G, of dU at channel c0 and filter f0.
@@ -156,11 +156,11 @@ static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const
     for (i64 s = s0; s < s1; s++)
         for (i64 q = 0; q < chains.parts; q++) {
             const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
-            const T *v_at = v + tile * g.in_row + c0, *d_at = d + tile * g.out_row + column;
+            const T *v_at = v + tile * g.in_row + c0, *d_at = d + tile * g.grad_row + column;
             T* out = du + column - slivers.begin(s0) * L;
             Ahead<T> nothing;
             for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 r, int) {
-                kernel(out + r * du_row, du_row, v_at + r, 1, g.in_row, d_at, g.out_row, length, add || q > 0, nothing);
+                kernel(out + r * du_row, du_row, v_at + r, 1, g.in_row, d_at, g.grad_row, length, add || q > 0, nothing);
             });
         }
 }
