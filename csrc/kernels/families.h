@@ -3,6 +3,13 @@
 template <class T> void conv_plan(Conv& job);
 template <class T> void conv_stage(Conv& job);
 template <class T> void conv(const Conv& job, i64 begin, i64 end);
+// pool.cpp
+template <class T> void max_pool(const Pooling& job, i64 begin, i64 end);
+template <class T> void max_pool_pick(const Pooling& job, i64 begin, i64 end);
+template <class T> void avg_pool(const Pooling& job, i64 begin, i64 end);
+// pool_backward.cpp
+template <class T> void max_pool_backward(const Pooling& job, i64 begin, i64 end);
+template <class T> void avg_pool_backward(const Pooling& job, i64 begin, i64 end);
 // recurrent.cpp
 template <class T> void recurrent_plan(Recurrent& job);
 template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end);

@@ -36,13 +36,6 @@ template <class T> void adam(const Optimize& job, i64 begin, i64 end);
 template <class T> void rmsprop(const Optimize& job, i64 begin, i64 end);
 // random.cpp
 template <class T> void dropout(const Dropout& job, i64 begin, i64 end);
-// pool.cpp
-template <class T> void max_pool(const Pooling& job, i64 begin, i64 end);
-template <class T> void max_pool_pick(const Pooling& job, i64 begin, i64 end);
-template <class T> void avg_pool(const Pooling& job, i64 begin, i64 end);
-// pool_backward.cpp
-template <class T> void max_pool_backward(const Pooling& job, i64 begin, i64 end);
-template <class T> void avg_pool_backward(const Pooling& job, i64 begin, i64 end);
 // resize.cpp
 template <class T> void resize(const Resize& job, i64 begin, i64 end);
 template <class T> void resize_backward(const Resize& job, i64 begin, i64 end);

@@ -4,25 +4,44 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-// A window in the image: `rows` x `cols` taps from x on, and the number of the first tap.
+// A window in the image, or a run of them: `rows` x `cols` taps from x on, and the number of the first tap.
 template <class T> struct PoolWindow {
     const T* x;
     i64 rows, cols, row_step, col_step;
     i64 first_tap, tap_row;  // the number of its first tap; the difference from one row of taps to the next
     i64 room;                // elements from its last tap to the end of x, and from its output to the end of what is written
+    i64 channels;            // of all windows of the run
 };
 
-// body(q, rows, cols, window) for the windows of one row of y; rows up to `end` are written after it.
+// The run of windows of C channels from `window` on, `stride` elements apart: the pixels of a tap side by side in `to`. x_room: from
+// the run's last tap to the end of x.
+template <class T>
+INLINE void gather_run(PoolWindow<T>& window, i64 C, i64 stride, i64 x_room, T* to) {
+    const i64 count = window.channels / C;
+    const T* x = window.x;
+    window.x = to;
+    for (i64 i = 0; i < window.rows; i++)
+        for (i64 j = 0; j < window.cols; j++)
+            for (i64 q = 0; q < count; q++, to += C)
+                copy_pixel(to, x + i * window.row_step + j * window.col_step + q * stride, C, LANES<T> / 2 <= x_room);
+    window.row_step = window.cols * window.channels;
+    window.col_step = window.channels;
+}
+
+// body(q, rows, cols, window) for the windows of one row of y, or runs of them; rows up to `end` are written after it.
 template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job, i64 item, i64 end, Body body) {
-    const i64 image = item / job.rows.out, r = item % job.rows.out, C = job.channels;
+    const i64 image = item / job.rows.out, r = item % job.rows.out, C = job.channels, stride = job.cols.stride;
     const Span rows = span_of(job.rows, job.adaptive, r);
     const i64 last_row = image * job.rows.size + rows.first + (rows.end - 1) * job.rows.dilation;
     const i64 beyond = (job.images * job.rows.size - last_row) * job.cols.size * C;  // from the last row of taps to the end of x
     const T* x = static_cast<const T*>(job.in);
     x += (image * job.rows.size + rows.first + rows.begin * job.rows.dilation) * job.cols.size * C;
-    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) ALWAYS_INLINE {
+    T gathered[GATHERED + LANES<T>];
+    const i64 most = stride == 1 ? job.cols.out : gathered_windows<T>(C, (rows.end - rows.begin) * job.cols.kernel);
+    for_windows(job.cols, job.adaptive, most, [&](i64 q, i64 count, const Span& cols) ALWAYS_INLINE {
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
-        const PoolWindow<T> window = {
+        const i64 x_room = beyond - last * C, y_room = ((end - item) * job.cols.out - q) * C;
+        PoolWindow<T> window = {
             x + (cols.first + cols.begin * job.cols.dilation) * C,
             rows.end - rows.begin,
             cols.end - cols.begin,
@@ -30,8 +49,10 @@ template <class T, class Body> INLINE void for_windows_of_row(const Pooling& job
             job.cols.dilation * C,
             rows.begin * job.cols.kernel + cols.begin,
             job.cols.kernel,
-            smaller(beyond - last * C, ((end - item) * job.cols.out - q) * C),
+            count > 1 && stride > 1 ? y_room : smaller(x_room, y_room),
+            count * C,
         };
+        if (count > 1 && stride > 1) gather_run(window, C, stride * C, x_room - (count - 1) * stride * C, gathered);
         body(q, rows, cols, window);
     });
 }
@@ -48,8 +69,8 @@ template <int KH, int KW, class T, class Body> INLINE void for_taps(const PoolWi
 
 // KEEP: the taps are written too. A greater value or any NaN takes the place of what was found so far.
 template <class T, class Tap, bool KEEP, int KH, int KW>
-INLINE void max_window(const PoolWindow<T>& window, T* y, Tap* tap, i64 channels) {
-    for_channels<T>(channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
+INLINE void max_window(const PoolWindow<T>& window, T* y, Tap* tap) {
+    for_channels<T>(window.channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
         Vec<T> most = load_n(window.x + c, n);
         IVec<T> at = tap_number<T>(KH ? 0 : window.first_tap);
         for_taps<KH, KW>(window, [&](i64 offset, i64 t) ALWAYS_INLINE {
@@ -63,6 +84,12 @@ INLINE void max_window(const PoolWindow<T>& window, T* y, Tap* tap, i64 channels
     });
 }
 
+// Any window, and those at the edges: out of line, or half of the code would be copies of this.
+template <class T, class Tap, bool KEEP>
+static __attribute__((noinline)) void max_any_window(const PoolWindow<T>& window, T* y, Tap* tap) {
+    max_window<T, Tap, KEEP, 0, 0>(window, y, tap);
+}
+
 template <class T, class Tap, bool KEEP, int K> static void max_pool_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         const i64 offset = item * job.cols.out * job.channels;
@@ -71,18 +98,18 @@ template <class T, class Tap, bool KEEP, int K> static void max_pool_rows(const 
         for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const PoolWindow<T>& window) ALWAYS_INLINE {
             const i64 c = q * job.channels;
             if (K && window.rows == K && window.cols == K)
-                max_window<T, Tap, KEEP, K, K>(window, y + c, tap + (KEEP ? c : 0), job.channels);
+                max_window<T, Tap, KEEP, K, K>(window, y + c, tap + (KEEP ? c : 0));
             else
-                max_window<T, Tap, KEEP, 0, 0>(window, y + c, tap + (KEEP ? c : 0), job.channels);
+                max_any_window<T, Tap, KEEP>(window, y + c, tap + (KEEP ? c : 0));
         });
     }
 }
 
 template <class T, class Tap, bool KEEP> static void max_pool_of(const Pooling& job, i64 begin, i64 end) {
     const i64 k = job.rows.kernel == job.cols.kernel && !job.adaptive ? job.rows.kernel : 0;
-    k == 2   ? max_pool_rows<T, Tap, KEEP, 2>(job, begin, end)
-    : k == 3 ? max_pool_rows<T, Tap, KEEP, 3>(job, begin, end)
-             : max_pool_rows<T, Tap, KEEP, 0>(job, begin, end);
+    if (sizeof(Tap) == 1 && k == 2) return max_pool_rows<T, uint8_t, KEEP, 2>(job, begin, end);
+    if (sizeof(Tap) == 1 && k == 3) return max_pool_rows<T, uint8_t, KEEP, 3>(job, begin, end);
+    max_pool_rows<T, Tap, KEEP, 0>(job, begin, end);
 }
 
 template <class T> void max_pool(const Pooling& job, i64 begin, i64 end) {
@@ -100,7 +127,7 @@ template <class T, class Tap> static void pick_rows(const Pooling& job, i64 begi
         for_windows_of_row<T>(job, item, end, [&](i64 q, const Span&, const Span&, const PoolWindow<T>& window) ALWAYS_INLINE {
             T* y = static_cast<T*>(job.out) + offset + q * job.channels;
             const Tap* tap = static_cast<const Tap*>(job.tap) + offset + q * job.channels;
-            for_channels<T>(job.channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
+            for_channels<T>(window.channels, window.room, [&](i64 c, int n) ALWAYS_INLINE {
                 const IVec<T> at = load_taps<T>(tap + c, n);
                 Vec<T> picked = {};
                 for_taps<0, 0>(window, [&](i64 offset, i64 t) ALWAYS_INLINE {
@@ -134,7 +161,8 @@ INLINE void sum_taps(const PoolWindow<T>& window, i64 c, int n, Vec<T> (&sum)[V]
 }
 
 template <class T, int KH, int KW>
-INLINE void avg_window(const PoolWindow<T>& window, T* y, i64 channels, const Divide<T>& divide) {
+INLINE void avg_window(const PoolWindow<T>& window, T* y, const Divide<T>& divide) {
+    const i64 channels = window.channels;
     constexpr int V = 4;
     i64 done = 0;
     if (!KH)
@@ -150,15 +178,20 @@ INLINE void avg_window(const PoolWindow<T>& window, T* y, i64 channels, const Di
     });
 }
 
+template <class T>
+static __attribute__((noinline)) void avg_any_window(const PoolWindow<T>& window, T* y, const Divide<T>& divide) {
+    avg_window<T, 0, 0>(window, y, divide);
+}
+
 template <class T, int K> static void avg_pool_rows(const Pooling& job, i64 begin, i64 end) {
     for (i64 item = begin; item < end; item++) {
         T* y = static_cast<T*>(job.out) + item * job.cols.out * job.channels;
         for_windows_of_row<T>(job, item, end, [&](i64 q, const Span& rows, const Span& cols, const PoolWindow<T>& window) ALWAYS_INLINE {
             const Divide<T> divide(divisor_of(job, rows, cols));
             if (K && window.rows == K && window.cols == K)
-                avg_window<T, K, K>(window, y + q * job.channels, job.channels, divide);
+                avg_window<T, K, K>(window, y + q * job.channels, divide);
             else
-                avg_window<T, 0, 0>(window, y + q * job.channels, job.channels, divide);
+                avg_any_window<T>(window, y + q * job.channels, divide);
         });
     }
 }

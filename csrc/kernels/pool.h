@@ -4,6 +4,9 @@
 // The last vector of a pixel may run over into the next pixels, which are written later anyway: where C is no multiple of LANES
 // this costs nothing, a masked store 12 cycles on an AMD Zen. Vectors are cut only at the end of what a call writes, where
 // another thread's rows begin, and at the end of what it reads.
+//
+// Windows inside the image are walked in runs, as if they were one with the channels of all of them, so that few channels fill
+// vectors too: at stride 1 they lie so, else the pixels of a tap are copied together first, where C is half a vector or less.
 #pragma once
 #include "kernels.h"
 
@@ -42,13 +45,14 @@ INLINE Inside inside(const PoolAxis& axis, bool adaptive) {
     return {(axis.padding + axis.stride - 1) / axis.stride, end < axis.out ? end : axis.out};
 }
 
-// body(q, span) for all windows of a row.
-template <class Body> INLINE void for_windows(const PoolAxis& axis, bool adaptive, Body body) {
+// body(q, count, span) for the windows [q, q + count) of a row, until all have been: one, or up to `most` inside the image, where
+// `span` is the first one's and the others have the same taps.
+template <class Body> INLINE void for_windows(const PoolAxis& axis, bool adaptive, i64 most, Body body) {
     const Inside whole = inside(axis, adaptive);
-    for (i64 q = 0; q < axis.out; q++) {
-        Span span = {q * axis.stride - axis.padding, 0, axis.kernel};
-        if (q < whole.begin || q >= whole.end) span = span_of(axis, adaptive, q);
-        body(q, span);
+    for (i64 q = 0, count; q < axis.out; q += count) {
+        const bool within = q >= whole.begin && q < whole.end;
+        count = within && whole.end - q < most ? whole.end - q : within ? most : 1;
+        body(q, count, within ? Span{q * axis.stride - axis.padding, 0, axis.kernel} : span_of(axis, adaptive, q));
     }
 }
 
@@ -68,6 +72,22 @@ template <class Body> INLINE void for_windows_of(const PoolAxis& axis, bool adap
 }
 
 INLINE i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
+
+constexpr i64 GATHERED = 1024;  // elements that are copied together at once: 4 or 8 KB on the stack, read back from L1
+
+// How many windows of `taps` taps are copied together, if so few channels are; 1: none.
+template <class T> INLINE i64 gathered_windows(i64 channels, i64 taps) {
+    return 2 * channels > LANES<T> || taps * channels * LANES<T> > GATHERED ? 1 : GATHERED / (taps * channels);
+}
+
+// One pixel of at most LANES / 2 channels; `wide`: what follows it may be read and written too.
+template <class T> INLINE void copy_pixel(T* to, const T* from, i64 channels, bool wide) {
+    if (wide) {
+        memcpy(to, from, LANES<T> / 2 * sizeof(T));
+        return;
+    }
+    for (i64 c = 0; c < channels; c++) to[c] = from[c];
+}
 
 // body(c, n) for the vectors of one pixel's C channels, of the `room` elements from its first one on that may be touched: n is
 // LANES also for a last vector that runs over.

@@ -1,5 +1,7 @@
 // Pooling, backward: each row of dx gathers from the rows of windows that hold it, so threads never meet and sums have one order.
 // Windows that do not overlap (2x2 at stride 2) write every pixel once; others add into a row that lies in L1.
+//
+// Runs of windows are walked as in the forward. What touching windows hand out lies tap by tap, and is dealt out pixel by pixel.
 #include "pool.h"
 
 namespace fastnn {
@@ -31,33 +33,56 @@ template <class T> struct AvgGradient {
     }
 };
 
+// What `count` windows of C channels side by side, `taps` pixels wide, hand to the pixels from dx on. `offset` is the first one's in
+// dy, `beyond` elements before its end.
+template <class T, class Gradient>
+INLINE void deal_run(const Gradient& gradient, const Divide<T>& divide, i64 C, i64 taps, i64 count, i64 offset, i64 beyond,
+                     i64 first_tap, T* dx) {
+    T dealt[GATHERED + LANES<T>];  // (taps, count, C)
+    const i64 line = count * C, last = taps * line - LANES<T> / 2;
+    for (i64 j = 0; j < taps; j++)
+        for_channels<T>(line, beyond, [&](i64 c, int n) ALWAYS_INLINE {
+            store(dealt + j * line + c, gradient.at(offset + c, n, divide).to(first_tap + j));
+        });
+    for (i64 q = 0, at = 0; q < line; q += C)
+        for (i64 j = 0; j < taps; j++, at += C) copy_pixel(dx + at, dealt + j * line + q, C, at <= last);
+}
+
 // One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images; `room_of_row` elements from dx on
 // are written now or later. ONCE: no pixel is in two windows.
 template <class T, bool ONCE, int KW, class Gradient>
 INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, i64 i, T* dx, i64 room_of_row) {
-    const i64 C = job.channels, offset = y_row * job.cols.out * C;
-    const i64 beyond = (job.images * job.rows.out - y_row) * job.cols.out * C;  // from the row to the end of dy
+    const i64 pixel = job.channels, offset = y_row * job.cols.out * pixel;
+    const i64 beyond = (job.images * job.rows.out - y_row) * job.cols.out * pixel;  // from the row to the end of dy
     const Span rows = span_of(job.rows, job.adaptive, y_row % job.rows.out);
-    const IVec<T> all = channels_of<T>(LANES<T>), tail = channels_of<T>(C % LANES<T>);
-    for_windows(job.cols, job.adaptive, [&](i64 q, const Span& cols) ALWAYS_INLINE {
+    const bool touching = ONCE && job.cols.stride == job.cols.kernel && job.cols.dilation == 1;
+    const i64 most = touching                                           ? gathered_windows<T>(pixel, job.cols.kernel)
+                     : !ONCE && job.cols.stride == 1 && pixel % LANES<T> ? job.cols.out
+                                                                         : 1;
+    for_windows(job.cols, job.adaptive, most, [&](i64 q, i64 count, const Span& cols) ALWAYS_INLINE {
         const Divide<T> divide = gradient.divide(rows, cols);
-        const i64 taps = cols.end - cols.begin, step = job.cols.dilation * C;
+        const i64 taps = cols.end - cols.begin, step = job.cols.dilation * pixel;
         const i64 last = cols.first + (cols.end - 1) * job.cols.dilation;
-        const i64 room = smaller(room_of_row - last * C, beyond - q * C);
-        const i64 first_tap = i * job.cols.kernel + cols.begin;
-        T* to = dx + (cols.first + cols.begin * job.cols.dilation) * C;
+        const i64 room = smaller(room_of_row - last * pixel, beyond - q * pixel);
+        const i64 first_tap = i * job.cols.kernel + cols.begin, from_q = offset + q * pixel, C = count * pixel;
+        T* to = dx + (cols.first + cols.begin * job.cols.dilation) * pixel;
+        if (ONCE && count > 1) return deal_run(gradient, divide, pixel, taps, count, from_q, beyond - q * pixel, first_tap, to);
+        const IVec<T> all = channels_of<T>(LANES<T>), tail = channels_of<T>(C % LANES<T>);
         const auto put = [&](const auto& from, i64 j, i64 c, int n) ALWAYS_INLINE {
             // What runs over into the next pixel is 0: that pixel is in no window, or adds, or is written afterwards.
             const Vec<T> v = from_bits<T>(bits<T>(from.to(first_tap + j)) & (c + LANES<T> <= C ? all : tail));
             T* p = to + j * step + c;
             store_n(p, ONCE ? v : load_n(p, n) + v, n);
         };
-        if (ONCE && C % LANES<T>) {  // pixel by pixel, so that the next one is written afterwards
+        if (ONCE ? C % LANES<T> != 0 : count > 1) {
+            // Tap by tap: so the next pixel is written afterwards, or is added to by the windows in their order.
             for (i64 j = 0; j < taps; j++)
-                for_channels<T>(C, room, [&](i64 c, int n) ALWAYS_INLINE { put(gradient.at(offset + q * C + c, n, divide), j, c, n); });
+                for_channels<T>(C, room, [&](i64 c, int n) ALWAYS_INLINE {
+                    put(gradient.at(from_q + c, n, divide), ONCE ? j : taps - 1 - j, c, n);
+                });
         } else {
             for_channels<T>(C, room, [&](i64 c, int n) ALWAYS_INLINE {
-                const auto from = gradient.at(offset + q * C + c, n, divide);
+                const auto from = gradient.at(from_q + c, n, divide);
                 if (KW && taps == KW) {
 #pragma GCC unroll 3
                     for (i64 j = 0; j < KW; j++) put(from, j, c, n);
@@ -108,8 +133,8 @@ static void spread(const Pooling& job, const Gradient& gradient, i64 begin, i64 
 template <class T> void max_pool_backward(const Pooling& job, i64 begin, i64 end) {
     if (byte_taps(job))
         spread<T>(job, MaxGradient<T, uint8_t>{job}, begin, end);
-    else
-        spread<T>(job, MaxGradient<T, int32_t>{job}, begin, end);
+    else  // of more than 256 taps: too rare for ways of their own
+        spread_rows<T, false, 0>(job, MaxGradient<T, int32_t>{job}, begin, end);
 }
 
 template <class T> void avg_pool_backward(const Pooling& job, i64 begin, i64 end) {

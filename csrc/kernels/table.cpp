@@ -80,6 +80,7 @@ constexpr Kernels doubles() {
 #ifdef FASTNN_DOUBLES
 #define TAKE(kernel) table.kernel = FASTNN_DOUBLES::kernel<double>
     TAKE(conv_plan), TAKE(conv_stage), TAKE(conv);
+    TAKE(max_pool), TAKE(max_pool_pick), TAKE(max_pool_backward), TAKE(avg_pool), TAKE(avg_pool_backward);
     TAKE(recurrent_plan), TAKE(recurrent_pack), TAKE(recurrent), TAKE(recurrent_backward);
     TAKE(recurrent_inputs), TAKE(recurrent_weights);
     TAKE(attention_plan), TAKE(attention), TAKE(attention_combine);
