@@ -54,6 +54,32 @@ struct Elementwise {
     i64 b_stride[MAX_DIMS];
 };
 
+// A slope for each channel below 0, of x (outer, channels, inner), dense, with inner = 1 where channels lie side by side.
+//   prelu:          out = x where x > 0, else weight * x
+//   prelu_backward: out = dy where x > 0, else weight * dy;  sums (prelu_items, prelu_cols): dy * x where x is not above 0, added up
+//                   within an item, so that as rows of `channels` they sum up to dweight
+// Items: prelu_items, whose size the shape alone decides.
+struct Prelu {
+    void* out;   // null: not wanted
+    void* sums;  // backward only; null: not wanted
+    const void* x;
+    const void* dy;      // backward only
+    const void* weight;  // (channels)
+    i64 size, channels, inner;
+};
+// The columns of what an item walks: few channels many times over, to fill vectors.
+inline i64 prelu_cols(const Prelu& job) {
+    if (job.inner > 1) return 1;
+    i64 cols = job.channels;
+    while (cols < 64 || (cols % 16 && cols <= 256)) cols += job.channels;
+    return cols;
+}
+inline i64 prelu_item(const Prelu& job) {  // elements
+    const i64 cols = prelu_cols(job);
+    return job.inner > 1 ? job.inner : cols < 8192 ? 8192 / cols * cols : cols;
+}
+inline i64 prelu_items(const Prelu& job) { return (job.size + prelu_item(job) - 1) / prelu_item(job); }
+
 // Reductions of x (outer, n, inner) over the middle to out (outer, inner), times `scale`. Items: elements of out.
 // n = 0 gives the neutral element (0, 1, -inf, inf). NaN in, NaN out. The order of summation is fixed by n alone.
 enum Reduction { SUM, SUM_SQUARES, MAX, MIN, PROD, REDUCTIONS };
@@ -428,6 +454,7 @@ template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 en
 struct Kernels {
     KernelOf<Elementwise> unary[UNARY_OPS];
     KernelOf<Elementwise> binary[BINARY_OPS];
+    KernelOf<Prelu> prelu, prelu_backward;
     KernelOf<Reduce> reduce[REDUCTIONS];
     KernelOf<Rows> softmax, softmax_backward, log_softmax, log_softmax_backward;
     KernelOf<CrossEntropy> cross_entropy, cross_entropy_backward;

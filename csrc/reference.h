@@ -21,6 +21,9 @@ uint32_t philox(uint64_t seed, uint64_t offset, i64 i);
 // reference_embedding.cpp
 template <class T> void embedding(const Embedding& job, i64 begin, i64 end);
 template <class T> void embedding_backward(const Embedding& job, i64 begin, i64 end);
+// reference_prelu.cpp
+template <class T> void prelu(const Prelu& job, i64 begin, i64 end);
+template <class T> void prelu_backward(const Prelu& job, i64 begin, i64 end);
 // reference_ctc.cpp
 template <class T> void ctc(const Ctc& job, i64 begin, i64 end);
 template <class T> void ctc_backward(const Ctc& job, i64 begin, i64 end);

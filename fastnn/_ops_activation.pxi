@@ -165,3 +165,90 @@ cpdef Tensor silu(x):
     """
     cdef Tensor t = floating(x), out = wrap(unary_array(SILU, t.array))
     return keep_input(out, SiluNode.__new__(SiluNode), t) if recorded(t) else out
+
+
+cdef ndarray prelu_layout(ndarray x, ndarray weight, PreluJob* job):
+    """x as the kernel walks it, (outer, channels, inner), or a copy in such a layout; fills in what the job says of x."""
+    cdef int d, nd = cnp.PyArray_NDIM(x)
+    job.channels, job.inner = cnp.PyArray_DIM(weight, 0), 1
+    if not dense(x):
+        x = channels_last(x) if nd > 2 else contiguous(x)
+    elif job.channels > 1:
+        for d in range(2, nd):
+            job.inner *= cnp.PyArray_DIM(x, d)
+    job.x, job.weight, job.size = cnp.PyArray_DATA(x), cnp.PyArray_DATA(weight), cnp.PyArray_SIZE(x)
+    return x
+
+
+cdef void run_prelu(PreluKernel kernel, PreluJob* job) noexcept:
+    if job.size:
+        run(<RangeFunction>kernel, job, prelu_items(job[0]), 0.2 * prelu_item(job[0]))
+
+
+cdef class PReluNode(Node):
+    """Inputs x and weight; saved is the shape in which the weight broadcasts with x."""
+    cdef tuple backward(self, Value dy):
+        cdef Tensor x = <Tensor>self.first(), w = <Tensor>self.second(), g = <Tensor>dy, above
+        cdef ndarray weight = contiguous(w.array), of, dx = None, sums = None
+        cdef PreluJob job
+        cdef npy_intp dims[2]
+        if grad_enabled():
+            above = wrap(np.asarray(x.array > 0))
+            return (where(above, g, mul(g, reshape(w, self.saved))) if self.needs(0) else None,
+                    reshape(sum_to(where(above, 0, mul(g, x)), self.saved), shape_of(weight)) if self.needs(1) else None)
+        of = prelu_layout(x.array, weight, &job)
+        g = wrap(contiguous(g.array) if dense(of) else channels_last(g.array))
+        job.dy, job.out, job.sums = cnp.PyArray_DATA(g.array), NULL, NULL
+        if self.needs(0):
+            dx = new_like(of, cnp.PyArray_TYPE(of))
+            job.out = cnp.PyArray_DATA(dx)
+        if self.needs(1):
+            dims[0] = prelu_items(job) * prelu_cols(job) // job.channels if job.size else 0
+            dims[1] = job.channels
+            sums = new_array(2, dims, cnp.PyArray_TYPE(of))
+            job.sums = cnp.PyArray_DATA(sums)
+        run_prelu(runtime.table[kind(of)].prelu_backward, &job)
+        return (None if dx is None else wrap(dx), None if sums is None else scaled_sum(wrap(sums), 1, False, 1))
+
+
+cpdef Tensor prelu(x, weight):
+    """x where it is positive, weight * x elsewhere (He et al., "Delving deep into rectifiers", 2015).
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, ...)
+    weight : Tensor, shape (1,) or (C,)
+        One slope for all, or one for each channel.
+
+    Raises
+    ------
+    ValueError
+        If `weight` has another shape.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.prelu(fnn.tensor([[-1.0, -1.0]]), fnn.tensor([0.5, 2.0])).tolist()
+    [[-0.5, -2.0]]
+    """
+    cdef Tensor t = floating(x), w = floating(weight), out
+    cdef int nd = cnp.PyArray_NDIM(t.array), type_num = common_type(t.array, w.array)
+    cdef npy_intp channels = cnp.PyArray_DIM(t.array, 1) if nd > 1 else 1
+    cdef ndarray of, slopes
+    cdef PReluNode node
+    cdef PreluJob job
+    if cnp.PyArray_NDIM(w.array) != 1 or cnp.PyArray_DIM(w.array, 0) not in (1, channels):
+        raise ValueError(f"prelu: x is {shape_of(t.array)}, weight is {shape_of(w.array)}; expected (1,) or "
+                         f"({channels},)")
+    t, w = cast(t, type_num), cast(w, type_num)
+    slopes = contiguous(w.array)
+    of = prelu_layout(t.array, slopes, &job)
+    out = wrap(new_like(of, type_num))
+    job.out = cnp.PyArray_DATA(out.array)
+    run_prelu(runtime.table[kind(of)].prelu, &job)
+    if recorded_pair(t, w):
+        node = PReluNode.__new__(PReluNode)
+        node.save(t, w)
+        node.saved = (1,) * (nd > 1) + shape_of(slopes) + (1,) * (nd - 2) if nd else ()
+        attach(out, node, (edge(t), edge(w)))
+    return out

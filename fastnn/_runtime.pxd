@@ -110,6 +110,18 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         double p
         uint64_t seed, offset
 
+    struct PreluJob "fastnn::Prelu":
+        void* out
+        void* sums
+        const void* x
+        const void* dy
+        const void* weight
+        i64 size, channels, inner
+
+    i64 prelu_cols(const PreluJob& job) noexcept
+    i64 prelu_item(const PreluJob& job) noexcept
+    i64 prelu_items(const PreluJob& job) noexcept
+
     struct PoolAxis:
         i64 size, out, kernel, stride, padding, dilation
 
@@ -221,6 +233,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
     ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,
                                                                                i64 end) noexcept nogil
+    ctypedef void (*PreluKernel "fastnn::KernelOf<fastnn::Prelu>")(const PreluJob& job, i64 begin,
+                                                                   i64 end) noexcept nogil
     ctypedef void (*ReduceKernel "fastnn::KernelOf<fastnn::Reduce>")(const ReduceJob& job, i64 begin,
                                                                      i64 end) noexcept nogil
     ctypedef void (*RowsKernel "fastnn::KernelOf<fastnn::Rows>")(const Rows& job, i64 begin, i64 end) noexcept nogil
@@ -246,6 +260,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         void (*conv_plan)(ConvJob& job) noexcept nogil
         ElementwiseKernel unary[32]
         ElementwiseKernel binary[32]
+        PreluKernel prelu, prelu_backward
         ReduceKernel reduce[8]
         RowsKernel softmax, softmax_backward, log_softmax, log_softmax_backward
         CrossEntropyKernel cross_entropy, cross_entropy_backward

@@ -10,6 +10,9 @@ template <class T> void avg_pool(const Pooling& job, i64 begin, i64 end);
 // pool_backward.cpp
 template <class T> void max_pool_backward(const Pooling& job, i64 begin, i64 end);
 template <class T> void avg_pool_backward(const Pooling& job, i64 begin, i64 end);
+// prelu.cpp
+template <class T> void prelu(const Prelu& job, i64 begin, i64 end);
+template <class T> void prelu_backward(const Prelu& job, i64 begin, i64 end);
 // recurrent.cpp
 template <class T> void recurrent_plan(Recurrent& job);
 template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end);

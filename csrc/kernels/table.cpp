@@ -15,6 +15,8 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
     return {
         {unary<T, U>...},
         {binary<T, B>...},
+        prelu<T>,
+        prelu_backward<T>,
         {reduce<T, R>...},
         softmax<T>,
         softmax_backward<T>,
@@ -85,6 +87,7 @@ constexpr Kernels doubles() {
     TAKE(recurrent_inputs), TAKE(recurrent_weights);
     TAKE(attention_plan), TAKE(attention), TAKE(attention_combine);
     TAKE(attention_backward_plan), TAKE(attention_backward), TAKE(attention_backward_combine);
+    TAKE(prelu), TAKE(prelu_backward);
 #undef TAKE
 #endif
     return table;

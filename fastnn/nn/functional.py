@@ -22,6 +22,7 @@ from .._ops import (
     mse_loss,
     one_hot,
     pad,
+    prelu,
     relu,
     sigmoid,
     silu,
@@ -143,35 +144,6 @@ def softplus(x, beta: float = 1.0, threshold: float = 20.0):
     x = as_tensor(x)
     scaled = x * beta
     return where(scaled > threshold, x, _softplus(scaled) / beta)
-
-
-def prelu(x, weight):
-    """Compute x where it is positive and `weight * x` elsewhere.
-
-    Parameters
-    ----------
-    x : Tensor, shape (N, C, ...)
-    weight : Tensor, shape (1,) or (C,)
-        One slope for all, or one for each channel.
-
-    Raises
-    ------
-    ValueError
-        If `weight` has another shape.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.prelu(fnn.tensor([[-1.0, -1.0]]), fnn.tensor([0.5, 2.0])).tolist()
-    [[-0.5, -2.0]]
-    """
-    x, weight = as_tensor(x), as_tensor(weight)
-    channels = x.shape[1] if x.ndim > 1 else 1
-    if weight.ndim != 1 or weight.shape[0] not in (1, channels):
-        raise ValueError(f"prelu: x is {x.shape}, weight is {weight.shape}; expected (1,) or ({channels},)")
-    if weight.shape[0] > 1:
-        weight = weight.reshape(-1, *[1] * (x.ndim - 2))
-    return where(x > 0, x, x * weight)
 
 
 def _reduction(function: str, reduction: str, allowed: tuple[str, ...] = ("mean", "sum", "none")) -> None:

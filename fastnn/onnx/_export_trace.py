@@ -36,7 +36,6 @@ _MODULES = (_ops, _ops_attention, _ops_ctc, _ops_embedding, _ops_images, _ops_no
 _COMPOSED = (
     functional.binary_cross_entropy,
     functional.nll_loss,
-    functional.prelu,
     _position_tables.rotary_embedding,
     _position_tables.sinusoidal_positions,
 )

@@ -121,6 +121,9 @@ def shrink(x: Any, *, bias: float = 0.0, lambd: float = 0.5) -> Any:
 def prelu(x: Any, slope: Any) -> Any:
     """x, or slope x below zero; the slope broadcasts."""
     if isinstance(x, Tensor):
+        along = (*[1] * (x.ndim - slope.ndim), *slope.shape)
+        if all(n == 1 for axis, n in enumerate(along) if axis != 1):  # one, or one for each channel
+            return _ops.prelu(x, slope.reshape(-1))
         return _ops.where(x.data > 0, x, x * slope)
     return value(np.where(x > 0, x, x * slope))
 
