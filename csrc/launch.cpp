@@ -1,6 +1,6 @@
 // The kernels that need more than one launch: matmul (pack, then compute), convolution (stages), and long sums (parts, then
 // their sum).
-#include "dispatch.h"
+#include "launch_fold.h"
 
 namespace fastnn {
 
@@ -63,9 +63,10 @@ static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& m
 }
 
 bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
+    const Kernels& k = *runtime().table[dtype];
     job.way = CONV_MATMUL;
     if (is_matmul(job)) return run_conv_as_matmul(dtype, job, kept, made);
-    const Kernels& k = *runtime().table[dtype];
+    if (is_folded(job) && &k != ISAS[ISA_COUNT - 1].table[dtype]) return run_conv_folded(dtype, job, kept, made);  // loops stay loops
     const size_t size = dtype == F32 ? 4 : 8;
     job.slots = num_threads();
     job.slot = thread_index;
