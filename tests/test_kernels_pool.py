@@ -86,6 +86,24 @@ def test_max_pool(isa, geometry, how, dtype, rng):
         np.testing.assert_array_equal(kernels.max_pool2d_pick(x, taps, *geometry), y)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kernel", [2, (1, 3)], ids=str)
+def test_rows_longer_than_what_is_walked_at_once(isa, channels, kernel, dtype, rng):
+    """Few channels of touching windows are dealt out some hundreds of windows at a time; the last window may be cut."""
+    high, wide = pair(kernel)
+    x = images(rng, (2, channels, high, wide * 700), dtype, "whole")
+    y, taps = max_pool2d(x, kernel, ceil_mode=True)
+    parts = x.reshape(2, channels, high, 700, wide).transpose(0, 1, 3, 2, 4).reshape(2, channels, 1, 700, high * wide)
+    np.testing.assert_array_equal(y, parts.max(-1))
+    np.testing.assert_array_equal(taps, parts.argmax(-1))
+    dy = rng.integers(-3, 4, y.shape).astype(dtype)
+    dx = np.zeros_like(parts)
+    np.put_along_axis(dx, parts.argmax(-1)[..., None], dy[..., None], -1)
+    dx = dx.reshape(2, channels, 700, high, wide).transpose(0, 1, 3, 2, 4).reshape(x.shape)
+    got = kernels.max_pool2d_backward(dy, taps, x.shape[2:], kernel, ceil_mode=True)
+    np.testing.assert_array_equal(got, dx)
+
+
 @pytest.mark.parametrize("geometry", [g for g in WINDOWS if g[3] == 1], ids=str)
 @pytest.mark.parametrize("options", [(True, None), (False, None), (True, -3)], ids=str)
 def test_avg_pool(isa, geometry, options, dtype, rng):

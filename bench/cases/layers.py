@@ -54,6 +54,14 @@ def _pool(kernel: int, stride: int, padding: int, largest: bool) -> Callable[[np
     return right
 
 
+def _prelu(slope: float) -> Callable[[np.ndarray, np.ndarray], Answer]:
+    def right(x: np.ndarray, dy: np.ndarray) -> Answer:
+        below = x <= 0
+        return [np.where(below, slope * x, x), np.where(below, slope * dy, dy), (dy * x * below).sum((0, 2, 3))]
+
+    return right
+
+
 def _bilinear(n: int) -> np.ndarray:
     """The matrix (2 n, n) that doubles an axis: output i lies at (i + 0.5) / 2 - 0.5."""
     at = np.clip((np.arange(2 * n) + 0.5) / 2 - 0.5, 0, None)
@@ -206,6 +214,14 @@ LAYERS = [
         lambda lib: lib.nn.AvgPool2d(2),
         _pool(2, 2, 0, largest=False),
         [("AveragePool", ("x",), {"kernel_shape": [2, 2], "strides": [2, 2]})],
+    ),
+    _image_layer(
+        "prelu by channel",
+        _square(32, 64, 28),
+        28,
+        lambda lib: lib.nn.PReLU(64),
+        _prelu(0.25),
+        [("PRelu", ("x", np.full((64, 1, 1), 0.25, np.float32)), {})],
     ),
     _image_layer(
         "upsample bilinear x2",

@@ -103,6 +103,7 @@ template <class... I> std::string by(I... sizes) {
 
 template <class T> void elementwise();  // elementwise.cpp
 template <class T> void extremes();
+template <class T> void prelus();
 template <class T> void dropout();
 template <class T> void reductions();   // rows.cpp
 template <class T> void rows();

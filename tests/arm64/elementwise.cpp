@@ -68,6 +68,24 @@ template <class T> void extremes() {
             }
 }
 
+// Channels side by side, and rows of one channel; both gradients.
+template <class T> void prelus() {
+    for (i64 channels : SIZES)
+        for (i64 inner : {1, 5, 37}) {
+            const i64 size = 3 * channels * inner;
+            const Values<T> x = integers<T>(size), dy = integers<T>(size), weight = integers<T>(channels);
+            check<T>("prelu of " + by(channels, inner), [&] {
+                Values<T> y = unwritten<T>(size), dx = unwritten<T>(size);
+                Prelu job = {y.data(), nullptr, x.data(), dy.data(), weight.data(), size, channels, inner};
+                Values<T> sums = unwritten<T>(prelu_items(job) * prelu_cols(job));
+                run_items(kernels<T>().prelu, job, prelu_items(job));
+                job.out = dx.data(), job.sums = sums.data();
+                run_items(kernels<T>().prelu_backward, job, prelu_items(job));
+                return Outputs<T>{{"y", y, 0}, {"dx", dx, 0}, {"sums", sums, 0}};
+            });
+        }
+}
+
 template <class T> void dropout() {
     const uint64_t seed = 0x123456789abcdef, offset = ~uint64_t(0) - 5;
     for (i64 n : SIZES)
@@ -87,6 +105,8 @@ template void elementwise<float>();
 template void elementwise<double>();
 template void extremes<float>();
 template void extremes<double>();
+template void prelus<float>();
+template void prelus<double>();
 template void dropout<float>();
 template void dropout<double>();
 
