@@ -73,22 +73,6 @@ template <class Body> INLINE void for_windows_of(const PoolAxis& axis, bool adap
 
 INLINE i64 smaller(i64 a, i64 b) { return a < b ? a : b; }
 
-constexpr i64 GATHERED = 1024;  // elements that are copied together at once: 4 or 8 KB on the stack, read back from L1
-
-// How many windows of `taps` taps are copied together, if so few channels are; 1: none.
-template <class T> INLINE i64 gathered_windows(i64 channels, i64 taps) {
-    return 2 * channels > LANES<T> || taps * channels * LANES<T> > GATHERED ? 1 : GATHERED / (taps * channels);
-}
-
-// One pixel of at most LANES / 2 channels; `wide`: what follows it may be read and written too.
-template <class T> INLINE void copy_pixel(T* to, const T* from, i64 channels, bool wide) {
-    if (wide) {
-        memcpy(to, from, LANES<T> / 2 * sizeof(T));
-        return;
-    }
-    for (i64 c = 0; c < channels; c++) to[c] = from[c];
-}
-
 // body(c, n) for the vectors of one pixel's C channels, of the `room` elements from its first one on that may be touched: n is
 // LANES also for a last vector that runs over.
 template <class T, class Body> INLINE void for_channels(i64 channels, i64 room, Body body) {

@@ -33,12 +33,28 @@ template <class T> struct AvgGradient {
     }
 };
 
+constexpr i64 DEALT = 1024;  // elements that are dealt out at once: 4 or 8 KB on the stack, read back from L1
+
+// How many windows `taps` pixels wide are dealt out at once, if they have so few channels; 1: none.
+template <class T> INLINE i64 dealt_windows(i64 channels, i64 taps) {
+    return 2 * channels > LANES<T> || taps * channels * LANES<T> > DEALT ? 1 : DEALT / (taps * channels);
+}
+
+// One pixel of at most LANES / 2 channels; `wide`: what follows it may be read and written too.
+template <class T> INLINE void copy_pixel(T* to, const T* from, i64 channels, bool wide) {
+    if (wide) {
+        memcpy(to, from, LANES<T> / 2 * sizeof(T));
+        return;
+    }
+    for (i64 c = 0; c < channels; c++) to[c] = from[c];
+}
+
 // What `count` windows of C channels side by side, `taps` pixels wide, hand to the pixels from dx on. `offset` is the first one's in
 // dy, `beyond` elements before its end.
 template <class T, class Gradient>
 INLINE void deal_run(const Gradient& gradient, const Divide<T>& divide, i64 C, i64 taps, i64 count, i64 offset, i64 beyond,
                      i64 first_tap, T* dx) {
-    T dealt[GATHERED + LANES<T>];  // (taps, count, C)
+    T dealt[DEALT + LANES<T>];  // (taps, count, C)
     const i64 line = count * C, last = taps * line - LANES<T> / 2;
     for (i64 j = 0; j < taps; j++)
         for_channels<T>(line, beyond, [&](i64 c, int n) ALWAYS_INLINE {
@@ -56,7 +72,7 @@ INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, 
     const i64 beyond = (job.images * job.rows.out - y_row) * job.cols.out * pixel;  // from the row to the end of dy
     const Span rows = span_of(job.rows, job.adaptive, y_row % job.rows.out);
     const bool touching = ONCE && job.cols.stride == job.cols.kernel && job.cols.dilation == 1;
-    const i64 most = touching                                           ? gathered_windows<T>(pixel, job.cols.kernel)
+    const i64 most = touching                                           ? dealt_windows<T>(pixel, job.cols.kernel)
                      : !ONCE && job.cols.stride == 1 && pixel % LANES<T> ? job.cols.out
                                                                          : 1;
     for_windows(job.cols, job.adaptive, most, [&](i64 q, i64 count, const Span& cols) ALWAYS_INLINE {
