@@ -129,19 +129,20 @@ template <class T> struct AttentionBackward {
         }
     }
 
-    // The block of keys and `rows` queries from q0 on.
+    // The block of keys and `rows` queries from q0 on. Causal: a tile of keys starts at the first query that sees one of them; of
+    // the squares on the diagonal, all there are at T = 64, half the two products is saved.
     void run_square(i64 g, i64 q0, i64 rows) const {
         const Split tiles(rows, TILE_ROWS), key_tiles(keys, TILE_ROWS);
         for (i64 t = 0; t < tiles.parts; t++) run_tile(g, q0 + tiles.begin(t), tiles.begin(t), tiles.width(t));
-        const PackedRows<T> dout = {slot.dout + g * job.queries * width, job.queries, q0};
-        const PackedRows<T> q = {slot.q + g * job.queries * depth, job.queries, q0};
+        const T *dout = slot.dout + g * job.queries * width, *q = slot.q + g * job.queries * depth;
         for (i64 t = 0; t < key_tiles.parts; t++) {
-            const i64 j = key_tiles.begin(t);
+            const i64 j = key_tiles.begin(t), skip = job.causal ? most(0, k0 + j - job.diagonal - q0) : 0;
             const int n = key_tiles.width(t);
-            multiply<T>(slot.dv + j * width, width, n, slot.p + j, 1, slot.p_row, dout, rows, width_slivers, width, true,
-                        nullptr);
-            multiply<T>(slot.dk + j * depth, depth, n, slot.ds + j, 1, slot.p_row, q, rows, depth_slivers, depth, true,
-                        nullptr);
+            if (skip >= rows) break;
+            multiply<T>(slot.dv + j * width, width, n, slot.p + skip * slot.p_row + j, 1, slot.p_row,
+                        {dout, job.queries, q0 + skip}, rows - skip, width_slivers, width, true, nullptr);
+            multiply<T>(slot.dk + j * depth, depth, n, slot.ds + skip * slot.p_row + j, 1, slot.p_row,
+                        {q, job.queries, q0 + skip}, rows - skip, depth_slivers, depth, true, nullptr);
         }
     }
 
