@@ -173,6 +173,24 @@ static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split&
     return count;
 }
 
+// The panels of tiles t, t + 1, ... of a transposed a that are as high as the first and at most `most`, abreast: a tile uses 24
+// bytes of a line, and panel by panel every line of a came from L3 two or three times. Returns how many.
+template <class T>
+static i64 pack_panels(T* out, const T* a, i64 a_col, i64 k, const Split& tiles, i64 t, i64 most) {
+    constexpr int L = LANES<T>;
+    const int rows = tiles.width(t);
+    const i64 stop = t < tiles.larger ? tiles.larger : tiles.parts, count = most < stop - t ? most : stop - t;
+    for (i64 p = 0; p < k; p++, a += a_col)
+        for (i64 i = 0; i < count; i++) {
+            const T* in = a + i * rows;
+            T* to = out + (i * k + p) * rows;
+            __builtin_prefetch(in + 8 * a_col);
+            const Vec<T> row = load_first(in, rows);
+            (k - p) * rows >= L ? store(to, row) : store_first(to, row, rows);  // the next row overwrites what is too much
+        }
+    return count;
+}
+
 template <class T> static T* packed_a(const Matmul& job) {
     return static_cast<T*>(job.packed) + job.batch_packed * job.k * padded<T>(job.n);
 }
@@ -196,11 +214,11 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
             const i64 row = tiles.begin(t), rows = tiles.width(t);
             T* out = packed_a<T>(job) + (product * job.m + row) * job.k;
             const T* a = static_cast<const T*>(job.a) + batch_offsets(job, product).a + row * job.a_row;
-            i64 p = 0;
-            if (job.a_row == 1 && rows < L)  // whole vectors: the next row overwrites what is too much of them
-                for (; p * rows + L <= job.k * rows; p++)
-                    store(out + p * rows, load_first(a + p * job.a_col, int(rows)));
-            for (; p < job.k; p++)
+            if (NARROW && TILE_ROWS <= LANES<T> && job.a_row == 1) {
+                item += pack_panels(out, a, job.a_col, job.k, tiles, t, end - item < 16 ? end - item : 16) - 1;
+                continue;
+            }
+            for (i64 p = 0; p < job.k; p++)
                 for (i64 i = 0; i < rows; i++) out[p * rows + i] = a[i * job.a_row + p * job.a_col];
         }
     }
