@@ -291,6 +291,24 @@ def test_voices_never_heard(capsys, digits):
     assert re.search(rf"^{re.escape(file)}: 7$", text, re.M)
 
 
+def test_waiting_and_loudness_are_left_out():
+    rng = np.random.default_rng(0)
+    said = rng.uniform(-4, 0, (30, _spoken_digits.BANDS)).astype(np.float32)
+    wait = np.full((40, _spoken_digits.BANDS), -20, np.float32)
+    margin = wait[: _spoken_digits.MARGIN]
+    x = _spoken_digits.spoken(np.concatenate([wait, said, wait]))
+    np.testing.assert_array_equal(x, np.concatenate([margin, said, margin]))
+    pictures = _spoken_digits.normal(x)
+    assert pictures.shape == (len(x), 2 * _spoken_digits.BANDS)
+    assert pictures.dtype == np.float32
+    np.testing.assert_allclose(_spoken_digits.normal(x + 3), pictures, atol=1e-4)
+    microphone = np.linspace(0, 1, _spoken_digits.BANDS)
+    change = np.abs(_spoken_digits.normal(x + microphone) - pictures)[5:-5].mean(0)  # first picture, then the second
+    first, second = change.reshape(2, -1).mean(1)
+    assert first < 0.3 * second
+    assert np.isfinite(_spoken_digits.normal(wait)).all()
+
+
 def test_one_speaker_is_too_few(capsys, digits, tmp_path):
     (tmp_path / "3_anna_0.wav").write_bytes((digits / "3_anna_0.wav").read_bytes())
     assert "holding one out needs two" in failed(capsys, "speech", "--no-picture", "--data", str(tmp_path))
