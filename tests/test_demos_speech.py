@@ -223,6 +223,15 @@ def test_recordings_are_learned(stamps):
     assert _speech.errors([_speech.constant([c.text for c in more], 0)] * 24, [c.text for c in clips])[0] > 0.5
 
 
+def test_texts_that_are_not_what_is_said(tmp_path):
+    soundfile, rng = pytest.importorskip("soundfile"), np.random.default_rng(0)
+    for name, text in (("a", "el sol"), ("b", "el sol" + 20 * " y la luna")):
+        soundfile.write(tmp_path / f"{name}_desc_es.ogg", say("el sol", rng), 16000)
+        (tmp_path / f"{name}.txt").write_text(f"thing\nes.utf8={text}\n", "utf-8")
+    assert len(_spanish.stamps(tmp_path)) == 2
+    assert [clip.text for clip in _spanish.recordings(tmp_path)] == ["el sol"]
+
+
 def test_what_speech_says_of_missing_things(capsys, tmp_path, monkeypatch):
     assert "apt-get download tuxpaint-stamps-default" in failed(capsys, "speech", "--no-picture")
     assert "is no folder" in failed(capsys, "speech", "--no-picture", "--data", str(tmp_path / "none"))

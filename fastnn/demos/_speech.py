@@ -13,6 +13,7 @@ from ._language import END, Language
 from ._spanish import LETTERS, RATE, Clip, decode, encode
 
 BANDS = 40
+HOP = 0.008  # seconds from one frame to the next: 13 letters a second are 2.4 steps of the network each
 BATCH = 16
 SPEEDS = (0.9, 1.0, 1.1)
 SILENCE = float(np.log(1e-6))  # what LogMel gives where there is nothing
@@ -46,9 +47,14 @@ class Scale:
         return frames - frames.mean(0) if self.own_mean else frames
 
 
-def features(samples: np.ndarray, speeds: tuple[float, ...] = (1.0,), rate: int = RATE) -> list[np.ndarray]:
+def log_mel() -> audio.LogMel:
+    """Return what makes frames of sound at RATE."""
+    return audio.LogMel(RATE, BANDS, hop=HOP)
+
+
+def features(samples: np.ndarray, speeds: tuple[float, ...] = (1.0,)) -> list[np.ndarray]:
     """Return log-mel frames of a recording played at each speed."""
-    mel = audio.LogMel(rate, BANDS)
+    mel = log_mel()
     return [mel(audio.resample(samples, round(1000 * speed), 1000)) for speed in speeds]
 
 

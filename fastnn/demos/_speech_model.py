@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 
 import fastnn as fnn
-from fastnn import audio
 from fastnn.models.speech import SpeechRecognizer
 
 from .._cli import CommandError
 from ._spanish import LETTERS, RATE
-from ._speech import BANDS, Reader, Scale, greedy, outputs
+from ._speech import BANDS, Reader, Scale, greedy, log_mel, outputs
 
 KIND = "fastnn speech demo"
 
@@ -38,7 +37,7 @@ class Recognizer:
 
     def frames(self, samples: np.ndarray) -> np.ndarray:
         """samples: (n,) at RATE -> (frames, BANDS)."""
-        return audio.LogMel(RATE, BANDS)(samples)
+        return log_mel()(samples)
 
     def hear(self, samples: np.ndarray) -> tuple[np.ndarray, str]:
         """samples: (n,) at RATE -> log-probabilities (steps, classes) and the text."""
@@ -47,7 +46,7 @@ class Recognizer:
 
     def stream(self, samples: np.ndarray, seconds: float):
         """Hear a recording in chunks: yields after each one the time and the text so far."""
-        mel, state, heard = audio.LogMel(RATE, BANDS), None, [np.zeros((0, len(LETTERS) + 1), np.float32)]
+        mel, state, heard = log_mel(), None, [np.zeros((0, len(LETTERS) + 1), np.float32)]
         size = max(1, round(seconds * RATE))
         with fnn.no_grad():
             for at in range(0, len(samples), size):

@@ -32,6 +32,7 @@ BANDS, LOW, HIGH = 24, 80.0, 3800.0  # Hz
 DEPTH = 9.0  # natural logarithms of energy below the loudest: 39 dB
 QUIET, MARGIN = 6.0, 5  # frames at the ends, 26 dB below the loudest, are cut off but for five: 50 ms
 BATCH, EPOCHS = 32, 25
+VOTERS = 2  # networks that are asked together: half of a hundred more are read than by one
 POOLS = ((2, 2), (2, 2), (1, 2))  # of time and pitch
 STEP = 4  # frames to a step of the network
 
@@ -158,8 +159,13 @@ class Batches:
             yield x, lengths, np.array([self.digits[j].digit for j in some])
 
 
-def learn(digits: list[Digit], epochs: int, seed: int) -> DigitReader:
-    """Train on recordings."""
+def learn(digits: list[Digit], epochs: int, seed: int) -> list[DigitReader]:
+    """Train networks on recordings, each from other weights and in other weather."""
+    return [trained(digits, epochs, s) for s in range(VOTERS * seed, VOTERS * (seed + 1))]
+
+
+def trained(digits: list[Digit], epochs: int, seed: int) -> DigitReader:
+    """Train one network."""
     fnn.manual_seed(seed)
     net, rate = DigitReader(), 4e-3
     batches = Batches(digits, np.random.default_rng(seed))
@@ -189,10 +195,10 @@ def scores(net: DigitReader, many: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def read(net: DigitReader, many: list[list[np.ndarray]]) -> np.ndarray:
+def read(nets: list[DigitReader], many: list[list[np.ndarray]]) -> np.ndarray:
     """Return the likeliest digit of each recording, heard at its own speed, somewhat slower and somewhat faster."""
-    heard_at = range(OWN - 1, OWN + 2)  # one speed alone read 1 in a hundred fewer with one seed, as many with another
-    return np.sum([scores(net, [frames[k] for frames in many]) for k in heard_at], 0).argmax(1)
+    heard_at = range(OWN - 1, OWN + 2)
+    return np.sum([scores(net, [frames[k] for frames in many]) for net in nets for k in heard_at], 0).argmax(1)
 
 
 def nearest(learned: list[Digit], asked: list[Digit]) -> np.ndarray:

@@ -15,6 +15,7 @@ import fastnn as fnn
 from .. import _cli
 from .._cli import CommandError
 from .._extras import require
+from ..models.speech import STRIDE
 from . import _assistant, _spanish, _speech, _spoken_digits
 from ._speech_model import Recognizer
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--wav", metavar="FILE", action="append", default=[], help="to write down; may be repeated")
     data.add_argument("--chunk", type=_cli.amount, default=0.1, metavar="SECONDS", help="what is streamed at once")
     work = parser.add_argument_group("training")
-    rounds = "rounds through the recordings (60; of digits 40)"
+    rounds = "rounds through the recordings (60; of digits 25)"
     work.add_argument("--epochs", type=_cli.positive, default=argparse.SUPPRESS, metavar="N", help=rounds)
     work.add_argument("--voices", type=int, default=300, metavar="N", help="machine-spoken texts in a round; 0: none")
     work.add_argument("--streaming", action="store_true", help="a network that hears while somebody speaks")
@@ -219,9 +220,9 @@ def _digits(folder: Path, options: argparse.Namespace) -> None:
     epochs = getattr(options, "epochs", _spoken_digits.EPOCHS)
     _spoken_digits.study(digits, epochs, options.seed)
     if options.wav:
-        net = _spoken_digits.learn(digits, epochs, options.seed)
+        nets = _spoken_digits.learn(digits, epochs, options.seed)
         for file in options.wav:
-            print(f"{file}: {_spoken_digits.read(net, [_spoken_digits.heard(Path(file))])[0]}")
+            print(f"{file}: {_spoken_digits.read(nets, [_spoken_digits.heard(Path(file))])[0]}")
 
 
 # ----- the picture -----
@@ -231,12 +232,12 @@ def draw(frames: np.ndarray, log_probs: np.ndarray, text: str, file: Path) -> No
     """Write the picture: the spectrogram, and over it what the network says at each of its steps."""
     figure = require("matplotlib.figure", "demo", "the picture").Figure((14, 5), layout="constrained")
     ax = figure.subplots()
-    seconds = 0.01 * len(frames)
+    seconds = _speech.HOP * len(frames)
     ax.imshow(frames.T, origin="lower", aspect="auto", cmap="gray_r", extent=(0, seconds, 0, frames.shape[1]))
     ax.set(title=text, xlabel="seconds", ylabel="mel band")
     over = ax.twinx()
     over.set(ylim=(0, 1), ylabel="probability")
-    times = 0.04 * (np.arange(len(log_probs)) + 1)
+    times = STRIDE**2 * _speech.HOP * (np.arange(len(log_probs)) + 1)
     probabilities = np.exp(log_probs)
     over.plot(times, probabilities[:, 0], color="0.6", linewidth=1, label="blank")
     for c in range(1, probabilities.shape[1]):
