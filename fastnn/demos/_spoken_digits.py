@@ -5,7 +5,12 @@ wider than a voice's harmonics, loudness and microphone by each recording's own 
 off what is 39 dB below the loudest, waiting by cutting off the quiet ends; and the network sees a picture whose pools
 forgive a shift: speakers differ in size, and with it move all bands of a vowel. What is left out may be missed: with
 the mean of each band goes the vowel of a word that has but one. So the network sees the picture twice, with and
-without it. A network over all bands of each frame, as the recogniser of sentences is, reads 8 in a hundred fewer.
+without it.
+
+Trained on three voices and asked about the other three, by turns, with one seed: 76 in a hundred are read by CTC from
+one picture, 78 from the mean of the recurrent states, 81 with waiting left out, 85 from both pictures. (A network over
+all bands of each frame, as the recogniser of sentences is, read 8 fewer than the first of these in a like comparison.)
+What is here was chosen by such numbers, over all six speakers, of whom nobody is left for another judgement.
 """
 
 import re
