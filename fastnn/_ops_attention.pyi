@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 
 from ._ops import Tensor
@@ -28,3 +29,4 @@ def attend(
     causal: bool = False,
     diagonal: int = 0,
 ) -> Tensor: ...
+def attend_next(packed: Tensor, keys: np.ndarray, values: np.ndarray, seen: int) -> Tensor: ...

@@ -48,20 +48,50 @@ class KeyValues:
             If they do not fit those before.
         """
         new = [keys.data, values.data]
-        for old, piece in zip(self._arrays, new, strict=False):
-            if old.shape[:2] + old.shape[3:] != piece.shape[:2] + piece.shape[3:]:
-                there = (*old.shape[:2], self._length, *old.shape[3:])
-                raise ValueError(f"KeyValues: got {piece.shape} after {there}; expected the same but for the length")
+        self._make_room([piece.shape for piece in new], new[0].dtype)
         end = self._length + new[0].shape[2]
-        if not self._arrays or end > self._arrays[0].shape[2]:
-            self._grow(new, max(end, 2 * self._length, self._room))
         for array, piece in zip(self._arrays, new, strict=True):
             array[:, :, self._length : end] = piece
         self._length = end
         return self.tensors()
 
-    def _grow(self, new: list[np.ndarray], room: int) -> None:
-        larger = [np.empty((*piece.shape[:2], room, piece.shape[3]), piece.dtype) for piece in new]
+    def attend(self, qkv: _ops.Tensor) -> _ops.Tensor:
+        """Keep the keys and values of the next positions, and attend from these to all that are kept.
+
+        Parameters
+        ----------
+        qkv : Tensor (B, t, 3, N, D)
+            Their queries, keys and values. They see what was before them and one another's past.
+
+        Returns
+        -------
+        Tensor (B, t, N * D)
+            The heads side by side.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit those before.
+        """
+        if qkv.ndim != 5 or qkv.shape[2] != 3:
+            raise ValueError(f"KeyValues.attend: qkv is {qkv.shape}; expected (B, t, 3, N, D)")
+        batch, length, _, heads, size = qkv.shape
+        self._make_room([(batch, heads, length, size)] * 2, qkv.dtype)
+        y = _ops_attention.attend_next(qkv, *self._arrays, self._length)
+        self._length += length
+        return y
+
+    def _make_room(self, shapes: list[tuple[int, ...]], dtype) -> None:
+        """For more of such shapes, (B, N, t, D)."""
+        for old, shape in zip(self._arrays, shapes, strict=False):
+            if old.shape[:2] + old.shape[3:] != shape[:2] + shape[3:]:
+                there = (*old.shape[:2], self._length, *old.shape[3:])
+                raise ValueError(f"KeyValues: got {shape} after {there}; expected the same but for the length")
+        end = self._length + shapes[0][2]
+        if self._arrays and end <= self._arrays[0].shape[2]:
+            return
+        room = max(end, 2 * self._length, self._room)
+        larger = [np.empty((*shape[:2], room, shape[3]), dtype) for shape in shapes]
         for array, old in zip(larger, self._arrays, strict=False):
             array[:, :, : self._length] = old[:, :, : self._length]
         self._arrays = larger
@@ -253,11 +283,13 @@ class MultiheadAttention(Module):
         with no_grad():
             state = KeyValues() if state is None else state
             x = self._batch_first(_ops.as_tensor(x), True)
-            q, k, v = self._project(x, x, x)
-            before = len(state)
-            keys, values = state.append(k, v)
-            heads = _ops_attention.attend(q, keys, values, causal=q.shape[2] > 1, diagonal=before)
-            return self._given(self._joined(heads), True), state
+            if not self._packed:
+                raise ValueError(
+                    f"MultiheadAttention.step: kdim is {self.kdim}, vdim {self.vdim}; expected {self.embed_dim}, as "
+                    f"a sequence attends to itself"
+                )
+            qkv = _ops.linear(x, self.in_proj_weight, self.in_proj_bias)
+            return self._given(self.out_proj(state.attend(self._cut(qkv, 3))), True), state
 
     def step_across(self, x, memory, state: KeyValues | None = None, key_padding_mask=None):
         """Attention of the next positions (B, t, E) to a memory (B, S, kdim), projected once and kept in the state.
