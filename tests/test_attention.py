@@ -251,6 +251,48 @@ def test_a_cache_grows_by_doubling_and_keeps_its_views():
         cache.append(normal(3, 1, 1, 3), normal(3, 1, 1, 4))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_cache_attends_as_attention_to_all_it_keeps(dtype):
+    cache, other = nn.KeyValues(2), nn.KeyValues(2)
+    for t in (1, 1, 5, 1, 0, 3):
+        qkv = normal(2, t, 3, 4, 8, dtype=dtype)
+        y = cache.attend(qkv)
+        q, k, v = (qkv[:, :, i].transpose(1, 2) for i in range(3))
+        seen = len(other)
+        keys, values = other.append(k, v)
+        mask = np.arange(len(other)) <= seen + np.arange(t)[:, None]
+        want = F.scaled_dot_product_attention(q, keys, values, mask)
+        np.testing.assert_allclose(y.data, want.data.transpose(0, 2, 1, 3).reshape(2, t, 32), atol=1e-6)
+        np.testing.assert_array_equal(cache.tensors()[0].data, keys.data)
+        np.testing.assert_array_equal(cache.tensors()[1].data, values.data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "words"),
+    [
+        ((2, 1, 4, 8), np.float32, "expected .B, t, 3, N, D."),
+        ((2, 1, 2, 4, 8), np.float32, "expected .B, t, 3, N, D."),
+        ((3, 1, 3, 4, 8), np.float32, "after"),
+        ((2, 1, 3, 2, 8), np.float32, "after"),
+        ((2, 1, 3, 4, 7), np.float32, "after"),
+        ((2, 1, 3, 4, 8), np.float64, "float64"),
+        ((2, 1, 3, 4, 8), np.int64, "int64"),
+    ],
+)
+def test_a_cache_refuses_what_does_not_fit(shape, dtype, words):
+    cache = nn.KeyValues()
+    cache.attend(normal(2, 2, 3, 4, 8, dtype=np.float32))
+    with pytest.raises(ValueError, match=words):
+        cache.attend(fnn.tensor(np.ones(shape, dtype)))
+    assert len(cache) == 2
+
+
+def test_a_step_of_self_attention_needs_keys_of_the_same_size():
+    layer = nn.MultiheadAttention(8, 2, kdim=4, batch_first=True)
+    with pytest.raises(ValueError, match="kdim is 4"):
+        layer.step(fnn.zeros(1, 1, 8))
+
+
 def test_dropout_of_layers_is_for_training():
     layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
     x, memory = normal(2, 5, 8, dtype=np.float32), normal(2, 3, 8, dtype=np.float32)
