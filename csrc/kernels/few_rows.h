@@ -7,6 +7,7 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 FEW_COLUMNS = 512;  // of an item
+constexpr i64 DOT_COLUMNS = NARROW ? 128 : FEW_COLUMNS;  // rows of b lie as well in short stretches, and two threads share 256
 constexpr int STREAM_ROWS = NARROW ? 8 : 4;  // of b at a time: with AVX2 23 GFLOP/s at 1 x 1024 x 1024, four give 19
 
 template <class T> INLINE void finish_one(const Matmul& job, T* out, T v, i64 column) {

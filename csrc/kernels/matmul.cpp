@@ -66,12 +66,14 @@ template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> -
 
 template <class T> static i64 padded(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
 
+static i64 columns_of(Way way) { return way == DOT ? DOT_COLUMNS : FEW_COLUMNS; }
+
 // The grid of items: m_tiles by n_slivers, in blocks. A way for few rows takes all rows and a stretch of columns.
 struct Grid {
     i64 tiles, slivers;
 };
 template <class T> static Grid grid_of(const Matmul& job, Way way) {
-    if (way == DOT || way == STREAM) return {1, (job.n + FEW_COLUMNS - 1) / FEW_COLUMNS};
+    if (way == DOT || way == STREAM) return {1, (job.n + columns_of(way) - 1) / columns_of(way)};
     return {Split(job.m, TILE_ROWS).parts, sliver_count<T>(job.n)};
 }
 
@@ -116,9 +118,10 @@ template <class T> void matmul_plan(Matmul& job) {
     job.items = job.batch * m_blocks * n_blocks;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
     if (NARROW) job.item_flops *= 3;  // in flops of 512-bit vectors, of which parallel.h's thresholds think
-    // One row takes as long as reading b does: at ~100 bytes a ns as long as 1.5 flops a byte would.
+    // One row takes as long as reading b does: at ~100 bytes a ns, AVX2's machines 50, as long as 1.5 flops a byte would, or 3.
     if (way == DOT || way == STREAM) {
-        const double reading = 1.5 * sizeof(T) * double(job.k) * double(job.n < FEW_COLUMNS ? job.n : FEW_COLUMNS);
+        const double flops_a_byte = NARROW ? 3 : 1.5, columns = double(job.n < columns_of(way) ? job.n : columns_of(way));
+        const double reading = flops_a_byte * sizeof(T) * double(job.k) * columns;
         if (job.item_flops < reading) job.item_flops = reading;
     }
 }
@@ -388,7 +391,7 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
 // `parts` stretches of columns from the one at `part` on, in one go.
 template <class T> static void few_rows_block(const Matmul& job, Way way, i64 product, i64 part, i64 parts) {
     const Offsets at = batch_offsets(job, product);
-    const i64 j0 = part * FEW_COLUMNS, j1 = (part + parts) * FEW_COLUMNS < job.n ? (part + parts) * FEW_COLUMNS : job.n;
+    const i64 j0 = part * columns_of(way), end = j0 + parts * columns_of(way), j1 = end < job.n ? end : job.n;
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* b = static_cast<const T*>(job.b) + at.b;
