@@ -81,7 +81,7 @@ static py::object matmul(py::handle a_in, py::handle b_in, py::handle bias_in, p
     const int ndim = std::max(a.ndim(), b.ndim());
     npy_intp shape[NPY_MAXDIMS];
     result_shape(a, b, ndim, shape);
-    Matmul job;
+    Matmul job = {};
     job.m = shape[ndim - 2];
     job.n = shape[ndim - 1];
     job.k = a.shape(-1);
