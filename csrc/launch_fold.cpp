@@ -81,7 +81,7 @@ bool run_conv_folded(int dtype, Conv& job, void* const* kept, void*& made) {
         product.a = static_cast<const char*>(job.dy) + image * job.oh * job.ow * job.f * size;
         product.b = job.weight;  // (f, c kh kw)
         product.m = count * job.oh * job.ow, product.k = product.a_row = job.f, product.n = product.c_row = product.b_row = n;
-        product.a_col = product.b_col = 1;
+        product.a_col = product.b_col = 1, product.kept = true;
         done = run_matmul_keeping(dtype, product, packed);
         if (!done) break;
         const Fold rows = {job, columns, image};
