@@ -10,9 +10,9 @@ from fastnn.models.speech import SpeechRecognizer
 
 from .._cli import CommandError
 from ._spanish import LETTERS, RATE
-from ._speech import BANDS, Reader, Scale, greedy, log_mel, outputs
+from ._speech import BANDS, HOP, Reader, Scale, greedy, log_mel, outputs
 
-KIND = "fastnn speech demo"
+KIND = f"fastnn speech demo, frames of {1000 * HOP:g} ms"
 
 
 @dataclass
