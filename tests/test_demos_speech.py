@@ -13,6 +13,7 @@ from command_line import failed, shown
 from fastnn._cli import CommandError
 from fastnn.demos import _assistant, _g2p, _spanish, _speech, _spoken_digits
 from fastnn.demos._language import END, Language
+from fastnn.demos._speech_model import KIND
 
 needs_grammar = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("hassil", "home_assistant_intents"))),
@@ -258,7 +259,9 @@ def test_models_that_are_none(capsys, tmp_path):
     words = ["speech", "--no-picture", "--model", str(model), "--wav", str(tmp_path / "a.wav")]
     fnn.save({"weight": fnn.zeros(3)}, model)
     assert "not a model of the speech demo" in failed(capsys, *words)
-    fnn.save({"kind": "fastnn speech demo", "known": ["a"]}, model)
+    fnn.save({"kind": "fastnn speech demo", "known": ["a"]}, model)  # of frames of 10 ms
+    assert "not a model of the speech demo" in failed(capsys, *words)
+    fnn.save({"kind": KIND, "known": ["a"]}, model)
     assert "damaged model" in failed(capsys, *words)
     model.write_bytes(b"text")
     assert "safetensors" in failed(capsys, *words)
