@@ -77,7 +77,8 @@ class KeyValues:
             raise ValueError(f"KeyValues.attend: qkv is {qkv.shape}; expected (B, t, 3, N, D)")
         batch, length, _, heads, size = qkv.shape
         self._make_room([(batch, heads, length, size)] * 2, qkv.dtype)
-        y = _ops_attention.attend_next(qkv, *self._arrays, self._length)
+        keys, values = self._arrays
+        y = _ops_attention.attend_next(qkv, keys, values, self._length)
         self._length += length
         return y
 
