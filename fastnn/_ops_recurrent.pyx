@@ -336,20 +336,31 @@ def cell(str name, str cell, x, h0, c0, weights):
     The other arguments are those of `recurrent`.
     """
     cdef list made = tensors(x, h0, c0, weights)
-    cdef ndarray array = (<Tensor>made[0]).array, start
-    cdef npy_intp two = 2
+    cdef ndarray array = (<Tensor>made[0]).array
+    cdef npy_intp batch
     if cnp.PyArray_NDIM(array) != 2:
         refuse(name, "x", array, "(B, input_size)")
-    start = cnp.PyArray_EMPTY(1, &two, cnp.NPY_INT64, 0)
-    (<i64*>cnp.PyArray_DATA(start))[0] = 0
-    (<i64*>cnp.PyArray_DATA(start))[1] = cnp.PyArray_DIM(array, 0)
-    out = prepared(name, CELLS[cell], made, start, cnp.PyArray_DIM(array, 0), 0)
+    batch = cnp.PyArray_DIM(array, 0)
+    out = prepared(name, CELLS[cell], made, one_step(batch), batch, 0)
     return out[0], out[2]
+
+
+cdef ndarray last_start = np.array([0, 0], np.int64)
+
+
+cdef ndarray one_step(npy_intp batch):
+    """(0, batch), the one made last if it serves: nobody writes into it."""
+    global last_start
+    cdef ndarray start = last_start
+    if (<i64*>cnp.PyArray_DATA(start))[1] != batch:
+        last_start = start = np.array([0, batch], np.int64)
+    return start
 
 
 cdef list tensors(object x, object h0, object c0, object weights):
     cdef list made = [floating(x), None if h0 is None else floating(h0), None if c0 is None else floating(c0)]
-    made.extend([None if w is None else floating(w) for w in weights])
+    for w in weights:
+        made.append(None if w is None else floating(w))
     return made
 
 

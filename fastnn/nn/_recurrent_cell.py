@@ -13,6 +13,9 @@ from ._parameter import Parameter
 from ._recurrent import GATES, flag, nonlinear
 
 
+PAIR = (tuple, list)  # `tuple | list` makes a new type at each call, an eighth of a step's Python
+
+
 class RecurrentCell(Module):
     """What the three cells share."""
 
@@ -35,8 +38,9 @@ class RecurrentCell(Module):
             init.uniform_(parameter, -bound, bound)
 
     def _run(self, x: Any, h: Any, c: Any) -> tuple:
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
-        x = x if isinstance(x, Tensor) else _ops.as_tensor(x)
+        weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None
+        if type(x) is not Tensor:
+            x = _ops.as_tensor(x)
         if x.ndim != 1:
             return _ops_recurrent.cell(type(self).__name__, self._cell, x, h, c, weights)
         h, c = (None if s is None else _ops.unsqueeze(_ops.as_tensor(s), 0) for s in (h, c))
@@ -53,7 +57,7 @@ class _PlainCell(RecurrentCell):
 
     def forward(self, input, hx=None):
         """input (B, input_size), hx (B, hidden_size), zeros by default -> the state after; both without B for one."""
-        if isinstance(hx, tuple | list):
+        if isinstance(hx, PAIR):
             raise TypeError(f"{type(self).__name__}: the state must be a tensor, got {type(hx).__name__}")
         return self._run(input, hx, None)[0]
 
@@ -133,7 +137,7 @@ class LSTMCell(RecurrentCell):
         """input (B, input_size), (h, c) of (B, hidden_size), zeros by default -> (h', c'); all without B for one."""
         if hx is None:
             return self._run(input, None, None)
-        if not isinstance(hx, tuple | list) or len(hx) != 2:
+        if not isinstance(hx, PAIR) or len(hx) != 2:
             raise TypeError(f"LSTMCell: the state must be a pair (h, c), got {type(hx).__name__}")
         return self._run(input, *hx)
 
