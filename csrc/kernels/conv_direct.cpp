@@ -163,6 +163,14 @@ static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1
     return count;
 }
 
+// The tiles of either height in one call.
+template <class T> static void step_tiles(DirectTile<T> tile, i64 p0, const Split& tiles, int vecs) {
+    const i64 middle = p0 + tiles.begin(tiles.larger), end = p0 + tiles.begin(tiles.parts);
+    tile.weight += tile.segments[0].w * vecs * LANES<T>;
+    if (p0 < middle) pick_kernel<StepsKernel, T>(int(tiles.size + 1), vecs)(tile, p0, middle);
+    if (middle < end) pick_kernel<StepsKernel, T>(int(tiles.size), vecs)(tile, middle, end);
+}
+
 // A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of
 // pixels.
 template <class T>
@@ -175,6 +183,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
     const i64 stretch = small ? 8 * TILE_ROWS : pixels;
     for (i64 p0 = 0; p0 < pixels; p0 += stretch) {
         const Split tiles(pixels - p0 < stretch ? pixels - p0 : stretch, TILE_ROWS);
+        Ahead<T> nothing;
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
             const int vecs = slivers.width(s);
@@ -183,8 +192,8 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.out = image + out_column;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-            Ahead<T> nothing;
-            for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); });
+            if (tile.steps) step_tiles(tile, p0, tiles, vecs);
+            else for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); });
         }
     }
 }

@@ -60,6 +60,37 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
     }
 }
 
+// All tiles of MR pixels in [pixel, end), where the weight's rows are listed: 27 of them are done before a call is.
+template <class T, int MR, int NV> struct StepsKernel {
+    static void run(const DirectTile<T>& t, i64 pixel, i64 end);
+};
+template <class T, int MR, int NV> void StepsKernel<T, MR, NV>::run(const DirectTile<T>& t, i64 pixel, i64 end) {
+    constexpr int L = LANES<T>;
+    const DirectTile<T> tile = t;  // a copy, which no store can change
+    Vec<T> bias[NV];
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; j++) bias[j] = !tile.bias ? Vec<T>{} : load_n(tile.bias + j * L, j == NV - 1 ? tile.tail : L);
+    for (; pixel < end; pixel += MR) {
+        Vec<T> acc[MR][NV];
+        const T* row[MR];
+        T* out[MR];
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) {
+            row[i] = tile.in + tile.in_at[pixel + i];
+#pragma GCC unroll 8
+            for (int j = 0; j < NV; j++) acc[i][j] = bias[j];
+        }
+        rows_by_steps<T, MR, NV>(acc, row, tile.steps, tile.weight, tile.count);
+        const Vec<T> least = splat<T>(tile.least);
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) out[i] = tile.out + tile.out_at[pixel + i];
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+            for (int j = 0; j < NV; j++) store_n(out[i] + j * L, max<T>(least, acc[i][j]), j == NV - 1 ? tile.tail : L);
+    }
+}
+
 template <class T, int MR, int NV> struct DirectKernel {
     static void run(const DirectTile<T>& t, i64 pixel, Ahead<T>& ahead);
 };
@@ -73,12 +104,7 @@ template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const Direc
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
     const T* row[MR];
-    if (t.steps) {
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i];
-        rows_by_steps<T, MR, NV>(acc, row, t.steps, t.weight + t.segments[0].w * NV * L, t.count);
-    }
-    for (i64 s = 0; s < t.count && !t.steps; s++) {
+    for (i64 s = 0; s < t.count; s++) {
         ahead.fetch();
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
