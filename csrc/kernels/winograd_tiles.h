@@ -73,25 +73,32 @@ static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i
 
 // ---- products ------------------------------------------------------------------------------------------------
 
+// Products summed one after the other: the error grows with the root of their number. In sums of 128, 512 channels cost 1.1e-6
+// of the answer instead of 2.1e-6, and 3 % of the time.
+constexpr i64 CHAIN = 128;
+
 // c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one
 // long sum.
 template <class T, int MR, int NV> struct PointKernel {
     static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k, bool add,
                     Ahead<T>& ahead) {
         constexpr int L = LANES<T>;
-        Vec<T> acc[MR][NV] = {};
-        for (i64 p = 0; p < k; p += STEPS) {
-            ahead.fetch();
-            rows_times_columns<T, MR, NV, false>(acc, a + p * a_col, a_row, a_col, b + p * b_row, b_row,
-                                                 k - p < STEPS ? k - p : STEPS, L);
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) {
-                T* out = c + i * c_row + j * L;
-                store(out, add ? load(out) + acc[i][j] : acc[i][j]);
+        for (i64 begin = 0; begin < k; begin += CHAIN, add = true) {
+            const i64 end = k - begin < CHAIN ? k : begin + CHAIN;
+            Vec<T> acc[MR][NV] = {};
+            for (i64 p = begin; p < end; p += STEPS) {
+                ahead.fetch();
+                rows_times_columns<T, MR, NV, false>(acc, a + p * a_col, a_row, a_col, b + p * b_row, b_row,
+                                                     end - p < STEPS ? end - p : STEPS, L);
             }
+#pragma GCC unroll 8
+            for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+                for (int j = 0; j < NV; j++) {
+                    T* out = c + i * c_row + j * L;
+                    store(out, add ? load(out) + acc[i][j] : acc[i][j]);
+                }
+        }
     }
 };
 

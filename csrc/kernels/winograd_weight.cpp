@@ -15,7 +15,7 @@ constexpr i64 BLOCK_BYTES = 256 << 10;    // of dU of an item, about: half of L2
 constexpr i64 CHUNK = 32;                 // filters of an item's dU, about
 constexpr i64 GROUP = 8;                  // tiles of a transforming item
 constexpr i64 PRODUCT_ROWS = 64;          // channels of an item that adds a batch, about
-constexpr i64 CHAIN = 64;                 // tiles summed one after the other
+constexpr i64 SHORT_CHAIN = 64;           // tiles summed one after the other
 constexpr i64 WANTED = 16;                // items, that several threads have something to share
 
 // How the work is cut: in batches of tiles; `rows` channels and `chunk` slivers of dU to an item.
@@ -152,7 +152,7 @@ template <class T, int M>
 static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const T* d, i64 c0, i64 rows, i64 s0, i64 s1,
                      i64 count, bool add) {
     constexpr int L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS), tiles(rows, TILE_ROWS), chains(count, CHAIN);
+    const Split slivers(g.out_row / L, TILE_VECS), tiles(rows, TILE_ROWS), chains(count, SHORT_CHAIN);
     for (i64 s = s0; s < s1; s++)
         for (i64 q = 0; q < chains.parts; q++) {
             const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
