@@ -192,8 +192,9 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.out = image + out_column;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
+            const auto run = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); };
             if (tile.steps) step_tiles(tile, p0, tiles, vecs);
-            else for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); });
+            else for_tiles<DirectKernel, T>(tiles, vecs, run);
         }
     }
 }
