@@ -30,3 +30,15 @@ def attend(
     diagonal: int = 0,
 ) -> Tensor: ...
 def attend_next(packed: Tensor, keys: np.ndarray, values: np.ndarray, seen: int) -> Tensor: ...
+def encoder_layer_step(
+    x: Tensor,
+    attention: tuple[Tensor | None, ...],
+    feedforward: tuple[Tensor | str | None, ...],
+    norm1: tuple[tuple[int, ...], Tensor | None, Tensor | None, float],
+    norm2: tuple[tuple[int, ...], Tensor | None, Tensor | None, float],
+    norm_first: bool,
+    heads: int,
+    keys: np.ndarray,
+    values: np.ndarray,
+    seen: int,
+) -> Tensor: ...

@@ -13,6 +13,7 @@ from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, version
 import numpy as np
 
 from fastnn import _kernels
+from fastnn._ops_norm import add_layer_norm, layer_norm
 
 cnp.import_array()
 
@@ -402,65 +403,4 @@ def attend(Tensor query not None, Tensor key, Tensor value, mask=None, scale=Non
     return attended("attention", query, key, value, mask, scale, dropout, causal, diagonal)
 
 
-def attend_next(Tensor packed not None, ndarray keys not None, ndarray values not None, i64 seen):
-    """Attention of the next positions of a sequence, which see what was before them and themselves, off the tape.
-
-    Parameters
-    ----------
-    packed : Tensor (B, t, 3, N, D)
-        Their queries, keys and values.
-    keys, values : ndarray (B, N, room, D)
-        Dense; `seen` positions stand there, and those of `packed` are written behind them.
-
-    Returns
-    -------
-    Tensor (B, t, N * D)
-    """
-    cdef ndarray x = contiguous(packed.array), out
-    cdef AttentionJob job
-    cdef npy_intp[3] dims
-    memset(&job, 0, sizeof(AttentionJob))
-    if cnp.PyArray_NDIM(x) != 5 or cnp.PyArray_DIM(x, 2) != 3 or kind(x) < 0:
-        raise ValueError(f"attend_next: packed is {shape_of(x)} of {x.dtype}; expected floats (B, t, 3, N, D)")
-    job.batch, job.queries, job.heads = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 3)
-    job.depth = job.width = cnp.PyArray_DIM(x, 4)
-    job.group, job.keys = 1, seen + job.queries
-    job.causal, job.diagonal = job.queries > 1, seen
-    job.scale = 1 / c_sqrt(<double>(job.depth if job.depth else 1))
-    check_room(job, x, keys, seen)
-    check_room(job, x, values, seen)
-    write_behind(job, x, 1, keys, seen)
-    write_behind(job, x, 2, values, seen)
-    dims[0], dims[1], dims[2] = job.batch, job.queries, job.heads * job.depth
-    out = new_array(3, dims, cnp.PyArray_TYPE(x))
-    if cnp.PyArray_SIZE(out) == 0:
-        return wrap(out)
-    job.out, job.q = cnp.PyArray_DATA(out), cnp.PyArray_DATA(x)
-    job.k, job.v = cnp.PyArray_DATA(keys), cnp.PyArray_DATA(values)
-    job.out_at.batch, job.out_at.head, job.out_at.row = job.queries * dims[2], job.depth, dims[2]
-    job.q_at.batch, job.q_at.head, job.q_at.row = 3 * job.out_at.batch, job.depth, 3 * dims[2]
-    job.k_at, job.v_at = view_at(keys), view_at(values)
-    compute(kind(x), job)
-    return wrap(out)
-
-
-cdef int check_room(AttentionJob& job, ndarray x, ndarray kept, i64 seen) except -1:
-    cdef npy_intp* dims = cnp.PyArray_DIMS(kept)
-    if (cnp.PyArray_NDIM(kept) != 4 or not cnp.PyArray_IS_C_CONTIGUOUS(kept) or not cnp.PyArray_ISWRITEABLE(kept)
-            or cnp.PyArray_TYPE(kept) != cnp.PyArray_TYPE(x) or dims[0] != job.batch or dims[1] != job.heads
-            or seen < 0 or dims[2] < job.keys or dims[3] != job.depth):
-        raise ValueError(f"attend_next: {shape_of(kept)} of {kept.dtype} cannot take {shape_of(x)} of {x.dtype} behind {seen}; "
-                         f"expected a dense (B, N, room, D) with room for them")
-    return 0
-
-
-cdef void write_behind(AttentionJob& job, ndarray x, int which, ndarray kept, i64 seen) noexcept:
-    """Keys (1) or values (2) of x (B, t, 3, N, D) into kept (B, N, room, D)."""
-    cdef npy_intp size = job.depth * cnp.PyArray_ITEMSIZE(x), room = cnp.PyArray_DIM(kept, 2), b, n, t
-    cdef const char* source = <const char*>cnp.PyArray_DATA(x)
-    cdef char* to = <char*>cnp.PyArray_DATA(kept)
-    for b in range(job.batch):
-        for n in range(job.heads):
-            for t in range(job.queries):
-                memcpy(to + ((b * job.heads + n) * room + seen + t) * size,
-                       source + (((b * job.queries + t) * 3 + which) * job.heads + n) * size, size)
+include "_ops_attention_step.pxi"

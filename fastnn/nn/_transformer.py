@@ -12,12 +12,17 @@ import numpy as np
 from .. import _ops, _ops_norm, init
 from .._tape import no_grad
 from . import functional
-from ._attention import MultiheadAttention
+from ._attention import KeyValues, MultiheadAttention
 from ._container import ModuleList
 from ._dropout import Dropout
 from ._linear import FUSED, Linear, _activation, _size
 from ._module import Module
 from ._row_norm import LayerNorm
+
+
+def _plain(kind: type, *parts: Module) -> bool:
+    """Whether the parts are nothing but such layers, whose calls nothing watches."""
+    return all([type(part) is kind and part._hooks is None for part in parts])
 
 
 def _added(norm: LayerNorm, x, residual):
@@ -143,6 +148,9 @@ class TransformerEncoderLayer(_Layer):
     def step(self, src, state=None):
         """The next positions (B, t, E), each of which sees what was before it -> the result and the next state."""
         with no_grad():
+            if self._at_once():
+                state = KeyValues() if state is None else state
+                return self._step_at_once(_ops.as_tensor(src), state), state
             states = [state]
 
             def attend(x):
@@ -151,6 +159,32 @@ class TransformerEncoderLayer(_Layer):
 
             y = self._run(src, [(attend, self.norm1), (lambda x: self._feedforward(x, self.dropout2), self.norm2)])
             return y, states[0]
+
+    def _at_once(self) -> bool:
+        """Whether one call can do a step: the parts are those of the constructor, and none of them adds something to it."""
+        attn, first, second = self.self_attn, self.linear1, self.linear2
+        return (
+            not (self.training or self.dropout.training or self.dropout2.training or callable(self.activation))
+            and _plain(MultiheadAttention, attn)
+            and _plain(Linear, attn.out_proj, first, second)
+            and _plain(LayerNorm, self.norm1, self.norm2)
+            and _plain(Dropout, self.dropout, self.dropout2)
+            and attn.batch_first
+            and attn.out_proj.activation is second.activation is None
+        )
+
+    def _step_at_once(self, src, state: KeyValues):
+        attn, first, second, norm1, norm2 = self.self_attn, self.linear1, self.linear2, self.norm1, self.norm2
+        out = attn.out_proj
+        return state.through(
+            src,
+            attn.num_heads,
+            (attn.in_proj_weight, attn.in_proj_bias, out.weight, out.bias),
+            (first.weight, first.bias, self.activation, second.weight, second.bias),
+            (norm1.normalized_shape, norm1.weight, norm1.bias, norm1.eps),
+            (norm2.normalized_shape, norm2.weight, norm2.bias, norm2.eps),
+            self.norm_first,
+        )
 
 
 class TransformerDecoderLayer(_Layer):
