@@ -1,5 +1,6 @@
 """Types of the compiled module fastnn._ops_attention. What each function does is in its docstring."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -32,13 +33,11 @@ def attend(
 def attend_next(packed: Tensor, keys: np.ndarray, values: np.ndarray, seen: int) -> Tensor: ...
 def encoder_layer_step(
     x: Tensor,
+    attend: Callable[[Tensor], Tensor],
+    heads: int,
     attention: tuple[Tensor | None, ...],
     feedforward: tuple[Tensor | str | None, ...],
     norm1: tuple[tuple[int, ...], Tensor | None, Tensor | None, float],
     norm2: tuple[tuple[int, ...], Tensor | None, Tensor | None, float],
     norm_first: bool,
-    heads: int,
-    keys: np.ndarray,
-    values: np.ndarray,
-    seen: int,
 ) -> Tensor: ...

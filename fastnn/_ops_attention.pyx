@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 
 from fastnn._ops cimport *
 from fastnn._runtime cimport *
-from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, version
+from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, set_grad_enabled, version
 
 import numpy as np
 

@@ -73,39 +73,16 @@ class KeyValues:
         ValueError
             If they do not fit those before.
         """
-        if qkv.ndim != 5 or qkv.shape[2] != 3:
-            raise ValueError(f"KeyValues.attend: qkv is {qkv.shape}; expected (B, t, 3, N, D)")
-        batch, length, _, heads, size = qkv.shape
-        keys, values = self._room_for(batch, length, heads, size, qkv.dtype)
+        shape = qkv.shape
+        if len(shape) != 5 or shape[2] != 3:
+            raise ValueError(f"KeyValues.attend: qkv is {shape}; expected (B, t, 3, N, D)")
+        batch, length, _, heads, size = shape
+        if not self._arrays or self._length + length > self._arrays[0].shape[2]:
+            self._make_room([(batch, heads, length, size)] * 2, qkv.dtype)
+        keys, values = self._arrays
         y = _ops_attention.attend_next(qkv, keys, values, self._length)
         self._length += length
         return y
-
-    def through(self, x: _ops.Tensor, heads: int, *layer) -> _ops.Tensor:
-        """The next positions (B, t, E) through an encoder layer whose keys and values these are.
-
-        Parameters
-        ----------
-        x : Tensor (B, t, E)
-        heads : int
-        *layer
-            Its weights, as in `_ops_attention.encoder_layer_step`.
-
-        Returns
-        -------
-        Tensor (B, t, E)
-        """
-        batch, length, width = x.shape
-        keys, values = self._room_for(batch, length, heads, width // heads, x.dtype)
-        y = _ops_attention.encoder_layer_step(x, *layer, heads, keys, values, self._length)
-        self._length += length
-        return y
-
-    def _room_for(self, batch: int, length: int, heads: int, size: int, dtype) -> list[np.ndarray]:
-        """The memory of keys and values, with room for so many positions more. Whether they fit is the op's to say."""
-        if not self._arrays or self._length + length > self._arrays[0].shape[2]:
-            self._make_room([(batch, heads, length, size)] * 2, dtype)
-        return self._arrays
 
     def _make_room(self, shapes: list[tuple[int, ...]], dtype) -> None:
         """For more of such shapes, (B, N, t, D)."""

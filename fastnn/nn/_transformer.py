@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import _ops, _ops_norm, init
+from .. import _ops, _ops_attention, _ops_norm, init
 from .._tape import no_grad
 from . import functional
 from ._attention import KeyValues, MultiheadAttention
@@ -19,10 +19,8 @@ from ._linear import FUSED, Linear, _activation, _size
 from ._module import Module
 from ._row_norm import LayerNorm
 
-
-def _plain(kind: type, *parts: Module) -> bool:
-    """Whether the parts are nothing but such layers, whose calls nothing watches."""
-    return all([type(part) is kind and part._hooks is None for part in parts])
+# The types of what a step in one call goes through; see _parts_at_once.
+_PARTS = (MultiheadAttention, Linear, Linear, Linear, LayerNorm, LayerNorm, Dropout, Dropout)
 
 
 def _added(norm: LayerNorm, x, residual):
@@ -147,10 +145,11 @@ class TransformerEncoderLayer(_Layer):
 
     def step(self, src, state=None):
         """The next positions (B, t, E), each of which sees what was before it -> the result and the next state."""
+        parts = self._parts_at_once()
+        if parts:
+            state = KeyValues() if state is None else state
+            return _ops_attention.encoder_layer_step(_ops.as_tensor(src), state.attend, *parts), state
         with no_grad():
-            if self._at_once():
-                state = KeyValues() if state is None else state
-                return self._step_at_once(_ops.as_tensor(src), state), state
             states = [state]
 
             def attend(x):
@@ -160,24 +159,19 @@ class TransformerEncoderLayer(_Layer):
             y = self._run(src, [(attend, self.norm1), (lambda x: self._feedforward(x, self.dropout2), self.norm2)])
             return y, states[0]
 
-    def _at_once(self) -> bool:
-        """Whether one call can do a step: the parts are those of the constructor, and none of them adds something to it."""
-        attn, first, second = self.self_attn, self.linear1, self.linear2
-        return (
-            not (self.training or self.dropout.training or self.dropout2.training or callable(self.activation))
-            and _plain(MultiheadAttention, attn)
-            and _plain(Linear, attn.out_proj, first, second)
-            and _plain(LayerNorm, self.norm1, self.norm2)
-            and _plain(Dropout, self.dropout, self.dropout2)
-            and attn.batch_first
-            and attn.out_proj.activation is second.activation is None
-        )
-
-    def _step_at_once(self, src, state: KeyValues):
+    def _parts_at_once(self) -> tuple | None:
+        """What `encoder_layer_step` takes, where all parts are the constructor's own, unwatched, and none drops or adds something."""
         attn, first, second, norm1, norm2 = self.self_attn, self.linear1, self.linear2, self.norm1, self.norm2
-        out = attn.out_proj
-        return state.through(
-            src,
+        out, drop, drop2 = attn.out_proj, self.dropout, self.dropout2
+        if (
+            (type(attn), type(out), type(first), type(second), type(norm1), type(norm2), type(drop), type(drop2)) != _PARTS
+            or attn._hooks or out._hooks or first._hooks or second._hooks or norm1._hooks or norm2._hooks
+            or drop._hooks or drop2._hooks or drop.training or drop2.training
+            or callable(self.activation) or out.activation or second.activation
+            or not (attn.batch_first and attn._packed)
+        ):  # fmt: skip
+            return None
+        return (
             attn.num_heads,
             (attn.in_proj_weight, attn.in_proj_bias, out.weight, out.bias),
             (first.weight, first.bias, self.activation, second.weight, second.bias),
