@@ -91,7 +91,7 @@ def encoder_layer_step(Tensor x not None, attend, i64 heads, tuple attention not
     cdef bint before = set_grad_enabled(False)
     try:
         y = linear(layer_norm(x, *norm1) if norm_first else x, attention[0], attention[1])
-        y = attend(reshape(y, x.shape[:2] + (3, heads, -1)))
+        y = attend(reshape(y, x.shape[:2] + (3, heads, y.shape[-1] // (3 * heads))))
         y = linear(y, attention[2], attention[3])
         y, x = add_layer_norm(y, x, *(norm2 if norm_first else norm1))
         x = x if norm_first else y

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ._ops import Tensor
+
 Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
 
 
@@ -33,7 +35,7 @@ def select_rows(state, rows):
 
 def _logits(step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
     logits, state = step(tokens, state)
-    return np.asarray(logits, np.float64), state
+    return logits.data if isinstance(logits, Tensor) else np.asarray(logits), state
 
 
 def _start(name: str, tokens, length: int) -> np.ndarray:
@@ -163,7 +165,7 @@ def sample(
         rng = generator()
 
     def choose(logits):
-        below = np.cumsum(_kept(logits / temperature, top_k, top_p), -1)
+        below = np.cumsum(_kept(logits.astype(np.float64) / temperature, top_k, top_p), -1)
         return (below <= rng.random((len(logits), 1)) * below[:, -1:]).sum(-1)
 
     return _grow(step, tokens, length, end, state, choose)
@@ -222,6 +224,7 @@ def beam_search(
     piece = tokens
     for n in range(1, length + 1):
         logits, state = _logits(step, piece, state)
+        logits = logits.astype(np.float64)
         top = logits.max(-1, keepdims=True)
         log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))
         ended = total + (logits[:, end, None] - log_z).reshape(batch, -1)

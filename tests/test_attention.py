@@ -287,6 +287,62 @@ def test_a_cache_refuses_what_does_not_fit(shape, dtype, words):
     assert len(cache) == 2
 
 
+def steps(layer, x):
+    state, pieces = None, []
+    for begin, end in ((0, 5), (5, 6), (6, 7), (7, 7), (7, 10)):
+        piece, state = layer.step(x[:, begin:end], state)
+        pieces.append(piece.data)
+    return np.concatenate(pieces, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_layers_step_in_one_call_is_that_of_its_parts(norm_first, bias, activation, dtype):
+    options = {"batch_first": True, "norm_first": norm_first, "bias": bias, "dtype": dtype}
+    layer = nn.TransformerEncoderLayer(12, 3, 40, 0.5, activation, **options).eval()
+    x = normal(2, 10, 12, dtype=dtype)
+    at_once, called = steps(layer, x), []
+    assert fnn.is_grad_enabled()
+    layer.linear2.register_forward_hook(lambda *_: called.append(1))  # what is watched is called
+    by_parts = steps(layer, x)
+    assert len(called) == 5
+    np.testing.assert_array_equal(at_once, by_parts)
+    np.testing.assert_allclose(at_once, layer(x, is_causal=True).data, atol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+class Doubled(nn.LayerNorm):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Nothing(nn.Module):
+    def step(self, x, state):
+        return x * 0, state
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "norm1", Doubled(12)),
+        lambda layer: setattr(layer, "self_attn", Nothing()),
+        lambda layer: setattr(layer, "activation", lambda x: x * 3),
+        lambda layer: setattr(layer.linear2, "activation", "tanh"),
+        lambda layer: layer.dropout2.train(),
+    ],
+    ids=["norm", "attention", "activation", "behind", "dropout"],
+)
+def test_a_step_respects_what_was_changed_in_a_layer(change):
+    layer = nn.TransformerEncoderLayer(12, 3, 40, 0.5, "gelu", batch_first=True, norm_first=True).eval()
+    x = normal(1, 1, 12, dtype=np.float32)
+    assert layer._parts_at_once() is not None
+    before = layer.step(x)[0].data
+    change(layer)
+    assert layer._parts_at_once() is None
+    assert not np.allclose(layer.step(x)[0].data, before)
+
+
 def test_a_step_of_self_attention_needs_keys_of_the_same_size():
     layer = nn.MultiheadAttention(8, 2, kdim=4, batch_first=True)
     with pytest.raises(ValueError, match="kdim is 4"):

@@ -85,6 +85,15 @@ def test_rows_a_page_apart(isa, shape, dtype):
     np.testing.assert_array_equal(kernels.matmul(a, b), a @ b)
 
 
+@pytest.mark.parametrize("n", [7, 8, 15, 135, 136, 137, 143, 144, 271, 272, 280, 513])
+@pytest.mark.parametrize("m", [1, 2, 3, 8])
+def test_few_rows_times_rows_far_apart(isa, m, n, dtype):
+    rng = np.random.default_rng(n)
+    a, b, bias = integers(rng, (m, 70), dtype), integers(rng, (n, 70), dtype), integers(rng, n, dtype)
+    want = a.astype(np.float64) @ b.T.astype(np.float64) + bias
+    np.testing.assert_array_equal(kernels.matmul(a, b.T, bias), want)
+
+
 @pytest.mark.parametrize("shape", [(33, 1, 50), (64, 64, 64), (10, 2000, 30), (1, 3000, 100), (128, 513, 65)])
 def test_error_bound(isa, shape, dtype):
     m, k, n = shape

@@ -41,14 +41,16 @@ class SinusoidalPositionalEncoding(Module):
     def forward(self, x, offset: int = 0):
         """x: (B, T, E), or (T, B, E) -> the same shape; `offset` is the position of the first."""
         x = _ops.as_tensor(x)
-        if x.ndim < 2 or x.shape[-1] != self.d_model:
-            raise ValueError(f"SinusoidalPositionalEncoding: x is {x.shape}; expected (..., {self.d_model})")
-        length = x.shape[-2] if self.batch_first or x.ndim == 2 else x.shape[-3]
-        if offset + length > len(self._table) or self._table.dtype != x.dtype:
-            size = max(offset + length, 2 * len(self._table))
+        shape = x.shape
+        if len(shape) < 2 or shape[-1] != self.d_model:
+            raise ValueError(f"SinusoidalPositionalEncoding: x is {shape}; expected (..., {self.d_model})")
+        second = self.batch_first or len(shape) == 2
+        end = offset + (shape[-2] if second else shape[-3])
+        if end > len(self._table) or self._table.dtype != x.dtype:
+            size = max(end, 2 * len(self._table))
             self._table = sinusoidal_positions(size, self.d_model, dtype=x.dtype).numpy()
-        rows = self._table[offset : offset + length]
-        return self.dropout(x + (rows if self.batch_first or x.ndim == 2 else rows[:, None]))
+        rows = self._table[offset:end]
+        return self.dropout(x + (rows if second else rows[:, None]))
 
     def extra_repr(self) -> str:
         return str(self.d_model)

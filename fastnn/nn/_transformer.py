@@ -160,16 +160,16 @@ class TransformerEncoderLayer(_Layer):
             return y, states[0]
 
     def _parts_at_once(self) -> tuple | None:
-        """What `encoder_layer_step` takes, where all parts are the constructor's own, unwatched, and none drops or adds something."""
+        """What `encoder_layer_step` takes; None where a part is of another kind, watched, or adds something."""
         attn, first, second, norm1, norm2 = self.self_attn, self.linear1, self.linear2, self.norm1, self.norm2
+        if type(attn) is not MultiheadAttention:
+            return None
         out, drop, drop2 = attn.out_proj, self.dropout, self.dropout2
-        if (
-            (type(attn), type(out), type(first), type(second), type(norm1), type(norm2), type(drop), type(drop2)) != _PARTS
-            or attn._hooks or out._hooks or first._hooks or second._hooks or norm1._hooks or norm2._hooks
-            or drop._hooks or drop2._hooks or drop.training or drop2.training
-            or callable(self.activation) or out.activation or second.activation
-            or not (attn.batch_first and attn._packed)
-        ):  # fmt: skip
+        parts = (attn, out, first, second, norm1, norm2, drop, drop2)
+        if tuple(map(type, parts)) != _PARTS or any([part._hooks for part in parts]):
+            return None
+        adds = drop.training or drop2.training or callable(self.activation) or out.activation or second.activation
+        if adds or not (attn.batch_first and attn._packed):
             return None
         return (
             attn.num_heads,
