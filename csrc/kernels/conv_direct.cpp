@@ -37,7 +37,7 @@ template <class T> void direct_plan(Conv& job) {
     const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
     const double flops =
         2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups * job.kh * job.kw);
-    const i64 wanted = flops > 1e8 ? 16 : flops > 1e6 ? 4 : 1;  // items, that threads have something to share
+    const i64 wanted = flops > 5e7 ? 16 : flops > 1e7 ? 8 : flops > 1e6 ? 4 : 1;  // items, for threads to share
     while (rows > 1 && rows * walk.x.count > 48 && job.batch * ceil_div(walk.y.count, rows) < wanted)
         rows = ceil_div(rows, 2);
     job.way = CONV_DIRECT;

@@ -5,7 +5,9 @@
 //                   B^T d B                    (C x F, packed)                               A^T m A, bias, relu
 //
 // An item is a block of tiles: its V and a chunk of filters of M stay in L2 between the three steps, and U streams by,
-// once for each block.
+// once for each block. Where all tiles are one block, V is made before, in a stage of its own, and an item is a chunk: two
+// threads share eight, and none makes V again. (With several blocks that does not pay: half of V is then in the other
+// core's cache. C64 H32 takes 190 us on two threads instead of 140.)
 #include "winograd_tiles.h"
 
 namespace fastnn {
@@ -14,6 +16,7 @@ namespace FASTNN_ISA {
 constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of L2
 constexpr i64 CHUNK = 64;               // filters of M at a time, about
 constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
+constexpr i64 LEAST_ITEMS = 8;          // of a single block of tiles, in chunks of filters
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
@@ -107,31 +110,38 @@ template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M
 template <class T, int M> void winograd_plan(Conv& job) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const Tiling<T, M> g(job);
-    const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 slivers = Split(g.out_row / L, TILE_VECS).parts;
     job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
-    job.stages = 2;
-    i64 chunk = CHUNK / (TILE_VECS * L);  // slivers
-    if (chunk < 1) chunk = 1;
-    job.chunk = chunk < slivers.parts ? chunk : slivers.parts;
-    const i64 tile_bytes = N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T));
-    i64 most = BLOCK_BYTES / tile_bytes;
+    job.chunk = CHUNK / (TILE_VECS * L) < 1 ? 1 : CHUNK / (TILE_VECS * L);  // slivers
+    i64 most = BLOCK_BYTES / (N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T)));
     most = most < LEAST_TILES ? LEAST_TILES : most;
     i64 blocks = ceil_div(g.tiles, most);
+    const bool shared = blocks == 1;
+    job.stages = shared ? 3 : 2;
+    while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
     if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
+    job.chunk = job.chunk < slivers ? job.chunk : slivers;
     job.block = ceil_div(g.tiles, blocks);
-    job.parts = blocks > 1 ? 1 : ceil_div(slivers.parts, job.chunk);  // a single block: each part makes V for itself
+    job.parts = shared ? ceil_div(slivers, job.chunk) : 1;
     job.prepared_size = bounded(double(N * N) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER));
-    job.scratch_size = 0;
-    job.slot_size = N * N * (plane(job.block, g.in_row) + plane(job.block, job.chunk * TILE_VECS * L)) + g.in_row + 64;
+    job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
+    job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 +
+                    (shared ? 0 : N * N * plane(job.block, g.in_row));
 }
 
 template <class T, int M> void winograd_stage(Conv& job) {
     constexpr int N = Winograd<M>::N;
     const Tiling<T, M> g(job);
-    job.items = job.stage == 0 ? ceil_div(g.in_c, CHANNELS) : ceil_div(g.tiles, job.block) * job.parts;
-    job.item_flops = job.stage == 0
-                         ? 1200.0 * double(g.out_row)
-                         : 2.0 * N * N * double(g.tiles) * double(g.in_c) * double(g.out_c + 16) / double(job.items);
+    if (job.stage == 0) {
+        job.items = ceil_div(g.in_c, CHANNELS);
+        job.item_flops = 1200.0 * double(g.out_row);
+    } else if (job.stage < job.stages - 1) {
+        job.items = g.tiles;
+        job.item_flops = 48.0 * N * N * double(g.in_c);
+    } else {
+        job.items = ceil_div(g.tiles, job.block) * job.parts;
+        job.item_flops = 2.0 * N * N * double(g.tiles) * double(g.in_c) * double(g.out_c + 16) / double(job.items);
+    }
 }
 
 // The products of one chunk of slivers for `count` tiles, point by point.
@@ -158,28 +168,45 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
         }
 }
 
+// What an item has in its thread's scratch: M, a row of zeros, and V where it is not shared.
+template <class T, int M> struct Slot {
+    i64 m_row, m_plane, v_plane;
+    T *m, *zeros, *v;
+    Slot(const Conv& job, const Tiling<T, M>& g)
+        : m_row(job.chunk * TILE_VECS * LANES<T>),
+          m_plane(plane(job.block, m_row)),
+          v_plane(plane(job.stages == 3 ? g.tiles : job.block, g.in_row)),
+          m(slot_of<T>(job)),
+          zeros(m + Tiling<T, M>::N * Tiling<T, M>::N * m_plane),
+          v(job.stages == 3 ? static_cast<T*>(job.scratch) : zeros + g.in_row) {
+        memset(zeros, 0, size_t(g.in_row) * sizeof(T));
+    }
+};
+
 template <class T, int M> static void winograd_block(const Conv& job, const Tiling<T, M>& g, i64 item) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    constexpr int L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
+    const Slot<T, M> own(job, g);
     const i64 block = item / job.parts, part = item % job.parts;
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
-    const i64 m_row = job.chunk * TILE_VECS * L, v_plane = plane(job.block, g.in_row),
-              m_plane = plane(job.block, m_row);
-    T* v = slot_of<T>(job);
-    T* m = v + N * N * v_plane;
-    T* zeros = m + N * N * m_plane;
-    memset(zeros, 0, size_t(g.in_row) * sizeof(T));
-    transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), first, count, v, v_plane, zeros);
+    const T* v = own.v;
+    if (job.stages == 3) v += first * g.in_row;
+    else transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), first, count, own.v, own.v_plane, own.zeros);
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        multiply(job, g, m, m_plane, m_row, v, v_plane, count, s, stop);
-        transform_output(job, g, m, m_plane, m_row, first, count, f0, end < g.out_c ? end : g.out_c);
+        multiply(job, g, own.m, own.m_plane, own.m_row, v, own.v_plane, count, s, stop);
+        transform_output(job, g, own.m, own.m_plane, own.m_row, first, count, f0, end < g.out_c ? end : g.out_c);
     }
 }
 
 template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end) {
     const Tiling<T, M> g(job);
+    if (job.stage == 1 && job.stages == 3) {
+        const Slot<T, M> own(job, g);
+        return transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin,
+                               own.v + begin * g.in_row, own.v_plane, own.zeros);
+    }
     for (i64 item = begin; item < end; item++)
         if (job.stage == 0) prepare(job, g, item);
         else winograd_block(job, g, item);
