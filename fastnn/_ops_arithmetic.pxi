@@ -340,7 +340,7 @@ cpdef Tensor pow(a, b):
             return wrap(door("pow", np.power(x.array, b), None))
         x, p = floating(x), float(b)
         if p == 1:
-            return x
+            return clone(x)
         if p == 2:
             return square(x)
         if p == 0.5:

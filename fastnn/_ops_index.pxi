@@ -1,5 +1,8 @@
 # Indexing. Reading at a key and writing gradients back at the key are each other's backward, so both are ops.
 
+cdef object np_integer = np.integer
+
+
 cdef object plain_key(object key):
     """A key with arrays in the place of tensors."""
     if isinstance(key, tuple):
@@ -16,14 +19,14 @@ cdef object plain_key(object key):
 
 cdef bint simple(object key):
     """Whether the key is made of integers, slices, None and ...: then it takes every element at most once, as a
-    view."""
+    view. A tuple within a tuple is a list of indices to NumPy."""
     if isinstance(key, tuple):
         for k in <tuple>key:
-            if not simple(k):
+            if isinstance(k, tuple) or not simple(k):
                 return False
         return True
     return key is None or key is Ellipsis or isinstance(key, slice) or (
-        isinstance(key, int) and not isinstance(key, builtins.bool))
+        isinstance(key, (int, np_integer)) and not isinstance(key, builtins.bool))
 
 
 cdef object own_key(object key):

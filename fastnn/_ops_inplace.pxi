@@ -23,6 +23,19 @@ class Handle:
         self.hook = None
 
 
+class GradKeeper:
+    """The hook of retain_grad."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner):
+        self.owner = owner
+
+    def __call__(self, gradient):
+        grad = self.owner.grad
+        self.owner.grad = gradient.clone() if grad is None else grad + gradient
+
+
 cdef inline Tensor wrap(ndarray array):
     """A new leaf around an array that is fit for it (aligned, native, a supported dtype)."""
     cdef Tensor t = Tensor.__new__(Tensor)

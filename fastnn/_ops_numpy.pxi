@@ -2,7 +2,7 @@
 
 cdef dict UFUNCS = {
     np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.maximum: maximum, np.minimum: minimum,
-    np.power: pow, np.float_power: pow, np.negative: neg, np.positive: as_tensor, np.absolute: abs, np.fabs: abs,
+    np.power: pow, np.float_power: lambda a, b: pow(floating(a), b), np.negative: neg, np.positive: as_tensor, np.absolute: abs, np.fabs: abs,
     np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal, np.exp: exp, np.log: log,
     np.log1p: log1p,
     np.expm1: expm1, np.sin: sin, np.cos: cos, np.tanh: tanh, np.matmul: matmul, np.floor: floor, np.ceil: ceil,
@@ -93,8 +93,35 @@ def numpy_split(a, indices_or_sections, axis=0):
         if k < 1 or n % k:
             raise ValueError(f"split: {n} elements do not divide into {k} equal parts")
         return list(split(t, n // k, d)) if n else [t] * k
-    borders = [0, *indices_or_sections, n]
-    return list(split(t, [b - a for a, b in zip(borders, borders[1:])], d))
+    borders = [0, *indices_or_sections, None]  # as slices: they may be negative or lie beyond the end
+    return [getitem(t, (slice(None),) * <int>d + (slice(a, b),)) for a, b in zip(borders, borders[1:])]
+
+
+def numpy_squeeze(a, axis=None):
+    shape = np.shape(a)
+    for d in () if axis is None else sizes(axis):
+        if shape[axis_of("squeeze", d, <int>len(shape))] != 1:
+            raise ValueError(f"squeeze: dimension {d} of shape {shape} is not of size 1")
+    return squeeze(a, axis)
+
+
+def numpy_roll(a, shift, axis=None):
+    by, axes = sizes(shift), None if axis is None else sizes(axis)
+    if axes is not None and len(by) == 1:
+        by = by * len(axes)
+    return roll(a, by, axes)
+
+
+def numpy_dot(a, b):
+    """Of the last dimension of a and the last but one of b, all others side by side: no batch, unlike matmul."""
+    cdef Tensor x = as_tensor(a), y = as_tensor(b)
+    if x.ndim == 0 or y.ndim == 0:
+        return mul(x, y)
+    if y.ndim < 3:
+        return matmul(x, y)
+    rest = y.shape[:y.ndim - 2] + y.shape[y.ndim - 1:]
+    y = reshape(numpy_moveaxis(y, -2, 0), (y.shape[y.ndim - 2], -1))
+    return reshape(matmul(x, y), x.shape[:x.ndim - 1] + rest)
 
 
 def numpy_moveaxis(a, source, destination):
@@ -116,14 +143,15 @@ cdef dict FUNCTIONS = {
     np.argmin: lambda a, axis=None, *, keepdims=False: argmin(a, axis, keepdims),
     np.concatenate: lambda arrays, axis=0: cat(arrays, axis), np.stack: lambda arrays, axis=0: stack(arrays, axis),
     np.split: numpy_split, np.where: numpy_where, np.einsum: lambda equation, *operands: einsum(equation, *operands),
-    np.dot: lambda a, b: matmul(a, b) if np.ndim(a) and np.ndim(b) < 3 and np.ndim(b) else mul(a, b),
+    np.dot: numpy_dot,
     np.reshape: lambda a, shape: reshape(a, shape), np.ravel: lambda a: reshape(a, (-1,)),
     np.transpose: numpy_transpose, np.swapaxes: lambda a, axis1, axis2: transpose(a, axis1, axis2),
-    np.moveaxis: numpy_moveaxis, np.squeeze: lambda a, axis=None: squeeze(a, axis),
+    np.moveaxis: numpy_moveaxis, np.squeeze: numpy_squeeze,
     np.expand_dims: lambda a, axis: unsqueeze(a, axis), np.broadcast_to: lambda array, shape: broadcast_to(array,
                                                                                                            shape),
     np.flip: lambda m, axis=None: flip(m, tuple(range(np.ndim(m))) if axis is None else axis),
-    np.roll: lambda a, shift, axis=None: roll(a, shift, axis), np.outer: lambda a, b: outer(a, b),
+    np.roll: numpy_roll,
+    np.outer: lambda a, b: outer(flatten(a), flatten(b)),
     np.tril: lambda m, k=0: tril(m, k), np.triu: lambda m, k=0: triu(m, k),
     np.sort: lambda a, axis=-1: sort(a, axis), np.argsort: lambda a, axis=-1: argsort(a, axis),
     np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype), np.ones_like: lambda a, dtype=None: ones_like(a, dtype),
@@ -136,9 +164,15 @@ cdef dict FUNCTIONS = {
 cdef object apply_array_function(object function, tuple args, dict kwargs):
     """Tensor.__array_function__."""
     op = FUNCTIONS.get(function)
+    recorded = needs_grad(args) or needs_grad(tuple(kwargs.values()))
     if op is not None:
-        return op(*args, **kwargs)
-    if needs_grad(args) or needs_grad(tuple(kwargs.values())):
+        try:
+            return op(*args, **kwargs)
+        except TypeError:  # an option that only NumPy has
+            if recorded:
+                raise TypeError(f"np.{function.__name__} is not differentiated with these arguments; use a fastnn "
+                                f"function, or t.detach()") from None
+    elif recorded:
         raise TypeError(f"np.{function.__name__} is not differentiated on a tensor that requires grad; use a fastnn "
                         f"function, or t.detach()")
     return tensors_in(function(*arrays_in(args), **arrays_in(kwargs)))

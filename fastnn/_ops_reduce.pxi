@@ -260,11 +260,16 @@ cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, kee
     >>> fnn.std(fnn.tensor([1.0, 3.0]), correction=0)
     tensor(1.)
     """
-    cdef Tensor v = var(x, dim, correction, keepdim, axis, keepdims), zero
-    if not recorded(v) or np.all(v.array):
-        return sqrt(v)
-    zero = wrap(np.asarray(np.equal(v.array, 0)))
-    return masked_fill(sqrt(masked_fill(v, zero, 1.0)), zero, 0.0)
+    return power_flat_at_zero(var(x, dim, correction, keepdim, axis, keepdims), 0.5)
+
+
+cdef Tensor power_flat_at_zero(Tensor x, double p):
+    """x ** p for x >= 0 and p > 0, with the gradient 0 where x is 0: below p = 1 it would be infinite."""
+    cdef Tensor zero
+    if not recorded(x) or np.all(x.array):
+        return pow(x, p)
+    zero = wrap(np.asarray(np.equal(x.array, 0)))
+    return masked_fill(pow(masked_fill(x, zero, 1.0), p), zero, 0.0)
 
 
 cdef class ExtremeNode(Node):
@@ -392,7 +397,7 @@ cdef class NormNode(Node):
 
 
 cpdef Tensor norm(x, p=2, dim=None, keepdim=False):
-    """The p-norm over dim (all by default): (sum |x|^p)^(1/p); p may be infinity.
+    """The p-norm over dim (all by default): (sum |x|^p)^(1/p); p may be infinity. A zero vector has the gradient 0.
 
     Examples
     --------
@@ -410,7 +415,7 @@ cpdef Tensor norm(x, p=2, dim=None, keepdim=False):
     if not p > 0:
         raise ValueError(f"norm: p must be positive, got {p}")
     if p != 2:
-        return pow(scaled_sum(pow(abs(t), p), mask, keepdim, 1), 1.0 / p)
+        return power_flat_at_zero(scaled_sum(power_flat_at_zero(abs(t), p), mask, keepdim, 1), 1.0 / p)
     out = wrap(unary_array(SQRT, reduce_array(SUM_SQUARES, t.array, mask, keepdim, 1)))
     if recorded(t):
         node = NormNode.__new__(NormNode)

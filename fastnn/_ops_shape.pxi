@@ -264,7 +264,7 @@ cpdef Tensor flip(x, dims):
     cdef tuple axes = tuple([axis_of("flip", d, cnp.PyArray_NDIM(t.array)) for d in sizes(dims)])
     if len(set(axes)) != len(axes):
         raise ValueError(f"flip: dims {dims} name a dimension twice")
-    out = wrap(contiguous(np.asarray(np.flip(t.array, axes))))  # of a 0-d array NumPy makes a scalar
+    out = wrap(np.array(np.flip(t.array, axes), order="C"))
     if recorded(t):
         node = FlipNode.__new__(FlipNode)
         node.saved = axes

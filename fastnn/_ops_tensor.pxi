@@ -52,7 +52,7 @@ cdef class Tensor(Value):
         cdef ndarray a = self.array
         cdef Tensor copy
         if grad_enabled():
-            return self  # create_graph: the gradient is part of a graph, and nothing writes into it
+            return clone(self)  # create_graph: other leaves may get the same tensor, and clipping writes into it
         # Nobody else has the tensor (two references: the tuple a backward returned and the item taken from it) or the
         # array (two: ours and `a`), and the array is no view of memory that is somebody else's.
         if Py_REFCNT(self) <= 2 and Py_REFCNT(a) <= 2 and same_layout(a, (<Tensor>leaf).array) and (
@@ -253,10 +253,13 @@ cdef class Tensor(Value):
         return alias(self, self.array)
 
     def retain_grad(self):
-        """Keeps the gradient of a tensor in the middle of the graph in its ``grad`` too."""
-        if self.node is not None:
-            owner = self
-            self.register_hook(lambda g: setattr(owner, "grad", g if owner.grad is None else owner.grad + g))
+        """Keeps the gradient of a tensor in the middle of the graph in its ``grad`` too; a second call does nothing."""
+        if self.node is None:
+            return
+        for hook in self.node.hooks or ():
+            if isinstance(hook, GradKeeper) and hook.owner is self:
+                return
+        self.register_hook(GradKeeper(self))
 
     # ----- Python -----
 
@@ -404,6 +407,7 @@ cdef class Tensor(Value):
 
         result = rebuild_with(self, copy_of(self.array))
         memo[id(self)] = result
+        result.grad = copy.deepcopy(self._grad, memo)
         state = getattr(self, "__dict__", None)
         if state:
             result.__dict__.update(copy.deepcopy(state, memo))

@@ -104,19 +104,19 @@ cpdef Tensor sign(x):
 cpdef Tensor floor(x):
     """The largest integer not above x, in x's dtype; the gradient is 0."""
     cdef Tensor t = as_tensor(x)
-    return step_function(t, np.asarray(np.floor(t.array)) if kind(t.array) >= 0 else t.array)
+    return step_function(t, np.asarray(np.floor(t.array)) if kind(t.array) >= 0 else t.array.copy())
 
 
 cpdef Tensor ceil(x):
     """The smallest integer not below x, in x's dtype; the gradient is 0."""
     cdef Tensor t = as_tensor(x)
-    return step_function(t, np.asarray(np.ceil(t.array)) if kind(t.array) >= 0 else t.array)
+    return step_function(t, np.asarray(np.ceil(t.array)) if kind(t.array) >= 0 else t.array.copy())
 
 
 cpdef Tensor round(x):
     """The nearest integer, ties to even, in x's dtype; the gradient is 0."""
     cdef Tensor t = as_tensor(x)
-    return step_function(t, np.asarray(np.rint(t.array)) if kind(t.array) >= 0 else t.array)
+    return step_function(t, np.asarray(np.rint(t.array)) if kind(t.array) >= 0 else t.array.copy())
 
 
 cdef class SquareNode(Node):

@@ -211,6 +211,13 @@ FUNCTIONS = [
     np.tril,
     lambda x: np.sort(x, 1),
     lambda x: np.outer(x[0], x[1]),
+    lambda x: np.outer(x, x),
+    lambda x: np.dot(x, np.stack([x.T, x.T])),
+    lambda x: np.dot(np.stack([x[:, :2], x[:, 1:]]), np.stack([x[:, 1:], x[:, :2]])),
+    lambda x: np.roll(x, 1, (0, 1)),
+    lambda x: np.split(x, [-2], 1)[1],
+    lambda x: np.split(x, [1, 9], 1)[1],
+    lambda x: np.float_power(x, 2),
     np.copy,
 ]
 
@@ -222,6 +229,20 @@ def test_array_functions(case):
     assert isinstance(y, fnn.Tensor)
     np.testing.assert_allclose(y.data, FUNCTIONS[case](x.data))
     assert fnn.gradcheck(FUNCTIONS[case], x)
+
+
+def test_options_that_only_numpy_has():
+    x = fnn.tensor([[1.0, 2.0], [4.0, 3.0]])
+    assert np.sum(x, dtype=np.float64).dtype == np.float64
+    assert np.mean(x, where=np.array([True, False])).item() == 2.5
+    assert np.ravel(x, order="F").tolist() == [1, 4, 2, 3]
+    assert np.sort(x, axis=None).tolist() == [1, 2, 3, 4]
+    assert np.expand_dims(x, (0, 1)).shape == (1, 1, 2, 2)
+    assert np.size(x, 1) == 2
+    with pytest.raises(TypeError, match=r"np.ravel is not differentiated with these arguments"):
+        np.ravel(x.requires_grad_(), order="F")
+    with pytest.raises(ValueError, match=r"squeeze: dimension 1 of shape \(2, 2\)"):
+        np.squeeze(x, 1)
 
 
 def test_numpy_functions_without_gradient():

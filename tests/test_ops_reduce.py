@@ -76,10 +76,18 @@ def test_cumsum():
     assert fnn.gradcheck(lambda x: x.cumsum(0) ** 2, x, order=2)
 
 
-def test_zero_norm_has_zero_gradient():
+@pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, float("inf")])
+def test_zero_norm_has_zero_gradient(p):
     x = fnn.zeros(3, requires_grad=True)
-    x.norm().backward()
+    x.norm(p).backward()
     assert x.grad.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("p", [0.5, 1.5, 3])
+def test_norm_with_a_zero_among_others(p):
+    x = fnn.tensor([[0.0, -1.0], [0.0, 0.0]], requires_grad=True)
+    x.norm(p, 1).sum().backward()
+    assert x.grad.tolist() == [[0, -1], [0, 0]]
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])

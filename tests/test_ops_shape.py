@@ -181,3 +181,20 @@ def test_refused(case):
     f, error = BAD[case]
     with pytest.raises(error):
         f(normal(2, 3, 4))
+
+
+def test_a_tuple_in_a_tuple_is_a_list_of_indices():
+    x = fnn.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+    y = x[((0, 0, 2),)]
+    assert y.tolist() == [[1, 2], [1, 2], [5, 6]]
+    y.sum().backward()
+    assert x.grad.tolist() == [[2, 2], [0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("copied", [lambda x: x**1, lambda x: x.flip(0), fnn.floor, fnn.ceil, fnn.round])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_what_is_a_copy_shares_no_memory(copied, dtype):
+    x = fnn.tensor([[1, 2]], dtype=dtype)
+    y = copied(x)
+    y += 1
+    assert x.tolist() == [[1, 2]]

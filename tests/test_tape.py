@@ -43,6 +43,17 @@ def test_gradients_of_leaves_share_nothing():
     assert z.grad.tolist() == [4, 4]
 
 
+def test_gradients_of_leaves_share_nothing_under_create_graph():
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    (x + y).sum().backward(create_graph=True)
+    fnn.nn.clip_grad_value_([x, y], 0.5)  # of a sum the gradient is one number, stretched
+    assert x.grad.tolist() == y.grad.tolist() == [0.5, 0.5]
+    x.grad = y.grad = None
+    (x**3 + y).sum().backward(create_graph=True)
+    x.grad.sum().backward()
+    assert x.grad.tolist() == [3 + 6, 12 + 12]
+
+
 def test_gradient_has_the_memory_order_of_the_leaf():
     x = fnn.tensor(np.asfortranarray(np.ones((3, 4), np.float32))).requires_grad_()
     (x * 2).sum().backward()
@@ -152,6 +163,15 @@ def test_in_place_changes_are_noticed(make):
     with fnn.no_grad():
         h += 1
         y += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("key", [1, np.int64(1), np.uint8(1), (np.int64(1), slice(None)), (..., np.int32(0)), None])
+def test_in_place_changes_of_a_part_are_noticed(key):
+    base, w = fnn.ones(3, 2), fnn.ones(2, 2, requires_grad=True)
+    y = base @ w
+    base[key].add_(1)
     with pytest.raises(RuntimeError, match="changed in place"):
         y.sum().backward()
 
@@ -353,8 +373,15 @@ def test_leaves_and_flags():
         x.grad = 3
     y = x * 2
     y.retain_grad()
+    y.retain_grad()
     (y * 3).backward()
     assert y.grad.item() == 3
+    y, z = x * 2, x * 3
+    y.retain_grad()
+    z.retain_grad()
+    (y + z).backward()
+    y.grad.zero_()
+    assert z.grad.item() == 1
 
 
 def test_function():
@@ -416,6 +443,10 @@ def test_copies(requires_grad):
         assert x.tolist() == [[1, 2]]
     twice = copy.deepcopy([x, x])
     assert twice[0] is twice[1]
+    x.grad = fnn.tensor([[3.0, 4.0]])
+    y = copy.deepcopy(x)
+    x.grad.zero_()
+    assert y.grad.tolist() == [[3, 4]]
 
     class Named(fnn.Tensor):
         pass
