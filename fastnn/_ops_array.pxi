@@ -67,7 +67,7 @@ cdef ndarray new_array(int nd, const npy_intp* dims, int type_num, const npy_int
 cdef bint dense_strides(ndarray like, int size, npy_intp* strides) noexcept:
     """Strides in bytes of a dense array with like's shape and order of dimensions. False: C order will do, because like
     has it or a broadcast dimension (stride 0) leaves the order open."""
-    cdef int nd = cnp.PyArray_NDIM(like), d, at, dims = 0
+    cdef int nd = cnp.PyArray_NDIM(like), d, e, at
     cdef int order[64]
     cdef npy_intp step
     cdef npy_intp bytes = size
@@ -78,10 +78,15 @@ cdef bint dense_strides(ndarray like, int size, npy_intp* strides) noexcept:
         if step == 0 and cnp.PyArray_DIM(like, d) > 1:
             return False
         at = d
-        if cnp.PyArray_DIM(like, d) > 1:  # one of size 1 stays where it stands
-            while at > 0 and abs_stride(like, order[at - 1]) < step:
-                order[at] = order[at - 1]
-                at -= 1
+        if cnp.PyArray_DIM(like, d) > 1:  # one of size 1 stays where it stands, whatever its stride says
+            for e in range(d - 1, -1, -1):
+                if cnp.PyArray_DIM(like, order[e]) <= 1:
+                    continue
+                if abs_stride(like, order[e]) >= step:
+                    break
+                at = e
+        for e in range(d, at, -1):
+            order[e] = order[e - 1]
         order[at] = d
     for d in range(nd - 1, -1, -1):
         strides[order[d]] = bytes

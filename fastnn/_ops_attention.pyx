@@ -26,8 +26,8 @@ cdef enum:
 cdef class AttentionNode(Node):
     """Inputs query, key, value, as (B, N, T, D); or, where `packed`, one (B, T, 3, N, D) of all three."""
     cdef bint packed
-    cdef Tensor value
-    cdef long value_version
+    cdef Tensor value, mask_tensor
+    cdef long value_version, mask_version
     cdef ndarray q, k, v, mask, lse  # what the kernel read and gave; q, k, v with neighbours along D
     cdef AttentionJob job            # sizes and options; `use` sets the pointers
 
@@ -46,6 +46,8 @@ cdef class AttentionNode(Node):
             k, v = <Tensor>self.second(), self.value
             if version(v) != self.value_version:
                 raise RuntimeError("backward of attention: value was changed in place after the forward pass")
+        if self.mask_tensor is not None and version(self.mask_tensor) != self.mask_version:
+            raise RuntimeError("backward of attention: attn_mask was changed in place after the forward pass")
         if grad_enabled():
             return self.recorded_backward(<Tensor>dy, q, k, v)
         dout = close_rows((<Tensor>dy).array)
@@ -311,6 +313,8 @@ cdef Tensor attended(str name, Tensor q, Tensor k, Tensor v, object attn_mask, o
         node.save(q, k)
         if not node.packed:
             node.value, node.value_version = v, version(v)
+        if mask is not None:
+            node.mask_tensor, node.mask_version = mask, version(mask)
         node.keep(out, out.array)
         attach(out, node, (edge(q),) if node.packed else (edge(q), edge(k), edge(v)))
     return out

@@ -84,9 +84,10 @@ def allclose(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):
 
 
 cdef class WhereNode(Node):
-    """saved is (condition, shape of a, shape of b)."""
+    """Its first value is the condition; saved is (shape of a, shape of b)."""
     cdef tuple backward(self, Value dy):
-        condition, a_shape, b_shape = self.saved
+        cdef Tensor condition = <Tensor>self.first()
+        a_shape, b_shape = self.saved
         cdef Tensor zero = wrap(one_number(0, cnp.PyArray_TYPE((<Tensor>dy).array)))
         return (sum_to(where(condition, dy, zero), a_shape) if self.needs(0) else None,
                 sum_to(where(condition, zero, dy), b_shape) if self.needs(1) else None)
@@ -125,7 +126,8 @@ cpdef Tensor where(condition, a, b):
                          f"broadcast") from None
     if kind(out.array) >= 0 and recorded_pair(x, y):
         node = WhereNode.__new__(WhereNode)
-        node.saved = (wrap(c.array), shape_of(x.array), shape_of(y.array))
+        node.save(c, None)
+        node.saved = (shape_of(x.array), shape_of(y.array))
         attach(out, node, (edge(x), edge(y)))
     return out
 

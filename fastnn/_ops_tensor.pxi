@@ -244,7 +244,9 @@ cdef class Tensor(Value):
         self.array.flags.writeable = False
         self.needs_grad = False
         self._grad = None
-        self.counter = None
+        cdef Counter counter = Counter.__new__(Counter)  # views from before go on counting without it
+        counter.n = version(self)
+        self.counter = counter
         self.packed = packed_weight(self.array)
         return self
 

@@ -209,8 +209,9 @@ class DataLoader:
     Parameters
     ----------
     dataset : Dataset, Tensor, array or tuple of arrays
-        Data in memory (TensorDataset, its subsets, arrays) is sliced; other data sets are asked for row after row (or
-        for many at once if they have `__getitems__(list)`), and the rows stacked.
+        Data in memory (TensorDataset, its subsets, arrays) is sliced: a batch in order is a view, and writing into it
+        changes the data. Other data sets are asked for row after row (or for many at once if they have
+        `__getitems__(list)`), and the rows stacked.
     batch_size : int
         Rows per batch.
     shuffle : bool

@@ -76,6 +76,9 @@ def test_module_list_edits():
     assert len(layers[:2]) == 2
     layers[0] = nn.ELU()
     assert isinstance(layers[0], nn.ELU)
+    layers += [nn.Tanh()]
+    assert isinstance(layers[3], nn.Tanh)
+    del layers[3]
     with pytest.raises(IndexError):
         layers[3]
     with pytest.raises(TypeError, match="Module expected"):

@@ -143,3 +143,16 @@ def test_one_frozen_weight_in_convolutions_of_several_geometries(rng):
             frozen = weight.clone().freeze_()
             for at in (first, *range(len(calls)), first):
                 np.testing.assert_array_equal(calls[at](frozen).numpy(), want[at], err_msg=f"{at} after {first}")
+
+
+def test_new_data_is_noticed_though_frozen_again():
+    x, w = fnn.ones(2, 2, requires_grad=True), fnn.ones(2, 2)
+    y = x @ w
+    w.data = np.full((2, 2), 5, np.float32)
+    w.freeze_()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+    y = x @ (v := fnn.ones(2, 2))
+    v.freeze_()  # the same values
+    y.sum().backward()
+    assert x.grad.tolist() == [[2, 2], [2, 2]]

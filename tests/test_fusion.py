@@ -1,5 +1,8 @@
 """What Sequential runs in one pass equals its modules one after the other: in training, evaluating, and frozen."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -93,3 +96,56 @@ def test_pool_keeps_nan_and_odd_edges(rng):
     assert got.shape == want.shape == (3, 16, 4, 4)
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+PARTS = ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
+
+
+@pytest.mark.parametrize("how", ["another", "data", "data, frozen again"])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_frozen_part_may_be_replaced(rng, part, how):
+    net = NN.Sequential(NN.Conv2d(8, 4, 3), NN.BatchNorm2d(4), NN.ReLU()).freeze()
+    x = images(rng)
+    net(x)
+    at, name = part.split(".")
+    old = getattr(net[int(at)], name)
+    values = np.abs(rng.standard_normal(old.shape)).astype(np.float32) + 0.5
+    values.flags.writeable = False
+    if how == "another":
+        setattr(net[int(at)], name, type(old)(values).freeze_())
+    else:
+        old.data = values
+    if how == "data, frozen again":
+        old.freeze_()
+    want = one_by_one(net, x)
+    np.testing.assert_allclose(net(x).data, want.data, rtol=1e-4, atol=1e-4)
+
+
+def test_only_what_is_frozen_as_a_whole_is_folded(rng):
+    net = NN.Sequential(NN.Conv2d(8, 4, 3), NN.BatchNorm2d(4)).eval()
+    net[0].freeze()
+    net[1].running_mean.freeze_()
+    net[1].running_var.freeze_()
+    x = images(rng)
+    net(x).sum().backward()
+    assert net[1].weight.grad is not None
+    with fnn.no_grad():
+        net[1].weight *= 2
+    np.testing.assert_allclose(net(x).data, one_by_one(net, x).data, rtol=1e-5, atol=1e-5)
+
+
+def test_copies_of_a_frozen_network_may_change(rng):
+    net = NN.Sequential(NN.Conv2d(8, 4, 3), NN.BatchNorm2d(4)).freeze()
+    x = images(rng)
+    net(x)
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        twin[0].weight.data[...] *= 2
+        np.testing.assert_allclose(twin(x).data, one_by_one(twin, x).data, rtol=1e-5, atol=1e-5)
+
+
+def test_a_forward_of_its_own_is_called(rng):
+    net = NN.Sequential(NN.Conv2d(8, 4, 3), NN.ReLU())
+    x = images(rng)
+    net(x)
+    net[1].forward = lambda x: x * 0 + 7
+    assert (net(x).data == 7).all()

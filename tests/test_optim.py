@@ -431,3 +431,24 @@ def test_schedule_arguments_are_checked():
             make()
     with pytest.raises(TypeError, match="Optimizer"):
         lr_scheduler.StepLR([0.1], 1)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+@pytest.mark.parametrize("order", [(2, 3, 1, 0), (0, 3, 2, 1), (3, 1, 0, 2)])
+@pytest.mark.parametrize("shape", [(4, 5, 1, 3), (4, 1, 3, 2), (1, 4, 1, 3), (2, 3, 4, 5)])
+def test_parameters_in_any_order_of_memory(name, order, shape):
+    # as a kernel (height, width, in, out) of TensorFlow's, transposed; a dimension of size 1 has any stride
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(shape)
+    back = np.argsort(order)
+    there = np.ascontiguousarray(values.transpose(order)).transpose(back)
+    p, q = fnn.Tensor(values.copy(), requires_grad=True), fnn.Tensor(there, requires_grad=True)
+    one, other = (getattr(fnn.optim, name)([t], lr=0.1) for t in (p, q))
+    for _ in range(3):
+        gradient = rng.standard_normal(shape)
+        p.grad, q.grad = fnn.tensor(gradient), fnn.tensor(gradient)
+        one.step()
+        other.step()
+    np.testing.assert_array_equal(p.data, q.data)
+    for key, state in one.state_dict()["state"][0].items():
+        np.testing.assert_array_equal(np.asarray(state), np.asarray(other.state_dict()["state"][0][key]))

@@ -9,7 +9,7 @@ from fastnn import nn
 F = nn.functional
 # Channels that fill vectors and that do not, more than the kernel repeats, one pixel, no pixel.
 SHAPES = [(1, 1), (3, 5), (2, 3, 7), (4, 10, 6, 5), (2, 33, 3, 3), (2, 3, 1, 1), (3, 300, 2), (2, 257, 3, 3), (0, 3, 2)]
-SHAPES += [(3, 3, 99, 70)]
+SHAPES += [(3, 3, 99, 70), (2, 5, 1, 4), (2, 5, 4, 1)]
 
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["f32", "f64"])

@@ -491,3 +491,20 @@ def test_a_fresh_gradient_is_not_copied():
         w.grad = None
         fnn.linear(x, w).sum().backward()
     assert fnn.memory_stats()["from_system"] == steady
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, mask: fnn.where(mask, x, 0.0),
+        lambda x, mask: x.masked_fill(mask, 0.0),
+        lambda x, mask: fnn.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None], attn_mask=mask),
+    ],
+)
+def test_a_mask_changed_in_place_is_noticed(make):
+    x, mask = fnn.ones(2, 2, requires_grad=True), fnn.tensor([[True, False], [True, True]])
+    y = make(x, mask)
+    mask.fill_(True)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+    make(x, mask).sum().backward()

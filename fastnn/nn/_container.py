@@ -61,6 +61,9 @@ class ModuleList(Module):
             self.append(module)
         return self
 
+    def __iadd__(self, modules: Iterable[Module]):
+        return self.extend(modules)
+
     def insert(self, index: int, module: Module):
         """Put a module before position `index`; returns the container."""
         layers = self._layers()

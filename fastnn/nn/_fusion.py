@@ -1,6 +1,7 @@
 """What Sequential does in one pass: a layer with what follows it.
 
-A run is found once, when a Sequential first runs, and used as long as none of its modules has hooks:
+A run is found once, when a Sequential first runs, and used as long as none of its modules has hooks or a `forward` of
+its own:
 
     Linear, activation                              act(x W^T + b) in the product
     Conv2d, activation, MaxPool2d(2)                in the convolution; the pool where nothing is recorded
@@ -9,6 +10,7 @@ A run is found once, when a Sequential first runs, and used as long as none of i
     BatchNorm, ReLU                                 in the norm
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,13 +37,18 @@ class Run:
         self.norm = norm
         self.activation = activation
         self.pool = pool
-        self._folded: tuple[Any, Any, Any] | None = None  # of which weight and variance, and the result
+        self._folded: tuple[list, list, Any] | None = None  # of which tensors in which versions, and the result
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: nothing folded, as the copies' tensors are not frozen."""
+        return {**self.__dict__, "_folded": None}
 
     def __call__(self, x):
         """Pass x through all modules."""
         if len(self.modules) == 1:
             return self.layer(x)
-        if any(m._hooks is not None for m in self.modules) or getattr(self.layer, "activation", None) is not None:
+        own = any(m._hooks is not None or "forward" in m.__dict__ for m in self.modules)
+        if own or getattr(self.layer, "activation", None) is not None:
             for module in self.modules:
                 x = module(x)
             return x
@@ -55,23 +62,32 @@ class Run:
         norm, pool = self.norm, (self.pool,) if self.pool else ()
         if norm is None:
             return layer.convolve(x, self.activation, *pool)
-        if not norm.training and _frozen(layer.weight) and _frozen(norm.running_var):
-            return self._fold(layer, norm).convolve(x, self.activation, *pool)
+        folded = None if norm.training else self._fold(layer, norm)
+        if folded is not None:
+            return folded.convolve(x, self.activation, *pool)
         x = norm.normalize(layer.convolve(x, None), "relu" if self.activation == "relu" else norm.activation)
         rest = self.modules[3 if self.activation == "relu" else 2 :]
         for module in rest:
             x = module(x)
         return x
 
-    def _fold(self, layer: Any, norm: Module) -> Any:
-        """The layer with the norm in its weight, made once for what is frozen now."""
-        if self._folded is None or self._folded[0] is not layer.weight or self._folded[1] is not norm.running_var:
-            self._folded = (layer.weight, norm.running_var, fold(layer, norm))
-        return self._folded[2]
+    def _fold(self, layer: Any, norm: Any) -> Any:
+        """The layer with the norm in its weight, made once for what is frozen now; None where not all of it is."""
+        parts = [layer.weight, layer.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        versions = [0 if part is None else _ops.version_of(part) for part in parts]
+        if self._folded is not None:
+            before, then, made = self._folded
+            if then == versions and all(map(operator.is_, before, parts)):
+                return made
+        if norm.running_var is None or not all(part is None or _frozen(part) for part in parts):
+            return None
+        made = fold(layer, norm)
+        self._folded = (parts, versions, made)
+        return made
 
 
 def _frozen(tensor) -> bool:
-    return tensor is not None and not tensor.data.flags.writeable
+    return not tensor.data.flags.writeable
 
 
 def fold(layer: Any, norm) -> Any:
