@@ -54,6 +54,14 @@ struct Elementwise {
     i64 b_stride[MAX_DIMS];
 };
 
+// y = f(x) and slope = f'(x) in one pass, of n elements that lie dense: most of the work is the same for both, and a backward that
+// finds the slope only multiplies by it. slope may be x itself. Items: elements.
+struct Sloped {
+    void* y;
+    void* slope;
+    const void* x;
+};
+
 // A slope for each channel below 0, of x (outer, channels, inner), dense, with inner = 1 where channels lie side by side.
 //   prelu:          out = x where x > 0, else weight * x
 //   prelu_backward: out = dy where x > 0, else weight * dy;  sums (prelu_items, prelu_cols): dy * x where x is not above 0, added up
@@ -454,6 +462,7 @@ template <class Job> using KernelOf = void (*)(const Job& job, i64 begin, i64 en
 struct Kernels {
     KernelOf<Elementwise> unary[UNARY_OPS];
     KernelOf<Elementwise> binary[BINARY_OPS];
+    KernelOf<Sloped> gelu_sloped, silu_sloped;
     KernelOf<Prelu> prelu, prelu_backward;
     KernelOf<Reduce> reduce[REDUCTIONS];
     KernelOf<Rows> softmax, softmax_backward, log_softmax, log_softmax_backward;

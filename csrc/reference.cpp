@@ -96,6 +96,14 @@ template <class T, int OP> static void unary(const Elementwise& job, i64 begin, 
         out[i] = T(unary_value(OP, a[offset_of(i, job.ndim, job.shape, job.a_stride)], job.alpha));
 }
 
+template <class T, int OP, int GRAD> static void sloped(const Sloped& job, i64 begin, i64 end) {
+    for (i64 i = begin; i < end; i++) {
+        const double x = ((const T*)job.x)[i];
+        ((T*)job.y)[i] = T(unary_value(OP, x, 0));
+        ((T*)job.slope)[i] = T(binary_value(GRAD, 1, x, 0));
+    }
+}
+
 template <class T, int OP> static void binary(const Elementwise& job, i64 begin, i64 end) {
     const T* a = (const T*)job.a;
     const T* b = (const T*)job.b;
@@ -370,7 +378,7 @@ template <int... OP> using Indices = std::integer_sequence<int, OP...>;
 template <class T, int... U, int... B, int... R>
 static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
     return {
-        {unary<T, U>...}, {binary<T, B>...}, prelu<T>, prelu_backward<T>, {reduce<T, R>...},
+        {unary<T, U>...}, {binary<T, B>...}, sloped<T, GELU, GELU_GRAD>, sloped<T, SILU, SILU_GRAD>, prelu<T>, prelu_backward<T>, {reduce<T, R>...},
         softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
         cross_entropy<T>, cross_entropy_backward<T>,
         ctc<T>, ctc_backward<T>,

@@ -221,13 +221,24 @@ cdef Tensor activated(int act, Tensor x):
 
 
 cdef inline int slope_kernel(int activation) noexcept:
-    """The gradient kernel that needs only the output; -1 where it needs the sum before the activation."""
+    """The gradient kernel that needs only the output; -1 where it needs what stood before the activation."""
     return RELU_GRAD if activation == RELU else TANH_GRAD if activation == TANH else (
         SIGMOID_GRAD if activation == SIGMOID else -1)
 
 
+cdef ndarray activate_keeping_slope(int activation, ndarray z):
+    """gelu or silu of a dense z, in whose place its slope stands afterwards: the backward only multiplies by it."""
+    cdef ndarray y = new_array(cnp.PyArray_NDIM(z), cnp.PyArray_DIMS(z), cnp.PyArray_TYPE(z))
+    cdef const Kernels* table = runtime.table[kind(z)]
+    cdef SlopedJob job
+    job.y, job.slope, job.x = cnp.PyArray_DATA(y), cnp.PyArray_DATA(z), cnp.PyArray_DATA(z)
+    run(<RangeFunction>(table.silu_sloped if activation == SILU else table.gelu_sloped), &job, cnp.PyArray_SIZE(z),
+        unary_cost(activation))
+    return y
+
+
 cdef class LinearNode(Node):
-    """y = act(x W^T + b). saved is y, or the sum z where the activation's slope needs that; alpha the activation."""
+    """y = act(x W^T + b). saved is y, or the activation's slope where y does not give that; alpha the activation."""
     cdef Tensor output_bias  # for gelu and silu, whose recorded backward needs the sum again
 
     cdef tuple backward(self, Value dy):
@@ -239,8 +250,8 @@ cdef class LinearNode(Node):
         if grad_enabled():
             return self.recorded_backward(<Tensor>dy, x, w)
         if activation != COPY:
-            dz = binary_array(SILU_GRAD if activation == SILU else GELU_GRAD if activation == GELU else
-                              slope_kernel(activation), dz, <ndarray>self.kept())
+            dz = binary_array(MUL if slope_kernel(activation) < 0 else slope_kernel(activation), dz,
+                              <ndarray>self.kept())
         if cnp.PyArray_NDIM(dz) != 2:
             dz = rows_of(contiguous(dz)) if cnp.PyArray_NDIM(dz) > 1 else dz.reshape((1, -1))
         x2 = x.array.reshape((1, -1)) if cnp.PyArray_NDIM(x.array) == 1 else rows_of(x.array)
@@ -358,7 +369,7 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
         node.output_counter = Counter.__new__(Counter)
         node.saved = linear_array(t.array, w.array, None if b is None else b.array, COPY)
         node.output_bias = b
-        out = wrap(unary_array(act, node.saved))
+        out = wrap(activate_keeping_slope(act, node.saved))
     return <Tensor>attach(out, node, (edge(t), edge(w)) if b is None else (edge(t), edge(w), edge(b)))
 
 

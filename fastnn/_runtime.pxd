@@ -110,6 +110,11 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         double p
         uint64_t seed, offset
 
+    struct SlopedJob "fastnn::Sloped":
+        void* y
+        void* slope
+        const void* x
+
     struct PreluJob "fastnn::Prelu":
         void* out
         void* sums
@@ -233,6 +238,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
     ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,
                                                                                i64 end) noexcept nogil
+    ctypedef void (*SlopedKernel "fastnn::KernelOf<fastnn::Sloped>")(const SlopedJob& job, i64 begin,
+                                                                     i64 end) noexcept nogil
     ctypedef void (*PreluKernel "fastnn::KernelOf<fastnn::Prelu>")(const PreluJob& job, i64 begin,
                                                                    i64 end) noexcept nogil
     ctypedef void (*ReduceKernel "fastnn::KernelOf<fastnn::Reduce>")(const ReduceJob& job, i64 begin,
@@ -260,6 +267,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         void (*conv_plan)(ConvJob& job) noexcept nogil
         ElementwiseKernel unary[32]
         ElementwiseKernel binary[32]
+        SlopedKernel gelu_sloped, silu_sloped
         PreluKernel prelu, prelu_backward
         ReduceKernel reduce[8]
         RowsKernel softmax, softmax_backward, log_softmax, log_softmax_backward

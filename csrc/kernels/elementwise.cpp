@@ -142,6 +142,31 @@ template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 en
     });
 }
 
+template <class T, int OP> void sloped(const Sloped& job, i64 begin, i64 end) {
+    constexpr int L = LANES<T>;
+    const T* x = static_cast<const T*>(job.x);
+    T *y = static_cast<T*>(job.y), *slope = static_cast<T*>(job.slope);
+    const auto f = [](Vec<T> v) __attribute__((always_inline)) { return OP == GELU ? gelu_with_slope<T>(v) : silu_with_slope<T>(v); };
+    i64 i = begin;
+    for (; i + 2 * L <= end; i += 2 * L) {
+        const WithSlope<T> u = f(load(x + i)), v = f(load(x + i + L));
+        store(y + i, u.y);
+        store(y + i + L, v.y);
+        store(slope + i, u.slope);
+        store(slope + i + L, v.slope);
+    }
+    for (; i < end; i += L) {
+        const int k = end - i < L ? int(end - i) : L;
+        const WithSlope<T> u = f(load_n(x + i, k));
+        store_n(y + i, u.y, k);
+        store_n(slope + i, u.slope, k);
+    }
+}
+template void sloped<float, GELU>(const Sloped&, i64, i64);
+template void sloped<float, SILU>(const Sloped&, i64, i64);
+template void sloped<double, GELU>(const Sloped&, i64, i64);
+template void sloped<double, SILU>(const Sloped&, i64, i64);
+
 // Naming every op in an emitted array is what instantiates them all here, for table.cpp.
 template <class T, int... OP> struct EveryUnary { static constexpr KernelOf<Elementwise> kernels[] = {unary<T, OP>...}; };
 template <class T, int... OP> struct EveryBinary { static constexpr KernelOf<Elementwise> kernels[] = {binary<T, OP>...}; };

@@ -193,10 +193,14 @@ INLINE NormalDouble normal(Vec<double> x) {
 
 // x Phi(x), and its derivative Phi(x) + x phi(x) (Hendrycks and Gimpel, 2016).
 template <class T> INLINE Vec<T> gelu(Vec<T> x) { return x * normal(x).cdf; }
-template <class T> INLINE Vec<T> gelu_slope(Vec<T> x) {
+template <class T> struct WithSlope {
+    Vec<T> y, slope;
+};
+template <class T> INLINE WithSlope<T> gelu_with_slope(Vec<T> x) {
     const auto n = normal(x);
-    return fma<T>(x, n.density, n.cdf);
+    return {x * n.cdf, fma<T>(x, n.density, n.cdf)};
 }
+template <class T> INLINE Vec<T> gelu_slope(Vec<T> x) { return gelu_with_slope<T>(x).slope; }
 
 // The tanh approximation: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
 template <class T> INLINE Vec<T> gelu_tanh_inner(Vec<T> x) {
@@ -210,10 +214,11 @@ template <class T> INLINE Vec<T> gelu_tanh_slope(Vec<T> x) {
     const Vec<T> inner_slope = splat<T>(T(0.79788456080286535588)) * fma<T>(x * x, splat<T>(T(0.134145)), splat<T>(1));
     return splat<T>(T(0.5)) * (splat<T>(1) + t) + splat<T>(T(0.5)) * x * (splat<T>(1) - t * t) * inner_slope;
 }
-template <class T> INLINE Vec<T> silu_slope(Vec<T> x) {
+template <class T> INLINE WithSlope<T> silu_with_slope(Vec<T> x) {
     const Vec<T> s = sigmoid<T>(x);
-    return s * fma<T>(x, splat<T>(1) - s, splat<T>(1));
+    return {x * s, s * fma<T>(x, splat<T>(1) - s, splat<T>(1))};
 }
+template <class T> INLINE Vec<T> silu_slope(Vec<T> x) { return silu_with_slope<T>(x).slope; }
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

@@ -10,6 +10,7 @@ extern const Kernels kernels_f32, kernels_f64;
 // elementwise.cpp
 template <class T, int OP> void unary(const Elementwise& job, i64 begin, i64 end);
 template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 end);
+template <class T, int OP> void sloped(const Sloped& job, i64 begin, i64 end);
 // reduce.cpp
 template <class T, int OP> void reduce(const Reduce& job, i64 begin, i64 end);
 // rows.cpp

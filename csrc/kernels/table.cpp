@@ -15,6 +15,8 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
     return {
         {unary<T, U>...},
         {binary<T, B>...},
+        sloped<T, GELU>,
+        sloped<T, SILU>,
         prelu<T>,
         prelu_backward<T>,
         {reduce<T, R>...},
