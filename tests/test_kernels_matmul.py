@@ -225,3 +225,13 @@ def test_errors():
     ):
         with pytest.raises(TypeError, match=r"^matmul: "):
             wrong()
+
+
+@pytest.mark.parametrize("shape", [(530, 256, 130, False), (256, 140, 515, True), (133, 259, 421, True)], ids=str)
+def test_crowded_operands_are_packed(isa, shape, rng):
+    """Rows of a multiple of 512 bytes, in products large enough to be packed; whole numbers are exact."""
+    m, n, k, transposed = shape
+    a = rng.integers(-3, 4, (k, (m + 127) // 128 * 128) if transposed else (m, k)).astype(np.float32)
+    a = a.T[:m] if transposed else a
+    b = rng.integers(-3, 4, (k, n)).astype(np.float32)
+    np.testing.assert_array_equal(kernels.matmul(a, b), a.astype(np.int64) @ b.astype(np.int64))

@@ -172,3 +172,19 @@ def test_the_same_bits_for_every_number_of_threads():
             y.sum().backward()
         found.append((y.data.tobytes(), w.grad.data.tobytes()))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 19, 67])
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_linear_keeps_the_slope_of_its_activation(isa, name, dtype, width, rng):
+    """By the unit matrix it is the activation alone, whose own op finds its slope when it goes backward."""
+    x = fnn.tensor(rng.normal(0, 4, (3, width)).astype(dtype), requires_grad=True)
+    alone = x.detach().requires_grad_()
+    dy = fnn.tensor(rng.standard_normal((3, width)).astype(dtype))
+    y, want = fnn.linear(x, fnn.tensor(np.eye(width, dtype=dtype)), None, name), getattr(fnn, name)(alone)
+    np.testing.assert_allclose(y.data, want.data, 4 * np.finfo(dtype).eps, np.finfo(dtype).tiny)
+    want.backward(dy)
+    for times in (1, 2):  # what was kept is still there
+        y.backward(dy, retain_graph=True)
+        np.testing.assert_allclose(x.grad.data, times * alone.grad.data, 4 * np.finfo(dtype).eps, 1e-7)
