@@ -49,8 +49,8 @@ template <class T> void direct_plan(Conv& job) {
     const i64 padded = ceil_div(walk.group_out, LANES<T>) * LANES<T>;
     job.prepared_size = bounded(double(job.groups * padded) * double(walk.group_in * job.kh * job.kw));
     job.scratch_size = 0;
-    const double numbers =
-        MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) + 2.0 * double(job.block) * double(walk.x.count);
+    const double numbers = MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) +
+                           2.0 * (double(job.block) * double(walk.x.count) + TILE_ROWS);
     job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + 64);
     if (tap_by_tap(walk)) tap_plan<T>(job, wanted);
 }
@@ -152,7 +152,8 @@ static const i64* list_steps(const Segment* segments, i64& count, i64* steps) {
     return steps;
 }
 
-// The pixels of phase (qy, qx) in rows [j0, j1): where each reads and writes, counted from the item's first row.
+// The pixels of phase (qy, qx) in rows [j0, j1): where each reads and writes, counted from the item's first row. The last one
+// stands there again, so that a tile may begin at any of them.
 template <class T>
 static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1, i64 qy, i64 qx, i64* in_at,
                        i64* out_at) {
@@ -167,15 +168,8 @@ static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 j0, i64 j1
             out_at[count + i] = out + i * out_step;
         }
     }
+    for (i64 i = count; count && i < count + TILE_ROWS - 1; i++) in_at[i] = in_at[count - 1], out_at[i] = out_at[count - 1];
     return count;
-}
-
-// The tiles of either height in one call.
-template <class T> static void step_tiles(DirectTile<T> tile, i64 p0, const Split& tiles, int vecs) {
-    const i64 middle = p0 + tiles.begin(tiles.larger), end = p0 + tiles.begin(tiles.parts);
-    tile.weight += tile.segments[0].w * vecs * LANES<T>;
-    if (p0 < middle) pick_kernel<StepsKernel, T>(int(tiles.size + 1), vecs)(tile, p0, middle);
-    if (middle < end) pick_kernel<StepsKernel, T>(int(tiles.size), vecs)(tile, middle, end);
 }
 
 // A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of
@@ -189,7 +183,8 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
     const bool small = rows * padded * i64(sizeof(T)) <= 16 << 10 && s1 - s0 > 1;
     const i64 stretch = small ? 8 * TILE_ROWS : pixels;
     for (i64 p0 = 0; p0 < pixels; p0 += stretch) {
-        const Split tiles(pixels - p0 < stretch ? pixels - p0 : stretch, TILE_ROWS);
+        const i64 p1 = p0 + stretch < pixels ? p0 + stretch : pixels;
+        const Split tiles(p1 - p0, TILE_ROWS);
         Ahead<T> nothing;
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
@@ -200,7 +195,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
             const auto run = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); };
-            if (tile.steps) step_tiles(tile, p0, tiles, vecs);
+            if (tile.steps) pick_width<StepsKernel, T, TILE_ROWS>(vecs)(tile, p0, p1);
             else for_tiles<DirectKernel, T>(tiles, vecs, run);
         }
     }
@@ -216,11 +211,11 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
     lists.segments = reinterpret_cast<Segment*>(own);
     lists.steps = reinterpret_cast<i64*>(lists.segments + job.kh * job.kw);
     lists.in_at = lists.steps + MOST_STEPS;
-    lists.out_at = lists.in_at + c.rows * walk.x.count;
+    lists.out_at = lists.in_at + c.rows * walk.x.count + TILE_ROWS;
     const T* in = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * walk.in_c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * walk.out_c;
     const Window<T> window =
-        window_of(reinterpret_cast<T*>(lists.out_at + c.rows * walk.x.count), in, walk.y.in, walk.x.in, walk.in_c,
+        window_of(reinterpret_cast<T*>(lists.out_at + c.rows * walk.x.count + TILE_ROWS), in, walk.y.in, walk.x.in, walk.in_c,
                   j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
     for (i64 qy = 0; qy < walk.y.phases; qy++)
         for (i64 qx = 0; qx < walk.x.phases; qx++) {

@@ -60,13 +60,15 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
     }
 }
 
-// All tiles of MR pixels in [pixel, end), where the weight's rows are listed: 27 of them are done before a call is.
+// The pixels in [pixel, end), where the weight's rows are listed: 27 of them are done before a call is. The last tile may go on
+// beyond the end, where the last pixel stands again: tiles of every height would be a kernel each.
 template <class T, int MR, int NV> struct StepsKernel {
     static void run(const DirectTile<T>& t, i64 pixel, i64 end);
 };
 template <class T, int MR, int NV> void StepsKernel<T, MR, NV>::run(const DirectTile<T>& t, i64 pixel, i64 end) {
     constexpr int L = LANES<T>;
     const DirectTile<T> tile = t;  // a copy, which no store can change
+    const T* weight = tile.weight + tile.segments[0].w * NV * L;
     Vec<T> bias[NV];
 #pragma GCC unroll 8
     for (int j = 0; j < NV; j++) bias[j] = !tile.bias ? Vec<T>{} : load_n(tile.bias + j * L, j == NV - 1 ? tile.tail : L);
@@ -80,7 +82,7 @@ template <class T, int MR, int NV> void StepsKernel<T, MR, NV>::run(const Direct
 #pragma GCC unroll 8
             for (int j = 0; j < NV; j++) acc[i][j] = bias[j];
         }
-        rows_by_steps<T, MR, NV>(acc, row, tile.steps, tile.weight, tile.count);
+        rows_by_steps<T, MR, NV>(acc, row, tile.steps, weight, tile.count);
         const Vec<T> least = splat<T>(tile.least);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) out[i] = tile.out + tile.out_at[pixel + i];
