@@ -12,7 +12,7 @@ from ._module import Module
 from ._parameter import Parameter
 from ._recurrent import GATES, flag, nonlinear
 
-PAIR = (tuple, list)  # `tuple | list` makes a new type at each call, an eighth of a step's Python
+PAIR = (tuple, list)  # `tuple | list` makes a new type at each call
 
 
 class RecurrentCell(Module):

@@ -166,7 +166,7 @@ class TransformerEncoderLayer(_Layer):
             return None
         out, drop, drop2 = attn.out_proj, self.dropout, self.dropout2
         parts = (attn, out, first, second, norm1, norm2, drop, drop2)
-        if tuple(map(type, parts)) != _PARTS or any([part._hooks for part in parts]):
+        if tuple(map(type, parts)) != _PARTS or any([part._hooks or "forward" in part.__dict__ for part in parts]):
             return None
         adds = drop.training or drop2.training or callable(self.activation) or out.activation or second.activation
         if adds or not (attn.batch_first and attn._packed):
