@@ -330,8 +330,9 @@ class Nothing(nn.Module):
         lambda layer: setattr(layer, "activation", lambda x: x * 3),
         lambda layer: setattr(layer.linear2, "activation", "tanh"),
         lambda layer: layer.dropout2.train(),
+        lambda layer: setattr(layer.linear2, "forward", lambda x: x[..., :12] * 0),
     ],
-    ids=["norm", "attention", "activation", "behind", "dropout"],
+    ids=["norm", "attention", "activation", "behind", "dropout", "forward"],
 )
 def test_a_step_respects_what_was_changed_in_a_layer(change):
     layer = nn.TransformerEncoderLayer(12, 3, 40, 0.5, "gelu", batch_first=True, norm_first=True).eval()
