@@ -22,7 +22,8 @@ constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: les
 constexpr double AWAKE_NS = 8e3;    // unless the workers still spin after the last one
 constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
-constexpr auto SPIN = std::chrono::microseconds(30);
+constexpr auto SPIN = std::chrono::microseconds(100);  // Python takes 10-80 us from one kernel to the next
+constexpr auto PATIENCE = std::chrono::microseconds(30);  // for a worker's last chunk
 constexpr double SLICE_NS = 4e6;    // for so long a worker that loses its core to another process can be away
 constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer, and twice as long as our chunks took, has lost its core:
 constexpr i64 FIRST = 2, ALONE = 16;  // shorter work than a slice then stays in the caller for as many times as long as we
@@ -42,9 +43,9 @@ static i64 now_ns() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
-// Polls for SPIN, then gives up: true when the condition came true. The clock is read every 64 polls.
-template <class Condition> static bool spin_until(Condition ready) {
-    const auto end = std::chrono::steady_clock::now() + SPIN;
+// Polls for so long, then gives up: true when the condition came true. The clock is read every 64 polls.
+template <class Condition> static bool spin_until(std::chrono::microseconds time, Condition ready) {
+    const auto end = std::chrono::steady_clock::now() + time;
     do {
         for (int i = 0; i < 64; i++) {
             if (ready()) return true;
@@ -124,7 +125,7 @@ void Pool::worker(int index) {
     uint32_t seen = 0;
     for (;;) {
         const auto fresh = [&] { return posted.load(std::memory_order_acquire) != seen; };
-        if (!spin_until(fresh)) {
+        if (!spin_until(SPIN, fresh)) {
             std::unique_lock<std::mutex> hold(mutex);
             parked.fetch_add(1);
             wake.wait(hold, fresh);
@@ -174,9 +175,9 @@ void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threa
     inside = false;
     // A worker may still be in its last chunk; if it lost its core, ours is better given to it than spun on.
     const auto done = [&] { return finished.load(std::memory_order_acquire) == count; };
-    if (spin_until(done)) return;
+    if (spin_until(PATIENCE, done)) return;
     const i64 start = now_ns();
-    while (!spin_until(done)) sched_yield();
+    while (!spin_until(PATIENCE, done)) sched_yield();
     const i64 end = now_ns(), chunk_ns = (start - begin) / std::max(i64(1), ours);
     if (end - start > std::max(LATE_NS, 2 * chunk_ns)) stay_alone(end, end - start);
 }
