@@ -10,6 +10,7 @@ constexpr i64 FEW_COLUMNS = 512;  // of an item
 // Short stretches, so that two threads share 256. 136 columns are 8 streams 17 rows of b apart; 16 rows of 256 numbers apart all of
 // them fall on the same set of L1 (AVX2, from L3: 56 GB/s, 17 give 61).
 constexpr i64 DOT_COLUMNS = NARROW ? 136 : FEW_COLUMNS;
+constexpr int STREAM_MOST_ROWS = NARROW ? 3 : 1;  // of c
 constexpr int STREAM_ROWS = NARROW ? 8 : 4;  // of b at a time: with AVX2 23 GFLOP/s at 1 x 1024 x 1024, four give 19
 
 template <class T> INLINE void finish_one(const Matmul& job, T* out, T v, i64 column) {
@@ -99,7 +100,7 @@ template <class T> static void dot_columns(const Matmul& job, T* c, const T* a, 
 }
 
 // c (MR, n) += the outer products of STREAM_ROWS rows of b and what stands beside them in a: av[p][i] = a[i, p].
-template <class T, int MR> static void add_rows(T* c, i64 c_row, const T (*av)[4], const T* b, i64 b_row, i64 n) {
+template <class T, int MR> static void add_rows(T* c, i64 c_row, const T (*av)[STREAM_MOST_ROWS], const T* b, i64 b_row, i64 n) {
     for_vectors<T>(n, [&](i64 j, int count) {
         Vec<T> y[MR];
 #pragma GCC unroll 4
@@ -139,21 +140,15 @@ template <class T> static void stream_rows(const Matmul& job, T* c, const T* a, 
         for_vectors<T>(n, [&, out = c + i * job.c_row](i64 j, int count) {
             store_n(out + j, bias ? load_n(bias + j, count) : Vec<T>{}, count);
         });
-    for (i64 p = 0; p < whole; p += STREAM_ROWS)
-        for (i64 i = 0; i < job.m; i += 4) {
-            const int rows = job.m - i < 4 ? int(job.m - i) : 4;
-            T av[STREAM_ROWS][4];
-            for (int q = 0; q < STREAM_ROWS; q++)
-                for (int r = 0; r < rows; r++) av[q][r] = a[(i + r) * job.a_row + (p + q) * job.a_col];
-            T* out = c + i * job.c_row;
-            const T* in = b + p * job.b_row;
-            switch (rows) {
-                case 1: add_rows<T, 1>(out, job.c_row, av, in, job.b_row, n); break;
-                case 2: add_rows<T, 2>(out, job.c_row, av, in, job.b_row, n); break;
-                case 3: add_rows<T, 3>(out, job.c_row, av, in, job.b_row, n); break;
-                default: add_rows<T, 4>(out, job.c_row, av, in, job.b_row, n);
-            }
-        }
+    for (i64 p = 0; p < whole; p += STREAM_ROWS) {
+        T av[STREAM_ROWS][STREAM_MOST_ROWS];
+        for (int q = 0; q < STREAM_ROWS; q++)
+            for (i64 r = 0; r < job.m; r++) av[q][r] = a[r * job.a_row + (p + q) * job.a_col];
+        const T* in = b + p * job.b_row;
+        if (job.m == 1) add_rows<T, 1>(c, job.c_row, av, in, job.b_row, n);
+        else if (job.m == 2) add_rows<T, STREAM_MOST_ROWS < 2 ? 1 : 2>(c, job.c_row, av, in, job.b_row, n);
+        else add_rows<T, STREAM_MOST_ROWS>(c, job.c_row, av, in, job.b_row, n);
+    }
     for (i64 i = 0; i < job.m; i++) {
         T* out = c + i * job.c_row;
         add_last_rows(out, a + i * job.a_row + whole * job.a_col, job.a_col, b + whole * job.b_row, job.b_row, job.k - whole, n);

@@ -8,12 +8,14 @@
 //
 //   abreast    in place, but b's rows fall on few sets of the caches: four slivers at a time are copied to 64 KB of L2
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
-//   stream     one row times b, with narrow vectors up to 16: whole rows of b are read once, a few at a time
+//   stream     one row times b, with narrow vectors up to 3: whole rows of b are read once, a few at a time
 //
 // An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
-// (96 KB, AVX2: 32) and a block of a (512 KB) stay in L2 while tiles run down the rows. At 2048^3 blocks of 256 rows
-// by 3 slivers give 241 GFLOP/s, of 128 rows by 1 sliver 227. AVX2 on Zen 1 gains nothing by parts of 256 or 384
-// (1024^3: 35-36 GFLOP/s, 512: 37), a packed a, blocks of 192 rows by 16 slivers, or prefetching b (8 rows: 30, so 17).
+// (96 KB, AVX2: 64) and a block of a (512 KB) stay in L2 while tiles run down the rows. At 2048^3 blocks of 256 rows
+// by 3 slivers give 241 GFLOP/s, of 128 rows by 1 sliver 227. AVX2 (Zen 3, a from L3): parts of 512 take 1.03 of 1024^3's
+// time, of 256 1.10, as each sends the sums to c and back; a packed a, or blocks of 126 rows by 3 or 8 slivers, gain nothing.
+#include <stdint.h>
+
 #include "few_rows.h"
 #include "kernels.h"
 #include "tile.h"
@@ -21,17 +23,22 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 K_BLOCK = 512;
+constexpr i64 K_BLOCK = NARROW ? 1024 : 512;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
 
 enum Way { IN_PLACE, ABREAST, PACKED, DOT, STREAM };
-constexpr i64 STREAM_MOST_ROWS = 16;
-constexpr i64 IN_PLACE_ROWS = NARROW ? 64 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
-constexpr i64 ABREAST_ROWS = 20, ABREAST_SLIVERS = 4, ABREAST_K = K_BLOCK / 2;
+constexpr i64 IN_PLACE_ROWS = NARROW ? 96 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
+constexpr i64 ABREAST_ROWS = 32, ABREAST_SLIVERS = 4, ABREAST_K = 256;
+constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
-// A transposed a (a gradient of weights) whose rows fall on few sets of L1; a tile of AVX2's uses 24 bytes of each of its lines.
-template <class T> static bool crowded_a(const Matmul& job) {
-    return NARROW && !job.kept && job.a_row == 1 && job.a_col * sizeof(T) % 512 == 0;
+// Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
+// transposed a (a gradient of weights), and 64 of b's.
+template <class T> static bool crowded(i64 row) { return NARROW && row * sizeof(T) % 512 == 0; }
+template <class T> static bool crowded_a(const Matmul& job) { return !job.kept && job.a_row == 1 && crowded<T>(job.a_col); }
+
+// Narrow vectors: each line of b is two, half of each, where rows do not begin as lines do (NumPy's arrays seldom do).
+template <class T> static bool astray(const Matmul& job) {
+    return NARROW && reinterpret_cast<uintptr_t>(job.b) % 64 != 0 && job.m >= 96 && job.n * job.k >= 128 * 128;
 }
 
 template <class T> static Way choose_way(const Matmul& job) {
@@ -39,25 +46,27 @@ template <class T> static Way choose_way(const Matmul& job) {
     // 0.55, 3 rows 0.65-0.9, but 2 rows 1.2.
     const i64 dot_rows = job.kept && NARROW ? 2 : DOT_ROWS;
     if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
-    const i64 b_bytes = job.k * job.n * i64(sizeof(T));
-    // Narrow vectors read b in place by half a cache line a row: from L3 at 23 GFLOP/s for 8 rows, streamed at 28.
-    const i64 stream_rows = NARROW && b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
+    const i64 b_bytes = job.k * job.n * i64(sizeof(T)), work = job.m * job.n * job.k;
+    // Narrow vectors read b in place by a cache line a row: 3 x 1024 x 1024 at 32 GFLOP/s, streamed at 52; 4 rows 44 and 45, on two
+    // threads 80 and 56; 8 x 1000 x 1000 there 133 and 49.
+    const i64 stream_rows = b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
+    // With panels of such an a and slivers of b 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
+    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return PACKED;
+    if (job.b_col != 1 && job.n != 1) return PACKED;
+    if (!job.kept && crowded<T>(job.b_row)) {
+        // Many rows: 1024 x 512 x 128 and 1024 x 128 x 512 take 0.86 and 0.81 of the time packed.
+        if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return PACKED;
+        // Such a b leaves L2 from half its size on. Rows 4 KB apart: 16 x 1024 x 1024 at 62 GFLOP/s, in place at 54; 64 rows 79, 56.
+        // Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81. From 100 rows on packed: 128 x 1024 x 1024 at 83, abreast 78.
+        const i64 least = job.b_row * sizeof(T) % 4096 ? ABREAST_ROWS : ABREAST_ROWS / 4;
+        if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return job.m <= IN_PLACE_ROWS ? ABREAST : PACKED;
+    }
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
-    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: at 512^3 38 against 34, at
-    // 96 x 1024 x 1024 33 against 30, but at 64 x 1024 x 1024 31 against 34; at 256^3 level.
-    // With panels of such an a and slivers of b 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9;
-    // below 25 Mflop two threads lose by it.
-    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && job.m * job.n * job.k > 12500000) return PACKED;
-    // Many rows by such a b, the gradient of a linear layer's input: 1024 x 512 x 128 and 1024 x 128 x 512 take 0.86 and 0.81 of the
-    // time, 1024 x 128 x 384 0.94, on two threads 0.93 to 1.0.
-    const bool crowded_b = NARROW && !job.kept && job.b_col == 1 && job.b_row * sizeof(T) % 512 == 0;
-    if (crowded_b && job.m >= 512 && job.n >= 64 && job.k >= 64 && job.m * job.n * job.k > 12500000) return PACKED;
-    if (!((job.b_col == 1 || job.n == 1) && (job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES))) return PACKED;
-    // 32 x 1024 x 1024 takes 0.82 of the time in place, 64 rows 0.75, 20 rows 0.85, on two threads the same; packed 0.75-0.85 of it
-    // on one thread, 0.9-1.15 on two. Rows 2 KB apart gain nothing.
-    const bool crowded = job.b_row * sizeof(T) % 4096 == 0 && b_bytes > IN_PLACE_BYTES;
-    return NARROW && crowded && job.m >= ABREAST_ROWS ? ABREAST : IN_PLACE;
+    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows 74
+    // against 88.
+    if (astray<T>(job)) return PACKED;  // 256^3 at 93 GFLOP/s, not 81; 128^3 89, not 80
+    return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : PACKED;
 }
 
 // An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
@@ -262,9 +271,12 @@ static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
                  const Finish<T>& wanted) {
     constexpr int L = LANES<T>;
     const Finish<T> finish = wanted;  // a copy: stores to c might change the other one
-    if (NARROW)  // hidden by the loop; without it 512^3 at 36.9 GFLOP/s, with it 37.6
+    if (NARROW)  // hidden by the loop; two lines a row where c is not aligned, which takes 0.98 of the time
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) __builtin_prefetch(c + i * c_row, 1);
+        for (int i = 0; i < MR; i++) {
+            __builtin_prefetch(c + i * c_row, 1);
+            __builtin_prefetch(c + i * c_row + NV * L - 1, 1);
+        }
     Vec<T> acc[MR][NV] = {};
     rows_times_columns<T, MR, NV, READING == SHORT, READING == FETCHING>(acc, a, a_row, a_col, b, b_row, kc, tail, ahead);
     const auto store_all = [&](auto finished, int last) __attribute__((always_inline)) {
@@ -363,6 +375,7 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
     const T* bias = static_cast<const T*>(job.bias);
     const bool own_a = packs_a<T>(job, way);
     if (own_a) a = packed_a<T>(job) + product * job.m * job.k;
+    static_assert(!NARROW || K_BLOCK <= ABREAST_SLIVERS * ABREAST_K, "the last sliver has room");
     T copies[NARROW ? ABREAST_SLIVERS * ABREAST_K * TILE_VECS * L : 1];  // of slivers abreast, or of the last, short one
     const i64 last = parts.parts ? parts.parts - 1 : 0;  // k = 0: one empty part writes the bias
     for (i64 q = 0; q <= last; q++) {
