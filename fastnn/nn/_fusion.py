@@ -20,7 +20,7 @@ from .. import _ops
 from ._activation import ReLU, fused_name
 from ._conv import Conv2d, ConvTranspose2d
 from ._linear import Linear
-from ._module import Module
+from ._module import Module, plain
 from ._norm import BatchNorm1d, BatchNorm2d
 from ._parameter import Parameter
 from ._pool import MaxPool2d
@@ -33,6 +33,7 @@ class Run:
         self, modules: list[Module], layer: Module, norm: Module | None, activation: str | None, pool: bool
     ) -> None:
         self.modules = modules
+        self.kinds = [type(m) for m in modules]
         self.layer = layer
         self.norm = norm
         self.activation = activation
@@ -47,8 +48,7 @@ class Run:
         """Pass x through all modules."""
         if len(self.modules) == 1:
             return self.layer(x)
-        own = any(m._hooks is not None or "forward" in m.__dict__ for m in self.modules)
-        if own or getattr(self.layer, "activation", None) is not None:
+        if not plain(self.modules, self.kinds) or getattr(self.layer, "activation", None) is not None:
             for module in self.modules:
                 x = module(x)
             return x

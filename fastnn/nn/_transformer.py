@@ -16,10 +16,10 @@ from ._attention import KeyValues, MultiheadAttention
 from ._container import ModuleList
 from ._dropout import Dropout
 from ._linear import FUSED, Linear, _activation, _size
-from ._module import Module
+from ._module import Module, plain
 from ._row_norm import LayerNorm
 
-# The types of what a step in one call goes through; see _parts_at_once.
+# The kinds of what a step in one call goes through; see _parts_at_once.
 _PARTS = (MultiheadAttention, Linear, Linear, Linear, LayerNorm, LayerNorm, Dropout, Dropout)
 
 
@@ -166,7 +166,7 @@ class TransformerEncoderLayer(_Layer):
             return None
         out, drop, drop2 = attn.out_proj, self.dropout, self.dropout2
         parts = (attn, out, first, second, norm1, norm2, drop, drop2)
-        if tuple(map(type, parts)) != _PARTS or any([part._hooks or "forward" in part.__dict__ for part in parts]):
+        if not plain(parts, _PARTS):
             return None
         adds = drop.training or drop2.training or callable(self.activation) or out.activation or second.activation
         if adds or not (attn.batch_first and attn._packed):
