@@ -149,3 +149,36 @@ def test_a_forward_of_its_own_is_called(rng):
     net(x)
     net[1].forward = lambda x: x * 0 + 7
     assert (net(x).data == 7).all()
+
+
+CHANGES = {
+    "pool size": ("conv norm relu pool", 3, {"kernel_size": 3}),
+    "pool step": ("conv relu pool", 2, {"stride": 1}),
+    "pool padding": ("conv relu pool", 2, {"padding": 1}),
+    "norm activation": ("conv norm tanh pool", 1, {"activation": "relu"}),
+    "norm eps": ("conv norm", 1, {"eps": 3.0}),
+    "conv stride": ("conv norm relu pool", 0, {"stride": (2, 2)}),
+    "conv dilation": ("conv norm tanh pool", 0, {"dilation": (2, 2), "padding": (2, 2)}),
+    "conv padding": ("transposed norm relu", 0, {"padding": (0, 0)}),
+    "conv activation": ("conv relu pool", 0, {"activation": "sigmoid"}),
+    "gelu": ("conv gelu", 1, {"approximate": "tanh"}),
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_settings_may_be_changed(rng, change, frozen):
+    name, at, settings = CHANGES[change]
+    net = NN.Sequential(*({"conv gelu": lambda: [NN.Conv2d(8, 16, 3), NN.GELU()]} | STACKS)[name]()[:4]).eval()
+    if frozen:
+        net.freeze()
+    x = images(rng)
+    with fnn.no_grad():
+        before = net(x).numpy()
+        for setting, value in settings.items():
+            setattr(net[at], setting, value)
+        want = one_by_one(net, x).numpy()
+        assert want.shape != before.shape or np.abs(want - before).max() > 1e-4  # else this would show nothing
+        np.testing.assert_allclose(net(x).numpy(), want, rtol=1e-4, atol=1e-5)
+        twin = copy.deepcopy(net)
+        np.testing.assert_allclose(twin(x).numpy(), want, rtol=1e-4, atol=1e-5)

@@ -139,19 +139,14 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
             raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
-        self._approximate = approximate
-
-    @property
-    def approximate(self) -> str:
-        """ "none" or "tanh"; cannot be changed, since Sequential plans by it."""
-        return self._approximate
+        self.approximate = approximate
 
     def forward(self, x):
         """x: any shape -> the same shape."""
-        return F.gelu(x, self._approximate)
+        return F.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:
-        return f"approximate={self._approximate!r}"
+        return f"approximate={self.approximate!r}"
 
 
 class SiLU(Module):

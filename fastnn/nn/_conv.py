@@ -85,7 +85,7 @@ class _Conv(Module):
         return self.convolve(x, activation)
 
     def convolve(self, x, activation: str | None):
-        """The layer with another of the activations that the kernels know."""
+        """The layer with another of the activations that the kernels know; `folded`: other weights, and a bias."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -177,12 +177,13 @@ class Conv2d(_Forward):
     Conv2d(3, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     """
 
-    def convolve(self, x, activation, max_pool=False):
+    def convolve(self, x, activation, max_pool=False, folded=None):
         x, padding = self._padded(x)
+        weight, bias = folded or (self.weight, self.bias)
         return _ops_images.conv2d(
             x,
-            self.weight,
-            self.bias,
+            weight,
+            bias,
             self.stride,
             padding,
             self.dilation,
@@ -283,11 +284,12 @@ class ConvTranspose2d(_Conv):
             dtype,
         )
 
-    def convolve(self, x, activation):
+    def convolve(self, x, activation, folded=None):
+        weight, bias = folded or (self.weight, self.bias)
         return _ops_images.conv_transpose2d(
             x,
-            self.weight,
-            self.bias,
+            weight,
+            bias,
             self.stride,
             self.padding,
             self.output_padding,
@@ -314,12 +316,13 @@ class ConvTranspose1d(ConvTranspose2d):
 
     AXES = 1
 
-    def convolve(self, x, activation):
+    def convolve(self, x, activation, folded=None):
         padding = self.padding[0] if _nested(self.padding) else self.padding
+        weight, bias = folded or (self.weight, self.bias)
         return _ops_images.conv_transpose1d(
             x,
-            self.weight,
-            self.bias,
+            weight,
+            bias,
             self.stride,
             padding,
             self.output_padding,

@@ -1,7 +1,7 @@
 """What Sequential does in one pass: a layer with what follows it.
 
-A run is found once, when a Sequential first runs, and used as long as none of its modules has hooks or a `forward` of
-its own:
+A run is found once, when a Sequential first runs, and used as long as its modules are what they were then: with neither
+hooks nor a `forward` of their own, and of the same settings. Else they are called one by one.
 
     Linear, activation                              act(x W^T + b) in the product
     Conv2d, activation, MaxPool2d(2)                in the convolution; the pool where nothing is recorded
@@ -17,13 +17,20 @@ from typing import Any
 import numpy as np
 
 from .. import _ops
-from ._activation import ReLU, fused_name
+from ._activation import GELU, ReLU, fused_name
 from ._conv import Conv2d, ConvTranspose2d
 from ._linear import Linear
 from ._module import Module, plain
 from ._norm import BatchNorm1d, BatchNorm2d
 from ._parameter import Parameter
 from ._pool import MaxPool2d
+
+# Settings that decide whether a module can be part of a run; any other may be changed, as each call reads it.
+_SETTINGS = {
+    **dict.fromkeys((Linear, Conv2d, ConvTranspose2d, BatchNorm1d, BatchNorm2d), ("activation",)),
+    GELU: ("approximate",),
+    MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+}
 
 
 class Run:
@@ -34,11 +41,12 @@ class Run:
     ) -> None:
         self.modules = modules
         self.kinds = [type(m) for m in modules]
+        self.settings = [(m, name, getattr(m, name)) for m in modules for name in _SETTINGS.get(type(m), ())]
         self.layer = layer
         self.norm = norm
         self.activation = activation
         self.pool = pool
-        self._folded: tuple[list, list, Any] | None = None  # of which tensors in which versions, and the result
+        self._folded: tuple[list, list, tuple] | None = None  # of what in which versions, and the result
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: nothing folded, as the copies' tensors are not frozen."""
@@ -48,7 +56,7 @@ class Run:
         """Pass x through all modules."""
         if len(self.modules) == 1:
             return self.layer(x)
-        if not plain(self.modules, self.kinds) or getattr(self.layer, "activation", None) is not None:
+        if not self._holds():
             for module in self.modules:
                 x = module(x)
             return x
@@ -58,23 +66,32 @@ class Run:
             return self._convolve(self.layer, x)
         return self.layer.normalize(x, self.activation)
 
+    def _holds(self) -> bool:
+        """Whether the modules are still what the run was found for."""
+        if not plain(self.modules, self.kinds):
+            return False
+        for module, name, value in self.settings:  # noqa: SIM110 (all() over a generator takes twice as long)
+            if getattr(module, name) != value:
+                return False
+        return True
+
     def _convolve(self, layer: Any, x):
         norm, pool = self.norm, (self.pool,) if self.pool else ()
         if norm is None:
             return layer.convolve(x, self.activation, *pool)
         folded = None if norm.training else self._fold(layer, norm)
         if folded is not None:
-            return folded.convolve(x, self.activation, *pool)
-        x = norm.normalize(layer.convolve(x, None), "relu" if self.activation == "relu" else norm.activation)
+            return layer.convolve(x, self.activation, *pool, folded=folded)
+        x = norm.normalize(layer.convolve(x, None), "relu" if self.activation == "relu" else None)
         rest = self.modules[3 if self.activation == "relu" else 2 :]
         for module in rest:
             x = module(x)
         return x
 
-    def _fold(self, layer: Any, norm: Any) -> Any:
-        """The layer with the norm in its weight, made once for what is frozen now; None where not all of it is."""
+    def _fold(self, layer: Any, norm: Any) -> tuple | None:
+        """Weight and bias with the norm in them, made once for what is frozen now; None where not all of it is."""
         parts = [layer.weight, layer.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        versions = [0 if part is None else _ops.version_of(part) for part in parts]
+        versions = [norm.eps, *(0 if part is None else _ops.version_of(part) for part in parts)]
         if self._folded is not None:
             before, then, made = self._folded
             if then == versions and all(map(operator.is_, before, parts)):
@@ -90,8 +107,8 @@ def _frozen(tensor) -> bool:
     return not tensor.data.flags.writeable
 
 
-def fold(layer: Any, norm) -> Any:
-    """A frozen convolution (Conv2d or ConvTranspose2d) that computes ``norm(layer(x))`` of an evaluating BatchNorm2d.
+def fold(layer: Any, norm) -> tuple[Parameter, Parameter]:
+    """Weight and bias, frozen, with which a convolution computes ``norm(layer(x))`` of an evaluating BatchNorm2d.
 
     The running variance scales the filters: ``weight * s`` and ``(bias - mean) * s + shift`` with
     ``s = scale / sqrt(var + eps)``, computed in float64.
@@ -101,7 +118,7 @@ def fold(layer: Any, norm) -> Any:
     >>> import fastnn as fnn
     >>> layer, norm = fnn.nn.Conv2d(3, 4, 3), fnn.nn.BatchNorm2d(4).eval()
     >>> x = fnn.randn(1, 3, 5, 5)
-    >>> fnn.allclose(fold(layer, norm)(x), norm(layer(x)), atol=1e-5)
+    >>> fnn.allclose(layer.convolve(x, None, folded=fold(layer, norm)), norm(layer(x)), atol=1e-5)
     True
     """
     scale = 1 / np.sqrt(norm.running_var.data.astype(np.float64) + norm.eps)
@@ -115,21 +132,16 @@ def fold(layer: Any, norm) -> Any:
         each = np.repeat(scale.reshape(layer.groups, -1), layer.in_channels // layer.groups, axis=0)
     else:
         each = scale[:, None]
-    made: Any = object.__new__(type(layer))
-    made.__dict__.update({k: v for k, v in vars(layer).items() if not isinstance(v, Parameter)})
     dtype = layer.weight.dtype
-    made.weight = Parameter((layer.weight.data * each[:, :, None, None]).astype(dtype))
-    made.bias = Parameter(bias.astype(dtype))
-    made.activation = norm.activation
-    made.freeze()
-    return made
+    weight = Parameter((layer.weight.data * each[:, :, None, None]).astype(dtype))
+    return weight.freeze_(), Parameter(bias.astype(dtype)).freeze_()
 
 
 def _halves(module: Module | None) -> bool:
     """Whether it is a MaxPool2d of whole windows of 2 x 2."""
     if type(module) is not MaxPool2d:
         return False
-    pair = lambda value: tuple(value) if isinstance(value, tuple | list) else (value, value)  # noqa: E731
+    pair = lambda value: value if isinstance(value, tuple) else (value, value)  # noqa: E731
     return (
         pair(module.kernel_size) == pair(module.stride) == (2, 2)
         and pair(module.padding) == (0, 0)
@@ -151,14 +163,15 @@ def find_runs(layers: Sequence[Module]) -> list[Run]:
         layer, norm, activation, count, pool = layers[at], None, None, 1, False
         after = peek(1)
         convolves = type(layer) in (Conv2d, ConvTranspose2d)
-        if convolves and type(after) is BatchNorm2d and after.activation is None:
+        free = getattr(layer, "activation", None) is None
+        if convolves and free and type(after) is BatchNorm2d and after.activation is None:
             norm, count = after, 2
-        if convolves or type(layer) is Linear:
+        if free and (convolves or type(layer) is Linear):
             activation = fused_name(peek(count))
-        elif type(layer) in (BatchNorm1d, BatchNorm2d) and layer.activation is None and type(after) is ReLU:
+        elif free and type(layer) in (BatchNorm1d, BatchNorm2d) and type(after) is ReLU:
             activation = "relu"
         count += activation is not None
-        if type(layer) is Conv2d and _halves(peek(count)):
+        if free and type(layer) is Conv2d and _halves(peek(count)):
             pool, count = True, count + 1
         runs.append(Run(list(layers[at : at + count]), layer, norm, activation, pool))
         at += count
