@@ -41,3 +41,23 @@ def test_clip_errors():
         nn.clip_grad_value_([w], 0.0)
     with pytest.raises(TypeError, match="Tensors"):
         nn.clip_grad_norm_([3], 1.0)
+
+
+def read_only(*values):
+    array = np.array(values, np.float32)
+    array.flags.writeable = False
+    return fnn.from_numpy(array)
+
+
+def test_read_only_gradients_are_refused_before_any_is_touched():
+    a, b = fnn.zeros(1, requires_grad=True), fnn.zeros(2, requires_grad=True)
+    a.grad, b.grad = fnn.tensor([3.0]), read_only(4.0, 0.0)
+    for clip in (nn.clip_grad_norm_, nn.clip_grad_value_):
+        told = rf"{clip.__name__}: the gradient of parameter 1, float32 \(2,\), is read-only"
+        with pytest.raises(ValueError, match=told):
+            clip([a, b], 1.0)
+        assert a.grad.tolist() == [3.0]
+    assert nn.clip_grad_norm_([a, b], 5.5) == 5.0  # nothing is to be changed
+    b.grad = b.grad.clone()
+    assert nn.clip_grad_norm_([a, b], 2.5) == 5.0
+    np.testing.assert_allclose([*a.grad.data, *b.grad.data], [1.5, 2, 0], rtol=1e-6)

@@ -10,18 +10,31 @@ from .._ops import Tensor, grad_norm
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 
-def _gradients(function: str, parameters: Tensor | Iterable[Tensor]) -> list[np.ndarray]:
-    gradients = []
-    for parameter in [parameters] if isinstance(parameters, Tensor) else parameters:
+def _listed(function: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for parameter in listed:
         if not isinstance(parameter, Tensor):
             raise TypeError(f"{function}: parameters must be Tensors, got {type(parameter).__name__}")
+    return listed
+
+
+def _to_change(function: str, parameters: list[Tensor]) -> list[np.ndarray]:
+    """Return the gradients there are, all of which may be written to."""
+    gradients = []
+    for i, parameter in enumerate(parameters):
         if parameter.grad is not None:
             gradients.append(parameter.grad.data)
+            if not gradients[-1].flags.writeable:
+                raise ValueError(
+                    f"{function}: the gradient of parameter {i}, {parameter.grad.dtype} {parameter.grad.shape}, is "
+                    "read-only; expected one that can be changed in place, such as its clone()"
+                )
     return gradients
 
 
-def _norm(gradients: list[np.ndarray], norm_type: float) -> float:
-    """Return the norm of all elements taken together."""
+def _norm(parameters: list[Tensor], norm_type: float) -> float:
+    """Return the norm of all gradients taken together."""
+    gradients = [parameter.grad.data for parameter in parameters if parameter.grad is not None]
     if norm_type == math.inf:
         return max((float(np.abs(g).max()) for g in gradients if g.size), default=0.0)
     powers = [float((np.abs(g.astype(np.float64)) ** norm_type).sum()) for g in gradients]
@@ -55,7 +68,7 @@ def clip_grad_norm_(
     Raises
     ------
     ValueError
-        If a number is not positive.
+        If a number is not positive, or a gradient that is to be scaled is read-only; none has been scaled then.
     RuntimeError
         If the norm is not finite and `error_if_nonfinite`.
 
@@ -75,18 +88,13 @@ def clip_grad_norm_(
     """
     if not max_norm > 0 or not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: positive numbers expected, got max_norm={max_norm}, norm_type={norm_type}")
-    if not isinstance(parameters, Tensor):
-        parameters = list(parameters)
-    gradients = _gradients("clip_grad_norm_", parameters)
-    if norm_type == 2.0:
-        norm = grad_norm([parameters] if isinstance(parameters, Tensor) else parameters)
-    else:
-        norm = _norm(gradients, float(norm_type))
+    parameters = _listed("clip_grad_norm_", parameters)
+    norm = grad_norm(parameters) if norm_type == 2.0 else _norm(parameters, float(norm_type))
     if error_if_nonfinite and not math.isfinite(norm):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {norm}")
     factor = max_norm / (norm + 1e-6)  # PyTorch's guard against zero, kept for equal numbers
     if not factor >= 1.0:
-        for gradient in gradients:
+        for gradient in _to_change("clip_grad_norm_", parameters):
             gradient *= factor
     return norm
 
@@ -97,7 +105,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     Raises
     ------
     ValueError
-        If `clip_value` is not positive.
+        If `clip_value` is not positive, or a gradient is read-only; none has been cut then.
 
     Examples
     --------
@@ -110,5 +118,5 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     if not clip_value > 0:
         raise ValueError(f"clip_grad_value_: clip_value must be positive, got {clip_value}")
-    for gradient in _gradients("clip_grad_value_", parameters):
+    for gradient in _to_change("clip_grad_value_", _listed("clip_grad_value_", parameters)):
         np.clip(gradient, -clip_value, clip_value, out=gradient)
