@@ -53,6 +53,15 @@ def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[n
     return p.reshape(-1).astype(np.int64), t.reshape(-1).astype(np.int64)
 
 
+def _count(function: str, p: np.ndarray, t: np.ndarray, classes: int | None) -> int:
+    """Return the number of classes: as given, or as many as there are but two at least."""
+    seen = int(max(p.max(), t.max())) + 1
+    n = max(seen, 2) if classes is None else classes
+    if seen > n:
+        raise ValueError(f"{function}: class {seen - 1} is out of range for {n} classes")
+    return n
+
+
 def mse(pred: Any, target: Any) -> float:
     """Mean squared error; pred and target of the same shape.
 
@@ -173,22 +182,21 @@ def confusion_matrix(pred: Any, target: Any, classes: int | None = None, thresho
            [0, 1]])
     """
     p, t = _classes("confusion_matrix", pred, target, threshold)
-    seen = int(max(p.max(), t.max())) + 1
-    n = max(seen, 2) if classes is None else classes
-    if seen > n:
-        raise ValueError(f"confusion_matrix: class {seen - 1} is out of range for {n} classes")
+    n = _count("confusion_matrix", p, t, classes)
     if n > 2**13:
         raise ValueError(f"confusion_matrix: {n} classes; at most 8192 are counted")
     return np.bincount(t * n + p, minlength=n * n).reshape(n, n)
 
 
-def _scores(function: str, pred: Any, target: Any, average: str | None, threshold: float, which: str) -> Any:
+def _scores(
+    which: str, pred: Any, target: Any, average: str | None, threshold: float, classes: int | None
+) -> float | np.ndarray:
     if average not in ("binary", "macro", "micro", None):
-        raise ValueError(f"{function}: average must be 'binary', 'macro', 'micro' or None, got {average!r}")
-    p, t = _classes(function, pred, target, threshold)
-    n = int(max(p.max(), t.max(), 1)) + 1
-    if average == "binary" and n > 2:
-        raise ValueError(f"{function}: {n} classes; pass average='macro', 'micro' or None")
+        raise ValueError(f"{which}: average must be 'binary', 'macro', 'micro' or None, got {average!r}")
+    p, t = _classes(which, pred, target, threshold)
+    n = _count(which, p, t, classes)
+    if average == "binary" and n != 2:
+        raise ValueError(f"{which}: {n} classes; pass average='macro', 'micro' or None")
     hit = np.bincount(t[p == t], minlength=n)
     predicted, true = np.bincount(p, minlength=n), np.bincount(t, minlength=n)
     present = (predicted + true) > 0  # a class that occurs nowhere does not count in the mean
@@ -202,7 +210,9 @@ def _scores(function: str, pred: Any, target: Any, average: str | None, threshol
     return float(score[1] if average == "binary" else score[present].mean())
 
 
-def precision(pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5) -> Any:
+def precision(
+    pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5, classes: int | None = None
+) -> Any:
     """Share of the predictions of a class that are right; 0 where there is none.
 
     Parameters
@@ -210,23 +220,35 @@ def precision(pred: Any, target: Any, average: str | None = "binary", threshold:
     pred, target, threshold
         As in `accuracy`.
     average : str or None
-        "binary": of class 1; "macro": mean over the classes; "micro": over all rows; None: one number per class.
+        "binary": of class 1; "macro": mean over the classes that occur; "micro": over all rows; None: one number per
+        class.
+    classes : int, optional
+        Their number; by default as many as there are, so that without it the result of None is as long as the largest
+        class in these rows asks for.
+
+    Returns
+    -------
+    float, or ndarray of shape (classes,) for None
 
     Raises
     ------
     ValueError
-        If shapes do not fit, or there are more than two classes under "binary".
+        If shapes do not fit, a class is out of range, or there are not two classes under "binary".
 
     Examples
     --------
     >>> from fastnn import metrics
     >>> metrics.precision([1, 1, 0], [1, 0, 0])
     0.5
+    >>> metrics.precision([1, 1, 0], [1, 0, 0], average=None, classes=3).tolist()
+    [1.0, 0.5, 0.0]
     """
-    return _scores("precision", pred, target, average, threshold, "precision")
+    return _scores("precision", pred, target, average, threshold, classes)
 
 
-def recall(pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5) -> Any:
+def recall(
+    pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5, classes: int | None = None
+) -> Any:
     """Share of the rows of a class that were found; see `precision`.
 
     Examples
@@ -235,10 +257,12 @@ def recall(pred: Any, target: Any, average: str | None = "binary", threshold: fl
     >>> metrics.recall([1, 1, 0], [1, 0, 0])
     1.0
     """
-    return _scores("recall", pred, target, average, threshold, "recall")
+    return _scores("recall", pred, target, average, threshold, classes)
 
 
-def f1(pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5) -> Any:
+def f1(
+    pred: Any, target: Any, average: str | None = "binary", threshold: float = 0.5, classes: int | None = None
+) -> Any:
     """Harmonic mean of precision and recall; see `precision`.
 
     Examples
@@ -247,7 +271,7 @@ def f1(pred: Any, target: Any, average: str | None = "binary", threshold: float 
     >>> round(metrics.f1([1, 1, 0], [1, 0, 0]), 4)
     0.6667
     """
-    return _scores("f1", pred, target, average, threshold, "f1")
+    return _scores("f1", pred, target, average, threshold, classes)
 
 
 def frechet_distance(a: Any, b: Any) -> float:

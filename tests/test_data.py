@@ -147,6 +147,17 @@ def test_class_metrics_are_scikit_learns(average, rng):
         np.testing.assert_allclose(getattr(metrics, name)(scores, t, average), theirs(t, p, average=average))
 
 
+def test_as_many_scores_as_classes():
+    sk = pytest.importorskip("sklearn.metrics")
+    p, t = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])  # of four classes only two occur
+    for name, theirs in [("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)]:
+        ours = getattr(metrics, name)
+        want = theirs(t, p, average=None, labels=range(4), zero_division=0)
+        np.testing.assert_allclose(ours(p, t, None, classes=4), want)
+        assert len(ours(p, t, None)) == 2
+        assert ours(p, t, "macro", classes=4) == ours(p, t, "macro")
+
+
 def test_binary_metrics(rng):
     sk = pytest.importorskip("sklearn.metrics")
     logits, t = rng.standard_normal((30, 1)), rng.integers(0, 2, 30)
@@ -172,6 +183,9 @@ def test_binary_metrics(rng):
         (lambda: metrics.accuracy([1, 0], [-1, 0]), ValueError),
         (lambda: metrics.precision([0, 2], [1, 2]), ValueError),
         (lambda: metrics.f1([0, 1], [1, 1], average="mean"), ValueError),
+        (lambda: metrics.f1([0, 1], [0, 2], average=None, classes=2), ValueError),
+        (lambda: metrics.recall([0, 1], [0, 1], classes=3), ValueError),
+        (lambda: metrics.recall([0, 0], [0, 0], classes=1), ValueError),
         (lambda: metrics.confusion_matrix([0, 3], [0, 1], classes=2), ValueError),
         (lambda: metrics.confusion_matrix([0, 10**9], [0, 1]), ValueError),
     ],
