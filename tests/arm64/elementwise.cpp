@@ -36,6 +36,23 @@ template <class T> static Outputs<T> functions(const Elementwise& job, int unary
     return out;
 }
 
+// GELU, SiLU and their slopes in one pass; the slopes take the place of x, as where a layer's product is recorded.
+template <class T> static Outputs<T> with_slopes(const Values<T>& x, double terms) {
+    const i64 n = i64(x.size());
+    Outputs<T> out;
+    const auto add = [&](KernelOf<Sloped> kernel, const char* name, const char* name_of_slope) {
+        Values<T> y = unwritten<T>(n), slope = x;
+        const Sloped job = {y.data(), slope.data(), slope.data()};
+        kernel(job, 0, n / 2);
+        kernel(job, n / 2, n);
+        out.push_back({name, y, 64, terms});
+        out.push_back({name_of_slope, slope, 64, terms});
+    };
+    add(kernels<T>().gelu_sloped, "gelu", "gelu'");
+    add(kernels<T>().silu_sloped, "silu", "silu'");
+    return out;
+}
+
 template <class T> void elementwise() {
     for (i64 n : SIZES) {
         const Values<T> a = numbers<T>(3 * n * 3, 0.01, 3), b = numbers<T>(3 * n * 3);
@@ -47,6 +64,7 @@ template <class T> void elementwise() {
         };
         for (const Elementwise& job : jobs)
             check<T>("functions of " + by(n), [&] { return functions<T>(job, UNARY_OPS, BINARY_OPS, 0); });
+        check<T>("functions with slopes of " + by(3 * n), [&] { return with_slopes<T>(Values<T>(a.begin(), a.begin() + 3 * n), 0); });
     }
 }
 
