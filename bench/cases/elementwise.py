@@ -1,7 +1,7 @@
 """Element-wise arithmetic and functions, and reductions, in cache and out of it."""
 
+import math
 from collections.abc import Callable
-from math import erf, sqrt
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from bench.runners import fastnn_op, graph_ops, jax_op, numpy_op, torch_compiled
 SIZES = {"1e3": 1_000, "1e5": 100_000, "1e7": 10_000_000}
 
 
-def _erf(x: np.ndarray) -> np.ndarray:
+def erf(x: np.ndarray) -> np.ndarray:
+    """SciPy's, or a slow one."""
     try:
         from scipy.special import erf as fast
     except ImportError:
-        return np.vectorize(erf)(x)
+        return np.vectorize(math.erf)(x)
     return fast(x)
 
 
@@ -28,7 +29,7 @@ def _np_sigmoid(x: Any, out: Any = None) -> Any:
 
 
 def _np_gelu(x: Any) -> Any:
-    return 0.5 * x * (1 + _erf(x * type(x.flat[0])(1 / sqrt(2))))
+    return 0.5 * x * (1 + erf(x * type(x.flat[0])(1 / math.sqrt(2))))
 
 
 def _torch_function(name: str) -> Callable:

@@ -1,13 +1,17 @@
-"""Layers between the products: pools, norms in training, up-sampling; forward, and forward with its gradients."""
+"""Layers between the products: pools, norms in training, up-sampling; forward, and forward with its gradients.
+
+And a dense layer with its activation, in training.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bench.case import Answer, Case, Inputs, Run, Setup
 from bench.cases.conv import images, torch_inference
+from bench.cases.elementwise import erf
 from bench.runners import Nodes, graph_ops
 
 EPS = 1e-5
@@ -89,6 +93,12 @@ def _norm(axes: tuple[int, ...], others: tuple[int, ...], centred: bool = True) 
         return [y, dx * scale, *gradients[: 2 if centred else 1]]
 
     return right
+
+
+def _gelu_slope(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """GELU and its derivative."""
+    below = 0.5 * (1 + erf(z / np.sqrt(2)))
+    return z * below, below + z * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
 
 # ---------------------------------------------------------------------------- fastnn and PyTorch, with gradients
@@ -178,6 +188,36 @@ def case(layer: Layer, backward: bool) -> Case:
     )
 
 
+def dense(rows: int, ins: int, outs: int) -> Case:
+    """GELU(x W^T + b) with the gradients of x, W and b: a transformer's first dense layer in training."""
+    rng = np.random.default_rng(1)
+    weight, bias = rng.standard_normal((outs, ins), np.float32) / np.float32(np.sqrt(ins)), np.ones(outs, np.float32)
+
+    def make(lib: Any) -> Any:
+        net = lib.nn.Sequential(lib.nn.Linear(ins, outs), lib.nn.GELU())
+        net[0].load_state_dict({"weight": lib.tensor(weight), "bias": lib.tensor(bias)})
+        return net
+
+    def right(x: np.ndarray, dy: np.ndarray) -> Answer:
+        y, slope = _gelu_slope(x @ weight.T.astype(np.float64) + bias)
+        dz = dy * slope
+        return [y, dz @ weight, dz.T @ x, dz.sum(0)]
+
+    def jitted(inputs: Inputs) -> Run:
+        import jax
+
+        def step(x: Any, dy: Any, weight: Any, bias: Any) -> Any:
+            y, back = jax.vjp(lambda x, w, b: jax.nn.gelu(x @ w.T + b, approximate=False), x, weight, bias)
+            return (y, *back(dy))
+
+        f, args = jax.jit(step), [jax.numpy.asarray(a) for a in (inputs["x"], inputs["dy"], weight, bias)]
+        return Run(lambda: jax.block_until_ready(f(*args)), lambda: [np.array(a) for a in f(*args)])
+
+    name = f"linear gelu {rows}x{ins} W {outs}x{ins}"
+    made = case(Layer(name, (rows, ins), make, right, (rows, outs)), backward=True)
+    return replace(made, peers={**made.peers, "jax": {"jit": jitted}}, flops=6.0 * rows * ins * outs)
+
+
 def _image_layer(
     name: str, shape: Sequence[int], size: int, make: Callable, right: Callable, nodes: Nodes = ()
 ) -> Layer:
@@ -260,4 +300,5 @@ TRAINED = [
 CASES = [
     *(case(layer, backward=False) for layer in LAYERS),
     *(case(layer, backward=True) for layer in (*LAYERS, *TRAINED)),
+    dense(512, 256, 1024),
 ]
