@@ -1,0 +1,74 @@
+"""Custom functions with a backward of their own, and gradcheck, which finds a wrong one."""
+
+import pytest
+
+import fastnn as fnn
+
+
+def leaf(*values):
+    return fnn.tensor(values, dtype=fnn.float64, requires_grad=True)
+
+
+def test_function():
+    class Twice(fnn.Function):
+        @staticmethod
+        def forward(ctx, x, y, factor):
+            ctx.save_for_backward(x, y)
+            ctx.factor = factor
+            return x * factor, x * y
+
+        @staticmethod
+        def backward(ctx, da, db):
+            x, y = ctx.saved_tensors
+            return da * ctx.factor + db * y, db * x, None
+
+    x, y = fnn.tensor([1.0, 2.0]), fnn.tensor([3.0, 4.0])
+    assert fnn.gradcheck(lambda x, y: Twice.apply(x, y, 5.0), [x, y], order=2)
+    x.requires_grad_()
+    a, _ = Twice.apply(x, y, 5.0)
+    a.sum().backward()  # the other output counts as zero
+    assert x.grad.tolist() == [5, 5]
+    a, b = Twice.apply(x, y, 5.0)
+    y += 1
+    with pytest.raises(RuntimeError, match="backward of Twice"):
+        (a + b).sum().backward()
+
+
+def test_function_mistakes():
+    class Wrong(fnn.Function):
+        result = 1
+
+        @staticmethod
+        def forward(ctx, x):
+            return Wrong.result
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy, dy
+
+    x = leaf(1.0)
+    with pytest.raises(TypeError, match="expected Tensors"):
+        Wrong.apply(x)
+    Wrong.result = x
+    with pytest.raises(ValueError, match="2 gradients; expected 1"):
+        Wrong.apply(x).backward()
+    with pytest.raises(NotImplementedError, match="forward"):
+        fnn.Function.apply(x)
+
+
+def test_gradcheck_finds_mistakes():
+    class Wrong(fnn.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * x
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy
+
+    with pytest.raises(AssertionError, match="input 0 along a random direction"):
+        fnn.gradcheck(Wrong.apply, leaf(1.0, 2.0))
+    with pytest.raises(AssertionError, match="input 1"):
+        fnn.gradcheck(lambda x, y: x + y.detach(), [leaf(1.0), leaf(1.0)])
+    with pytest.raises(TypeError, match="float Tensor"):
+        fnn.gradcheck(lambda x: x, [3])

@@ -1,0 +1,79 @@
+"""Changes in place: noticed where a backward still needs what was there, refused where they would be lost."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x * x,
+        lambda x: x / 2 * x,
+        fnn.exp,
+        fnn.tanh,
+        fnn.sigmoid,
+        fnn.relu,
+        fnn.sqrt,
+        lambda x: x**3,
+        lambda x: fnn.softmax(x),
+        lambda x: fnn.linear(x, fnn.ones(2, 2), activation="tanh"),
+    ],
+)
+def test_in_place_changes_are_noticed(make):
+    base = fnn.tensor([1.0, 2.0])
+    x = base.clone().requires_grad_()
+    h = x * 1.0
+    y = make(h)
+    with fnn.no_grad():
+        h += 1
+        y += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("key", [1, np.int64(1), np.uint8(1), (np.int64(1), slice(None)), (..., np.int32(0)), None])
+def test_in_place_changes_of_a_part_are_noticed(key):
+    base, w = fnn.ones(3, 2), fnn.ones(2, 2, requires_grad=True)
+    y = base @ w
+    base[key].add_(1)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+def test_in_place_is_refused_where_it_would_be_lost():
+    x, y = fnn.tensor([1.0], dtype=fnn.float64, requires_grad=True), fnn.zeros(1)
+    for change in (lambda: x.add_(1), lambda: x.zero_(), lambda: x.copy_(y), lambda: x.__iadd__(1), lambda: x.fill_(2)):
+        with pytest.raises(RuntimeError, match="requires grad"):
+            change()
+    with pytest.raises(RuntimeError, match="v requires grad"):
+        y += x
+    with fnn.no_grad():
+        x += 1
+        x.mul_(3).sub_(1).div_(5).clamp_(0, 0.5)
+    assert x.item() == 0.5
+    z = fnn.arange(3)
+    z += 2
+    assert z.tolist() == [2, 3, 4]
+    with pytest.raises(TypeError):
+        z += 0.5
+    with pytest.raises(ValueError, match=r"broadcast|could not"):
+        z += fnn.ones(2, 3, dtype=fnn.int64)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, mask: fnn.where(mask, x, 0.0),
+        lambda x, mask: x.masked_fill(mask, 0.0),
+        lambda x, mask: fnn.nn.functional.scaled_dot_product_attention(x[None], x[None], x[None], attn_mask=mask),
+    ],
+)
+def test_a_mask_changed_in_place_is_noticed(make):
+    x, mask = fnn.ones(2, 2, requires_grad=True), fnn.tensor([[True, False], [True, True]])
+    y = make(x, mask)
+    mask.fill_(True)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+    make(x, mask).sum().backward()
