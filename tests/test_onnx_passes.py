@@ -1,0 +1,247 @@
+"""What fastnn.onnx.load makes of a graph before it runs changes nothing but speed; see also test_onnx_fusion.py."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+from onnx import TensorProto, helper  # noqa: E402
+from onnx_by_hand import F32, RNG, exposed, load, make, normal, steps  # noqa: E402
+
+
+def conv_net(pool=True):
+    w = {
+        "conv.weight": normal(6, 3, 3, 3),
+        "scale": normal(6),
+        "shift": normal(6),
+        "mean": normal(6),
+        "var": RNG.random(6, np.float32) + 0.5,
+    }
+    nodes = [
+        ("Conv", "x,conv.weight", "c", {"pads": [1, 1, 1, 1]}),
+        ("BatchNormalization", "c,scale,shift,mean,var", "n", {"epsilon": 1e-3}),
+        ("Relu", "n", "r" if pool else "y", {}),
+    ]
+    if pool:
+        nodes.append(("MaxPool", "r", "y", {"kernel_shape": [2, 2], "strides": [2, 2]}))
+    return make(nodes, {"x": (F32, [None, 3, None, None])}, ["y"], w), [normal(2, 3, 10, 8)]
+
+
+def linear_net(activation, first):
+    w = {"w": normal(4, 5), "b": normal(5)}
+    order = "b,m" if first else "m,b"
+    nodes = [("MatMul", "x,w", "m", {}), ("Add", order, "a", {}), (activation, "a", "y", {})]
+    return make(nodes, {"x": (F32, [None, 3, 4])}, ["y"], w), [normal(2, 3, 4)]
+
+
+def gelu_net(order):
+    w = {"w": normal(4, 5), "root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
+    nodes = [("MatMul", "x,w", "m", {}), ("Div", "m,root", "d", {}), ("Erf", "d", "e", {}), ("Add", "e,one", "s", {})]
+    tail = {
+        "x(1+e)/2": [("Mul", "m,s", "p", {}), ("Mul", "p,half", "y", {})],
+        "(x/2)(1+e)": [("Mul", "half,m", "p", {}), ("Mul", "p,s", "y", {})],
+        "x((1+e)/2)": [("Mul", "s,half", "p", {}), ("Mul", "p,m", "y", {})],
+    }[order]
+    return make([*nodes, *tail], {"x": (F32, [None, 4])}, ["y"], w), [normal(7, 4)]
+
+
+def swish_net():
+    w = {"w": normal(4, 5), "b": normal(1, 5)}
+    nodes = [("Gemm", "x,w,b", "g", {}), ("Sigmoid", "g", "s", {}), ("Mul", "s,g", "y", {})]
+    return make(nodes, {"x": (F32, [None, 4])}, ["y"], w), [normal(7, 4)]
+
+
+def attention_net(mask, scaled):
+    w = {"scale": np.float32(0.4), "mask": np.where(RNG.random((6, 6)) < 0.7, 0, -1e9).astype(np.float32)}
+    nodes = [("Transpose", "k", "t", {"perm": [0, 1, 3, 2]})]
+    q, t = "q", "t"
+    if scaled == "before":
+        nodes += [("Mul", "q,scale", "qs", {}), ("Mul", "t,scale", "ts", {})]
+        q, t = "qs", "ts"
+    nodes.append(("MatMul", f"{q},{t}", "s", {}))
+    s = "s"
+    if scaled == "behind":
+        nodes.append(("Div", "s,scale", "sd", {}))
+        s = "sd"
+    if mask:
+        nodes.append(("Add", f"{s},mask", "sm", {}))
+        s = "sm"
+    nodes += [("Softmax", s, "p", {"axis": -1}), ("MatMul", "p,v", "y", {})]
+    sizes = {"q": [None, 2, 6, 8], "k": [None, 2, 6, 8], "v": [None, 2, 6, 5]}
+    inputs = {n: (F32, s) for n, s in sizes.items()}
+    used = {n: a for n, a in w.items() if any(n in i.split(",") for _, i, _, _ in nodes)}
+    return make(nodes, inputs, ["y"], used), [normal(3, 2, 6, 8), normal(3, 2, 6, 8), normal(3, 2, 6, 5)]
+
+
+def recurrent_net(kind, direction, layout=0):
+    gates, d = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind], 2 if direction == "bidirectional" else 1
+    w = {"w": normal(d, gates * 5, 4), "r": normal(d, gates * 5, 5), "b": normal(d, gates * 10)}
+    how = {"hidden_size": 5, "direction": direction, "layout": layout}
+    if kind == "GRU":
+        how["linear_before_reset"] = 1
+    nodes = [(kind, "x,w,r,b", "y,h" + (",c" if kind == "LSTM" else ""), how)]
+    outs = ["y", "h"] + (["c"] if kind == "LSTM" else [])
+    return make(nodes, {"x": (F32, [None, None, 4])}, outs, w), [normal(6, 3, 4)]
+
+
+FUSED = {
+    "conv": (conv_net, ["Conv"]),
+    "conv without pool": (lambda: conv_net(False), ["Conv"]),
+    **{f"linear {a} {f}": (lambda a=a, f=f: linear_net(a, f), ["Linear"]) for a in ("Relu", "Tanh") for f in (0, 1)},
+    **{f"gelu {o}": (lambda o=o: gelu_net(o), ["Linear"]) for o in ("x(1+e)/2", "(x/2)(1+e)", "x((1+e)/2)")},
+    "swish": (swish_net, ["Linear"]),
+    **{
+        f"attention {m} {s}": (lambda m=m, s=s: attention_net(m, s), ["Sdpa"])
+        for m in (False, True)
+        for s in ("", "before", "behind")
+    },
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_a_fused_graph_computes_what_the_plain_one_does(name):
+    build, ops = FUSED[name]
+    proto, inputs = build()
+    fused, plain = load(proto), load(exposed(proto))
+    assert steps(fused) == ops
+    assert len(steps(plain)) > len(ops)
+    want = plain.named(**dict(zip(plain.input_names, inputs, strict=True)))["y"]
+    np.testing.assert_allclose(fused(*inputs).data, want.data, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_recurrent_layers_agree_with_onnx_s_reference(kind, direction, layout):
+    proto, inputs = recurrent_net(kind, direction)
+    model = load(proto)
+    assert steps(model) == ["Recurrent"]
+    from onnx.reference import ReferenceEvaluator
+
+    if direction != "reverse":  # the reference evaluator runs those two alone
+        want = ReferenceEvaluator(proto).run(None, {"x": inputs[0]}) if direction == "forward" else None
+        if want is not None:
+            for a, b in zip(model(*inputs), want, strict=False):
+                np.testing.assert_allclose(a.data, b, rtol=1e-4, atol=1e-5)
+    # Weights that are computed, not constant, take the other way; so does a length for each sequence.
+    loose = onnx.ModelProto()
+    loose.CopyFrom(proto)
+    loose.graph.node[0].input.extend(["lengths"])
+    loose.graph.input.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, [None]))
+    other = load(loose)
+    assert steps(other) == [kind]
+    got, plain = other(inputs[0], np.full(3, 6, np.int32)), other(inputs[0], np.array([6, 6, 2], np.int32))
+    for a, b, c in zip(model(*inputs), got, plain, strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-4, atol=1e-5)
+        rows = c.data[..., :2, :]  # the sequences that go to the end
+        np.testing.assert_allclose(rows, b.data[..., :2, :], rtol=1e-4, atol=1e-5)
+    assert (plain[0].data[2:, :, 2] == 0).all()
+    if layout:
+        turned, _ = recurrent_net(kind, direction, 1)
+        for mine, theirs in zip(turned.graph.initializer, proto.graph.initializer, strict=True):
+            mine.CopyFrom(theirs)
+        ys = load(turned)(np.ascontiguousarray(inputs[0].swapaxes(0, 1)))
+        np.testing.assert_allclose(ys[0].data, model(*inputs)[0].data.transpose(2, 0, 1, 3), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(ys[1].data, model(*inputs)[1].data.swapaxes(0, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_value_with_two_readers_is_not_fused_away():
+    w = {"w": normal(4, 4)}
+    nodes = [("MatMul", "x,w", "m", {}), ("Relu", "m", "r", {}), ("Add", "m,r", "y", {})]
+    model = load(make(nodes, {"x": (F32, [None, 4])}, ["y"], w))
+    assert steps(model) == ["Linear", "Relu", "Add"]
+    x = normal(3, 4)
+    m = x @ w["w"]
+    np.testing.assert_allclose(model(x).data, m + np.maximum(m, 0), rtol=1e-5)
+
+
+def test_a_weight_with_two_readers_keeps_its_values_for_the_other():
+    w = {"w": normal(4, 4)}
+    nodes = [("MatMul", "x,w", "m", {}), ("Mul", "m,w", "y", {})]
+    x = normal(4, 4)
+    np.testing.assert_allclose(
+        load(make(nodes, {"x": (F32, [4, 4])}, ["y"], w))(x).data, x @ w["w"] * w["w"], rtol=1e-5
+    )
+
+
+def test_images_stay_channels_last_between_nodes():
+    proto, (x,) = conv_net(False)
+    y = load(proto)(x).data
+    assert y.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_constants_are_computed_at_load_and_stay_trained():
+    w = {"w": normal(5, 4), "s": np.float32(2)}
+    nodes = [("Mul", "w,s", "v", {}), ("Transpose", "v", "t", {}), ("MatMul", "x,t", "y", {})]
+    model = load(make(nodes, {"x": (F32, [None, 4])}, ["y"], w))
+    assert steps(model) == ["Linear"]
+    assert [p.shape for p in model.parameters()] == [(5, 4)]
+    x = normal(2, 4)
+    np.testing.assert_allclose(model(x).data, x @ (2 * w["w"]).T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("op", ["Conv", "BatchNormalization"])
+def test_an_activation_is_fused_for_any_number_of_axes(op, axes):
+    w = {"w": normal(4, 3, *[2] * axes)} if op == "Conv" else {n: RNG.random(3, np.float32) + 0.5 for n in "sbmv"}
+    nodes = [(op, ",".join(["x", *w]), "c", {}), ("Relu", "c", "y", {})]
+    proto = make(nodes, {"x": (F32, [None] * (axes + 2))}, ["y"], w)
+    fused, plain = load(proto), load(exposed(proto))
+    assert (steps(fused), steps(plain)) == ([op], [op, "Relu"])
+    x = normal(2, 3, *[4] * axes)
+    want = plain.named(x=x)["y"].data
+    assert (want == 0).any()
+    np.testing.assert_allclose(fused(x).data, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_a_constant_index_picks_along_any_axis(axis):
+    proto = make([("Gather", "x,i", "y", {"axis": axis})], {"x": (F32, [3, 4])}, ["y"], {"i": np.array(-2)})
+    model, x = load(proto), normal(3, 4)
+    for _ in range(2):
+        np.testing.assert_array_equal(model(x).data, x.take(-2, axis))
+
+
+def test_a_product_with_a_row():
+    w = {"w": normal(4, 5)}
+    model, x = load(make([("MatMul", "x,w", "y", {})], {"x": (F32, [4])}, ["y"], w)), normal(4)
+    np.testing.assert_allclose(model(x).data, x @ w["w"], rtol=1e-5)
+
+
+def shape_net():
+    """Flattens all but the first axis with arithmetic on shapes, adds a row of zeros made from them."""
+    ints = {"zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1]), "w": normal(1)}
+    nodes = [
+        ("Shape", "x", "s", {}),
+        ("Gather", "s,zero", "n", {}),
+        ("Unsqueeze", "n,axes", "n1", {}),
+        ("Concat", "n1,rest", "to", {"axis": 0}),
+        ("Reshape", "x,to", "f", {}),
+        ("ConstantOfShape", "n1", "z", {}),
+        ("Unsqueeze", "z,rest", "z1", {}),
+        ("Add", "f,z1", "a", {}),
+        ("Mul", "a,w", "y", {}),
+    ]
+    return make(nodes, {"x": (F32, [None, None, None])}, ["y", "z"], ints), ints["w"]
+
+
+def test_what_depends_on_shapes_alone_is_computed_once_for_each():
+    proto, w = shape_net()
+    model = load(proto)
+    for shape in [(2, 3, 4), (5, 1, 2), (2, 3, 4), (2, 3, 4), (5, 1, 2), (0, 2, 2)] * 2:
+        x = normal(*shape)
+        y, z = model(x)
+        np.testing.assert_allclose(y.data, x.reshape(shape[0], shape[1] * shape[2]) * w, rtol=1e-6)
+        assert z.tolist() == [0.0] * shape[0]
+        z.fill_(7.0)  # an output is the caller's own
+    assert len(model._plan.remembered) == 3
+    first, later = model._plan.steps, next(iter(model._plan.remembered.values()))[1]
+    assert len(later) < len(first) - 3
+
+
+def test_no_more_shapes_are_remembered_than_a_few():
+    from fastnn.onnx._plan import KEPT_SHAPES
+
+    model = load(shape_net()[0])
+    for n in range(3 * KEPT_SHAPES):
+        assert model(normal(n, 1, 1))[0].shape == (n, 1)
+        assert len(model._plan.remembered) <= KEPT_SHAPES
