@@ -37,7 +37,22 @@ def test_commands_have_options_that_exist(capsys):
             assert flag in text
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/design.md", "examples/README.md"])
+def test_python_blocks_about_onnx(tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    for file, written in (("onnx-export.md", "net.onnx"), ("onnx.md", "model.onnx")):
+        blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / file).read_text(encoding="utf-8"), re.S)
+        assert blocks
+        for block in blocks:
+            exec(compile(block, file, "exec"), {})
+        (tmp_path / written).rename("model.onnx")
+
+
+TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "bench/README.md"]
+DOCS = sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("file", [*TEXTS, *DOCS])
 def test_links_lead_somewhere(file):
     text = (ROOT / file).read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
