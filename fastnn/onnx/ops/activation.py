@@ -168,6 +168,8 @@ def _matrix(x: Any, axis: int) -> Any:
 def hardmax(x: Any, *, axis: int = -1) -> Any:
     """1 at the first greatest along an axis, 0 elsewhere."""
     data = array(x)
+    if not data.size:
+        return x
     best = np.expand_dims(data.argmax(axis), axis)
     out = np.zeros_like(data)
     np.put_along_axis(out, best, 1, axis)

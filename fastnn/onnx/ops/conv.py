@@ -131,6 +131,8 @@ def conv_transpose(
         cut = [f - o for f, o in zip(full, wanted)]
         upper = auto_pad == "SAME_UPPER"
         around = [(c // 2, c - c // 2) if upper else (c - c // 2, c // 2) for c in cut]
+        if not auto_pad.startswith("SAME"):  # a wanted size beyond the full one is zeros behind
+            around = [(0, c) if c < 0 else pair for c, pair in zip(cut, around)]
     if spatial == 2 and all(p >= 0 for pair in around for p in pair) and not any(more):
         return conv_transpose2d(x, w, b, by, around, 0, group, apart, activation=activation)
     if spatial == 1 and all(p >= 0 for p in around[0]) and not more[0]:

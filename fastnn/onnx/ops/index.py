@@ -38,7 +38,9 @@ def gather_elements(x: Any, index: Any, *, axis: int = 0) -> Any:
     index = np.where(index < 0, index + x.shape[axis], index)
     if isinstance(x, Tensor):
         return _ops.gather(x, axis, index)
-    return np.take_along_axis(x, index, axis)
+    common = tuple(slice(n) for n in index.shape)  # index may be smaller on every axis; NumPy wants the others alike
+    axis %= x.ndim
+    return np.take_along_axis(x[(*common[:axis], slice(None), *common[axis + 1 :])], index, axis)
 
 
 @op("GatherND")

@@ -178,7 +178,15 @@ def dropout(x: Any, ratio: Any = None, training: Any = None, *, seed: int | None
     return (scaled, kept) if outputs > 1 else scaled
 
 
-@op("Dropout", until=11)
-def old_dropout(x: Any, *, ratio: float = 0.5, is_test: int = 1, consumed_inputs: Any = None, outputs: int = 1) -> Any:
+@op("Dropout", since=10, until=11)
+def old_dropout(x: Any, *, ratio: float = 0.5, outputs: int = 1) -> Any:
     """x itself: inference."""
     return (x, np.ones(x.shape, bool)) if outputs > 1 else x
+
+
+@op("Dropout", until=9)
+def older_dropout(
+    x: Any, *, ratio: float = 0.5, is_test: int = 1, consumed_inputs: Any = None, outputs: int = 1
+) -> Any:
+    """x itself: inference. The mask is of x's type."""
+    return (x, value(np.ones(x.shape, x.dtype))) if outputs > 1 else x

@@ -108,9 +108,11 @@ def cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
     """Running sums along an axis; `exclusive`: without the element itself; `reverse`: from the end."""
     over = int(scalar(axis)) % x.ndim
     if isinstance(x, Tensor):
-        y = _ops.cumsum(_ops.flip(x, over), over) if reverse else _ops.cumsum(x, over)
-        y = _ops.flip(y, over) if reverse else y
-        return y - x if exclusive else y
+        y = _ops.flip(x, over) if reverse else x
+        if exclusive:  # moved on by one place; less the element itself it would lose what that element rounds away
+            y = _ops.pad(y, [*[0] * (2 * (x.ndim - 1 - over)), 1, -1])
+        y = _ops.cumsum(y, over)
+        return _ops.flip(y, over) if reverse else y
     return _accumulated(x, over, np.add, 0, exclusive, reverse)
 
 

@@ -97,6 +97,11 @@ def _along(x: Any, axis: int, out: int, scale: float, roi: tuple[float, float], 
     return _ops.transpose(_ops.matmul(moved, Tensor(w.T.astype(x.dtype))), axis, -1)
 
 
+def _scaled(n: int, scale: float) -> int:
+    """A size times a float32 scale, rounded as float32: ten times 0.7 is 7, though that scale is a little less."""
+    return math.floor(np.float32(n) * np.float32(scale))
+
+
 def _policy(x: Any, sizes: list[int], axes: list[int], policy: str) -> tuple[list[int], list[float]]:
     """Output sizes and scales from wanted sizes."""
     scales = [s / x.shape[a] for s, a in zip(sizes, axes)]
@@ -189,7 +194,7 @@ def resize(
         wanted, by = _policy(x, numbers(sizes), over, keep_aspect_ratio_policy)
     elif scales is not None and scales.size:
         by = [float(s) for s in np.ravel(array(scales))]
-        wanted = [math.floor(x.shape[a] * s) for a, s in zip(over, by, strict=True)]
+        wanted = [_scaled(x.shape[a], s) for a, s in zip(over, by, strict=True)]
     else:
         raise ValueError("Resize: neither scales nor sizes are given")
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
@@ -197,9 +202,12 @@ def resize(
 
 
 def _old(x: Any, scales: Sequence[float], mode: str) -> Any:
-    sizes = [math.floor(n * s) for n, s in zip(x.shape, scales, strict=True)]
-    how = Sampling("linear" if mode.endswith("linear") else mode, "asymmetric", "floor")
-    return _resized(x, list(range(x.ndim)), sizes, [float(s) for s in scales], None, how)
+    sizes = [_scaled(n, s) for n, s in zip(x.shape, scales, strict=True)]
+    for nearest in ("floor", "ceil"):  # what grows takes the pixel before, what shrinks the one behind
+        some = [i for i, s in enumerate(scales) if (s < 1) == (nearest == "ceil")]
+        how = Sampling("linear" if mode.endswith("linear") else mode, "asymmetric", nearest)
+        x = _resized(x, some, [sizes[i] for i in some], [float(scales[i]) for i in some], None, how)
+    return x
 
 
 @op("Resize", until=10, half=True, control=(1,))

@@ -165,12 +165,12 @@ def old_slice(x: Any, *, starts: list[int], ends: list[int], axes: list[int] | N
 
 
 def _bounds(start: int, end: int, step: int, n: int) -> slice:
-    """The slice as Python writes it; towards the front an end before the first element is None."""
+    """The slice as Python writes it; towards the front a start before the first element is the first, an end None."""
     if step > 0:
         return slice(start, end, step)
     if end < 0:
         end += n
-    return slice(start, None if end < 0 else end, step)
+    return slice(max(start, -n), None if end < 0 else end, step)
 
 
 @op("Expand", half=False)

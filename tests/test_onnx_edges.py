@@ -1,0 +1,72 @@
+"""ONNX operators at the edges of their specification, one at a time, as random graphs beside ONNX Runtime found them."""
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+from onnx import helper, numpy_helper  # noqa: E402
+from onnx_by_hand import load, make, normal  # noqa: E402
+
+
+def one(op, x, *more, opset=20, outs="y", **how):
+    """The outputs of one operator, its further inputs constant."""
+    names = [f"c{i}" for i in range(len(more))]
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    proto = make([(op, ",".join(["x", *names]), outs, how)], {"x": (kind, x.shape)}, outs.split(","), opset=opset)
+    for name, value in zip(names, more, strict=True):
+        proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return [np.asarray(y) for y in load(proto).named(x=x).values()]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "want"), [(-100, -100, [0]), (-6, -100, [0]), (100, -100, [4, 2, 0]), (-100, 9, [])]
+)
+def test_a_slice_backwards_begins_within_the_axis(start, end, want):
+    x = np.arange(5, dtype=np.float32)
+    assert one("Slice", x, [start], [end], [0], [-2], opset=13)[0].tolist() == want
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_gather_elements_reads_a_corner(dtype):
+    x = (np.arange(24).reshape(4, 3, 2) % 5).astype(dtype)
+    for axis, index in ((0, np.array([[[3]], [[-1]], [[0]], [[2]], [[1]]])), (1, np.array([[[2, 0], [-1, 1]]]))):
+        want = np.take_along_axis(x[:1, :, :] if axis else x[:, :1, :1], index, axis)
+        np.testing.assert_array_equal(one("GatherElements", x, index, axis=axis, opset=13)[0], want)
+
+
+def test_an_exclusive_sum_does_not_lose_small_numbers_to_the_great_one_it_leaves_out():
+    x = np.array([[1, 1e9, 2], [3, np.inf, 4]], np.float32)
+    assert one("CumSum", x, 1, exclusive=1)[0].tolist() == [[0, 1, 1e9], [0, 3, np.inf]]
+    assert one("CumSum", x, 1, exclusive=1, reverse=1)[0].tolist() == [[1e9, 2, 0], [np.inf, 4, 0]]
+    assert one("CumSum", x[:, ::2], 0, exclusive=1)[0].tolist() == [[0, 0], [1, 2]]
+
+
+def test_sizes_of_a_resize_are_rounded_as_float32():
+    x = np.arange(10, dtype=np.float32).reshape(1, 1, 10)
+    scales = np.array([1, 1, 0.7], np.float32)
+    assert one("Resize", x, np.zeros(0, np.float32), scales, opset=13)[0].shape == (1, 1, 7)
+    assert one("Resize", x, scales, opset=10)[0].shape == (1, 1, 7)
+
+
+def test_the_first_resize_takes_the_pixel_behind_where_it_shrinks():
+    x = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 4)  # the case that ONNX 1.5 came with
+    scales = np.array([1, 1, 0.6, 0.6], np.float32)
+    assert one("Resize", x, scales, opset=10)[0].tolist() == [[[[1, 3]]]]
+    assert one("Resize", x, scales, opset=10, mode="linear")[0].ravel() == pytest.approx([1, 2 + 2 / 3])
+    assert one("Upsample", x, scales, opset=9)[0].tolist() == [[[[1, 3]]]]
+
+
+def test_a_transposed_convolution_of_a_wanted_size_puts_zeros_behind():
+    x, w = np.array([[[1, 2]]], np.float32), np.ones((1, 1, 1), np.float32)
+    assert one("ConvTranspose", x, w, strides=[3], output_shape=[6])[0].tolist() == [[[1, 0, 0, 2, 0, 0]]]
+
+
+def test_the_mask_of_an_old_dropout_is_of_its_input_s_type():
+    x = normal(2, 3)
+    assert [o.dtype for o in one("Dropout", x, opset=9, outs="y,m")] == [np.float32, np.float32]
+    assert [o.dtype for o in one("Dropout", x, opset=10, outs="y,m")] == [np.float32, np.bool_]
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_hardmax_of_nothing(opset):
+    assert one("Hardmax", np.zeros((7, 0), np.float32), opset=opset, axis=1)[0].shape == (7, 0)
