@@ -117,6 +117,16 @@ def test_positions_far_out():
         np.testing.assert_allclose(program(model)({"x": x})[0], net(fnn.tensor(x)).data, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("pool", [nn.AdaptiveMaxPool2d((2, 3)), nn.AdaptiveAvgPool2d((2, 3))])
+def test_what_is_left_of_an_image_is_not_taken_for_the_batch(pool):
+    """10 rows become 2, and 30 become 4, as a batch of 2 becomes 4."""
+    net = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 3, 1, stride=2), nn.MaxPool2d(2, ceil_mode=True), pool).eval()
+    model = fnn.onnx.export(net, fnn.zeros(2, 3, 10, 13), dynamic_axes={"x": {0: "b", 2: "h", 3: "w"}})
+    for size in ((3, 3, 12, 11), (1, 3, 33, 18)):
+        x = numbers(*size)
+        np.testing.assert_allclose(runtime(model)({"x": x})[0], net(fnn.tensor(x)).data, rtol=1e-5, atol=1e-6)
+
+
 def test_ctc_has_no_node():
     arguments = (fnn.zeros(5, 1, 3), fnn.tensor([[1]]), fnn.tensor([5]), fnn.tensor([1]))
     with pytest.raises(fnn.onnx.ExportError, match=r"CTCLoss: fastnn\.ctc_loss cannot be exported"):

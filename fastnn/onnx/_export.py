@@ -22,7 +22,9 @@ from ._export_tensor import Traced
 from ._export_trace import Recorder, copied, start
 
 OLDEST = 18  # reductions take their axes as an input
-_GROWTH = (2, 3, 5, 7, 11, 13, 17, 19, 23)  # of each dynamic size in the second world: nothing grows like another
+# How each dynamic size grows in the other worlds: in the second the later ones more, in the third the earlier, so that
+# what a pool makes of one (2, 4 of 10, 30) is not taken for another (2, 4), which is 6 in the third.
+_GROWTH = (2, 3, 5, 7, 11, 13, 17, 19, 23), (3, 2, 1, 1, 1, 1, 1, 1, 1)
 _LARGEST = 2**31 - 2**20  # bytes in a protobuf message
 Axes = Mapping[str, Mapping[int, str] | Sequence[int]]
 
@@ -75,8 +77,8 @@ def export(
 
     Notes
     -----
-    Everything is computed twice where axes are dynamic, in the example's sizes and in others; what differs is what the
-    graph computes anew. Dynamic axes in the example should have sizes above 1, where broadcasting cannot hide them.
+    Everything is computed in two or three sizes where axes are dynamic, the example's and others; what differs is what
+    the graph computes anew. Dynamic axes in the example should have sizes above 1, where broadcasting cannot hide them.
 
     References
     ----------
@@ -97,7 +99,8 @@ def export(
     arguments = _arguments(module, example_inputs)
     leaves = dict(_leaves(arguments, input_names))
     axes = {} if dynamic_axes is None else {name: _named(name, given) for name, given in dynamic_axes.items()}
-    recorder = Recorder(graph, 2 if any(name in leaves for name in axes) else 1)
+    symbols = {symbol for name, given in axes.items() if name in leaves for symbol in given.values()}
+    recorder = Recorder(graph, min(1 + len(symbols), 3))
     inputs = _inputs(recorder, leaves, axes)
     copy = copied(module, recorder, "", {})
     with start(recorder, METHODS):
@@ -201,20 +204,20 @@ def _named(name: str, axes: Mapping[int, str] | Sequence[int]) -> dict[int, str]
 
 
 def _inputs(recorder: Recorder, leaves: Mapping[str, Tensor], axes: Mapping[str, dict]) -> dict[str, Traced]:
-    """The inputs as recorded tensors, longer along their dynamic axes in the second world."""
+    """The inputs as recorded tensors, longer along their dynamic axes in all worlds but the first."""
     sizes: dict[str, int] = {}
     inputs = {}
     for name, tensor in leaves.items():
-        longer = tensor.data
+        longer = [tensor.data] * (recorder.worlds - 1)
         for axis, symbol in axes.get(name, {}).items():
             if not -tensor.ndim <= axis < tensor.ndim or not tensor.shape[axis]:
                 raise ValueError(f"export: dynamic_axes: {name} is {tensor.shape}; it has no axis {axis} of elements")
             n = tensor.shape[axis]
             if sizes.setdefault(symbol, n) != n:
                 raise ValueError(f"export: dynamic_axes: {symbol!r} is {sizes[symbol]} and, in {name!r}, {n}")
-            growth = _GROWTH[list(sizes).index(symbol) % len(_GROWTH)]
-            longer = np.concatenate([longer] * growth, axis)
-        worlds = [tensor, _ops.as_tensor(longer)][: recorder.worlds]
+            i = list(sizes).index(symbol)
+            longer = [np.concatenate([x] * by[i % len(by)], axis) for x, by in zip(longer, _GROWTH)]
+        worlds = [tensor, *(_ops.as_tensor(x) for x in longer)]
         inputs[name] = Traced(recorder, worlds, name, False)
         for axis, symbol in axes.get(name, {}).items():
             values = tuple(t.shape[axis] for t in worlds)

@@ -48,13 +48,13 @@ class Dim:
     def _agreed(self, compare: Callable[[int, int], bool], other: Any) -> bool:
         """The comparison's result, if it is the same in every world."""
         others = values_of(other, len(self.values))
-        found = {compare(a, b) for a, b in zip(self.values, others, strict=True)}
-        if len(found) > 1:
+        found = [compare(a, b) for a, b in zip(self.values, others, strict=True)]
+        if len(set(found)) > 1:
             raise ExportError(
                 f"the program takes one way when a dynamic size is {self.values[0]} and another when it is "
-                f"{self.values[1]}; a graph has one way only"
+                f"{self.values[found.index(not found[0])]}; a graph has one way only"
             )
-        return found.pop()
+        return found[0]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, int | Dim) and self._agreed(lambda a, b: a == b, other)
