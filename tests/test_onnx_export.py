@@ -127,6 +127,17 @@ def test_what_is_left_of_an_image_is_not_taken_for_the_batch(pool):
         np.testing.assert_allclose(runtime(model)({"x": x})[0], net(fnn.tensor(x)).data, rtol=1e-5, atol=1e-6)
 
 
+def test_halves_that_are_doubled_are_not_taken_for_the_whole():
+    """14 rows become 7 and 14 again, of any even number the same; 13 become 14."""
+    halved = nn.Conv2d(3, 12, 3, stride=2, padding=1)
+    net = nn.Sequential(halved, nn.PixelShuffle(2), nn.AdaptiveAvgPool2d((3, 3))).eval()
+    model = fnn.onnx.export(net, fnn.zeros(2, 3, 14, 10), dynamic_axes={"x": {0: "b", 2: "h", 3: "w"}})
+    assert [d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == ["b", 3, 3, 3]
+    for size in ((1, 3, 13, 10), (3, 3, 15, 9)):
+        x = numbers(*size)
+        np.testing.assert_allclose(runtime(model)({"x": x})[0], net(fnn.tensor(x)).data, rtol=1e-5, atol=1e-6)
+
+
 def test_ctc_has_no_node():
     arguments = (fnn.zeros(5, 1, 3), fnn.tensor([[1]]), fnn.tensor([5]), fnn.tensor([1]))
     with pytest.raises(fnn.onnx.ExportError, match=r"CTCLoss: fastnn\.ctc_loss cannot be exported"):

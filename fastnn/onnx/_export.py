@@ -338,6 +338,6 @@ def _info(recorder: Recorder, name: str, x: Traced, named: Mapping[int, str]) ->
     for axis in range(x.ndim):
         n = x.shape[axis]
         values = tuple(t.shape[axis] for t in x.worlds)
-        known = recorder.symbols.get(values, (None,))[0]
+        known = None if values in x.lost else recorder.symbols.get(values, (None,))[0]
         sizes.append((known or named.get(axis)) if isinstance(n, Dim) else n)
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), sizes)

@@ -14,17 +14,21 @@ from ._export_sizes import Dim, Size
 class Traced(Tensor):
     """A tensor of a recording: its values in every world, and its name in the graph (None: a constant without one).
 
+    `lost` are the dynamic sizes that its own are not, though they may be equal in every world.
     What Tensor itself holds is empty, so that an operation that escapes the recording cannot pass unnoticed.
     """
 
     __array_ufunc__: Any = None  # NumPy leaves arithmetic to us
 
-    def __init__(self, recorder: Any, worlds: list[Tensor], name: str | None, constant: bool) -> None:
+    def __init__(
+        self, recorder: Any, worlds: list[Tensor], name: str | None, constant: bool, lost: frozenset = frozenset()
+    ) -> None:
         super().__init__(np.empty(0, np.float32))
         self.recorder = recorder
         self.worlds = worlds
         self.name = name
         self.constant = constant
+        self.lost = lost
 
     @property
     def shape(self) -> tuple[Any, ...]:

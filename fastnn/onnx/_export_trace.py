@@ -40,6 +40,7 @@ _COMPOSED = (
     _position_tables.sinusoidal_positions,
 )
 _NOT_OPERATIONS = ("set_precision", "get_precision", "version_of", "check_saved", "rebuild", "zero_grads", "grad_norm")
+_COUNTING = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "interpolate")
 _RANDOM = ("randn", "rand", "randint", "randperm")
 _LOCK = threading.Lock()
 _active: "Recorder | None" = None
@@ -60,7 +61,7 @@ class Recorder:
     def size_of(self, x: Traced, axis: int) -> Size:
         """An axis of a tensor: an integer, or a Dim, read from an input where it is one of theirs."""
         values = tuple(t.shape[axis] for t in x.worlds)
-        if values in self.symbols:
+        if values in self.symbols and values not in x.lost:
             _, x, axis = self.symbols[values]
         return sized(values, ("shape", x, axis))
 
@@ -100,7 +101,19 @@ class Recorder:
         self.graph.result = results[0]
         with no_grad():
             written = WRITERS[name](self.graph, *args, **kwargs)
-        return self._joined(results * (self.worlds if constant else 1), written, constant)
+        lost = frozenset().union(*(x.lost for x in found if isinstance(x, Traced)), self._lost(name, found))
+        return self._joined(results * (self.worlds if constant else 1), written, constant, lost)
+
+    def _lost(self, name: str, found: list) -> set[tuple[int, ...]]:
+        """The dynamic sizes that no size of a result is: those of its pixels, which an operation has counted anew.
+
+        Half of the rows of an image, rounded up and doubled, are as many as before in worlds where they are even.
+        """
+        if name not in _COUNTING:
+            return set()
+        x = found[0]
+        pixels = 2 if name.endswith("2d") or (name == "interpolate" and x.ndim > 3) else 1
+        return set(self.symbols) - {tuple(t.shape[axis] for t in x.worlds) for axis in range(x.ndim - pixels)}
 
     def _in_worlds(self, native: Callable, args: tuple, kwargs: dict, worlds: int) -> list:
         results = []
@@ -128,20 +141,20 @@ class Recorder:
     def _wrapped(self, result: Any, name: Any, constant: bool) -> Any:
         return self._joined([result] * self.worlds, name, constant)
 
-    def _joined(self, results: list, names: Any, constant: bool) -> Any:
+    def _joined(self, results: list, names: Any, constant: bool, lost: frozenset = frozenset()) -> Any:
         """The results of all worlds as recorded tensors."""
         first = results[0]
         if isinstance(names, Traced):
             return names
         if isinstance(first, Tensor):
-            result = Traced(self, results, names, constant)
+            result = Traced(self, results, names, constant, lost)
             if names is not None and not constant:
                 self.values[names] = result
             return result
         if isinstance(first, tuple | list):
             names = [None] * len(first) if names is None else names
             return tuple(
-                self._joined([r[i] for r in results], name, constant) for i, name in zip(range(len(first)), names)
+                self._joined([r[i] for r in results], name, constant, lost) for i, name in zip(range(len(first)), names)
             )
         return first  # None, or no tensor
 
