@@ -87,13 +87,15 @@ static void sgd(py::handle params, py::handle grads, py::handle m, i64 step, dou
     s.run(&Kernels::sgd);
 }
 
-static void adam(py::handle params, py::handle grads, py::handle m, py::handle v, i64 step, double lr, double beta1,
-                 double beta2, double eps, double weight_decay, bool decoupled, double grad_scale, bool zero_grad) {
+static void adam(py::handle params, py::handle grads, py::handle m, py::handle v, py::handle most, i64 step, double lr,
+                 double beta1, double beta2, double eps, double weight_decay, bool decoupled, double grad_scale,
+                 bool zero_grad) {
     Step s("adam");
     s.job.p = s.add("params", params);
     s.job.grad = s.add("grads", grads);
     s.job.m = s.add("m", m);
     s.job.v = s.add("v", v);
+    s.job.most = s.optional("most", most);
     s.check(step);
     s.job.step = step;
     s.job.lr = lr;
@@ -133,10 +135,10 @@ void bind_optimizers(py::module_& m) {
     m.def("sgd", sgd, py::arg("params"), py::arg("grads"), py::arg("m") = py::none(), py::kw_only(), py::arg("step"),
           py::arg("lr"), py::arg("momentum") = 0.0, py::arg("dampening") = 0.0, py::arg("nesterov") = false,
           py::arg("weight_decay") = 0.0, py::arg("grad_scale") = 1.0, py::arg("zero_grad") = false);
-    m.def("adam", adam, py::arg("params"), py::arg("grads"), py::arg("m"), py::arg("v"), py::kw_only(), py::arg("step"),
-          py::arg("lr"), py::arg("beta1") = 0.9, py::arg("beta2") = 0.999, py::arg("eps") = 1e-8,
-          py::arg("weight_decay") = 0.0, py::arg("decoupled") = false, py::arg("grad_scale") = 1.0,
-          py::arg("zero_grad") = false);
+    m.def("adam", adam, py::arg("params"), py::arg("grads"), py::arg("m"), py::arg("v"), py::arg("most") = py::none(),
+          py::kw_only(), py::arg("step"), py::arg("lr"), py::arg("beta1") = 0.9, py::arg("beta2") = 0.999,
+          py::arg("eps") = 1e-8, py::arg("weight_decay") = 0.0, py::arg("decoupled") = false,
+          py::arg("grad_scale") = 1.0, py::arg("zero_grad") = false);
     m.def("rmsprop", rmsprop, py::arg("params"), py::arg("grads"), py::arg("v"), py::arg("m") = py::none(),
           py::arg("mean") = py::none(), py::kw_only(), py::arg("step"), py::arg("lr"), py::arg("alpha") = 0.99,
           py::arg("eps") = 1e-8, py::arg("momentum") = 0.0, py::arg("weight_decay") = 0.0, py::arg("grad_scale") = 1.0,

@@ -239,7 +239,8 @@ struct Conv {
 //   g = grad_scale * grad + weight_decay * p, then, as PyTorch computes them:
 //   sgd:     m = momentum * m + (1 - dampening) * g (m = g when step is 1);  p -= lr * (nesterov ? g + momentum * m : m)
 //   adam:    m = lerp(g, m, beta1), v = lerp(g*g, v, beta2); p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
-//            with bias_i = 1 - beta_i^step; decoupled (AdamW): g without the decay, p *= 1 - lr * weight_decay first
+//            with bias_i = 1 - beta_i^step; decoupled (AdamW): g without the decay, p *= 1 - lr * weight_decay first;
+//            amsgrad: most = max(most, v) and sqrt(most) in place of sqrt(v)
 //   rmsprop: v = lerp(g*g, v, alpha); a = centered ? lerp(g, a, alpha) : 0; d = g / (sqrt(v - a*a) + eps);
 //            p -= lr * (momentum ? m = momentum * m + d : d)
 struct Optimize {
@@ -250,6 +251,7 @@ struct Optimize {
     void** m;           // sgd, rmsprop: null without momentum
     void** v;           // null for sgd
     void** mean;        // rmsprop, centered: a; else null
+    void** most;        // adam, amsgrad; else null
     i64 step;           // 1, 2, ...
     double lr, momentum, dampening, beta1, beta2, eps, weight_decay, grad_scale;  // rmsprop: alpha is beta2
     bool nesterov, decoupled, zero_grad;  // zero_grad: grad = 0 in the same pass

@@ -316,7 +316,12 @@ template <class T> static void adam(const Optimize& job, i64 begin, i64 end) {
         T& v = ((T*)job.v[t])[i];
         m = lerp(m, g, rest1);
         v = beta2 * v + rest2 * g * g;
-        ((T*)job.p[t])[i] -= step_size * m / (T(sqrt(v)) / bias2_sqrt + eps);
+        T spread = v;
+        if (job.most) {
+            T& most = ((T*)job.most[t])[i];
+            spread = most = most > v ? most : v;
+        }
+        ((T*)job.p[t])[i] -= step_size * m / (T(sqrt(spread)) / bias2_sqrt + eps);
     });
 }
 

@@ -80,6 +80,7 @@ def adam(
     grads: Arrays,
     m: Arrays,
     v: Arrays,
+    most: Arrays | None = None,
     *,
     step: int,
     lr: float,
@@ -94,12 +95,14 @@ def adam(
     """One step of Adam [1]_, or of AdamW [2]_ with `decoupled`, for all parameters, in place, as PyTorch computes it.
 
     ``m = lerp(m, g, 1 - beta1)``, ``v = beta2 * v + (1 - beta2) * g * g``,
-    ``p -= lr / (1 - beta1**step) * m / (sqrt(v) / sqrt(1 - beta2**step) + eps)``. Arguments and errors as `sgd`.
+    ``p -= lr / (1 - beta1**step) * m / (sqrt(v) / sqrt(1 - beta2**step) + eps)``. AMSGrad [3]_ where `most` is given:
+    ``most = max(most, v)`` stands in place of v in the last of them. Arguments and errors as `sgd`.
 
     References
     ----------
     .. [1] Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     .. [2] Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    .. [3] Reddi, Kale and Kumar, "On the convergence of Adam and beyond", ICLR 2018.
 
     Examples
     --------
@@ -113,6 +116,7 @@ def adam(
         grads,
         m,
         v,
+        most,
         step=_step("adam", step),
         lr=lr,
         beta1=beta1,

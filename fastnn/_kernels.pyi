@@ -126,6 +126,7 @@ def adam(
     grads: _Arrays,
     m: _Arrays,
     v: _Arrays,
+    most: _Arrays | None = None,
     *,
     step: int,
     lr: float,

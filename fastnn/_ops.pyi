@@ -352,6 +352,7 @@ class OptimizerStep:
         nesterov: bool = False,
         decoupled: bool = False,
         centered: bool = False,
+        amsgrad: bool = False,
     ) -> None: ...
 
 def tensor(data: _Data, dtype: npt.DTypeLike | None = None, requires_grad: bool = False) -> Tensor: ...

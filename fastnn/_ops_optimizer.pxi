@@ -13,7 +13,7 @@ cdef class OptimizerStep:
     ----------
     state : dict of str to list of ndarray
         The optimizer's memory per parameter, filled when first needed: "m" (momentum), "v" (second moment), "mean" (of
-        the centered RMSprop). Writing into the arrays restores a state.
+        the centered RMSprop), "most" (AMSGrad's greatest v). Writing into the arrays restores a state.
 
     Examples
     --------
@@ -29,7 +29,7 @@ cdef class OptimizerStep:
     cdef readonly list params
     cdef readonly dict state
     cdef vector[i64] start
-    cdef vector[void*] p, grad, m, v, mean
+    cdef vector[void*] p, grad, m, v, mean, most
     cdef list held  # gradients brought to the layout of their parameter
 
     def __init__(self, str kind, params):
@@ -46,7 +46,7 @@ cdef class OptimizerStep:
 
     def step(self, i64 step, double lr, double momentum=0, double dampening=0, double beta1=0, double beta2=0,
              double eps=0, double weight_decay=0, double grad_scale=1, bint nesterov=False, bint decoupled=False,
-             bint centered=False):
+             bint centered=False, bint amsgrad=False):
         """Updates every parameter that has a gradient; `step` counts from 1. RMSprop's alpha is beta2."""
         cdef Optimize job
         cdef int dtype
@@ -58,13 +58,15 @@ cdef class OptimizerStep:
             self.need("v")
         if centered and self.kind == "rmsprop":
             self.need("mean")
+        if amsgrad and self.kind == "adam":
+            self.need("most")
         job.step, job.lr, job.momentum, job.dampening = step, lr, momentum, dampening
         job.beta1, job.beta2, job.eps, job.weight_decay, job.grad_scale = beta1, beta2, eps, weight_decay, grad_scale
         job.nesterov, job.decoupled, job.zero_grad = nesterov, decoupled, False
         for dtype in range(2):
             if self.gather(dtype):
                 self.launch(dtype, job, self.kind == "adam" or momentum != 0, self.kind != "sgd",
-                            centered and self.kind == "rmsprop")
+                            centered and self.kind == "rmsprop", amsgrad and self.kind == "adam")
         self.held.clear()
 
     cdef need(self, str name):
@@ -78,6 +80,7 @@ cdef class OptimizerStep:
         cdef ndarray a, copy
         cdef Py_ssize_t i
         cdef list m = self.state.get("m"), v = self.state.get("v"), mean = self.state.get("mean")
+        cdef list most = self.state.get("most")
         cdef i64 total = 0
         self.start.clear()
         self.p.clear()
@@ -85,6 +88,7 @@ cdef class OptimizerStep:
         self.m.clear()
         self.v.clear()
         self.mean.clear()
+        self.most.clear()
         for i in range(len(self.params)):
             p = <Tensor>self.params[i]
             g = <Tensor>p._grad
@@ -111,11 +115,13 @@ cdef class OptimizerStep:
                 self.v.push_back(state_pointer(v, i, p))
             if mean is not None:
                 self.mean.push_back(state_pointer(mean, i, p))
+            if most is not None:
+                self.most.push_back(state_pointer(most, i, p))
             bump_version(p)
         self.start.push_back(total)
         return <i64>self.p.size()
 
-    cdef launch(self, int dtype, Optimize& job, bint m, bint v, bint mean):
+    cdef launch(self, int dtype, Optimize& job, bint m, bint v, bint mean, bint most):
         cdef const Kernels* table = runtime.table[dtype]
         job.tensors = <i64>self.p.size()
         job.start = self.start.data()
@@ -123,6 +129,7 @@ cdef class OptimizerStep:
         job.m = self.m.data() if m else NULL
         job.v = self.v.data() if v else NULL
         job.mean = self.mean.data() if mean else NULL
+        job.most = self.most.data() if most else NULL
         run(<RangeFunction>(table.sgd if self.kind == "sgd" else table.adam if self.kind == "adam"
                             else table.rmsprop), &job,
             self.start.back(), 0.5)

@@ -100,6 +100,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         void** m
         void** v
         void** mean
+        void** most
         i64 step
         double lr, momentum, dampening, beta1, beta2, eps, weight_decay, grad_scale
         bint nesterov, decoupled, zero_grad

@@ -31,14 +31,15 @@ def sgd(p, g, s, step, lr, momentum, dampening, nesterov, weight_decay):
     return p - lr * g
 
 
-def adam(p, g, s, step, lr, beta1, beta2, eps, weight_decay, decoupled):
+def adam(p, g, s, step, lr, beta1, beta2, eps, weight_decay, decoupled, amsgrad=False):
     if decoupled:
         p = p * (1 - lr * weight_decay)
     else:
         g = g + weight_decay * p
     s["m"] = beta1 * s["m"] + (1 - beta1) * g
     s["v"] = beta2 * s["v"] + (1 - beta2) * g * g
-    m, v = s["m"] / (1 - beta1**step), s["v"] / (1 - beta2**step)
+    s["most"] = np.maximum(s["most"], s["v"])
+    m, v = s["m"] / (1 - beta1**step), s["most" if amsgrad else "v"] / (1 - beta2**step)
     return p - lr * m / (np.sqrt(v) + eps)
 
 
@@ -70,6 +71,7 @@ ADAM = [
         (0.3, 0.5, 0, False),
     ]
 ]
+ADAM += [{**options, "beta2": 0.5, "amsgrad": True} for options in ADAM[1:3]]
 RMSPROP = [
     {"lr": 0.01, "alpha": a, "eps": 1e-8, "momentum": m, "centered": c, "weight_decay": w}
     for a, m, c, w in [(0.99, 0, False, 0), (0.99, 0.9, False, 0.1), (0.9, 0, True, 0), (0.9, 0.9, True, 0.01)]
@@ -81,6 +83,8 @@ def kernel_state(name, options, dtype):
     """The lists and keyword arguments that the kernel of this name takes."""
     options = dict(options)
     state = {key: zeros(dtype) for key in {"sgd": "m", "adam": "mv", "rmsprop": "vm"}[name]}
+    if options.pop("amsgrad", False):
+        state["most"] = zeros(dtype)
     if name == "sgd" and not options["momentum"]:
         state["m"] = None
     if name == "rmsprop":
@@ -96,7 +100,7 @@ def test_formulas(isa, formula, options, dtype):
     params = arrays(rng, dtype)
     state, keywords = kernel_state(name, options, dtype)
     wanted = [p.astype(np.longdouble) for p in params]
-    wanted_state = [{"m": 0.0, "v": 0.0, "mean": 0.0} for _ in params]
+    wanted_state = [{"m": 0.0, "v": 0.0, "mean": 0.0, "most": 0.0} for _ in params]
     for step in range(1, 8):
         grads = arrays(rng, dtype)
         for i, g in enumerate(grads):
@@ -180,6 +184,8 @@ def test_errors_leave_everything_alone(dtype):
         lambda: kernels.sgd([p], [g], step=1, lr=1, momentum=0.5),
         lambda: kernels.rmsprop([p], [g], [v], step=1, lr=1, momentum=0.5),
         lambda: kernels.adam([p], [g], [m], [m], step=1, lr=1),
+        lambda: kernels.adam([p], [g], [m], [v], [v], step=1, lr=1),
+        lambda: kernels.adam([p], [g], [m], [v], [frozen], step=1, lr=1),
     ):
         with pytest.raises(ValueError, match=r"^\w+: "):
             wrong()

@@ -19,8 +19,10 @@ CASES = [
     ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
     ("Adam", {"lr": 0.01}),
     ("Adam", {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    ("Adam", {"lr": 0.01, "betas": (0.8, 0.6), "amsgrad": True}),
     ("AdamW", {"lr": 0.01}),
     ("AdamW", {"lr": 0.01, "weight_decay": 0.5}),
+    ("AdamW", {"lr": 0.01, "weight_decay": 0.5, "betas": (0.9, 0.5), "amsgrad": True, "maximize": True}),
     ("RMSprop", {"lr": 0.01}),
     ("RMSprop", {"lr": 0.01, "alpha": 0.9, "weight_decay": 0.1, "momentum": 0.5, "centered": True}),
     ("RMSprop", {"lr": 0.01, "centered": True, "maximize": True}),
@@ -132,11 +134,12 @@ def test_optimizers_copy_and_pickle(name, options, again, rng):
         np.testing.assert_array_equal(p.data, p2.data)
 
 
-def test_state_dict_has_pytorchs_layout(rng):
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_state_dict_has_pytorchs_layout(rng, amsgrad):
     torch = pytest.importorskip("torch")
     ours, theirs = twins()
-    a = fnn.optim.Adam([{"params": ours[:2], "lr": 0.5}, {"params": ours[2:]}])
-    b = torch.optim.Adam([{"params": theirs[:2], "lr": 0.5}, {"params": theirs[2:]}])
+    a = fnn.optim.Adam([{"params": ours[:2], "lr": 0.5}, {"params": ours[2:]}], amsgrad=amsgrad)
+    b = torch.optim.Adam([{"params": theirs[:2], "lr": 0.5}, {"params": theirs[2:]}], amsgrad=amsgrad)
     assert a.state_dict()["state"] == {}
     give_gradients(ours, theirs, rng, missing=(1,))
     a.step()
@@ -299,7 +302,7 @@ def test_bad_state_is_refused_untouched(rng):
         {"state": {}, "param_groups": []},
         {"state": {}, "param_groups": [{**group, "params": [0, 1]}]},
         {"state": {}, "param_groups": [{**group, "lr": -1.0}]},
-        {"state": {}, "param_groups": [{**group, "amsgrad": True}]},
+        {**good, "param_groups": [{**group, "amsgrad": True}]},  # of which the state knows nothing
         {"state": {0: {"step": 3}}, "param_groups": [group]},
         {"state": {0: {**good["state"][0], "exp_avg": np.ones(4)}}, "param_groups": [group]},
         {"state": {0: {**good["state"][0], "step": -1}}, "param_groups": [group]},

@@ -51,13 +51,18 @@ template <class T> void adam(const Optimize& job, i64 begin, i64 end) {
     const Vec<T> keep = splat<T>(T(job.decoupled ? 1 - job.lr * job.weight_decay : 1));
     over_tensors(job, begin, end, [&](i64 t, i64 at, i64 count) {
         T *p = part<T>(job.p, t, at), *grad = part<T>(job.grad, t, at), *m = part<T>(job.m, t, at), *v = part<T>(job.v, t, at);
+        T* most = part<T>(job.most, t, at);
         for_vectors<T>(count, [&](i64 i, int n) {
             const Vec<T> pv = load_n(p + i, n);
             const Vec<T> g = fma<T>(decay, pv, load_n(grad + i, n) * scale);
             const Vec<T> mv = fma<T>(beta1, load_n(m + i, n), fresh1 * g);
-            const Vec<T> vv = fma<T>(beta2, load_n(v + i, n), fresh2 * g * g);
+            Vec<T> vv = fma<T>(beta2, load_n(v + i, n), fresh2 * g * g);
             store_n(m + i, mv, n);
             store_n(v + i, vv, n);
+            if (most) {
+                vv = max<T>(load_n(most + i, n), vv);
+                store_n(most + i, vv, n);
+            }
             store_n(p + i, fma<T>(pv, keep, -rate * mv / fma<T>(sqrt<T>(vv), root, eps)), n);
             if (job.zero_grad) store_n(grad + i, Vec<T>{}, n);
         });

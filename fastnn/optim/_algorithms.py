@@ -107,6 +107,8 @@ class Adam(Optimizer):
         Added to the denominator.
     weight_decay : float
         `weight_decay * p` is added to the gradient.
+    amsgrad : bool
+        Scale by the greatest running mean of the square so far, so that steps never grow because it shrinks.
     maximize : bool
         Go up instead of down.
 
@@ -117,7 +119,8 @@ class Adam(Optimizer):
 
     References
     ----------
-    Kingma, Ba, "Adam: a method for stochastic optimization", 2014.
+    Kingma, Ba, "Adam: a method for stochastic optimization", 2014; amsgrad: Reddi, Kale, Kumar, "On the convergence of
+    Adam and beyond", 2018.
 
     Examples
     --------
@@ -131,7 +134,7 @@ class Adam(Optimizer):
     """
 
     _kind = "adam"
-    _names = {"m": "exp_avg", "v": "exp_avg_sq"}  # noqa: RUF012
+    _names = {"m": "exp_avg", "v": "exp_avg_sq", "most": "max_exp_avg_sq"}  # noqa: RUF012
     _decoupled = False
 
     def __init__(
@@ -141,11 +144,20 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
         super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
         )
 
     def _check(self, group: Mapping[str, Any]) -> None:
@@ -158,7 +170,7 @@ class Adam(Optimizer):
             check_number(name, f"betas[{i}]", beta, below=1.0)
 
     def _keeps(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        return ("m", "v")
+        return ("m", "v", "most") if group["amsgrad"] else ("m", "v")
 
     def _run(self, kernel, step: int, group: Mapping[str, Any]) -> None:
         beta1, beta2 = group["betas"]
@@ -174,6 +186,8 @@ class Adam(Optimizer):
             -1.0 if group["maximize"] else 1.0,
             False,
             self._decoupled,
+            False,
+            group["amsgrad"],
         )
 
 
@@ -182,7 +196,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    params, lr, betas, eps, weight_decay, maximize
+    params, lr, betas, eps, weight_decay, amsgrad, maximize
         As in `Adam`; `weight_decay` is 0.01 by default.
 
     References
@@ -209,10 +223,11 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
 
 class RMSprop(Optimizer):

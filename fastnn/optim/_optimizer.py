@@ -53,7 +53,7 @@ class Optimizer:
     """
 
     _kind: str
-    _names: Mapping[str, str]  # PyTorch's names for the kernel's arrays m, v, mean
+    _names: Mapping[str, str]  # PyTorch's names for the kernel's arrays m, v, mean, most
 
     def __init__(self, params: Iterable, defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -79,7 +79,7 @@ class Optimizer:
         raise NotImplementedError
 
     def _keeps(self, group: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return which of the kernel's arrays (m, v, mean) are in use under these hyperparameters."""
+        """Return which of the kernel's arrays (m, v, mean, most) are in use under these hyperparameters."""
         raise NotImplementedError
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -265,9 +265,6 @@ class Optimizer:
         self._cohorts = [self._filled(own, entries) for own, entries in zip(params, state["_cohorts"])]
 
     def _loaded_group(self, own: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-        for flag in ("amsgrad",):
-            if new.get(flag):
-                raise ValueError(f"{type(self).__name__}.load_state_dict: {flag} is not supported")
         group = {**own, **{key: value for key, value in new.items() if key != "params"}}
         if "betas" in group:
             group["betas"] = tuple(group["betas"])

@@ -6,7 +6,7 @@ namespace driver {
 
 static const i64 START[] = {0, 7, 7, 24, 91};
 
-// Parameters, gradients, two states and the mean of the gradients; the job sees four pieces of each.
+// Parameters, gradients, two states and the mean of the gradients, or AMSGrad's greatest v; the job sees four pieces of each.
 template <class T> struct State {
     Values<T> values[5];
     void* pieces[5][4];
@@ -23,7 +23,7 @@ template <class T> static Outputs<T> three_steps(KernelOf<Optimize> Kernels::* k
     Optimize job = {};
     job.tensors = 4, job.start = START;
     job.p = s.pieces[0], job.grad = s.pieces[1], job.m = s.pieces[2], job.v = s.pieces[3];
-    job.mean = flag ? s.pieces[4] : nullptr;
+    job.mean = job.most = flag ? s.pieces[4] : nullptr;  // of RMSprop, of Adam
     job.lr = 0.1, job.momentum = job.beta1 = 0.9, job.beta2 = 0.99, job.eps = 1e-8;
     job.weight_decay = 0.01, job.grad_scale = 0.5;
     job.nesterov = job.zero_grad = flag;
@@ -33,7 +33,7 @@ template <class T> static Outputs<T> three_steps(KernelOf<Optimize> Kernels::* k
         (kernels<T>().*kernel)(job, 50, 91);
     }
     return {{"p", s.values[0], 64}, {"grad", s.values[1], 0}, {"m", s.values[2], 64}, {"v", s.values[3], 64},
-            {"mean", s.values[4], 64}};
+            {"mean or most", s.values[4], 64}};
 }
 
 template <class T> void optimizers() {
