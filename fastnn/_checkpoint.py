@@ -46,6 +46,7 @@ def write(run: Any, path: str | os.PathLike) -> None:
             "step": run.state.step,
             "batch": run.batch,
             "totals": run.totals,
+            "kept": [list(parts) for parts in run.kept],
             "rows": run.rows,
             "now": random_states(run.data),
             "start": run.start if run.batch else None,
@@ -79,6 +80,7 @@ def restore(run: Any, path: str | os.PathLike) -> None:
     run.state.epoch, run.state.step = saved["epoch"], saved["step"]
     for name in ("best", "waited", "batch", "totals", "rows", "start"):
         setattr(run, name, saved[name])
+    run.kept = [tuple(parts) for parts in saved.get("kept", [])]
     run.now = saved["now"]
     set_random_states(run.data, run.now)
 

@@ -151,6 +151,8 @@ class Training:
         begin = time.perf_counter()
         state = self.state
         bar = progress_for(progress, self._total_steps())
+        if self.batch == 0:  # resumed where it had been stopped
+            self._lose_patience()
         try:
             with self._interruptible():
                 while not self.stop and not self._finished():
@@ -185,7 +187,6 @@ class Training:
         state, totals = self.state, self.totals
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         per_step = self._per_step()
-        self.kept = []
         keep = bool(self.metrics) and self.validation is None
         if state.step >= self.steps:  # resumed at the end, only to record it
             return
@@ -299,13 +300,12 @@ class Training:
         for callback in self.callbacks:
             if getattr(callback, "per", "epoch") == "epoch":
                 self._call(callback)
-        if self.waited and self.waited >= self.patience:
-            self.stop = self.stop or "patience"
+        self._lose_patience()
         if bar is not None:
             bar.epoch(state.step, self._summary(record, time.perf_counter() - begin))
         state.epoch += 1
         self.batch, self.rows = 0, 0
-        self.totals = {}
+        self.totals, self.kept = {}, []
         if whole and self.checkpoint is not None:
             _checkpoint.write(self, self.checkpoint)
 
@@ -322,6 +322,10 @@ class Training:
                         self.best_values[name] = tensor.data.copy()
         else:
             self.waited += 1
+
+    def _lose_patience(self) -> None:
+        if self.waited and self.waited >= self.patience:
+            self.stop = self.stop or "patience"
 
     def _put_back(self, values: dict[str, np.ndarray]) -> None:
         if values:

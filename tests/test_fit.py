@@ -277,6 +277,35 @@ def test_resuming_with_a_loader(own_seed, data, tmp_path):
     assert_equal(*results)
 
 
+@pytest.mark.parametrize("stop", [3, 8, 13, 16])
+def test_metrics_of_the_training_data_are_whole_after_resuming_in_an_epoch(stop, data, tmp_path):
+    def go(model, steps, path, resume=False):
+        metrics = {"error": lambda p, y: (p - y).abs().mean()}
+        return fnn.fit(model, nn.MSELoss(), data, steps=steps, batch_size=8, seed=3, metrics=metrics,
+                       checkpoint=path, resume=resume)  # fmt: skip
+
+    whole, model = net(), net()
+    expected = go(whole, 16, tmp_path / "whole")
+    go(net(), stop, tmp_path / "checkpoint")
+    history = go(model, 16, tmp_path / "checkpoint", resume=True)
+    assert len(history.records["error"]) == len(history.records["loss"])
+    assert history.records == expected.records
+    assert_equal(weights(model), weights(whole))
+
+
+@pytest.mark.parametrize("validation", [None, 0.2])
+def test_what_patience_has_stopped_stays_stopped_when_resumed(validation, data, tmp_path):
+    path, model, again = tmp_path / "checkpoint", net(), net()
+    options = {"epochs": 9, "patience": 2, "min_delta": 9.0, "seed": 3, "validation": validation, "checkpoint": path}
+    expected = fnn.fit(model, nn.MSELoss(), data, **options)
+    history = fnn.fit(again, nn.MSELoss(), data, **options, resume=True)
+    assert (history.stopped, len(history)) == (expected.stopped, len(expected)) == ("patience", 3)
+    assert history.records == expected.records
+    assert_equal(weights(again), weights(model))
+    history = fnn.fit(again, nn.MSELoss(), data, **(options | {"patience": 4}), resume=True)  # more of it goes on
+    assert (history.stopped, len(history)) == ("patience", 5)
+
+
 def test_checkpoints_that_do_not_fit(data, tmp_path):
     path = tmp_path / "checkpoint"
     fnn.save({"a": 1}, path)
