@@ -131,6 +131,8 @@ def fit(
         raise TypeError(f"fit: metrics must be a dict of name to function, got {type(metrics).__name__}")
     if not isinstance(callbacks, Iterable):
         raise TypeError(f"fit: callbacks must be an iterable of functions, got {type(callbacks).__name__}")
+    if isinstance(min_delta, bool) or not hasattr(min_delta, "__float__"):
+        raise TypeError(f"fit: min_delta must be a number, got {type(min_delta).__name__}")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"fit: clip_norm must be positive, got {clip_norm}")
     with seeded(seed) as rng:

@@ -438,6 +438,7 @@ def test_history_plots(data, monkeypatch):
         ({"steps": True}, ValueError, "steps"),
         ({"epochs": 1, "patience": -1}, ValueError, "patience"),
         ({"epochs": 1, "clip_norm": 0}, ValueError, "clip_norm"),
+        ({"epochs": 1, "min_delta": "small"}, TypeError, "min_delta must be a number, got str"),
         ({"epochs": 1, "validation": 1.5}, ValueError, "fraction"),
         ({"epochs": 1, "validation": 3}, TypeError, "validation must be"),
         ({"epochs": 1, "batch_size": 0}, ValueError, "batch_size"),

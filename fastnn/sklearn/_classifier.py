@@ -180,7 +180,10 @@ class FastnnClassifier(ClassifierMixin, Estimator):
         if class_weight is None:
             return weight
         factors = compute_sample_weight(class_weight, y)
-        return factors if weight is None else weight * factors
+        weight = factors if weight is None else weight * factors
+        if not weight.any():
+            raise ValueError(f"FastnnClassifier: class_weight {class_weight!r} leaves all rows a weight of zero")
+        return weight
 
     def _mean_loss(self, prediction: Any, target: Any) -> Any:
         return cross_entropy(prediction, target)

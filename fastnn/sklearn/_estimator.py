@@ -7,6 +7,7 @@ is then the same as the row twice, and zero the same as no row, as long as one b
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,10 @@ class Estimator(BaseEstimator):
         net: Any = self.module
         with seeded(self._seed()):
             if self.module is None:
-                net = MLP([X.shape[1], *self.hidden_sizes, n_outputs], self.activation, self.dropout)
+                hidden = self.hidden_sizes
+                if not isinstance(hidden, Iterable):
+                    raise TypeError(f"{self._name()}: hidden_sizes must be a sequence of int, got {hidden!r}")
+                net = MLP([X.shape[1], *hidden, n_outputs], self.activation, self.dropout)
             elif isinstance(self.module, Module):
                 net = copy.deepcopy(self.module)
             elif callable(self.module):
@@ -174,6 +178,8 @@ class Estimator(BaseEstimator):
             training, held = self._held_out(y, self._seed())
             parts, validation = tuple(part[training] for part in parts), tuple(part[held] for part in parts)
 
+        rows, batch_size = len(parts[0]), self.batch_size
+
         def weighted(found: Any, target: Any) -> Any:
             prediction, weights = found
             return (self._row_losses(prediction, target) * weights).mean()
@@ -184,7 +190,7 @@ class Estimator(BaseEstimator):
             parts,
             epochs=epochs,
             optimizer=self._optimizer,
-            batch_size=min(self.batch_size, len(parts[0])),
+            batch_size=min(batch_size, rows) if hasattr(batch_size, "__index__") else batch_size,
             validation=validation,
             patience=self.patience,
             min_delta=self.min_delta,
