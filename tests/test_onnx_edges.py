@@ -39,6 +39,8 @@ def test_an_exclusive_sum_does_not_lose_small_numbers_to_the_great_one_it_leaves
     assert one("CumSum", x, 1, exclusive=1)[0].tolist() == [[0, 1, 1e9], [0, 3, np.inf]]
     assert one("CumSum", x, 1, exclusive=1, reverse=1)[0].tolist() == [[1e9, 2, 0], [np.inf, 4, 0]]
     assert one("CumSum", x[:, ::2], 0, exclusive=1)[0].tolist() == [[0, 0], [1, 2]]
+    for dtype in (np.float32, np.int64):
+        assert one("CumSum", np.zeros((2, 0), dtype), 1, exclusive=1)[0].shape == (2, 0)
 
 
 def test_sizes_of_a_resize_are_rounded_as_float32():

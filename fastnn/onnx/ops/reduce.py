@@ -109,7 +109,7 @@ def cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
     over = int(scalar(axis)) % x.ndim
     if isinstance(x, Tensor):
         y = _ops.flip(x, over) if reverse else x
-        if exclusive:  # moved on by one place; less the element itself it would lose what that element rounds away
+        if exclusive and x.shape[over]:  # moved on by one place; less the element itself it would lose what that element rounds away
             y = _ops.pad(y, [*[0] * (2 * (x.ndim - 1 - over)), 1, -1])
         y = _ops.cumsum(y, over)
         return _ops.flip(y, over) if reverse else y
@@ -124,7 +124,7 @@ def cumprod(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
 
 def _accumulated(x: np.ndarray, axis: int, ufunc: Any, neutral: int, exclusive: int, reverse: int) -> np.ndarray:
     y = np.flip(x, axis) if reverse else x
-    if exclusive:
+    if exclusive and x.shape[axis]:
         sizes = [1 if i == axis else n for i, n in enumerate(x.shape)]
         y = np.concatenate([np.full(sizes, neutral, x.dtype), np.delete(y, -1, axis)], axis)
     y = ufunc.accumulate(y, axis, dtype=x.dtype)
