@@ -50,6 +50,14 @@ def test_sizes_of_a_resize_are_rounded_as_float32():
     assert one("Resize", x, scales, opset=10)[0].shape == (1, 1, 7)
 
 
+def test_places_of_a_resize_are_rounded_as_float32():
+    x = np.arange(6, dtype=np.float32).reshape(1, 1, 6)
+    scales, how = np.array([1, 1, 1.6], np.float32), {"coordinate_transformation_mode": "asymmetric"}
+    want = [0, 0, 1, 1, 2, 3, 3, 4, 5]
+    assert one("Resize", x, scales, opset=10)[0].ravel().tolist() == want
+    assert one("Resize", x, np.zeros(0, np.float32), scales, nearest_mode="floor", **how)[0].ravel().tolist() == want
+
+
 def test_the_first_resize_takes_the_pixel_behind_where_it_shrinks():
     x = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 4)  # the case that ONNX 1.5 came with
     scales = np.array([1, 1, 0.6, 0.6], np.float32)

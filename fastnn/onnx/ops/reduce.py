@@ -109,7 +109,7 @@ def cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
     over = int(scalar(axis)) % x.ndim
     if isinstance(x, Tensor):
         y = _ops.flip(x, over) if reverse else x
-        if exclusive and x.shape[over]:  # moved on by one place; less the element itself it would lose what that element rounds away
+        if exclusive and x.shape[over]:  # moved on by one place: taken off again, an element leaves its rounding behind
             y = _ops.pad(y, [*[0] * (2 * (x.ndim - 1 - over)), 1, -1])
         y = _ops.cumsum(y, over)
         return _ops.flip(y, over) if reverse else y

@@ -88,7 +88,8 @@ def _along(x: Any, axis: int, out: int, scale: float, roi: tuple[float, float], 
     n = x.shape[axis]
     at = _coordinates(n, out, scale, roi, how.where)
     if how.mode == "nearest":
-        index = np.clip(_nearest(at, how.nearest), 0, n - 1).astype(np.int64)
+        # As float32, in which scales are given: 8 divided by 1.6 is 5 there, and a little less in float64.
+        index = np.clip(_nearest(at.astype(np.float32), how.nearest), 0, n - 1).astype(np.int64)
         return _ops.index_select(x, axis, index) if isinstance(x, Tensor) else np.take(x, index, axis)
     w = _weights(n, at, scale, how)
     if not isinstance(x, Tensor):
