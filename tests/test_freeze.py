@@ -80,6 +80,29 @@ def test_a_view_from_before_does_not_reach_the_frozen_weight():
     assert np.array_equal(layer(x).numpy(), before)
 
 
+def test_frozen_modules_have_attributes_of_their_own():
+    first, second = (nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)) for _ in range(2))
+    names = list(first.state_dict())
+    first.note = ["kept"]
+    first.freeze()
+    assert list(first.state_dict()) == names
+    assert first.note == ["kept"]
+    assert not first[0].training
+    x = fnn.randn(1, 3)
+    for _ in range(50):  # until the interpreter knows where to look
+        want = first(x).tolist()
+    weight = first[0].weight
+    first[0].weight = second[0].weight
+    first.note = "new"
+    assert first(x).tolist() != want
+    first[0].weight = weight
+    assert first(x).tolist() == want
+    assert second.training
+    assert not hasattr(second, "note")
+    del first.note
+    assert not hasattr(first, "note")
+
+
 def test_new_data_replaces_what_was_packed():
     layer = nn.Linear(40, 30, bias=False).freeze()
     x = fnn.randn(40, 40)

@@ -244,3 +244,109 @@ def test_prehook_with_kwargs():
     layer.register_forward_pre_hook(lambda m, args, kwargs: args, with_kwargs=True)
     with pytest.raises(TypeError, match=r"\(args, kwargs\)"):
         layer(fnn.tensor([1.0]))
+
+
+class Echo(nn.Module):
+    def forward(self, *args, **kwargs):
+        return args, kwargs
+
+
+@pytest.mark.parametrize("n", range(10))
+def test_a_call_hands_all_arguments_on(n):
+    args = tuple(object() for _ in range(n))
+    for kwargs in ({}, {"a": 1}, {"module": 3, "args": 4}):
+        assert Echo()(*args, **kwargs) == (args, kwargs)
+        assert nn.Module.__call__(Echo(), *args, **kwargs) == (args, kwargs)
+
+
+def test_a_call_runs_the_forward_that_is_there():
+    module = Echo()
+    module.forward = lambda *args: ("own", *args)
+    assert module(1) == ("own", 1)
+    assert module(1, 2) == ("own", 1, 2)
+    del module.forward
+    assert module(1) == ((1,), {})
+
+    class Static(nn.Module):
+        forward = staticmethod(lambda x: x + 1)
+
+    class Property(nn.Module):
+        @property
+        def forward(self):
+            return lambda x: x + 2
+
+    class Caught(nn.Module):
+        def __getattribute__(self, name):
+            return (lambda x: x + 3) if name == "forward" else super().__getattribute__(name)
+
+    class Over(Echo):
+        def __call__(self, *args):
+            return "over", super().__call__(*args)
+
+    assert (Static()(1), Property()(1), Caught()(1)) == (2, 3, 4)
+    assert Over()(1) == ("over", ((1,), {}))
+    with pytest.raises(NotImplementedError, match=r"Module has no forward\(\)"):
+        nn.Module()(1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        nn.Linear(2, 2)()
+
+
+def test_a_call_put_in_the_class_reaches_every_module(monkeypatch):
+    net = nn.Sequential(nn.Linear(2, 2), Echo())
+    seen, plain = [], nn.Module.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "__call__", lambda self, *args: seen.append(type(self).__name__) or plain(self, *args))
+        net(fnn.zeros(1, 2))
+    assert seen == ["Sequential", "Linear", "Echo"]
+    net(fnn.zeros(1, 2))
+    assert len(seen) == 3
+
+
+def test_errors_and_depth_pass_through_a_call():
+    class Deep(nn.Module):
+        def forward(self, n):
+            return self(n + 1)
+
+    with pytest.raises(RecursionError):
+        Deep()(0)
+    module = Echo()
+    with module.register_forward_hook(lambda *_: 1 / 0), pytest.raises(ZeroDivisionError):
+        module()
+    assert module() == ((), {})
+
+
+def test_modules_beside_other_bases():
+    import weakref
+    from abc import ABC, abstractmethod
+
+    class Shape(ABC):
+        @abstractmethod
+        def area(self): ...
+
+    class Both(nn.Module, Shape):
+        def __init__(self, side):
+            super().__init__()
+            self.side = side
+
+        def area(self):
+            return self.side**2
+
+        def forward(self):
+            return self.area()
+
+    class Listed(list, nn.Module):
+        def forward(self, x):
+            return [x, *self]
+
+    assert Both(3)() == 9
+    assert Listed([1, 2])(0) == [0, 1, 2]
+    both = object.__new__(Both)  # as a fused layer is made
+    both.side = 2
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(nn.ReLU(), protocol))(fnn.ones(1)).tolist() == [1.0]
+    assert weakref.ref(both)() is both
+    assert copy.copy(both)() == 4
+    with pytest.raises(TypeError, match="abstract"):
+        type("Half", (nn.Module, Shape), {})()
+    with pytest.raises(TypeError):
+        nn.Module(1)

@@ -39,7 +39,10 @@ _COMPOSED = (
     _position_tables.rotary_embedding,
     _position_tables.sinusoidal_positions,
 )
-_NOT_OPERATIONS = ("set_precision", "get_precision", "version_of", "check_saved", "rebuild", "zero_grads", "grad_norm")
+_NOT_OPERATIONS = (
+    "set_precision", "get_precision", "version_of", "check_saved", "rebuild", "zero_grads", "grad_norm", "frozen_cell",
+    "call_module",
+)  # fmt: skip
 _COUNTING = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "interpolate")
 _RANDOM = ("randn", "rand", "randint", "randperm")
 _LOCK = threading.Lock()
