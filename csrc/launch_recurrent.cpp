@@ -41,10 +41,11 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     const Kernels& k = *runtime().table[dtype];
     job.backward = false;
     plan(dtype, job);
-    const i64 item = item_size(dtype);
+    const i64 item = item_size(dtype), bytes = job.directions * job.parts * job.scratch_size * item;
+    alignas(64) char little[2048];  // for a step of a small cell: the arena takes a lock twice
     RecurrentScratch scratch;
-    if (!scratch.take(job.directions * job.parts * job.scratch_size * item)) return false;
-    job.scratch = scratch.memory;
+    if (bytes > i64(sizeof little) && !scratch.take(bytes)) return false;
+    job.scratch = scratch.memory ? scratch.memory : little;
     job.packed = packed;
     if (!packed) {
         job.packed = packed = allocate(size_t(job.directions * job.packed_size * item));

@@ -8,6 +8,7 @@ and the tape adds what it is handed up, as `Gradients`. A recorded backward goes
 cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport PyObject
 from libc.string cimport memset
 
 from fastnn._ops cimport *
@@ -17,6 +18,9 @@ from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, version
 import numpy as np
 
 from fastnn import _kernels
+
+cdef extern from "Python.h":
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)
 
 cnp.import_array()
 
@@ -28,6 +32,8 @@ cdef enum:
     ALONE_FLOPS = 200000  # below: about 10 us, the GIL is kept
 
 CELLS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}
+
+cdef list NAMES = list(CELLS)
 
 
 cdef class Gradients(Value):
@@ -64,9 +70,15 @@ cdef class PackedLayer:
     cdef const Kernels* table
     cdef int cell
     cdef tuple arrays  # which they were made of
+    cdef i64 inputs, units
+    cdef int type_num
 
     def __dealloc__(self):
         runtime.release(self.memory)
+
+
+cdef inline int gates_of(int cell) noexcept:
+    return 4 if cell == LSTM else 3 if cell == GRU else 1
 
 
 cdef PackedLayer usable_layer(int cell, tuple inputs):
@@ -90,6 +102,9 @@ cdef PackedLayer usable_layer(int cell, tuple inputs):
     packed = PackedLayer.__new__(PackedLayer)
     packed.table, packed.cell = w.packed.table, cell
     packed.arrays = tuple([None if t is None else (<Tensor>t).array for t in inputs[STATES:]])
+    packed.inputs = cnp.PyArray_DIM(w.array, 1)
+    packed.units = cnp.PyArray_DIM(w.array, 0) // gates_of(cell)
+    packed.type_num = cnp.PyArray_TYPE(w.array)
     w.packed.recurrent = packed
     return packed
 
@@ -109,7 +124,7 @@ cdef void fill(RecurrentJob* job, int cell, tuple inputs, ndarray start) noexcep
     job.batch = cnp.PyArray_DIM(h0, dims - 2)
     job.inputs = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1)
     job.outputs = cnp.PyArray_DIM(h0, dims - 1)
-    job.units = cnp.PyArray_DIM(w_ih, 0) // (4 if cell == LSTM else 3 if cell == GRU else 1)
+    job.units = cnp.PyArray_DIM(w_ih, 0) // gates_of(cell)
     job.start = <const i64*>cnp.PyArray_DATA(start)
     job.x, job.h0, job.c0 = cnp.PyArray_DATA(x), cnp.PyArray_DATA(h0), data_of(inputs[2])
     for d in range(<int>job.directions):
@@ -121,8 +136,7 @@ cdef void fill(RecurrentJob* job, int cell, tuple inputs, ndarray start) noexcep
 
 
 cdef inline double flops_of(const RecurrentJob* job) noexcept:
-    return 2.0 * job.start[job.steps] * job.units * (job.inputs + job.outputs) * job.directions * (
-        4 if job.cell == LSTM else 3 if job.cell == GRU else 1)
+    return 2.0 * job.start[job.steps] * job.units * (job.inputs + job.outputs) * job.directions * gates_of(job.cell)
 
 
 cdef ndarray rows_array(const RecurrentJob* job, i64 width, int type_num):
@@ -215,7 +229,7 @@ cdef refuse(str name, str what, ndarray got, object wanted):
 
 cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) except -1:
     """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, no directions in states."""
-    cdef int gates = 4 if cell == LSTM else 3 if cell == GRU else 1, d, directions = (len(inputs) - STATES) // WEIGHTS
+    cdef int gates = gates_of(cell), d, directions = (len(inputs) - STATES) // WEIGHTS
     cdef ndarray x = (<Tensor>inputs[0]).array, w = (<Tensor>inputs[STATES]).array, r
     cdef npy_intp I = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), H, P
     if cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 0) % gates:
@@ -345,6 +359,78 @@ def cell(str name, str cell, x, h0, c0, weights):
     return out[0], out[2]
 
 
+cdef PackedLayer packed_cell(str cell, w_ih, w_hh, b_ih, b_hh):
+    """The packed form of these frozen weights, if it has been made and they are what they were."""
+    cdef PackedWeight first
+    cdef PackedLayer layer
+    if not isinstance(w_ih, Tensor):
+        return None
+    first = (<Tensor>w_ih).packed
+    if first is None or first.recurrent is None:
+        return None
+    layer = <PackedLayer>first.recurrent
+    if layer.memory == NULL or layer.table != runtime.table[kind(first.array)] or cell != NAMES[layer.cell] or (
+            len(layer.arrays) != WEIGHTS):
+        return None
+    return layer if as_packed(layer, 0, w_ih) and as_packed(layer, 1, w_hh) and as_packed(layer, 2, b_ih) and (
+        as_packed(layer, 3, b_hh)) and as_packed(layer, 4, None) else None
+
+
+cdef bint as_packed(PackedLayer layer, int which, object weight) noexcept:
+    cdef PyObject* array = PyTuple_GET_ITEM(layer.arrays, which)
+    if not isinstance(weight, Tensor):
+        return array == <PyObject*>weight  # None
+    return array == <PyObject*>(<Tensor>weight).array and not (<Tensor>weight).needs_grad and (
+        not cnp.PyArray_ISWRITEABLE((<Tensor>weight).array))
+
+
+cdef inline bint fits(object t, PackedLayer layer, npy_intp rows, i64 width) noexcept:
+    """Whether t is a dense tensor (rows, width) of the layer's type, and nothing is to be recorded."""
+    cdef ndarray a
+    if type(t) is not Tensor:
+        return False
+    a = (<Tensor>t).array
+    return cnp.PyArray_NDIM(a) == 2 and cnp.PyArray_TYPE(a) == layer.type_num and dense(a) and (
+        cnp.PyArray_DIM(a, 0) == rows and cnp.PyArray_DIM(a, 1) == width) and not recorded(<Tensor>t)
+
+
+def frozen_cell(str cell, x, state, w_ih, w_hh, b_ih, b_hh):
+    """One step of a small cell whose weights are frozen and packed: the state after; None where `cell` must look closer.
+
+    It skips only what the weights' first step has checked and their being read-only keeps true.
+    """
+    cdef PackedLayer layer = packed_cell(cell, w_ih, w_hh, b_ih, b_hh)
+    cdef RecurrentJob job
+    cdef i64[2] start
+    cdef Tensor out, c_out = None
+    h, c = state, None
+    if layer is None or type(x) is not Tensor or cnp.PyArray_NDIM((<Tensor>x).array) != 2:
+        return None
+    if layer.cell == LSTM:
+        if type(state) is not tuple or len(<tuple>state) != 2:
+            return None
+        h, c = (<tuple>state)[0], (<tuple>state)[1]
+    start[0], start[1] = 0, cnp.PyArray_DIM((<Tensor>x).array, 0)
+    if not fits(x, layer, start[1], layer.inputs) or not fits(h, layer, start[1], layer.units) or (
+            layer.cell == LSTM and not fits(c, layer, start[1], layer.units)):
+        return None
+    memset(&job, 0, sizeof(RecurrentJob))
+    job.cell, job.directions, job.steps, job.batch, job.start = layer.cell, 1, 1, start[1], start
+    job.inputs, job.units, job.outputs = layer.inputs, layer.units, layer.units
+    if flops_of(&job) >= ALONE_FLOPS:
+        return None
+    job.x, job.h0 = cnp.PyArray_DATA((<Tensor>x).array), cnp.PyArray_DATA((<Tensor>h).array)
+    job.w_ih[0], job.w_hh[0], job.b_ih[0], job.b_hh[0] = data_of(w_ih), data_of(w_hh), data_of(b_ih), data_of(b_hh)
+    out = wrap(new_array(2, cnp.PyArray_DIMS((<Tensor>h).array), layer.type_num))
+    job.y = job.h_n = cnp.PyArray_DATA(out.array)
+    if layer.cell == LSTM:
+        c_out = wrap(new_array(2, cnp.PyArray_DIMS((<Tensor>c).array), layer.type_num))
+        job.c0, job.c_n = cnp.PyArray_DATA((<Tensor>c).array), cnp.PyArray_DATA(c_out.array)
+    if not runtime.recurrent(F32 if layer.type_num == cnp.NPY_FLOAT else F64, job, layer.memory):
+        raise MemoryError("no memory for a recurrent layer")
+    return out if c_out is None else (out, c_out)
+
+
 cdef ndarray last_start = np.array([0, 0], np.int64)
 
 
@@ -372,7 +458,7 @@ cdef tuple prepared(str name, int cell, list made, ndarray start, i64 batch, int
     cdef Tensor t
     cdef bint needed = False
     check_shapes(name, cell, inputs, batch, directions == 0)
-    H = cnp.PyArray_DIM((<Tensor>inputs[STATES]).array, 0) // (4 if cell == LSTM else 3 if cell == GRU else 1)
+    H = cnp.PyArray_DIM((<Tensor>inputs[STATES]).array, 0) // gates_of(cell)
     P = H if inputs[STATES + 4] is None else cnp.PyArray_DIM((<Tensor>inputs[STATES + 4]).array, 0)
     if made[1] is None:
         made[1] = zero_state(directions, batch, P, type_num)

@@ -234,8 +234,8 @@ template <class T> struct Forward : Share<T> {
 
     Forward(const Recurrent& job, i64 item)
         : Share<T>(job, item), of_x{nullptr, job.inputs, job.gates, job.units, {0, 1, 2, 3}, Groups<T>(job.units)},
-          of_h{nullptr, job.outputs, job.gates, job.units, {0, 1, 2, 3}, Groups<T>(job.units)},
-          of_projection{nullptr, job.units, 1, 0, {0}, Groups<T>(job.outputs)} {
+          of_h{nullptr, job.outputs, job.gates, job.units, {0, 1, 2, 3}, of_x.groups},
+          of_projection{nullptr, job.units, 1, 0, {0}, Groups<T>(job.w_hr[0] ? job.outputs : 0)} {
         const Packed<T> at(job);
         const T* packed = static_cast<const T*>(job.packed) + this->direction * at.size;
         of_x.packed = packed + at.ih, of_h.packed = packed + at.hh, of_projection.packed = packed + at.hr;

@@ -15,11 +15,12 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
+template <class T> constexpr i64 padded(i64 columns) { return (columns + LANES<T> - 1) / LANES<T> * LANES<T>; }
+
 // n columns padded to whole vectors, in groups as wide as a tile.
 template <class T> struct Groups : Split {
     i64 columns;
     explicit Groups(i64 n) : Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS), columns(n) {}
-    i64 padded() const { return begin(parts) * LANES<T>; }
     i64 first(i64 group) const { return begin(group) * LANES<T>; }
     i64 last(i64 group) const { return first(group + 1) < columns ? first(group + 1) : columns; }
     int tail(i64 group) const { return int(last(group) - first(group) - i64(width(group) - 1) * LANES<T>); }
@@ -118,8 +119,8 @@ template <class T> struct Packed {
     i64 ih, apart, hh, hr, bias, size;
     i64 together;  // slots that x and h share
     explicit Packed(const Recurrent& job) : ih(0), together(job.slots == job.gates ? job.gates : 2) {
-        const i64 inputs = Groups<T>(job.inputs).padded(), units = Groups<T>(job.units).padded();
-        const i64 outputs = Groups<T>(job.outputs).padded(), rows = job.gates * job.units;
+        const i64 inputs = padded<T>(job.inputs), units = padded<T>(job.units);
+        const i64 outputs = padded<T>(job.outputs), rows = job.gates * job.units;
         apart = job.backward ? inputs * together * job.units : 0;
         hh = job.backward ? inputs * rows : job.gates * units * job.inputs;
         hr = hh + (job.backward ? outputs * rows : job.gates * units * job.outputs);

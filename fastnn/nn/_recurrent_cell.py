@@ -36,6 +36,20 @@ class RecurrentCell(Module):
         for parameter in self.parameters():
             init.uniform_(parameter, -bound, bound)
 
+    def forward(self, input, hx=None):
+        """input (B, input_size) -> the state after; both without B for one.
+
+        hx (B, hidden_size), of an LSTM a pair (h, c) of such, is zeros by default.
+        """
+        out = _ops_recurrent.frozen_cell(
+            self._cell, input, hx, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+        )
+        return self._checked(input, hx) if out is None else out
+
+    def _checked(self, x: Any, state: Any) -> Any:
+        """As `forward`, of everything that a cell takes."""
+        raise NotImplementedError
+
     def _run(self, x: Any, h: Any, c: Any) -> tuple:
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None
         if type(x) is not Tensor:
@@ -54,11 +68,10 @@ class RecurrentCell(Module):
 class _PlainCell(RecurrentCell):
     """RNN and GRU: the state is one tensor."""
 
-    def forward(self, input, hx=None):
-        """input (B, input_size), hx (B, hidden_size), zeros by default -> the state after; both without B for one."""
-        if isinstance(hx, PAIR):
-            raise TypeError(f"{type(self).__name__}: the state must be a tensor, got {type(hx).__name__}")
-        return self._run(input, hx, None)[0]
+    def _checked(self, x: Any, state: Any) -> Any:
+        if isinstance(state, PAIR):
+            raise TypeError(f"{type(self).__name__}: the state must be a tensor, got {type(state).__name__}")
+        return self._run(x, state, None)[0]
 
     def step(self, x, state=None):
         """As `forward`, but `(output, state)`, as the layers' `step` has it: both are the state."""
@@ -132,13 +145,12 @@ class LSTMCell(RecurrentCell):
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype=np.float32) -> None:
         super().__init__("lstm", input_size, hidden_size, bias, dtype)
 
-    def forward(self, input, hx=None):
-        """input (B, input_size), (h, c) of (B, hidden_size), zeros by default -> (h', c'); all without B for one."""
-        if hx is None:
-            return self._run(input, None, None)
-        if not isinstance(hx, PAIR) or len(hx) != 2:
-            raise TypeError(f"LSTMCell: the state must be a pair (h, c), got {type(hx).__name__}")
-        return self._run(input, *hx)
+    def _checked(self, x: Any, state: Any) -> Any:
+        if state is None:
+            return self._run(x, None, None)
+        if not isinstance(state, PAIR) or len(state) != 2:
+            raise TypeError(f"LSTMCell: the state must be a pair (h, c), got {type(state).__name__}")
+        return self._run(x, *state)
 
     def step(self, x, state=None):
         """As `forward`, but `(output, state)`, as the layers' `step` has it: (h', (h', c'))."""
