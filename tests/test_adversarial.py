@@ -279,6 +279,7 @@ LABELS = np.arange(40) % 3
         {"loss": "hinge", "augment": Augment()},
         {"loss": "non-saturating", "penalty": "r1", "penalty_every": 3},
         {"loss": "wasserstein", "penalty": "gradient", "lr": (1e-3, 2e-3)},
+        {"schedule": lambda adam: fnn.optim.lr_scheduler.CosineAnnealingLR(adam, 14, per="step")},
     ],
 )
 def test_resuming_goes_on_bit_for_bit(options, tmp_path):
@@ -316,6 +317,27 @@ def test_threads_do_not_change_a_bit(threads):
     with fnn.threads(1):
         other, _ = adversarial.fit(*networks(), PICTURES, steps=4, augment=Augment(), progress=False)
     assert_equal(values(pair), values(other))
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+def test_a_schedule_sets_both_rates(per):
+    """Once a step of both networks or once an epoch, which has two steps here: one falls by 10 each time."""
+    seen = []
+
+    def look(state):
+        seen.append([group["lr"] for group in state.optimizer.param_groups])
+
+    look.per = "step"
+    pair, history = adversarial.fit(
+        *networks(), PICTURES[:16], steps=4, batch_size=8, lr=(1e-3, 2e-3), callbacks=[look], progress=False,
+        schedule=lambda adam: fnn.optim.lr_scheduler.ExponentialLR(adam, 0.1, per=per),
+    )  # fmt: skip
+    falls = [1, 2, 3, 4] if per == "step" else [0, 0, 1, 1]
+    np.testing.assert_allclose(seen, [[1e-3 / 10**n, 2e-3 / 10**n] for n in falls])
+    still, _ = adversarial.fit(*networks(), PICTURES[:16], steps=4, batch_size=8, lr=(1e-3, 2e-3), progress=False)
+    a, b = values(pair), values(still)
+    for part in ("generator", "discriminator"):
+        assert any((a[name] != b[name]).any() for name in a if name.startswith(part))
 
 
 def test_a_step_moves_each_network_by_its_own_loss():
@@ -412,6 +434,7 @@ def test_warming_up_the_generator_hears_nothing_of_the_discriminator():
         ({"steps": 1, "lr": (1, 2, 3)}, ValueError, "lr must be one number or two"),
         ({"steps": 1, "resume": True}, ValueError, "needs the path"),
         ({"steps": 1, "decay": 2.0}, ValueError, "decay"),
+        ({"steps": 1, "schedule": 0.1}, TypeError, "schedule must be a scheduler or make one"),
     ],
 )
 def test_arguments_that_make_no_sense(options, error, words):

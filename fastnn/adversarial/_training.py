@@ -76,8 +76,10 @@ class Pair(Module):
 class _Adversarial(Training):
     """A training of a Pair; what the batches are made of is said in `fit`."""
 
-    def __init__(self, pair: Pair, optimizer: Adam, game: dict[str, Any], callbacks: Iterable[Callable]) -> None:
-        super().__init__(pair, generator_loss, optimizer, None, {}, callbacks, None)
+    def __init__(
+        self, pair: Pair, optimizer: Adam, schedule: Any, game: dict[str, Any], callbacks: Iterable[Callable]
+    ) -> None:
+        super().__init__(pair, generator_loss, optimizer, schedule, {}, callbacks, None)
         self.pair, self.game = pair, game
 
     def learn(self, inputs: tuple, targets: tuple) -> tuple[dict[str, float], Any]:
@@ -147,6 +149,7 @@ def fit(
     augment: Callable | None = None,
     lr: Rates = 2e-4,
     betas: tuple[float, float] = (0.5, 0.999),
+    schedule: Callable | None = None,
     decay: float = 0.999,
     batch_size: int = 32,
     callbacks: Iterable[Callable] = (),
@@ -188,6 +191,9 @@ def fit(
         Of Adam, for the generator and the discriminator.
     betas : (float, float)
         Of Adam.
+    schedule : callable, optional
+        Called with that Adam, whose groups are the generator and the discriminator, to make one of
+        `fastnn.optim.lr_scheduler`; its `per` says whether it steps per "epoch" or per "step" (of both networks).
     decay : float
         Of the running mean of the generator's weights.
     batch_size : int
@@ -200,7 +206,8 @@ def fit(
     pair : Pair
         In evaluation mode; `pair.average` makes the best examples.
     history : History
-        Per epoch "loss", the generator's, "d_loss", the discriminator's without its penalty, and "l1".
+        Per epoch "loss", the generator's, "d_loss", the discriminator's without its penalty, "l1", and "lr", the
+        generator's.
 
     Raises
     ------
@@ -256,7 +263,7 @@ def fit(
     ]
     pair, optimizer = Pair(generator, discriminator, decay), Adam(groups, betas=betas)
     with seeded(seed) as rng:
-        run = _Adversarial(pair, optimizer, game, callbacks)
+        run = _Adversarial(pair, optimizer, schedule, game, callbacks)
         run.set_data(data, None, batch_size, rng)
         run.set_limits(epochs, steps, None, 0.0, False, checkpoint)
         if resume and checkpoint is not None and os.path.exists(checkpoint):
