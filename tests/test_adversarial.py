@@ -328,7 +328,7 @@ def test_a_schedule_sets_both_rates(per):
         seen.append([group["lr"] for group in state.optimizer.param_groups])
 
     look.per = "step"
-    pair, history = adversarial.fit(
+    pair, _ = adversarial.fit(
         *networks(), PICTURES[:16], steps=4, batch_size=8, lr=(1e-3, 2e-3), callbacks=[look], progress=False,
         schedule=lambda adam: fnn.optim.lr_scheduler.ExponentialLR(adam, 0.1, per=per),
     )  # fmt: skip

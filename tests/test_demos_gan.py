@@ -268,11 +268,17 @@ def test_photographs_of_gcompris_are_collected(tmp_path, photographs, capsys):
     assert "not a Qt resource file" in failed(capsys, "colorize", "--data", tmp_path, "--out", tmp_path / "out")
 
 
-@slow_row
-def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch):
+@pytest.fixture
+def few_weights(monkeypatch):
     monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 8))
     monkeypatch.setattr(colorize, "JUDGE", (8, 8))
     monkeypatch.setattr(colorize, "SIZE", 32)
+    monkeypatch.setattr(colorize, "EPOCH", 10)
+    monkeypatch.setattr(colorize, "LONG", 2)
+
+
+@slow_row
+def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch, few_weights):
     out = tmp_path / "out"
     text = shown(capsys, "colorize", "--data", photographs, "--steps", 300, "--out", out)
     assert "passed over as broken: broken.png, text.jpg" in text
@@ -281,10 +287,10 @@ def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch)
     assert errors[2] < errors[1]
     assert picture(out / "held-out.png").std() > 1
     small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 81)).astype(np.uint8))
-    small.save(tmp_path / "old.png")
+    small.resize((567, 350)).save(tmp_path / "old.png")
     shown(capsys, "colorize", "--model", out / "colorize.safetensors", "--picture", tmp_path / "old.png", "--out", out)
     coloured = picture(out / "old-coloured.png")
-    assert coloured.shape == (50, 81, 3)
+    assert coloured.shape == (350, 567, 3)
     assert abs(coloured[..., 0].astype(int) - coloured[..., 2]).mean() > 5
     monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 16))
     words = ("--picture", tmp_path / "old.png", "--out", out)
@@ -293,26 +299,105 @@ def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch)
     assert "not a checkpoint of this demo" in said
 
 
-def test_colorize_trusts_a_network_as_far_as_it_is_right(rng):
-    class Half(fnn.nn.Module):
-        """Half right: its colour is twice as far from the mean as the true one."""
+def learned(folder):
+    return {name: tensor.numpy() for name, tensor in fnn.load(folder / "colorize.safetensors").items()}
 
-        def forward(self, x):
-            return fnn.tensor(np.concatenate([x.numpy() * 0.4, x.numpy() * 0.8], 1))
 
-    class Wrong(fnn.nn.Module):
-        def forward(self, x):
-            return fnn.tensor(np.concatenate([x.numpy() * -0.4, x.numpy() * -0.8], 1))
+@slow_row
+def test_colorize_long_goes_on_where_a_run_ended_or_was_interrupted(
+    capsys, tmp_path, photographs, monkeypatch, few_weights
+):
+    words = ("colorize", "--data", photographs, "--steps", 20)
+    text = shown(capsys, *words, "--long", "--out", tmp_path / "whole")
+    assert "network 2 of 2: 20 steps" in text
+    whole = learned(tmp_path / "whole")
+    first, second = ({name[7:]: x for name, x in whole.items() if name.startswith(f"nets.{i}.")} for i in (0, 1))
+    assert first.keys() == second.keys()
+    assert (first["out.weight"] != second["out.weight"]).all()
+    shown(capsys, *words, "--out", tmp_path / "one")
+    one = learned(tmp_path / "one")
+    for name, x in first.items():
+        np.testing.assert_array_equal(one[f"nets.0.{name}"], x)  # the default run is the long one's first network
+    watch = colorize._watch
 
+    def press(nets, *rest):
+        return lambda state: os.kill(os.getpid(), signal.SIGINT) if nets and state.step == 10 else None
+
+    monkeypatch.setattr(colorize, "_watch", press)
+    again = ["demo", *map(str, words), "--long", "--resume", "--out", str(tmp_path / "one")]
+    assert main(again) == 130
+    assert "network 2 of 2: interrupted after 10 steps; --resume goes on" in capsys.readouterr().out
+    monkeypatch.setattr(colorize, "_watch", watch)
+    assert main(again) == 0
+    cut = learned(tmp_path / "one")
+    assert cut.keys() == whole.keys()
+    for name, x in whole.items():
+        np.testing.assert_array_equal(cut[name], x)
+    grey = np.zeros((1, 32, 48), np.float32)
+    both = colorize.guess(colorize._load(tmp_path / "one" / "colorize.safetensors"), grey)
+    assert both.shape == (2, 32, 48)
+    shown(capsys, *words, "--out", tmp_path / "one")
+    assert not (tmp_path / "one" / "colorize-2.checkpoint").exists()  # no later run goes on with a network of this one
+
+
+@slow_row
+def test_colorize_refuses_files_of_another_form(capsys, tmp_path, photographs, few_weights):
+    words = ("colorize", "--data", photographs, "--steps", 10, "--out", tmp_path)
+    shown(capsys, *words)
+    old = {name.replace("nets.0.", "net."): x for name, x in learned(tmp_path).items()}
+    for saved in (old, {"mean": old["mean"], "trust": old["trust"]}, {"nets.0.out": 1}, {3: "x"}):
+        fnn.save(saved, tmp_path / "old.safetensors")
+        said = failed(capsys, "colorize", "--model", tmp_path / "old.safetensors", "--picture", photographs / "0.png")
+        assert "is not a model of the colorize demo" in said
+    saved = fnn.load(tmp_path / "colorize.checkpoint")
+    fnn.save(saved | {"schedule": None}, tmp_path / "colorize.checkpoint")
+    said = failed(capsys, *words, "--resume")
+    assert "not a checkpoint of this demo" in said
+    assert "without a schedule" in said
+
+
+class Times(fnn.nn.Module):
+    """A colour that is some times the brightness."""
+
+    def __init__(self, blue, red):
+        self.blue, self.red = blue, red
+
+    def forward(self, x):
+        return fnn.tensor(np.concatenate([x.numpy() * self.blue, x.numpy() * self.red], 1))
+
+
+def test_colorize_trusts_networks_as_far_as_they_are_right(rng, monkeypatch):
+    monkeypatch.setattr(colorize, "SIZE", 32)
     grey = rng.uniform(-0.5, 0.5, (1, 32, 48)).astype(np.float32)
     grey -= grey.mean()  # so that the mean colour is none
     pictures = [np.concatenate([grey, grey * 0.2, grey * 0.4])]
-    for net, trust in ((Half(), 0.5), (Wrong(), 0)):
-        careful = colorize.Careful(net)
+    half, wrong, high, low = Times(0.4, 0.8), Times(-0.4, -0.8), Times(0.3, 0.3), Times(0.1, 0.5)
+    for nets, trust in (([half], 0.5), ([wrong], 0), ([high, low], 1)):
+        careful = colorize.Careful(nets)
         careful.weigh(pictures, pictures)
         assert careful.trust.item() == pytest.approx(trust)
         made = colorize.guess(careful, grey)
         np.testing.assert_allclose(made, pictures[0][1:] if trust else np.zeros_like(made), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (96, 131), (20, 300), (33, 31)])
+def test_colorize_sees_a_small_copy_of_the_whole(shape, monkeypatch):
+    monkeypatch.setattr(colorize, "SIZE", 32)
+    seen = []
+
+    def net(x):
+        seen.append(x.shape)
+        return Times(0.5, -0.25)(x)
+
+    grey = np.linspace(-1, 1, shape[1], dtype=np.float32) * np.ones((1, *shape), np.float32)
+    made = colorize.guess(net, grey)
+    assert made.shape == (2, *shape)
+    height, width = seen[0][2:]
+    assert height % 16 == width % 16 == 0
+    assert min(height, width) == 32
+    within = slice(shape[1] // 8, -(shape[1] // 8))  # a slope stays one but at its ends
+    np.testing.assert_allclose(made[0, :, within], 0.5 * grey[0, :, within], atol=0.04)
+    np.testing.assert_allclose(made[1], -0.5 * made[0], atol=1e-6)
 
 
 def test_colorize_says_what_it_is_not_better_than():

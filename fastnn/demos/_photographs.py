@@ -31,7 +31,7 @@ INSTALLED = (Path("/usr/share/gcompris-qt/rcc"), Path("/usr/share/backgrounds"))
 PLAYED = ("categorization", "erase", "explore_farm_animals", "explore_monuments", "explore_world_animals")
 DRAWN = ("abstract", "desktop", "gnome", "alphabets", "numbers", "doc", "icons")  # folders of drawings, not photographs
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-SHORT = 96  # pixels: the shorter side of a photograph, as it is learned from
+SHORT = 96  # pixels: the shorter side of a photograph, as it is kept and measured
 SMALLEST = 64
 LEAST_COLOUR = 0.012  # mean distance from grey, from 0 to 1; a toned black-and-white photograph has less
 ALIKE = 0.95  # correlation of two pictures of 16 x 16 pixels, of which one is the other again, or nearly
@@ -66,12 +66,18 @@ def shrunk(picture: np.ndarray, short: int = SHORT) -> np.ndarray:
     return resized(picture, max(short, round(height * factor)), max(short, round(width * factor)))
 
 
+def sized(parts: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a picture, or some of its parts, as `apart` makes it in another size: averages, or lines in between."""
+    image: Any = require("PIL.Image", "demo", "reading pictures")
+    smaller = height * width < parts[0].size
+    how = image.Resampling.BOX if smaller else image.Resampling.BILINEAR
+    return np.stack([np.asarray(image.fromarray(x).resize((width, height), how)) for x in parts])
+
+
 def scaled(parts: np.ndarray, short: int) -> np.ndarray:
     """Return a picture as `apart` makes it whose shorter side has so many pixels."""
-    image: Any = require("PIL.Image", "demo", "reading pictures")
     factor = short / min(parts.shape[1:])
-    height, width = (max(short, round(n * factor)) for n in parts.shape[1:])
-    return np.stack([image.fromarray(x).resize((width, height), image.Resampling.BOX) for x in parts])
+    return sized(parts, *(max(short, round(n * factor)) for n in parts.shape[1:]))
 
 
 @dataclass
@@ -163,15 +169,16 @@ def _look(picture: np.ndarray) -> np.ndarray:
 
 
 class Crops:
-    """Batches (colour, grey) of squares from anywhere in the photographs, large or small, half of them mirrored.
+    """Batches (colour, grey) of squares from anywhere in the photographs, half of them mirrored.
+
+    A square shows all of a photograph's shorter side, or most of it: what is sky one knows by what lies below.
 
     The grey is made lighter or darker, and its contrast more or less, so that no photograph is known by its grey alone.
     """
 
     def __init__(self, pictures: list[np.ndarray], size: int, batch: int, steps: int, seed: int) -> None:
         self.size, self.batch, self.steps = size, batch, steps
-        # Smaller ones too: what a square shows is then wider.
-        self.levels = [pictures, [scaled(p, max(size, SHORT * 3 // 4)) for p in pictures]]
+        self.levels = [[scaled(p, round(size * more)) for p in pictures] for more in (1, 9 / 8, 4 / 3)]
         self.generator = np.random.default_rng(seed)  # under this name a checkpoint keeps its state
 
     def __len__(self) -> int:
@@ -186,7 +193,7 @@ class Crops:
 
     def _cut(self) -> np.ndarray:
         rng = self.generator
-        level = self.levels[rng.integers(2)]
+        level = self.levels[rng.integers(len(self.levels))]
         picture = level[rng.integers(len(level))]
         top, left = (rng.integers(0, n - self.size + 1) for n in picture.shape[1:])
         cut = picture[:, top : top + self.size, left : left + self.size]

@@ -5,7 +5,8 @@ colour; the brightness of each pixel stays what it was.
 """
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from .._extras import require
 from . import _images, _photographs, _portraits
 from ._photographs import apart, together
 
-MODEL, CHECKPOINT = "colorize.safetensors", "colorize.checkpoint"
-STEPS, LONG, EPOCH = 800, 6000, 50
+MODEL, CHECKPOINT = "colorize.safetensors", "colorize{}.checkpoint"
+STEPS, LONG, EPOCH = 800, 6, 50  # steps of a network, networks, steps between two lines of the progress bar
 WARMUP = 0.5  # of the steps: first the colour that is likely, then also one that looks right
-SIZE, BATCH, L1 = 64, 16, 100.0
+SIZE, BATCH, L1 = 48, 16, 100.0
 # Its lowest level is a sixteenth of the size, so that it can tell sky from water. Of 264 photographs, 52 of them held
 # out, it is nearer to the truth than the mean colour by 1.3 to 2.4 levels of 256 (seeds 0 to 3, 11).
 CHANNELS, JUDGE = (16, 32, 48, 64, 64), (16, 32)
@@ -38,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="FOLDER", action="append", default=[],
         help="learn from the photographs in a folder and those in it (may be given again); those installed if none is",
     )  # fmt: skip
-    parser.add_argument("--steps", type=_cli.positive, default=STEPS, metavar="N", help="of training")
-    parser.add_argument("--long", action="store_true", help=f"train for {LONG:,} steps")
+    parser.add_argument("--steps", type=_cli.positive, default=STEPS, metavar="N", help="of training a network")
+    parser.add_argument("--long", action="store_true", help=f"train {LONG} networks, and colour by their mean")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted training stopped")
     parser.add_argument("--seed", type=_cli.seed, default=0, metavar="N", help="the same seed gives the same net")
     parser.add_argument("--out", default="fastnn-colorize", metavar="FOLDER", help="where pictures and model go")
@@ -54,24 +55,29 @@ def network() -> UNet:
 
 
 class Careful(fnn.nn.Module):
-    """A network's colour mixed with the mean colour: as much of it as photographs say that it did not learn from.
+    """The mean of what networks say, mixed with the mean colour: as much of it as is best on other photographs.
 
-    Of few photographs a network learns many by heart, and is as sure of itself where it has learned nothing.
+    Of few photographs a network learns many by heart, and is as sure of itself where it has learned nothing. What one
+    makes up there another does not, so their mean is nearer to the truth than they are.
     """
 
-    def __init__(self, net: UNet) -> None:
-        self.net = net
+    def __init__(self, nets: Iterable[fnn.nn.Module]) -> None:
+        self.nets = fnn.nn.ModuleList(nets)
         self.register_buffer("mean", fnn.zeros(2, 1, 1))
         self.register_buffer("trust", fnn.ones(1))
 
+    def said(self, x: Any) -> Any:
+        """x: (N, 1, H, W) -> (N, 2, H, W), the mean of the networks."""
+        return sum(net(x) for net in self.nets) / len(self.nets)
+
     def forward(self, x: Any) -> Any:
         """x: (N, 1, H, W) -> (N, 2, H, W)."""
-        return self.mean + (self.net(x) - self.mean) * self.trust
+        return self.mean + (self.said(x) - self.mean) * self.trust
 
     def weigh(self, kept: list[np.ndarray], aside: list[np.ndarray]) -> None:
-        """Take the mean colour of what was learned from, and the share of the network that is best on the others."""
+        """Take the mean colour of what was learned from, and the share of the networks that is best on the others."""
         mean = _mean(kept)
-        pairs = [(picture, guess(self.net, picture[:1])) for picture in aside]
+        pairs = [(picture, guess(self.said, picture[:1])) for picture in aside]
         shares = np.linspace(0, 1, 11)
         errors = [np.mean([_off(p, mean + share * (made - mean)) for p, made in pairs]) for share in shares]
         self.mean.copy_(mean)
@@ -96,9 +102,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _load(path: str) -> Careful:
-    """Return the network in a file."""
+    """Return the networks in a file."""
     try:
-        return fnn.load(path, Careful(network())).eval()
+        saved = fnn.load(path)
+        count = len({name.split(".")[1] for name in map(str, saved) if name.startswith("nets.")})
+        net = Careful(network() for _ in range(max(1, count)))
+        net.load_state_dict(saved)
+        return net.eval()
     except (ValueError, TypeError) as error:
         if isinstance(error, fnn.FormatError):
             raise
@@ -106,23 +116,19 @@ def _load(path: str) -> Careful:
 
 
 def guess(net: Callable, grey: np.ndarray) -> np.ndarray:
-    """Return the colour (2, H, W) of a brightness (1, H, W): its sides are filled up for the network and cut again."""
-    _, height, width = grey.shape
+    """Return the colour (2, H, W) of a brightness (1, H, W), found on a small copy: one that is seen whole."""
     step = 2 ** (len(CHANNELS) - 1)
-    more = [(0, 0), (0, -height % step), (0, -width % step)]
+    factor = SIZE / min(grey.shape[1:])
+    small = _photographs.sized(grey, *(max(step, round(n * factor / step) * step) for n in grey.shape[1:]))
     with fnn.no_grad():
-        made = net(fnn.tensor(np.pad(grey, more, mode="edge")[None])).numpy()[0]
-    return made[:, :height, :width]
+        made = net(fnn.tensor(small[None])).numpy()[0]
+    return _photographs.sized(made, *grey.shape[1:])
 
 
 def coloured(net: Callable, picture: np.ndarray) -> np.ndarray:
-    """Return a picture (H, W, 3) in the colours that the network gives it: found on a small copy, as it learned."""
-    small = _photographs.shrunk(picture)
-    made = guess(net, apart(small)[:1])
-    height, width = picture.shape[:2]
-    image: Any = require("PIL.Image", "demo", "reading pictures")
-    large = [image.fromarray(part).resize((width, height), image.Resampling.BILINEAR) for part in made]
-    return together(apart(picture)[:1], np.stack([np.asarray(part) for part in large]))
+    """Return a picture (H, W, 3) in the colours that the network gives it."""
+    grey = apart(picture)[:1]
+    return together(grey, guess(net, grey))
 
 
 def _learn(options: argparse.Namespace, out: Path) -> Careful:
@@ -142,22 +148,11 @@ def _learn(options: argparse.Namespace, out: Path) -> Careful:
     print(f"it learns from {len(kept) - aside}, and {aside} say how far it is to be trusted")
     if not options.data:
         print(f"({_photographs.HOW})")
-    fnn.manual_seed(options.seed)
-    net, judge = network(), PatchDiscriminator(3, JUDGE)
-    weights = [sum(p.numel() for p in each.parameters()) for each in (net, judge)]
-    print(f"a U-Net of {weights[0]:,} weights, a patch discriminator of {weights[1]:,}", flush=True)
     tests = [found.pictures[i] for i in held]
-    pair, history = _train(net, judge, kept[aside:], tests, options, out)
-    if history.interrupted:
-        print(f"\ninterrupted after {history.steps:,} steps; --resume goes on from there")
-        raise KeyboardInterrupt
-    best = Careful(pair.average.module)
-    best.eval()
+    best = Careful(_trained(kept[aside:], tests, options, out)).eval()
     best.weigh(kept[aside:], kept[:aside])
     fnn.save(best, out / MODEL)
-    first, last = (f"{history[name][0]:.3f} -> {history[name][-1]:.3f}" for name in ("l1", "d_loss"))
-    print(f"{history.steps:,} steps in {history.seconds:.0f} s; difference in colour while learning {first},")
-    print(f"the discriminator's loss {last}; trusted by {100 * best.trust.item():.0f} %, the rest is the mean colour")
+    print(f"trusted by {100 * best.trust.item():.0f} %, the rest is the mean colour")
     _report(best, kept, tests, [found.names[i] for i in held])
     _portraits.write(_side_by_side(best, tests), out / "held-out.png")
     print(f"\nmodel    {out / MODEL}   (--model FILE --picture FILE colours with it)")
@@ -165,32 +160,74 @@ def _learn(options: argparse.Namespace, out: Path) -> Careful:
     return best
 
 
-def _train(net: UNet, judge: PatchDiscriminator, kept: list, tests: list, options: Any, out: Path) -> tuple:
-    """Return the trained Pair and its History; a picture of the held-out photographs is renewed as it goes."""
+def _trained(kept: list, tests: list, options: argparse.Namespace, out: Path) -> list[fnn.nn.Module]:
+    """Return one trained network, or several; of each the running mean."""
+    nets: list[fnn.nn.Module] = []
+    count = LONG if options.long else 1
+    files = [out / CHECKPOINT.format(f"-{i + 1}" if i else "") for i in range(LONG)]
+    for file in files[1:]:
+        if not options.resume:
+            file.unlink(missing_ok=True)  # of an earlier run, which this one must not go on with
+    for i in range(count):
+        seed = options.seed + 1000 * i
+        fnn.manual_seed(seed)
+        net, judge = network(), PatchDiscriminator(3, JUDGE)
+        if not i:
+            weights = [sum(p.numel() for p in each.parameters()) for each in (net, judge)]
+            print(f"a U-Net of {weights[0]:,} weights, a patch discriminator of {weights[1]:,}", flush=True)
+        crops = _photographs.Crops(kept, SIZE, BATCH, EPOCH, seed)
+        pair, history = _train(net, judge, crops, seed, files[i], _watch(nets, tests, options.steps, out), options)
+        which = f"network {i + 1} of {count}: " if count > 1 else ""
+        if history.interrupted:
+            print(f"\n{which}interrupted after {history.steps:,} steps; --resume goes on from there")
+            raise KeyboardInterrupt
+        nets.append(pair.average.module)
+        first, last = (f"{history[name][0]:.3f} -> {history[name][-1]:.3f}" for name in ("l1", "d_loss"))
+        print(f"{which}{history.steps:,} steps in {history.seconds:.0f} s; difference in colour while learning")
+        print(f"{first}, the discriminator's loss {last}", flush=True)
+    return nets
+
+
+def _watch(nets: list, tests: list, steps: int, out: Path) -> Callable:
+    """Return a callback that writes what the networks so far make of the photographs held out, as they learn."""
+    before = len(nets) * steps
 
     def watch(state: Any) -> None:
         if state.epoch % 5 == 4:
-            _portraits.write(_side_by_side(state.model.average.eval(), tests), out / f"step-{state.step:06d}.png")
+            said = Careful([*nets, state.model.average.module]).eval()
+            _portraits.write(_side_by_side(said, tests), out / f"step-{before + state.step:06d}.png")
 
-    steps = LONG if options.long else options.steps
+    return watch
+
+
+def _train(
+    net: UNet, judge: PatchDiscriminator, crops: Any, seed: int, file: Path, watch: Callable, options: Any
+) -> tuple:
+    """Return the trained Pair and its History."""
+    steps = options.steps
+
+    def fall(step: int) -> float:
+        return (1 + math.cos(math.pi * min(1, step / steps))) / 2
+
     try:
         return fnn.adversarial.fit(
             net,
             judge,
-            _photographs.Crops(kept, SIZE, BATCH, EPOCH, options.seed),
+            crops,
             steps=steps,
             l1=L1,
             warmup=int(WARMUP * steps),
             lr=(2e-3, 4e-4),
+            schedule=lambda adam: fnn.optim.lr_scheduler.LambdaLR(adam, fall, per="step"),
             decay=0.99,
             callbacks=[watch],
-            seed=options.seed,
-            checkpoint=out / CHECKPOINT,
+            seed=seed,
+            checkpoint=file,
             resume=options.resume,
         )
     except ValueError as error:
         if options.resume:
-            raise CommandError(f"{out / CHECKPOINT} is not a checkpoint of this demo: {str(error)[:200]}") from None
+            raise CommandError(f"{file} is not a checkpoint of this demo: {str(error)[:200]}") from None
         raise
 
 
