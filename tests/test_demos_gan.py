@@ -326,7 +326,7 @@ def test_colorize_long_goes_on_where_a_run_ended_or_was_interrupted(
     monkeypatch.setattr(colorize, "_watch", press)
     again = ["demo", *map(str, words), "--long", "--resume", "--out", str(tmp_path / "one")]
     assert main(again) == 130
-    assert "network 2 of 2: interrupted after 10 steps; --resume goes on" in capsys.readouterr().out
+    assert "network 2 of 2: interrupted after 10 steps; --long --resume goes on" in capsys.readouterr().out
     monkeypatch.setattr(colorize, "_watch", watch)
     assert main(again) == 0
     cut = learned(tmp_path / "one")

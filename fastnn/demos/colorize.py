@@ -108,7 +108,8 @@ def _load(path: str) -> Careful:
         count = len({name.split(".")[1] for name in map(str, saved) if name.startswith("nets.")})
         net = Careful(network() for _ in range(max(1, count)))
         net.load_state_dict(saved)
-        return net.eval()
+        net.eval()
+        return net
     except (ValueError, TypeError) as error:
         if isinstance(error, fnn.FormatError):
             raise
@@ -149,7 +150,8 @@ def _learn(options: argparse.Namespace, out: Path) -> Careful:
     if not options.data:
         print(f"({_photographs.HOW})")
     tests = [found.pictures[i] for i in held]
-    best = Careful(_trained(kept[aside:], tests, options, out)).eval()
+    best = Careful(_trained(kept[aside:], tests, options, out))
+    best.eval()
     best.weigh(kept[aside:], kept[:aside])
     fnn.save(best, out / MODEL)
     print(f"trusted by {100 * best.trust.item():.0f} %, the rest is the mean colour")
@@ -163,13 +165,13 @@ def _learn(options: argparse.Namespace, out: Path) -> Careful:
 def _trained(kept: list, tests: list, options: argparse.Namespace, out: Path) -> list[fnn.nn.Module]:
     """Return one trained network, or several; of each the running mean."""
     nets: list[fnn.nn.Module] = []
-    count = LONG if options.long else 1
+    count, again = (LONG, "--long --resume") if options.long else (1, "--resume")
     files = [out / CHECKPOINT.format(f"-{i + 1}" if i else "") for i in range(LONG)]
     for file in files[1:]:
         if not options.resume:
-            file.unlink(missing_ok=True)  # of an earlier run, which this one must not go on with
+            file.unlink(missing_ok=True)  # of an earlier run: a later --resume must not take it for this one's
     for i in range(count):
-        seed = options.seed + 1000 * i
+        seed = options.seed + 1000 * i  # another draw, and not that of the next --seed
         fnn.manual_seed(seed)
         net, judge = network(), PatchDiscriminator(3, JUDGE)
         if not i:
@@ -179,7 +181,7 @@ def _trained(kept: list, tests: list, options: argparse.Namespace, out: Path) ->
         pair, history = _train(net, judge, crops, seed, files[i], _watch(nets, tests, options.steps, out), options)
         which = f"network {i + 1} of {count}: " if count > 1 else ""
         if history.interrupted:
-            print(f"\n{which}interrupted after {history.steps:,} steps; --resume goes on from there")
+            print(f"\n{which}interrupted after {history.steps:,} steps; {again} goes on from there")
             raise KeyboardInterrupt
         nets.append(pair.average.module)
         first, last = (f"{history[name][0]:.3f} -> {history[name][-1]:.3f}" for name in ("l1", "d_loss"))
