@@ -66,7 +66,7 @@ const Isa* best_isa() {
 Runtime& runtime() {
     static Runtime r = {{nullptr, nullptr}, launch, run_matmul, run_reduce, allocate, release, run_matmul_keeping, run_conv,
                         run_group_norm, run_group_norm_backward, run_row_norm_backward, run_recurrent, run_recurrent_backward,
-                        run_attention, run_attention_backward};
+                        run_attention, run_attention_backward, run_step_attention, run_encoder_step};
     if (current == nullptr) {
         current = best_isa();
         r.table[F32] = current->table[F32];

@@ -32,5 +32,7 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed);
 bool run_recurrent_backward(int dtype, Recurrent& job);
 bool run_attention(int dtype, Attention& job);
 bool run_attention_backward(int dtype, Attention& job);
+bool run_step_attention(int dtype, const StepAttention& job);
+bool run_encoder_step(int dtype, EncoderStep& job);
 
 }  // namespace fastnn

@@ -7,6 +7,30 @@
 
 namespace fastnn {
 
+// Attention of the next positions of a sequence to those before them and themselves, whose keys and values are kept.
+struct StepAttention {
+    void* out;            // (batch, length, heads * depth)
+    const void* qkv;      // (batch, length, 3, heads, depth)
+    void *keys, *values;  // (batch, heads, room, depth): `seen` positions stand there, the next are written behind them
+    i64 batch, length, seen, room, heads, depth;
+};
+
+// The next positions through one layer of a transformer's encoder: what its parts do one by one. Weights push everything else out
+// of the caches at every step, and parts called from Python need much else.
+struct EncoderStep {
+    void* y;  // (batch, length, heads * depth), as x
+    const void* x;
+    StepAttention at;                 // all but qkv and out
+    const void *weight[4], *bias[4];  // in_proj, out_proj, linear1 (hidden, ...), linear2; a bias may be null
+    void* packed[4];                  // of the weights, as matmul_keeping has it, and whether they serve later calls
+    bool kept[4];
+    const void *norm_weight[3], *norm_bias[3];  // of norm1, norm2 and, behind the `last` layer, the encoder's own; may be null
+    double eps[3];
+    i64 hidden;
+    int activation;  // a Unary
+    bool norm_first, last;
+};
+
 struct Runtime {
     const Kernels* table[DTYPES];  // the chosen instruction set's; use_isa() changes it in place
     void (*launch)(RangeFunction kernel, const void* job, i64 items, double cost);  // parallel.h
@@ -31,6 +55,8 @@ struct Runtime {
     // Attention: plans, computes, joins (launch_attention.cpp). false: no memory.
     bool (*attention)(int dtype, Attention& job);
     bool (*attention_backward)(int dtype, Attention& job);
+    bool (*step_attention)(int dtype, const StepAttention& job);
+    bool (*encoder_step)(int dtype, EncoderStep& job);
 };
 
 // Recurrent::row, by which who calls makes room for `kept`.

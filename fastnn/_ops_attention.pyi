@@ -1,7 +1,7 @@
 """Types of the compiled module fastnn._ops_attention. What each function does is in its docstring."""
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,13 +31,6 @@ def attend(
     diagonal: int = 0,
 ) -> Tensor: ...
 def attend_next(packed: Tensor, keys: np.ndarray, values: np.ndarray, seen: int) -> Tensor: ...
-def encoder_layer_step(
-    x: Tensor,
-    attend: Callable[[Tensor], Tensor],
-    heads: int,
-    attention: tuple[Tensor | None, ...],
-    feedforward: tuple[Tensor | str | None, ...],
-    norm1: tuple[tuple[int, ...], Tensor | None, Tensor | None, float],
-    norm2: tuple[tuple[int, ...], Tensor | None, Tensor | None, float],
-    norm_first: bool,
-) -> Tensor: ...
+def encoder_steps(
+    x: Tensor, layers: Sequence[tuple | None], states: Sequence[Any], norm: tuple | None = None
+) -> tuple[Tensor, int]: ...

@@ -13,7 +13,6 @@ from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, set_grad_enab
 import numpy as np
 
 from fastnn import _kernels
-from fastnn._ops_norm import add_layer_norm, layer_norm
 
 cnp.import_array()
 

@@ -279,6 +279,28 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         ResizeKernel resize, resize_backward
         RowNormKernel row_norm
 
+    struct StepAttention:
+        void* out
+        const void* qkv
+        void* keys
+        void* values
+        i64 batch, length, seen, room, heads, depth
+
+    struct EncoderStep:
+        void* y
+        const void* x
+        StepAttention at
+        const void* weight[4]
+        const void* bias[4]
+        void* packed[4]
+        bint kept[4]
+        const void* norm_weight[3]
+        const void* norm_bias[3]
+        double eps[3]
+        i64 hidden
+        int activation
+        bint norm_first, last
+
     struct Runtime:
         const Kernels* table[2]
         void (*launch)(RangeFunction kernel, const void* job, i64 items, double cost) noexcept nogil
@@ -295,6 +317,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint (*recurrent_backward)(int dtype, RecurrentJob& job) noexcept nogil
         bint (*attention)(int dtype, AttentionJob& job) noexcept nogil
         bint (*attention_backward)(int dtype, AttentionJob& job) noexcept nogil
+        bint (*step_attention)(int dtype, const StepAttention& job) noexcept nogil
+        bint (*encoder_step)(int dtype, EncoderStep& job) noexcept nogil
 
     i64 recurrent_row(int cell, i64 units, i64 item_size) noexcept
     bint plan_elementwise(Elementwise& job, int ndim, const i64* shape, const i64* out_stride,

@@ -1,5 +1,8 @@
 """Attention as an op and in layers: gradients, masks, the twin in ops, step by step; transformers and generation."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -342,6 +345,106 @@ def test_a_step_respects_what_was_changed_in_a_layer(change):
     change(layer)
     assert layer._parts_at_once() is None
     assert not np.allclose(layer.step(x)[0].data, before)
+
+
+def an_encoder(layers=3, dtype=np.float32):
+    layer = nn.TransformerEncoderLayer(12, 3, 40, 0.5, "gelu", batch_first=True, norm_first=True, dtype=dtype)
+    return nn.TransformerEncoder(layer, layers, nn.LayerNorm(12, dtype=dtype)).eval()
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_encoders_step_in_one_call_is_that_of_its_layers(dtype, norm_first):
+    encoder, x = an_encoder(dtype=dtype), normal(2, 10, 12, dtype=dtype)
+    for layer in encoder.layers:
+        layer.norm_first = norm_first
+    for parameter in encoder.parameters():
+        parameter.data[:] += normal(*parameter.shape, dtype=dtype).data / 4
+    at_once = steps(encoder, x)
+    np.testing.assert_array_equal(steps(copy.deepcopy(encoder), x), at_once)
+    np.testing.assert_array_equal(steps(pickle.loads(pickle.dumps(encoder)), x), at_once)
+    np.testing.assert_allclose(at_once, encoder(x, is_causal=True).data, atol=1e-4 if dtype == np.float32 else 1e-12)
+    called = []
+    for layer in encoder.layers:
+        layer.linear2.register_forward_hook(lambda *_: called.append(1))
+    np.testing.assert_array_equal(steps(encoder, x), at_once)
+    assert len(called) == 3 * 5
+
+
+def narrow(layer):
+    layer.linear1, layer.linear2 = nn.Linear(12, 8, bias=False), nn.Linear(8, 12)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layers, i: setattr(layers[i], "norm1", Doubled(12)),
+        lambda layers, i: setattr(layers, str(i), an_encoder(1).layers[0]),
+        lambda layers, i: narrow(layers[i]),
+        lambda layers, i: setattr(layers[i].linear2, "weight", nn.Parameter(np.ones((40, 12), np.float32).T)),
+        lambda layers, i: setattr(layers[i].norm2, "bias", nn.Parameter(np.ones(12))),
+        lambda layers, i: layers[i].linear2.register_forward_hook(lambda layer, args, y: y * 0),
+        lambda layers, i: setattr(layers[i], "norm_first", False),
+    ],
+    ids=["norm", "layer", "weights", "layout", "dtype", "hook", "order"],
+)
+def test_an_encoders_step_respects_what_was_changed(change, place):
+    encoder, x = an_encoder(), normal(2, 10, 12, dtype=np.float32)
+    before = steps(encoder, x)
+    change(encoder.layers, place)
+    after = steps(encoder, x)
+    assert not np.allclose(after, before)
+    np.testing.assert_allclose(after, encoder(x, is_causal=True).data, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        None,
+        nn.LayerNorm(12, bias=False),
+        nn.LayerNorm(12, elementwise_affine=False),
+        nn.LayerNorm((1, 12), eps=1.0),
+        nn.LayerNorm(12, dtype=np.float64),
+        nn.LayerNorm(12, eps=1.0),
+        Doubled(12),
+        nn.Tanh(),
+    ],
+    ids=["none", "no bias", "no weight", "two dimensions", "float64", "eps", "own", "tanh"],
+)
+def test_an_encoders_step_ends_in_its_norm(norm):
+    encoder, x = an_encoder(), normal(2, 1, 12, dtype=np.float32)
+    encoder.norm = norm
+    want = encoder(x, is_causal=True)
+    np.testing.assert_allclose(encoder.step(x)[0].data, want.data, rtol=1e-5, atol=1e-5)
+    assert encoder.step(x)[0].dtype == want.dtype
+
+
+def test_a_watched_norm_behind_an_encoder_is_called():
+    encoder, x, called = an_encoder(), normal(2, 1, 12, dtype=np.float32), []
+    want = encoder.step(x)[0].data
+    handle = encoder.norm.register_forward_hook(lambda *_: called.append(1))
+    np.testing.assert_array_equal(encoder.step(x)[0].data, want)
+    handle.remove()
+    np.testing.assert_array_equal(encoder.step(x)[0].data, want)
+    assert len(called) == 1
+
+
+def test_an_encoders_step_goes_on_behind_layers_of_its_own():
+    encoder, x = an_encoder(), normal(1, 4, 12, dtype=np.float32)
+    encoder.layers[1].self_attn = Nothing()
+    first, state = encoder.step(x)
+    assert [type(s) for s in state] == [nn.KeyValues, type(None), nn.KeyValues]
+    assert [len(s) for s in state[::2]] == [4, 4]
+    assert first.shape == (1, 4, 12)
+
+
+def test_a_step_after_a_batch_of_another_size_is_refused():
+    encoder = an_encoder()
+    _, state = encoder.step(normal(2, 3, 12, dtype=np.float32))
+    with pytest.raises(ValueError, match="after 3"):
+        encoder.step(normal(1, 1, 12, dtype=np.float32), state)
+    assert [len(s) for s in state] == [3, 3, 3]
 
 
 def test_a_step_of_self_attention_needs_keys_of_the_same_size():

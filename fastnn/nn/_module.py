@@ -15,6 +15,9 @@ from ._hooks import Hooks, RemovableHandle
 from ._parameter import Parameter
 from ._state import LoadResult, load
 
+# Of any module's attributes and hooks: what is read off them (a `_plan`) holds as long as this number stands.
+changes = 0
+
 
 class Module:
     """Base class of everything with parameters: layers, losses, whole networks.
@@ -62,6 +65,7 @@ class Module:
     __call__ = call_module
 
     def __setattr__(self, name: str, value: Any) -> None:
+        global changes
         old = self.__dict__.get(name)
         if old is not None:
             kind: type | None = Parameter if isinstance(old, Parameter) else Module if isinstance(old, Module) else None
@@ -73,9 +77,12 @@ class Module:
                     f"({kind.__name__} or None expected)"
                 )
         object.__setattr__(self, name, value)
+        changes += 1  # behind the change: a plan from between counts as old
 
     def __delattr__(self, name: str) -> None:
+        global changes
         object.__delattr__(self, name)
+        changes += 1
         if name in self._buffers:
             object.__setattr__(self, "_buffers", {k: v for k, v in self._buffers.items() if k != name})
 
@@ -442,7 +449,7 @@ class Module:
     def _add_hook(self, hook: Callable, before: bool, with_kwargs: bool, prepend: bool) -> RemovableHandle:
         hooks = self._hooks or Hooks()
         handle = hooks.add(self, hook, before, with_kwargs, prepend)
-        object.__setattr__(self, "_hooks", hooks)
+        self._hooks = hooks
         return handle
 
     # ----- text -----

@@ -6,12 +6,13 @@ norm_first=True:                 x = x + attention(norm1(x));  x = x + feedforwa
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import _ops, _ops_attention, _ops_norm, init
 from .._tape import no_grad
-from . import functional
+from . import _module, functional
 from ._attention import KeyValues, MultiheadAttention
 from ._container import ModuleList
 from ._dropout import Dropout
@@ -147,8 +148,10 @@ class TransformerEncoderLayer(_Layer):
         """The next positions (B, t, E), each of which sees what was before it -> the result and the next state."""
         parts = self._parts_at_once()
         if parts:
-            state = KeyValues() if state is None else state
-            return _ops_attention.encoder_layer_step(_ops.as_tensor(src), state.attend, *parts), state
+            kept = KeyValues() if state is None else state
+            x, done = _ops_attention.encoder_steps(_ops.as_tensor(src), (parts,), (kept,))
+            if done:
+                return x, kept
         with no_grad():
             states = [state]
 
@@ -160,7 +163,7 @@ class TransformerEncoderLayer(_Layer):
             return y, states[0]
 
     def _parts_at_once(self) -> tuple | None:
-        """What `encoder_layer_step` takes; None where a part is of another kind, watched, or adds something."""
+        """What `encoder_steps` takes; None where a part is of another kind, watched, or adds something."""
         attn, first, second, norm1, norm2 = self.self_attn, self.linear1, self.linear2, self.norm1, self.norm2
         if type(attn) is not MultiheadAttention:
             return None
@@ -169,15 +172,18 @@ class TransformerEncoderLayer(_Layer):
         if not plain(parts, _PARTS):
             return None
         adds = drop.training or drop2.training or callable(self.activation) or out.activation or second.activation
-        if adds or not (attn.batch_first and attn._packed):
+        along = norm1.normalized_shape == norm2.normalized_shape == (attn.embed_dim,)
+        if adds or not (along and attn.batch_first and attn._packed):
             return None
         return (
             attn.num_heads,
-            (attn.in_proj_weight, attn.in_proj_bias, out.weight, out.bias),
-            (first.weight, first.bias, self.activation, second.weight, second.bias),
-            (norm1.normalized_shape, norm1.weight, norm1.bias, norm1.eps),
-            (norm2.normalized_shape, norm2.weight, norm2.bias, norm2.eps),
+            self.activation,
             self.norm_first,
+            (norm1.eps, norm2.eps),
+            (attn.in_proj_weight, out.weight, first.weight, second.weight),
+            (attn.in_proj_bias, out.bias, first.bias, second.bias),
+            (norm1.weight, norm2.weight),
+            (norm1.bias, norm2.bias),
         )
 
 
@@ -273,6 +279,8 @@ class TransformerEncoder(_Stack):
     (5, 2, 8)
     """
 
+    _plan: tuple[int, list[Module], list[tuple | None], tuple | None] | None = None
+
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__(encoder_layer, num_layers, norm)
 
@@ -285,10 +293,32 @@ class TransformerEncoder(_Stack):
     def step(self, src, state=None):
         """The next positions, each of which sees what was before it -> the result and the next state."""
         with no_grad():
-            states = list(state or [None] * self.num_layers)
-            for i, layer in enumerate(self.layers):
-                src, states[i] = layer.step(src, states[i])
+            plan = self._plan
+            _, layers, parts, norm = plan if plan and plan[0] == _module.changes else self._make_plan()
+            states = list(state or [None] * len(layers))
+            kept = [KeyValues() if s is None and part else s for s, part in zip(states, parts, strict=True)]
+            src, done = _ops_attention.encoder_steps(_ops.as_tensor(src), parts, kept, norm)
+            states[:done] = kept[:done]
+            if done > len(layers):
+                return src, states
+            for i in range(done, len(layers)):
+                src, states[i] = layers[i].step(src, states[i])
             return self._finish(src), states
+
+    def _make_plan(self) -> tuple[int, list[Module], list[tuple | None], tuple | None]:
+        """The layers, and of each and the norm what a step in one call takes, as long as no module changes."""
+        changes, layers = _module.changes, list(self.layers)
+        parts = [layer._parts_at_once() if type(layer) is TransformerEncoderLayer else None for layer in layers]
+        norm, taken = self.norm, None
+        if isinstance(norm, LayerNorm) and plain((norm,), (LayerNorm,)) and norm.weight is not None:
+            taken = norm.weight, norm.bias, norm.eps
+        plan = changes, layers, parts, taken
+        object.__setattr__(self, "_plan", plan)
+        return plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: no plan, which is of this process and these layers."""
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
 
 class TransformerDecoder(_Stack):

@@ -301,7 +301,7 @@ def copied(module: Module, recorder: Recorder, path: str, known: dict[int, Any])
     if id(module) in known:
         return known[id(module)]
     copy = known[id(module)] = type(module).__new__(type(module))
-    attributes = {key: value for key, value in vars(module).items() if key != "_plan"}  # of Sequential
+    attributes = {key: value for key, value in vars(module).items() if key != "_plan"}  # of what runs by a plan
     vars(copy).update(attributes, training=False)
     recorder.names[id(copy)] = path
     for key, value in attributes.items():
