@@ -123,8 +123,10 @@ WINOGRAD = [
 ]
 
 
-# Weight gradients in one block, in several, in batches of tiles; more channels than are transformed at once.
+# Weight gradients in one block, in several, in batches of tiles; more channels than are transformed at once;
+# a handful of tiles.
 WINOGRAD += [(1, 72, 136, 14, 15, 1), (2, 300, 24, 9, 9, 1), (26, 48, 72, 19, 22, 1)]
+WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1), (1, 260, 136, 4, 4, 1)]
 
 
 def relative(got, want):
@@ -152,7 +154,14 @@ def test_winograd_is_as_near_as_promised(isa, case):
 
 @pytest.mark.parametrize(
     "shape",
-    [(1, 64, 56, 56, 64), (8, 32, 14, 14, 48), (3, 16, 30, 30, 8), (1, 160, 7, 7, 96), (26, 48, 19, 22, 72)],
+    [
+        (1, 64, 56, 56, 64),
+        (8, 32, 14, 14, 48),
+        (3, 16, 30, 30, 8),
+        (1, 160, 7, 7, 96),
+        (1, 72, 4, 4, 136),
+        (26, 48, 19, 22, 72),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("precision", ["fast", "strict"])

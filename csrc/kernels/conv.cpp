@@ -7,14 +7,15 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-// Products of n numbers with each of `elements` of the weight, which stream by. From L3 an element comes in the time of
-// about 4 multiplications (60 GB/s against 50 G/s), from memory of about 12; L3 can be counted on for 8 MB.
-static double products(double elements, double n) {
-    const double fetch = elements * sizeof(float) > double(8 << 20) ? 12 : 4;
-    return elements * (n > fetch ? n : fetch);
-}
+// An element of the weight, which streams by, comes from L3 in the time of about 4 multiplications (60 GB/s against 50 G/s),
+// from memory of about 12; L3 can be counted on for 8 MB.
+static double fetch(double elements) { return elements * sizeof(float) > double(8 << 20) ? 12 : 4; }
 
-constexpr double MAKE = 14;  // an element of the weight in the form a way wants it, made or read back: about 0.3 ns
+// Products of n numbers with each of `elements` of the weight.
+static double products(double elements, double n) { return elements * (n > fetch(elements) ? n : fetch(elements)); }
+
+// The weight in the form a way wants it, made or read back: about 0.3 ns an element.
+static double make(double elements) { return elements * (10 + fetch(elements)); }
 
 // Outputs along an axis of stride 1, summed over the places of the kernel, whose input lies in the image.
 static double inside(const Axis& axis) {
@@ -32,7 +33,8 @@ static double direct_cost(const Conv& job) {
     const Walk walk(job);
     const bool taps = job.pass != CONV_WEIGHT && tap_by_tap(walk);  // these leave out what lies outside
     const double pixels = taps ? inside(walk.y) * inside(walk.x) / 9 : double(job.oh * job.ow);
-    return products(weight, double(job.batch) * pixels) + (job.kept ? 0 : MAKE) * weight;
+    const double extra = job.pass == CONV_WEIGHT ? 40 : 8;  // the sums of a weight gradient go to memory and back
+    return products(weight, double(job.batch) * pixels) + (job.kept ? 0 : make(weight) + extra * weight);
 }
 
 // Products, transforms (about 300 cycles for a vector of a tile's 36 points, whose channels are counted in whole
@@ -44,8 +46,15 @@ static double winograd_cost(const Conv& job, int m) {
     const double points = (m + 2) * (m + 2), c = double(job.c), f = double(job.f);
     const double tiles =
         double(job.batch * ceil_div(turned ? job.h : job.oh, m) * ceil_div(turned ? job.w : job.ow, m));
-    return products(points * c * f, 1.1 * tiles) + points * 8.5 * tiles * (whole(job.c) + whole(job.f)) +
-           (job.kept ? 0 : MAKE) * points * c * f;
+    const double u = points * c * f, transforms = points * 8.5 * tiles * (whole(job.c) + whole(job.f));
+    // A handful of tiles: what is made of the weight is used at once. Few pixels in full tiles are too inexact for a weight
+    // gradient: 5.5 times the definition's error for 7 x 7, 6.1 for 8 x 8, 7.5 for two images of 4 x 4.
+    const double pixels = double(job.batch * job.oh * job.ow);
+    const bool exact = pixels >= 49 && pixels <= 0.8 * 16 * tiles;
+    if (tiles <= FEW && job.pass == CONV_WEIGHT && m == 4) return exact ? transforms + u * (3 + 2.4 * tiles) : double(INFINITY);
+    if (tiles <= FEW && job.pass != CONV_WEIGHT && !job.kept)
+        return transforms + 15 * 9 * c * f + u * (5.5 + (tiles < 4 ? 4 : 1.1 * tiles));
+    return transforms + products(u, 1.1 * tiles) + (job.kept ? 0 : make(u));
 }
 
 template <class T> static int choose_way(const Conv& job) {
@@ -53,7 +62,9 @@ template <class T> static int choose_way(const Conv& job) {
     const bool fits = sizeof(T) == 4 && !job.strict && job.kh == 3 && job.kw == 3 && job.stride_h == 1 &&
                       job.stride_w == 1 && job.dilation_h == 1 && job.dilation_w == 1 && job.groups == 1;
     if (!fits) return CONV_DIRECT;
-    const double direct = direct_cost(job), two = winograd_cost(job, 2), four = winograd_cost(job, 4);
+    // Who asks for the pool was told that Winograd pools, perhaps of a weight that was not kept.
+    const double direct = job.pool ? double(INFINITY) : direct_cost(job);
+    const double two = winograd_cost(job, 2), four = winograd_cost(job, 4);
     if (direct <= two && direct <= four) return CONV_DIRECT;
     return two < four ? CONV_WINOGRAD2 : CONV_WINOGRAD4;
 }

@@ -110,6 +110,10 @@ template <class T> struct Ahead {
     }
 };
 
+// So few tiles of Winograd's meet a weight's every element that making and moving that costs more than the products: whoever
+// does not keep the transformed weight uses it, block by block, where it was made.
+constexpr i64 FEW = TILE_ROWS;
+
 // A size in elements that no memory has, in place of one that does not fit a number.
 INLINE i64 bounded(double elements) { return elements < double(i64(1) << 48) ? i64(elements) : i64(1) << 48; }
 

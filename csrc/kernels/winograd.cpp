@@ -8,6 +8,9 @@
 // once for each block. Where all tiles are one block, V is made before, in a stage of its own, and an item is a chunk: two
 // threads share eight, and none makes V again. (With several blocks that does not pay: half of V is then in the other
 // core's cache. C64 H32 takes 190 us on two threads instead of 140.)
+//
+// U is 4 times as large as the weight. A handful of tiles meet it for less time than writing and reading it takes: unless the
+// caller keeps it, a block of U is then made where it is used (multiply_at_once), and the weight alone is read, once.
 #include "winograd_tiles.h"
 
 namespace fastnn {
@@ -17,6 +20,7 @@ constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of
 constexpr i64 CHUNK = 64;               // filters of M at a time, about
 constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
 constexpr i64 LEAST_ITEMS = 8;          // of a single block of tiles, in chunks of filters
+constexpr i64 DEPTH = 16;               // channels of U at a time where it is used at once: 37 KB of a sliver
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
@@ -73,36 +77,53 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
 
 // Channels [c0, c0 + channels) of the weight for the filters of one vector: [channel][place][LANES].
 template <class T, int M>
-static void read_weight(T* w, const Conv& job, const Tiling<T, M>& g, i64 c0, int channels, i64 f, int filters) {
+static void read_weight(T* w, const Conv& job, const Tiling<T, M>& g, i64 c0, int channels, i64 f) {
     const T* from = static_cast<const T*>(job.weight);
-    if (!g.turned) return rows_to_vectors(w, from + (f * g.in_c + c0) * 9, g.in_c * 9, 9 * channels, filters);
+    const int filters = int(g.out_c - f < LANES<T> ? g.out_c - f : LANES<T>);
+    if (!g.turned) return read_rows(w, from + (f * g.in_c + c0) * 9, g.in_c * 9, 9 * channels, filters);
     for (int c = 0; c < channels; c++)
-        rows_to_vectors(w + c * 9 * LANES<T>, from + ((c0 + c) * g.out_c + f) * 9, 9, 9, filters);
+        read_rows(w + c * 9 * LANES<T>, from + ((c0 + c) * g.out_c + f) * 9, 9, 9, filters);
 }
 
-// An item's channels of U, in double: the weight is transformed once and used for every tile. Eight channels at a time:
-// the points are far apart, and so are the filters of the weight.
-template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M>& g, i64 item) {
-    constexpr int N = Winograd<M>::N, D = LANES<double>, L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS);
-    const i64 u_plane = weight_plane(g.in_c, g.out_row), c0 = item * CHANNELS;
-    const int channels = int(g.in_c - c0 < CHANNELS ? g.in_c - c0 : CHANNELS);
+// U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector.
+template <class T, int M>
+static void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M>& g, i64 c0, i64 end, i64 f) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    const int channels = int(end - c0 < CHANNELS ? end - c0 : CHANNELS);
     T w[CHANNELS * 9 * L];
+    read_weight(w, job, g, c0, channels, f);
+    const i64 step = g.turned ? -L : L;
+    for (int c = 0; c < channels; c++, u += width) {
+        const T* first = w + (c * 9 + (g.turned ? 8 : 0)) * L;
+        both_axes<T, 3, N>([](const auto& x, auto& made) { Winograd<M>::template weight<T>(x, made); },
+                           [&](int y, int x) { return load(first + (y * 3 + x) * step); },
+                           [&](int y, int x, Vec<T> value) { store(u + (y * N + x) * u_plane, value); });
+    }
+}
+
+// An item's channels of U, for every tile and perhaps for later calls. Eight channels at a time: the points are far apart,
+// and so are the filters of the weight.
+template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M>& g, i64 item) {
+    constexpr int L = LANES<T>;
+    const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 c0 = item * CHANNELS;
     for (i64 s = 0; s < slivers.parts; s++)
         for (int j = 0; j < slivers.width(s); j++) {
-            const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L), f = column + j * L;
-            read_weight(w, job, g, c0, channels, f, int(g.out_c - f < L ? g.out_c - f : L));
-            for (int c = 0; c < channels; c++) {
-                const T* first = w + (c * 9 + (g.turned ? 8 : 0)) * L;
-                const i64 step = g.turned ? -L : L;
-                T* u = static_cast<T*>(job.prepared) + column * g.in_c + (c0 + c) * width + j * L;
-                for (int h = 0; h < L; h += D)
-                    both_axes<double, 3, N>(
-                        [](const auto& x, auto& made) { Winograd<M>::template weight<double>(x, made); },
-                        [&](int y, int x) { return load_doubles(first + (y * 3 + x) * step + h); },
-                        [&](int y, int x, Vec<double> value) { store_doubles(u + (y * N + x) * u_plane + h, value); });
-            }
+            const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
+            T* u = static_cast<T*>(job.prepared) + column * g.in_c + c0 * width + j * L;
+            make_points(u, weight_plane(g.in_c, g.out_row), width, job, g, c0, g.in_c, column + j * L);
         }
+}
+
+// What of the weight comes after channels [c0, c0 + CHANNELS) and the filters of one vector comes to L2. Its rows are 18 KB
+// apart where there are 512 channels, which the hardware does not foresee.
+template <class T, int M>
+static void fetch_weight(const Conv& job, const Tiling<T, M>& g, i64 c0, i64 f) {
+    constexpr int L = LANES<T>;
+    const i64 rows = g.turned ? CHANNELS : L, row = (g.turned ? L : CHANNELS) * 9;
+    const T* from = static_cast<const T*>(job.weight) + (g.turned ? c0 * g.out_c + f : f * g.in_c + c0) * 9;
+    for (i64 r = 0; r < rows; r++, from += (g.turned ? g.out_c : g.in_c) * 9)
+        for (i64 i = 0; i < row; i += Ahead<T>::LINE) __builtin_prefetch(from + i);
 }
 
 // ---- forward and input gradient ------------------------------------------------------------------------------
@@ -116,24 +137,25 @@ template <class T, int M> void winograd_plan(Conv& job) {
     i64 most = BLOCK_BYTES / (N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T)));
     most = most < LEAST_TILES ? LEAST_TILES : most;
     i64 blocks = ceil_div(g.tiles, most);
-    const bool shared = blocks == 1;
+    const bool shared = blocks == 1, at_once = !job.kept && g.tiles <= FEW;  // at_once: shared too, FEW < LEAST_TILES
     job.stages = shared ? 3 : 2;
     while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
     if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
-    job.chunk = job.chunk < slivers ? job.chunk : slivers;
+    job.chunk = at_once ? 1 : job.chunk < slivers ? job.chunk : slivers;
     job.block = ceil_div(g.tiles, blocks);
     job.parts = shared ? ceil_div(slivers, job.chunk) : 1;
-    job.prepared_size = bounded(double(N * N) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER));
+    const double u = double(N * N) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
+    job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 +
-                    (shared ? 0 : N * N * plane(job.block, g.in_row));
+                    (at_once ? N * N * plane(DEPTH, TILE_VECS * L) : shared ? 0 : N * N * plane(job.block, g.in_row));
 }
 
 template <class T, int M> void winograd_stage(Conv& job) {
     constexpr int N = Winograd<M>::N;
     const Tiling<T, M> g(job);
     if (job.stage == 0) {
-        job.items = ceil_div(g.in_c, CHANNELS);
+        job.items = job.prepared_size ? ceil_div(g.in_c, CHANNELS) : 0;
         job.item_flops = 1200.0 * double(g.out_row);
     } else if (job.stage < job.stages - 1) {
         job.items = g.tiles;
@@ -144,10 +166,10 @@ template <class T, int M> void winograd_stage(Conv& job) {
     }
 }
 
-// The products of one chunk of slivers for `count` tiles, point by point.
+// The products of one chunk of slivers for `count` tiles: m = v u, point by point, while the next sliver of U comes.
 template <class T, int M>
-static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
-                     i64 count, i64 s0, i64 s1) {
+static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 count,
+                     i64 s0, i64 s1) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS), tiles(count, TILE_ROWS);
     const i64 first = slivers.begin(s0) * L;
@@ -160,25 +182,46 @@ static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, 
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const T *u = u_of(point, s),
                     *next = s + 1 < s1 ? u_of(point, s + 1) : point + 1 < N * N ? u_of(point + 1, s0) : u_of(0, s1);
+            const Product<T> product = {m + point * m_plane + column - first, m_row, 0, v + point * v_plane, g.in_row, 1, 0, u,
+                                        width, 0, g.in_c, 1, false};
             Ahead<T> ahead(next, g.in_c, width, tiles.parts);
-            for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 tile, int) {
-                kernel(m + point * m_plane + tile * m_row + column - first, m_row,
-                       v + point * v_plane + tile * g.in_row, g.in_row, 1, u, width, g.in_c, false, ahead);
-            });
+            const auto run = [&](auto kernel, i64 tile, int) { kernel(product, tile, ahead); };
+            for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
         }
 }
 
-// What an item has in its thread's scratch: M, a row of zeros, and V where it is not shared.
+// The same of sliver s where U is not kept: DEPTH channels of it at a time are made, in `u`, and used at once.
+template <class T, int M>
+static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
+                             T* u, i64 s) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    const Split slivers(g.out_row / L, TILE_VECS), tiles(g.tiles, TILE_ROWS);
+    const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L), u_plane = plane(DEPTH, width);
+    for (i64 c = 0; c < g.in_c; c += DEPTH) {
+        const i64 stop = c + DEPTH < g.in_c ? c + DEPTH : g.in_c;
+        for (i64 at = c; at < stop; at += CHANNELS)
+            for (i64 j = 0; j < width; j += L) {
+                fetch_weight(job, g, stop < g.in_c ? at + DEPTH : at - c, column + j + (stop < g.in_c ? 0 : width));
+                make_points(u + (at - c) * width + j, u_plane, width, job, g, at, stop, column + j);
+            }
+        const Product<T> product = {m, m_row, m_plane, v + c, g.in_row, 1, v_plane, u, width, u_plane, stop - c, N * N, c > 0};
+        Ahead<T> nothing;
+        for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 tile, int) { kernel(product, tile, nothing); });
+    }
+}
+
+// What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U.
 template <class T, int M> struct Slot {
     i64 m_row, m_plane, v_plane;
-    T *m, *zeros, *v;
+    T *m, *zeros, *rest, *v;
     Slot(const Conv& job, const Tiling<T, M>& g)
         : m_row(job.chunk * TILE_VECS * LANES<T>),
           m_plane(plane(job.block, m_row)),
-          v_plane(plane(job.stages == 3 ? g.tiles : job.block, g.in_row)),
+          v_plane(plane(job.block, g.in_row)),
           m(slot_of<T>(job)),
           zeros(m + Tiling<T, M>::N * Tiling<T, M>::N * m_plane),
-          v(job.stages == 3 ? static_cast<T*>(job.scratch) : zeros + g.in_row) {
+          rest(zeros + g.in_row),
+          v(job.stages == 3 ? static_cast<T*>(job.scratch) : rest) {
         memset(zeros, 0, size_t(g.in_row) * sizeof(T));
     }
 };
@@ -189,13 +232,14 @@ template <class T, int M> static void winograd_block(const Conv& job, const Tili
     const Slot<T, M> own(job, g);
     const i64 block = item / job.parts, part = item % job.parts;
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
-    const T* v = own.v;
-    if (job.stages == 3) v += first * g.in_row;
-    else transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), first, count, own.v, own.v_plane, own.zeros);
+    if (job.stages == 2)
+        transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), first, count, own.v,
+                        Places::apart(job.block, g.in_row), own.zeros);
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        multiply(job, g, own.m, own.m_plane, own.m_row, v, own.v_plane, count, s, stop);
+        if (job.prepared_size) multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, count, s, stop);
+        else multiply_at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, own.rest, s);
         transform_output(job, g, own.m, own.m_plane, own.m_row, first, count, f0, end < g.out_c ? end : g.out_c);
     }
 }
@@ -205,7 +249,7 @@ template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end) {
     if (job.stage == 1 && job.stages == 3) {
         const Slot<T, M> own(job, g);
         return transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin,
-                               own.v + begin * g.in_row, own.v_plane, own.zeros);
+                               own.v + begin * g.in_row, Places::apart(job.block, g.in_row), own.zeros);
     }
     for (i64 item = begin; item < end; item++)
         if (job.stage == 0) prepare(job, g, item);

@@ -39,6 +39,14 @@ static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
 // Of U, whose points are written CHANNELS rows of a line at a time: these lie side by side.
 static constexpr i64 weight_plane(i64 channels, i64 row) { return channels * row + (CHANNELS + 1) * STAGGER; }
 
+// Rows of the weight to vectors and back: functions of their own, for all sizes of tiles.
+template <class T> __attribute__((noinline)) void read_rows(T* to, const T* from, i64 step, i64 n, int rows) {
+    rows_to_vectors(to, from, step, n, rows);
+}
+template <class T> __attribute__((noinline)) void write_rows(T* to, i64 step, const T* from, i64 n, int rows) {
+    vectors_to_rows(to, step, from, n, rows);
+}
+
 // ---- transforms of tiles -------------------------------------------------------------------------------------
 
 // Where the pixels of a window of SIDE x SIDE at (y, x) are; those outside the image are `zeros`.
@@ -52,21 +60,31 @@ INLINE void window_pixels(const T* (&at)[SIDE][SIDE], const T* image, i64 h, i64
         }
 }
 
+// Where a vector of channels of a tile lies in V, its points `point` apart: in planes of points, the factors of products; or
+// with all its points together.
+struct Places {
+    i64 point, tile, channel;
+    static Places apart(i64 tiles, i64 row) { return {plane(tiles, row), row, 1}; }
+    static Places together(i64 points, i64 lanes, i64 tiles) { return {lanes, points * lanes, points * tiles}; }
+    // Of a channel within its vector too.
+    i64 of(i64 t, i64 c, i64 lanes) const { return t * tile + c / lanes * lanes * channel + c % lanes; }
+};
+
 // V[.][t] = B^T d B for tiles [first, first + count).
 template <class T, int M>
-static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* v, i64 v_plane,
+static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* v, const Places& at,
                             const T* zeros) {
-    constexpr int N = Winograd<M>::N;
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        const T* at[N][N];
-        window_pixels<T, N>(at, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c,
+        const T* from[N][N];
+        window_pixels<T, N>(from, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c,
                             place.y - g.pad_h, place.x - g.pad_w, zeros);
-        T* row = v + t * g.in_row;
         for_vectors<T>(g.in_c, [&](i64 c, int n) {
+            T* to = v + at.of(t, c, L);
             both_axes<T, N, N>([](const auto& d, auto& made) { Winograd<M>::template input<T>(d, made); },
-                               [&](int i, int j) { return load_n(at[i][j] + c, n); },
-                               [&](int i, int j, Vec<T> value) { store(row + (i * N + j) * v_plane + c, value); });
+                               [&](int i, int j) { return load_n(from[i][j] + c, n); },
+                               [&](int i, int j, Vec<T> value) { store(to + (i * N + j) * at.point, value); });
         });
     }
 }
@@ -77,27 +95,43 @@ static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i
 // of the answer instead of 2.1e-6; the time stays within the noise.
 constexpr i64 CHAIN = 128;
 
-// c (MR, NV vectors) = or += a (MR, k) b (k, NV vectors). What is there is added last: sums of sums round less than one
-// long sum.
+// c = or += a b, of points that follow one another: a (rows, k), b (k, NV vectors).
+template <class T> struct Product {
+    T* c;
+    i64 c_row, c_point;
+    const T* a;
+    i64 a_row, a_col, a_point;
+    const T* b;
+    i64 b_row, b_point;
+    i64 k, points;
+    bool add;
+};
+
+// MR rows from `row` on. What is there is added last: sums of sums round less than one long sum.
 template <class T, int MR, int NV> struct PointKernel {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 k, bool add,
-                    Ahead<T>& ahead) {
+    static void run(const Product<T>& job, i64 row, Ahead<T>& ahead) {
         constexpr int L = LANES<T>;
-        for (i64 begin = 0; begin < k; begin += CHAIN, add = true) {
-            const i64 end = k - begin < CHAIN ? k : begin + CHAIN;
-            Vec<T> acc[MR][NV] = {};
-            for (i64 p = begin; p < end; p += STEPS) {
-                ahead.fetch();
-                rows_times_columns<T, MR, NV, false>(acc, a + p * a_col, a_row, a_col, b + p * b_row, b_row,
-                                                     end - p < STEPS ? end - p : STEPS, L);
-            }
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-                for (int j = 0; j < NV; j++) {
-                    T* out = c + i * c_row + j * L;
-                    store(out, add ? load(out) + acc[i][j] : acc[i][j]);
+        const Product<T> p = job;  // a copy, which no store can change
+        for (i64 point = 0; point < p.points; point++) {
+            T* c = p.c + point * p.c_point + row * p.c_row;
+            const T *a = p.a + point * p.a_point + row * p.a_row, *b = p.b + point * p.b_point;
+            bool add = p.add;
+            for (i64 begin = 0; begin < p.k; begin += CHAIN, add = true) {
+                const i64 end = p.k - begin < CHAIN ? p.k : begin + CHAIN;
+                Vec<T> acc[MR][NV] = {};
+                for (i64 q = begin; q < end; q += STEPS) {
+                    ahead.fetch();
+                    rows_times_columns<T, MR, NV, false>(acc, a + q * p.a_col, p.a_row, p.a_col, b + q * p.b_row, p.b_row,
+                                                         end - q < STEPS ? end - q : STEPS, L);
                 }
+#pragma GCC unroll 8
+                for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+                    for (int j = 0; j < NV; j++) {
+                        T* out = c + i * p.c_row + j * L;
+                        store(out, add ? load(out) + acc[i][j] : acc[i][j]);
+                    }
+            }
         }
     }
 };

@@ -2,8 +2,9 @@
 //
 //   V[point][tile][channel] of x, D[point][tile][filter] = A dy A^T,   dU[point] = V[point]^T D[point],   dw = G^T dU G
 //
-// dU is 4 times as large as dw. Where the tiles are few, an item makes all points of a block of dU, which stays in L2, and
-// turns it into dw at once. Else the tiles come in batches whose products are added to a dU in memory.
+// dU is 4 times as large as dw. Where all tiles make one batch, an item makes all points of a block of dU, which stays in L2,
+// and turns it into dw at once; of a handful of tiles dU does not leave the registers. Else the tiles come in batches whose
+// products are added to a dU in memory.
 // Either way a dU has one writer and one order of summation, so the bits do not depend on the number of threads.
 #include "winograd_tiles.h"
 
@@ -18,22 +19,28 @@ constexpr i64 PRODUCT_ROWS = 64;          // channels of an item that adds a bat
 constexpr i64 SHORT_CHAIN = 64;           // tiles summed one after the other
 constexpr i64 WANTED = 16;                // items, that several threads have something to share
 
+// A few tiles of 4 x 4: what is summed over them need not leave the registers.
+template <class T, int M> static bool are_few(const Tiling<T, M>& g) { return M == 4 && g.tiles <= FEW; }
+
 // How the work is cut: in batches of tiles; `rows` channels and `chunk` slivers of dU to an item.
 template <class T, int M> struct WeightCut {
     static constexpr int N = Winograd<M>::N, L = LANES<T>;
-    i64 slivers, v_plane, d_plane;
+    i64 slivers;
+    bool few;  // tiles: V and D have all points of a vector together
+    Places v_at, d_at;
     Split rows, chunks;
     T *v, *d, *du;  // du: of all points, where there are several batches
 
     WeightCut(const Conv& job, const Tiling<T, M>& g)
         : slivers(Split(g.out_row / L, TILE_VECS).parts),
-          v_plane(plane(job.block, g.in_row)),
-          d_plane(plane(job.block, g.grad_row)),
+          few(are_few(g)),
+          v_at(few ? Places::together(N * N, L, g.tiles) : Places::apart(job.block, g.in_row)),
+          d_at(few ? Places::together(N * N, L, g.tiles) : Places::apart(job.block, g.grad_row)),
           rows(g.in_c, job.parts),
           chunks(slivers, job.chunk) {
         v = static_cast<T*>(job.scratch);
-        d = v + N * N * v_plane;
-        du = d + N * N * d_plane;
+        d = v + N * N * plane(job.block, g.in_row);
+        du = d + N * N * plane(job.block, g.grad_row);
     }
 };
 
@@ -47,16 +54,16 @@ template <class T, int M> void winograd_weight_plan(Conv& job) {
     job.block = ceil_div(ceil_div(g.tiles, batches), GROUP) * GROUP;
     job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     const i64 slivers = Split(g.out_row / L, TILE_VECS).parts, width = TILE_VECS * L;
-    const bool whole = job.block >= g.tiles;
-    job.chunk = whole ? (CHUNK > width ? CHUNK / width : 1) : slivers;
-    job.parts = whole ? BLOCK_BYTES / i64(sizeof(T)) / (N * N * job.chunk * width) : PRODUCT_ROWS;
+    const bool whole = job.block >= g.tiles, few = are_few(g);
+    job.chunk = few ? 1 : whole ? (CHUNK > width ? CHUNK / width : 1) : slivers;
+    job.parts = few ? g.in_c : whole ? BLOCK_BYTES / i64(sizeof(T)) / (N * N * job.chunk * width) : PRODUCT_ROWS;
     while (whole && job.parts > 2 * TILE_ROWS && ceil_div(g.in_c, job.parts) * ceil_div(slivers, job.chunk) < WANTED)
         job.parts = ceil_div(job.parts, 2);
     job.stages = whole ? 3 : 2 + 2 * ceil_div(g.tiles, job.block);
     job.prepared_size = 0;
     job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.grad_row)) + (whole ? 0 : u);
     const i64 zeros = g.in_row > g.grad_row ? g.in_row : g.grad_row;
-    const i64 block = whole ? N * N * plane(job.parts, job.chunk * width) : 0;
+    const i64 block = whole && !few ? N * N * plane(job.parts, job.chunk * width) : 0;
     job.slot_size = (zeros > block ? zeros : block) + 64;
 }
 
@@ -97,19 +104,19 @@ template <class T, int M> void winograd_weight_stage(Conv& job) {
 
 // D[.][t] = A dy A^T.
 template <class T, int M>
-static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, i64 d_plane,
+static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, const Places& at,
                                const T* zeros) {
-    constexpr int N = Winograd<M>::N;
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        const T* at[M][M];
-        window_pixels<T, M>(at, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y,
+        const T* from[M][M];
+        window_pixels<T, M>(from, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y,
                             place.x, zeros);
-        T* row = d + t * g.grad_row;
         for_vectors<T>(g.out_c, [&](i64 f, int n) {
+            T* to = d + at.of(t, f, L);
             both_axes<T, M, N>([](const auto& y, auto& made) { Winograd<M>::template gradient<T>(y, made); },
-                               [&](int i, int j) { return load_n(at[i][j] + f, n); },
-                               [&](int i, int j, Vec<T> value) { store(row + (i * N + j) * d_plane + f, value); });
+                               [&](int i, int j) { return load_n(from[i][j] + f, n); },
+                               [&](int i, int j, Vec<T> value) { store(to + (i * N + j) * at.point, value); });
         });
     }
 }
@@ -117,13 +124,14 @@ static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first
 // GROUP tiles of a batch.
 template <class T, int M>
 static void transform(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
+    constexpr int L = LANES<T>;
     const i64 first = (job.stage - 1) / 2 * job.block, at = item * GROUP;
     i64 count = g.tiles - first - at;
     count = count < 0 ? 0 : count < GROUP ? count : GROUP;
     T* zeros = slot_of<T>(job);
     memset(zeros, 0, size_t(g.in_row > g.grad_row ? g.in_row : g.grad_row) * sizeof(T));
-    transform_input(g, static_cast<const T*>(job.x), first + at, count, c.v + at * g.in_row, c.v_plane, zeros);
-    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + at * g.grad_row, c.d_plane, zeros);
+    transform_input(g, static_cast<const T*>(job.x), first + at, count, c.v + c.v_at.of(at, 0, L), c.v_at, zeros);
+    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + c.d_at.of(at, 0, L), c.d_at, zeros);
 }
 
 // dw[f0 .. f1)[c0 .. c0 + channels) = G^T dU G, of dU at channel c0 and filter f0.
@@ -141,7 +149,7 @@ static void finish(const Conv& job, const Tiling<T, M>& g, const T* du, i64 du_p
                     [&](int i, int j) { return load(du + (i * N + j) * du_plane + (b + c) * du_row + f); },
                     [&](int i, int j, Vec<T> value) { store(w + (c * 9 + i * 3 + j) * L, value); });
             T* dw = static_cast<T*>(job.out) + ((f0 + f) * g.in_c + c0 + b) * 9;
-            vectors_to_rows(dw, g.in_c * 9, w, 9 * some, filters);
+            write_rows(dw, g.in_c * 9, w, 9 * some, filters);
         });
 }
 
@@ -158,10 +166,11 @@ static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const
             const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
             const T *v_at = v + tile * g.in_row + c0, *d_at = d + tile * g.grad_row + column;
             T* out = du + column - slivers.begin(s0) * L;
+            const Product<T> product = {out,  du_row,     0, v_at,   1, g.in_row,    0,
+                                        d_at, g.grad_row, 0, length, 1, add || q > 0};
             Ahead<T> nothing;
-            for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 r, int) {
-                kernel(out + r * du_row, du_row, v_at + r, 1, g.in_row, d_at, g.grad_row, length, add || q > 0, nothing);
-            });
+            const auto run = [&](auto kernel, i64 r, int) { kernel(product, r, nothing); };
+            for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
         }
 }
 
@@ -170,8 +179,8 @@ template <class T, int M>
 static void add_batch(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
     const i64 point = item / c.rows.parts, block = item % c.rows.parts, first = (job.stage / 2 - 1) * job.block;
     const i64 left = g.tiles - first, count = left < job.block ? left : job.block, row = c.rows.begin(block);
-    multiply(g, c.du + point * plane(g.in_c, g.out_row) + row * g.out_row, g.out_row, c.v + point * c.v_plane,
-             c.d + point * c.d_plane, row, c.rows.width(block), 0, c.slivers, count, first > 0);
+    multiply(g, c.du + point * plane(g.in_c, g.out_row) + row * g.out_row, g.out_row, c.v + point * c.v_at.point,
+             c.d + point * c.d_at.point, row, c.rows.width(block), 0, c.slivers, count, first > 0);
 }
 
 // All tiles and points: a block of channels and some slivers, from V and D to dw.
@@ -185,9 +194,71 @@ static void whole_block(const Conv& job, const Tiling<T, M>& g, const WeightCut<
               f1 = slivers.begin(s1) * L;
     T* du = slot_of<T>(job);
     for (int point = 0; point < POINTS; point++)
-        multiply(g, du + point * du_plane, du_row, c.v + point * c.v_plane, c.d + point * c.d_plane, row, rows, s0, s1,
+        multiply(g, du + point * du_plane, du_row, c.v + point * c.v_at.point, c.d + point * c.d_at.point, row, rows, s0, s1,
                  g.tiles, false);
     finish(job, g, du, du_plane, du_row, row, rows, f0, f1 < g.out_c ? f1 : g.out_c);
+}
+
+// ---- few tiles -----------------------------------------------------------------------------------------------
+
+// dw of a channel and two vectors of filters: the sums of a column of points over all tiles stay in registers, where they are
+// transformed. A function of its own: within its caller GCC 12 keeps 72 addresses in memory. Two vectors of filters to a
+// channel, not the other way round: what is loaded from D for one FMA is its operand, and one number of V serves two.
+template <class T, int M>
+__attribute__((noinline)) static void gradient_of(T* w, i64 w_vector, const T* v, const T* d, i64 d_vector, i64 tiles) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>, P = 2;
+    Vec<T> half[P][3][N];
+#pragma GCC unroll 1
+    for (int j = 0; j < N; j++) {
+        Vec<T> sum[P][N] = {};
+        const T *v_at = v + j * L, *d_at = d + j * L;
+#pragma GCC unroll 1
+        for (i64 t = 0; t < tiles; t++, v_at += N * N * L, d_at += N * N * L)
+#pragma GCC unroll 6
+            for (int i = 0; i < N; i++) {
+                const Vec<T> x = splat<T>(v_at[i * N * L]);
+#pragma GCC unroll 2
+                for (int p = 0; p < P; p++) sum[p][i] = fma<T>(x, load(d_at + p * d_vector + i * N * L), sum[p][i]);
+            }
+#pragma GCC unroll 2
+        for (int p = 0; p < P; p++) {
+            Vec<T> made[3];
+            Winograd<M>::template weight_gradient<T>(sum[p], made);
+#pragma GCC unroll 3
+            for (int i = 0; i < 3; i++) half[p][i][j] = made[i];
+        }
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < 3 * P; i++) {
+        Vec<T> made[3];
+        Winograd<M>::template weight_gradient<T>(half[i / 3][i % 3], made);
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; j++) store(w + i / 3 * w_vector + (i % 3 * 3 + j) * L, made[j]);
+    }
+}
+
+// A few tiles: a block of channels and some slivers, from V and D to dw without a dU.
+template <class T, int M>
+static void few_tiles(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
+    if constexpr (M != 4) return;  // are_few
+    constexpr int L = LANES<T>;
+    const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 block = item % c.rows.parts, chunk = item / c.rows.parts;
+    const i64 row = c.rows.begin(block), end = row + c.rows.width(block), s0 = c.chunks.begin(chunk);
+    const i64 f0 = slivers.begin(s0) * L, f1 = slivers.begin(s0 + c.chunks.width(chunk)) * L;
+    for (i64 f = f0; f < f1; f += 2 * L)
+        for (i64 c0 = row; c0 < end; c0 += CHANNELS) {
+            const i64 some = end - c0 < CHANNELS ? end - c0 : CHANNELS, d_vector = f + L < f1 ? c.d_at.channel * L : 0;
+            T w[2][CHANNELS * 9 * L];
+            for (i64 at = 0; at < some; at++)
+                gradient_of<T, M>(w[0] + at * 9 * L, CHANNELS * 9 * L, c.v + c.v_at.of(0, c0 + at, L), c.d + c.d_at.of(0, f, L),
+                                  d_vector, g.tiles);
+            for (i64 p = 0; p < 2 && f + p * L < g.out_c && f + p * L < f1; p++) {
+                const i64 first = f + p * L, filters = g.out_c - first < L ? g.out_c - first : L;
+                T* dw = static_cast<T*>(job.out) + (first * g.in_c + c0) * 9;
+                write_rows(dw, g.in_c * 9, w[p], 9 * some, int(filters));
+            }
+        }
 }
 
 template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 end) {
@@ -197,6 +268,7 @@ template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 e
     for (i64 item = begin; item < end; item++) {
         const i64 c0 = item * CHANNELS, channels = g.in_c - c0 < CHANNELS ? g.in_c - c0 : CHANNELS;
         if (step == TRANSFORM) transform(job, g, c, item);
+        else if (step == WHOLE && c.few) few_tiles(job, g, c, item);
         else if (step == WHOLE) whole_block(job, g, c, item);
         else if (step == ADD) add_batch(job, g, c, item);
         else finish(job, g, c.du + c0 * g.out_row, plane(g.in_c, g.out_row), g.out_row, c0, channels, 0, g.out_c);
