@@ -1,4 +1,4 @@
-"""ONNX operators at the edges of their specification, one at a time, as random graphs beside ONNX Runtime found them."""
+"""ONNX operators at the edges of their specification, one at a time: what random ones beside ONNX Runtime found."""
 
 import numpy as np
 import pytest
