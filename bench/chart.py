@@ -44,7 +44,6 @@ def draw(all_results: Sequence[Results], path: Path) -> None:
         axis.set_xlabel("peer's time / fastnn's time (right of 1: fastnn is faster)", fontsize=9)
     marks = [plt.Line2D([], [], marker="o", linestyle="", color=c, label=NAMES[p]) for p, c in COLOURS.items()]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=9, frameon=False)
-    figure.align_ylabels()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -62,7 +61,7 @@ def _panel(axis: Any, results: Results, group: str) -> None:
     axis.set_xscale("log")
     axis.set_yticks(range(len(keys)), [k[1] for k in keys], fontsize=8)
     axis.set_ylim(len(keys) - 0.4, -0.6)
-    axis.set_ylabel(group, fontsize=9)
+    axis.set_title(group, fontsize=9, loc="left")  # beside the axis long names of low panels run into each other
     axis.grid(axis="x", which="major", color="#eeeeee")
     axis.spines[["top", "right"]].set_visible(False)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
