@@ -18,6 +18,7 @@ cdef extern from *:
     ctypedef struct PyTypeObject:
         pass
     PyTypeObject PyArray_Type
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)  # borrowed
 
 
 cdef class Block:

@@ -4,11 +4,11 @@ cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport sqrt as c_sqrt
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastnn._ops cimport *
 from fastnn._runtime cimport *
-from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, set_grad_enabled, version
+from fastnn._tape cimport Node, Value, attach, edge, grad_enabled, version
 
 import numpy as np
 

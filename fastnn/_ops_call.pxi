@@ -3,7 +3,6 @@
 
 cdef extern from "Python.h":
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
-    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)
     object vectorcall_method "PyObject_VectorcallMethod"(object name, PyObject** args, size_t n, PyObject* keywords)
 
 cdef enum:

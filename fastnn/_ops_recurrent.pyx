@@ -19,9 +19,6 @@ import numpy as np
 
 from fastnn import _kernels
 
-cdef extern from "Python.h":
-    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)
-
 cnp.import_array()
 
 cdef Runtime* runtime = <Runtime*>PyCapsule_GetPointer(_kernels._runtime, "fastnn._kernels._runtime")
@@ -223,94 +220,7 @@ cdef class RecurrentNode(Node):
         return gradients(self.cell, self.inputs, self.start, (g.y, g.h, g.c), wanted)
 
 
-cdef refuse(str name, str what, ndarray got, object wanted):
-    raise ValueError(f"{name}: {what} is {shape_of(got)}; expected {wanted}")
-
-
-cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) except -1:
-    """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, no directions in states."""
-    cdef int gates = gates_of(cell), d, directions = (len(inputs) - STATES) // WEIGHTS
-    cdef ndarray x = (<Tensor>inputs[0]).array, w = (<Tensor>inputs[STATES]).array, r
-    cdef npy_intp I = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), H, P
-    if cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 0) % gates:
-        refuse(name, "weight_ih", w, f"({gates} * hidden_size, input_size)")
-    H = P = cnp.PyArray_DIM(w, 0) // gates
-    if inputs[STATES + 4] is not None:
-        r = (<Tensor>inputs[STATES + 4]).array
-        P = cnp.PyArray_DIM(r, 0) if cnp.PyArray_NDIM(r) == 2 else -1
-    if I != cnp.PyArray_DIM(w, 1):
-        raise ValueError(f"{name}: x is {shape_of(x)}; expected {cnp.PyArray_DIM(w, 1)} features in its last dimension")
-    for d in range(directions):
-        expect(name, "weight_ih", inputs[STATES + WEIGHTS * d], 2, gates * H, I, 0)
-        expect(name, "weight_hh", inputs[STATES + WEIGHTS * d + 1], 2, gates * H, P, 0)
-        expect(name, "bias_ih", inputs[STATES + WEIGHTS * d + 2], 1, gates * H, 0, 0)
-        expect(name, "bias_hh", inputs[STATES + WEIGHTS * d + 3], 1, gates * H, 0, 0)
-        expect(name, "weight_hr", inputs[STATES + WEIGHTS * d + 4], 2, P, H, 0)
-    if single:
-        expect(name, "h_0", inputs[1], 2, batch, P, 0)
-        expect(name, "c_0", inputs[2], 2, batch, H, 0)
-    else:
-        expect(name, "h_0", inputs[1], 3, directions, batch, P)
-        expect(name, "c_0", inputs[2], 3, directions, batch, H)
-    return 0
-
-
-cdef int expect(str name, str what, object t, int dims, npy_intp m, npy_intp n, npy_intp k) except -1:
-    """t, if it is not None, of the first `dims` sizes. Tuples are made for the message alone: a cell asks ten times."""
-    cdef ndarray a
-    if t is None:
-        return 0
-    a = (<Tensor>t).array
-    if cnp.PyArray_NDIM(a) != dims or cnp.PyArray_DIM(a, 0) != m or (dims > 1 and cnp.PyArray_DIM(a, 1) != n) or (
-            dims > 2 and cnp.PyArray_DIM(a, 2) != k):
-        refuse(name, what, a, (m, n, k)[:dims])
-    return 0
-
-
-cdef Tensor zero_state(int directions, i64 batch, i64 width, int type_num):
-    """(directions, batch, width), (batch, width) for directions 0."""
-    cdef npy_intp[3] dims
-    cdef ndarray a
-    cdef int d = 0
-    if directions:
-        dims[0], d = directions, 1
-    dims[d], dims[d + 1] = batch, width
-    a = new_array(d + 2, dims, type_num)
-    memset(cnp.PyArray_DATA(a), 0, cnp.PyArray_NBYTES(a))
-    return wrap(a)
-
-
-cdef ndarray starts(str name, object batch_sizes, ndarray x, i64* batch):
-    """The first row of each step: of (T, B, I), or of (N, I) with the number of sequences at each step."""
-    cdef ndarray sizes, start
-    cdef npy_intp n
-    cdef i64* p
-    cdef i64 t, step
-    if batch_sizes is None:
-        if cnp.PyArray_NDIM(x) != 3:
-            refuse(name, "x", x, "(T, B, input_size)")
-        batch[0] = cnp.PyArray_DIM(x, 1)
-        n = cnp.PyArray_DIM(x, 0) + 1
-        start = cnp.PyArray_EMPTY(1, &n, cnp.NPY_INT64, 0)
-        p, step = <i64*>cnp.PyArray_DATA(start), batch[0]
-        for t in range(n):
-            p[t] = t * step
-        return start
-    sizes, batch[0] = batch_sizes
-    if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_DIM(x, 0) != sizes.sum():
-        refuse(name, "x", x, f"({sizes.sum()}, input_size), the rows that batch_sizes count")
-    start = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes, out=start[1:])
-    if len(sizes) and (sizes[0] > batch[0] or sizes[len(sizes) - 1] < 1 or (np.diff(sizes) > 0).any()):
-        raise ValueError(f"{name}: batch_sizes must not grow and be between 1 and {batch[0]}, got {sizes}")
-    return start
-
-
-cdef int type_of_all(tuple inputs) noexcept:
-    for t in inputs:
-        if t is not None and cnp.PyArray_TYPE((<Tensor>t).array) == cnp.NPY_DOUBLE:
-            return cnp.NPY_DOUBLE
-    return cnp.NPY_FLOAT
+include "_ops_recurrent_checks.pxi"
 
 
 def recurrent(str name, str cell, x, h0, c0, weights, batch_sizes=None):
@@ -359,76 +269,7 @@ def cell(str name, str cell, x, h0, c0, weights):
     return out[0], out[2]
 
 
-cdef PackedLayer packed_cell(str cell, w_ih, w_hh, b_ih, b_hh):
-    """The packed form of these frozen weights, if it has been made and they are what they were."""
-    cdef PackedWeight first
-    cdef PackedLayer layer
-    if not isinstance(w_ih, Tensor):
-        return None
-    first = (<Tensor>w_ih).packed
-    if first is None or first.recurrent is None:
-        return None
-    layer = <PackedLayer>first.recurrent
-    if layer.memory == NULL or layer.table != runtime.table[kind(first.array)] or cell != NAMES[layer.cell] or (
-            len(layer.arrays) != WEIGHTS):
-        return None
-    return layer if as_packed(layer, 0, w_ih) and as_packed(layer, 1, w_hh) and as_packed(layer, 2, b_ih) and (
-        as_packed(layer, 3, b_hh)) and as_packed(layer, 4, None) else None
-
-
-cdef bint as_packed(PackedLayer layer, int which, object weight) noexcept:
-    cdef PyObject* array = PyTuple_GET_ITEM(layer.arrays, which)
-    if not isinstance(weight, Tensor):
-        return array == <PyObject*>weight  # None
-    return array == <PyObject*>(<Tensor>weight).array and not (<Tensor>weight).needs_grad and (
-        not cnp.PyArray_ISWRITEABLE((<Tensor>weight).array))
-
-
-cdef inline bint fits(object t, PackedLayer layer, npy_intp rows, i64 width) noexcept:
-    """Whether t is a dense tensor (rows, width) of the layer's type, and nothing is to be recorded."""
-    cdef ndarray a
-    if type(t) is not Tensor:
-        return False
-    a = (<Tensor>t).array
-    return cnp.PyArray_NDIM(a) == 2 and cnp.PyArray_TYPE(a) == layer.type_num and dense(a) and (
-        cnp.PyArray_DIM(a, 0) == rows and cnp.PyArray_DIM(a, 1) == width) and not recorded(<Tensor>t)
-
-
-def frozen_cell(str cell, x, state, w_ih, w_hh, b_ih, b_hh):
-    """One step of a small cell whose weights are frozen and packed: the state after; None where `cell` must look closer.
-
-    It skips only what the weights' first step has checked and their being read-only keeps true.
-    """
-    cdef PackedLayer layer = packed_cell(cell, w_ih, w_hh, b_ih, b_hh)
-    cdef RecurrentJob job
-    cdef i64[2] start
-    cdef Tensor out, c_out = None
-    h, c = state, None
-    if layer is None or type(x) is not Tensor or cnp.PyArray_NDIM((<Tensor>x).array) != 2:
-        return None
-    if layer.cell == LSTM:
-        if type(state) is not tuple or len(<tuple>state) != 2:
-            return None
-        h, c = (<tuple>state)[0], (<tuple>state)[1]
-    start[0], start[1] = 0, cnp.PyArray_DIM((<Tensor>x).array, 0)
-    if not fits(x, layer, start[1], layer.inputs) or not fits(h, layer, start[1], layer.units) or (
-            layer.cell == LSTM and not fits(c, layer, start[1], layer.units)):
-        return None
-    memset(&job, 0, sizeof(RecurrentJob))
-    job.cell, job.directions, job.steps, job.batch, job.start = layer.cell, 1, 1, start[1], start
-    job.inputs, job.units, job.outputs = layer.inputs, layer.units, layer.units
-    if flops_of(&job) >= ALONE_FLOPS:
-        return None
-    job.x, job.h0 = cnp.PyArray_DATA((<Tensor>x).array), cnp.PyArray_DATA((<Tensor>h).array)
-    job.w_ih[0], job.w_hh[0], job.b_ih[0], job.b_hh[0] = data_of(w_ih), data_of(w_hh), data_of(b_ih), data_of(b_hh)
-    out = wrap(new_array(2, cnp.PyArray_DIMS((<Tensor>h).array), layer.type_num))
-    job.y = job.h_n = cnp.PyArray_DATA(out.array)
-    if layer.cell == LSTM:
-        c_out = wrap(new_array(2, cnp.PyArray_DIMS((<Tensor>c).array), layer.type_num))
-        job.c0, job.c_n = cnp.PyArray_DATA((<Tensor>c).array), cnp.PyArray_DATA(c_out.array)
-    if not runtime.recurrent(F32 if layer.type_num == cnp.NPY_FLOAT else F64, job, layer.memory):
-        raise MemoryError("no memory for a recurrent layer")
-    return out if c_out is None else (out, c_out)
+include "_ops_recurrent_cell.pxi"
 
 
 cdef ndarray last_start = np.array([0, 0], np.int64)
@@ -533,55 +374,4 @@ cdef record(int cell, tuple inputs, ndarray start, tuple arrays, Tensor y, Tenso
             attach(<Tensor>t, output, (node,))
 
 
-# ----- rows of sequences, packed and padded: a row is taken or put once, so that both ways are copies -----
-
-cdef class TakeRowsNode(Node):
-    """saved: (rows, n)"""
-    cdef tuple backward(self, Value dy):
-        return (put_rows(dy, self.saved[0], self.saved[1]),)
-
-
-cpdef Tensor take_rows(x, ndarray rows):
-    """x[rows] for x (n, ...) and int64 rows, none of them twice."""
-    cdef Tensor t = floating(x), out
-    cdef Node node
-    cdef npy_intp[64] dims
-    cdef int d, nd = cnp.PyArray_NDIM(t.array)
-    for d in range(nd):
-        dims[d] = cnp.PyArray_DIM(t.array, d)
-    dims[0] = cnp.PyArray_SIZE(rows)
-    out = wrap(new_array(nd, dims, cnp.PyArray_TYPE(t.array)))
-    if dims[0]:
-        np.take(t.array, rows, 0, out.array, "clip")  # a mode other than "raise" writes without a buffer between
-    if recorded(t):
-        node = TakeRowsNode.__new__(TakeRowsNode)
-        node.saved = (rows, cnp.PyArray_DIM(t.array, 0))
-        attach(out, node, (edge(t),))
-    return out
-
-
-cdef class PutRowsNode(Node):
-    cdef tuple backward(self, Value dy):
-        return (take_rows(dy, self.saved),)
-
-
-cpdef Tensor put_rows(x, ndarray rows, npy_intp n, double value=0):
-    """(n, ...) of x at rows and value elsewhere: the inverse of take_rows."""
-    cdef Tensor t = floating(x), out
-    cdef Node node
-    cdef npy_intp[64] dims
-    cdef int d, nd = cnp.PyArray_NDIM(t.array)
-    for d in range(nd):
-        dims[d] = cnp.PyArray_DIM(t.array, d)
-    dims[0] = n
-    out = wrap(new_array(nd, dims, cnp.PyArray_TYPE(t.array)))
-    if value == 0:
-        memset(cnp.PyArray_DATA(out.array), 0, cnp.PyArray_NBYTES(out.array))
-    else:
-        out.array.fill(value)
-    out.array[rows] = t.array
-    if recorded(t):
-        node = PutRowsNode.__new__(PutRowsNode)
-        node.saved = rows
-        attach(out, node, (edge(t),))
-    return out
+include "_ops_recurrent_rows.pxi"
