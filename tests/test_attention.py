@@ -495,3 +495,23 @@ def test_rotations_know_distances_alone(interleaved):
     assert product(5, 3) != pytest.approx(product(5, 4), abs=1e-3)
     assert product(7, 7) == pytest.approx((q * k).sum().item())
     assert fnn.gradcheck(lambda x: F.rotary_embedding(x, 3, interleaved=interleaved), normal(2, 3, 8))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_step_refuses_a_state_that_is_none_of_its_own_before_any_layer_has_moved(layers):
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), layers).eval()
+    x = fnn.randn(1, 1, 8)
+    _, states = encoder.step(x)
+    with pytest.raises(TypeError, match=r"TransformerEncoder\.step: .* got int"):
+        encoder.step(x, [*states[:-1], 3])
+    for wrong in ([*states, None], 5, "ab" * layers):
+        with pytest.raises(ValueError, match=f"state must be None or a list of {layers}"):
+            encoder.step(x, wrong)
+    with pytest.raises(TypeError, match=r"TransformerEncoderLayer\.step: .* got tuple"):
+        encoder.layers[0].step(x, (1, 2))
+    attention = encoder.layers[0].self_attn
+    with pytest.raises(TypeError, match=r"MultiheadAttention\.step: .* got int"):
+        attention.step(x, 3)
+    with pytest.raises(TypeError, match=r"step_across: .* got int"):
+        attention.step_across(x, x, 3)
+    assert [len(kept) for kept in states] == [1] * layers

@@ -113,6 +113,15 @@ class KeyValues:
         return copy
 
 
+def begun(function: str, state: Any) -> KeyValues:
+    """Return the KeyValues of a sequence; None begins one."""
+    if state is None:
+        return KeyValues()
+    if not isinstance(state, KeyValues):
+        raise TypeError(f"{function}: the state must be None or what a step returned, got {type(state).__name__}")
+    return state
+
+
 def _added(mask: _ops.Tensor, dtype) -> _ops.Tensor:
     """A mask whose True hides, as what is added to the scores; one of floats as it is."""
     return mask if mask.dtype != np.bool_ else _ops.as_tensor(np.where(mask.data, -np.inf, 0), dtype)
@@ -285,7 +294,7 @@ class MultiheadAttention(Module):
         Returns the result and the state for the next call; None starts a sequence. Without gradients and dropout.
         """
         with no_grad():
-            state = KeyValues() if state is None else state
+            state = begun("MultiheadAttention.step", state)
             x = self._batch_first(_ops.as_tensor(x), True)
             if not self._packed:
                 raise ValueError(
@@ -307,7 +316,7 @@ class MultiheadAttention(Module):
                 state = KeyValues(max(1, memory.shape[1]))
                 state.append(*self._project(x, memory, memory)[1:])
             q = self._projected(x, 0)
-            keys, values = state.tensors()
+            keys, values = begun("MultiheadAttention.step_across", state).tensors()
             mask = self._mask(None, key_padding_mask, x, keys.shape[2])
             heads = _ops_attention.attend(q, keys, values, mask)
             return self._given(self._joined(heads), True), state

@@ -13,7 +13,7 @@ import numpy as np
 from .. import _ops, _ops_attention, _ops_norm, init
 from .._tape import no_grad
 from . import _module, functional
-from ._attention import KeyValues, MultiheadAttention
+from ._attention import MultiheadAttention, begun
 from ._container import ModuleList
 from ._dropout import Dropout
 from ._linear import FUSED, Linear, _activation, _size
@@ -148,7 +148,7 @@ class TransformerEncoderLayer(_Layer):
         """The next positions (B, t, E), each of which sees what was before it -> the result and the next state."""
         parts = self._parts_at_once()
         if parts:
-            kept = KeyValues() if state is None else state
+            kept = begun("TransformerEncoderLayer.step", state)
             x, done = _ops_attention.encoder_steps(_ops.as_tensor(src), (parts,), (kept,))
             if done:
                 return x, kept
@@ -295,8 +295,10 @@ class TransformerEncoder(_Stack):
         with no_grad():
             plan = self._plan
             _, layers, parts, norm = plan if plan and plan[0] == _module.changes else self._make_plan()
-            states = list(state or [None] * len(layers))
-            kept = [KeyValues() if s is None and part else s for s, part in zip(states, parts, strict=True)]
+            states = [None] * len(layers) if state is None else list(state) if isinstance(state, list | tuple) else []
+            if len(states) != len(layers):
+                raise ValueError(f"TransformerEncoder.step: state must be None or a list of {len(layers)}, one a layer")
+            kept = [begun("TransformerEncoder.step", s) if part else s for s, part in zip(states, parts, strict=True)]
             src, done = _ops_attention.encoder_steps(_ops.as_tensor(src), parts, kept, norm)
             states[:done] = kept[:done]
             if done > len(layers):
