@@ -20,6 +20,7 @@ cnp.import_array()
 
 cdef Runtime* runtime = <Runtime*>PyCapsule_GetPointer(_kernels._runtime, "fastnn._kernels._runtime")
 
+include "_ops_conv_pass.pxi"
 include "_ops_conv.pxi"
 include "_ops_pool.pxi"
 include "_ops_resize.pxi"

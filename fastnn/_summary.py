@@ -16,7 +16,7 @@ from .nn import ConvTranspose2d, Linear, Module, MultiheadAttention
 from .nn._conv import _Conv
 from .nn._recurrent import Recurrent
 from .nn._recurrent_cell import RecurrentCell
-from .nn._transformer import _Layer
+from .nn._transformer_layer import _Layer
 
 
 @dataclass

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--picture", metavar="FILE", default=argparse.SUPPRESS, help="colour your photograph")
     parser.add_argument(
         "--data", metavar="FOLDER", action="append", default=[],
-        help="learn from the photographs in a folder and those in it (may be given again); those installed if none is",
+        help="learn from a folder's photographs and those of folders in it (may be repeated), else from installed ones",
     )  # fmt: skip
     parser.add_argument("--steps", type=_cli.positive, default=STEPS, metavar="N", help="of training a network")
     parser.add_argument("--long", action="store_true", help=f"train {LONG} networks, and colour by their mean")

@@ -15,7 +15,6 @@ from ._activation import SiLU as SiLU
 from ._activation import Softmax as Softmax
 from ._activation import Softplus as Softplus
 from ._activation import Tanh as Tanh
-from ._attention import KeyValues as KeyValues
 from ._attention import MultiheadAttention as MultiheadAttention
 from ._container import ModuleDict as ModuleDict
 from ._container import ModuleList as ModuleList
@@ -26,6 +25,7 @@ from ._conv import ConvTranspose1d as ConvTranspose1d
 from ._conv import ConvTranspose2d as ConvTranspose2d
 from ._dropout import Dropout as Dropout
 from ._embedding import Embedding as Embedding
+from ._key_values import KeyValues as KeyValues
 from ._linear import Flatten as Flatten
 from ._linear import Identity as Identity
 from ._linear import Linear as Linear
@@ -67,9 +67,9 @@ from ._row_norm import LayerNorm as LayerNorm
 from ._row_norm import RMSNorm as RMSNorm
 from ._transformer import Transformer as Transformer
 from ._transformer import TransformerDecoder as TransformerDecoder
-from ._transformer import TransformerDecoderLayer as TransformerDecoderLayer
 from ._transformer import TransformerEncoder as TransformerEncoder
-from ._transformer import TransformerEncoderLayer as TransformerEncoderLayer
+from ._transformer_layer import TransformerDecoderLayer as TransformerDecoderLayer
+from ._transformer_layer import TransformerEncoderLayer as TransformerEncoderLayer
 from ._upsample import ConstantPad1d as ConstantPad1d
 from ._upsample import ConstantPad2d as ConstantPad2d
 from ._upsample import PixelShuffle as PixelShuffle

@@ -1,4 +1,4 @@
-"""Multi-head attention, and the keys and values that it keeps when it is fed one piece at a time."""
+"""Multi-head attention, of whole sequences and one piece at a time."""
 
 from typing import Any
 
@@ -6,120 +6,10 @@ import numpy as np
 
 from .. import _ops, _ops_attention, init
 from .._tape import no_grad
+from ._key_values import KeyValues, begun
 from ._linear import Linear, _size
 from ._module import Module
 from ._parameter import Parameter
-
-
-class KeyValues:
-    """The keys and values of the positions seen so far, (B, N, T, D) each, in memory that grows by doubling.
-
-    `append` writes behind what is there, so that a sequence of T steps copies O(T) numbers; what views it gave before
-    stay as they were. One KeyValues belongs to one sequence of steps.
-
-    Parameters
-    ----------
-    room : int
-        How many positions to make room for at first.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> cache = fnn.nn.KeyValues()
-    >>> keys, values = cache.append(fnn.ones(1, 2, 3, 4), fnn.ones(1, 2, 3, 4))
-    >>> keys.shape, len(cache)
-    ((1, 2, 3, 4), 3)
-    """
-
-    def __init__(self, room: int = 16) -> None:
-        self._room = _size("KeyValues", "room", room)
-        self._arrays: list[np.ndarray] = []
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def append(self, keys: _ops.Tensor, values: _ops.Tensor) -> tuple[_ops.Tensor, _ops.Tensor]:
-        """Keep (B, N, t, D) more of both; return all there are.
-
-        Raises
-        ------
-        ValueError
-            If they do not fit those before.
-        """
-        new = [keys.data, values.data]
-        self._make_room([piece.shape for piece in new], new[0].dtype)
-        end = self._length + new[0].shape[2]
-        for array, piece in zip(self._arrays, new, strict=True):
-            array[:, :, self._length : end] = piece
-        self._length = end
-        return self.tensors()
-
-    def attend(self, qkv: _ops.Tensor) -> _ops.Tensor:
-        """Keep the keys and values of the next positions, and attend from these to all that are kept.
-
-        Parameters
-        ----------
-        qkv : Tensor (B, t, 3, N, D)
-            Their queries, keys and values. They see what was before them and one another's past.
-
-        Returns
-        -------
-        Tensor (B, t, N * D)
-            The heads side by side.
-
-        Raises
-        ------
-        ValueError
-            If they do not fit those before.
-        """
-        shape = qkv.shape
-        if len(shape) != 5 or shape[2] != 3:
-            raise ValueError(f"KeyValues.attend: qkv is {shape}; expected (B, t, 3, N, D)")
-        batch, length, _, heads, size = shape
-        if not self._arrays or self._length + length > self._arrays[0].shape[2]:
-            self._make_room([(batch, heads, length, size)] * 2, qkv.dtype)
-        keys, values = self._arrays
-        y = _ops_attention.attend_next(qkv, keys, values, self._length)
-        self._length += length
-        return y
-
-    def _make_room(self, shapes: list[tuple[int, ...]], dtype) -> None:
-        """For more of such shapes, (B, N, t, D)."""
-        for old, shape in zip(self._arrays, shapes, strict=False):
-            if old.shape[:2] + old.shape[3:] != shape[:2] + shape[3:]:
-                there = (*old.shape[:2], self._length, *old.shape[3:])
-                raise ValueError(f"KeyValues: got {shape} after {there}; expected the same but for the length")
-        end = self._length + shapes[0][2]
-        if self._arrays and end <= self._arrays[0].shape[2]:
-            return
-        room = max(end, 2 * self._length, self._room)
-        # NumPy's own memory of this size is new pages every time: an eighth of a generation for 8 rows.
-        larger = [_ops.empty(*shape[:2], room, shape[3], dtype=dtype).data for shape in shapes]
-        for array, old in zip(larger, self._arrays, strict=False):
-            array[:, :, : self._length] = old[:, :, : self._length]
-        self._arrays = larger
-
-    def tensors(self) -> tuple[_ops.Tensor, _ops.Tensor]:
-        """Keys and values as views, (B, N, T, D)."""
-        keys, values = (_ops.as_tensor(array[:, :, : self._length]) for array in self._arrays)
-        return keys, values
-
-    def select(self, rows) -> "KeyValues":
-        """Return a copy of the given rows of the batch, in this order and as often as they are named."""
-        copy = KeyValues(self._room)
-        copy._arrays = [array[np.asarray(rows)] for array in self._arrays]
-        copy._length = self._length
-        return copy
-
-
-def begun(function: str, state: Any) -> KeyValues:
-    """Return the KeyValues of a sequence; None begins one."""
-    if state is None:
-        return KeyValues()
-    if not isinstance(state, KeyValues):
-        raise TypeError(f"{function}: the state must be None or what a step returned, got {type(state).__name__}")
-    return state
 
 
 def _added(mask: _ops.Tensor, dtype) -> _ops.Tensor:
