@@ -1,4 +1,4 @@
-"""Every layer and model with what makes its inputs and which axes of them are dynamic, for test_onnx_export.py."""
+"""What the tests of ONNX export share: every layer and model with what makes its inputs and which axes are dynamic."""
 
 import inspect
 
@@ -17,6 +17,16 @@ def numbers(*shape):
 
 def integers(most, *shape, least=0):
     return np.random.default_rng(sum(shape)).integers(least, most, shape)
+
+
+class Expression(nn.Module):
+    """A function of tensors as a module."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def forward(self, *args):
+        return self.function(*args)
 
 
 class Case:
@@ -124,14 +134,6 @@ def decoder(**options):
 
 def both(make):
     return Case(make, lambda b, t, s: (numbers(b, t, 8), numbers(b, s, 8)), {0: "b", 1: "t"}, {0: "b", 1: "s"})
-
-
-class Expression(nn.Module):
-    def __init__(self, function):
-        self.function = function
-
-    def forward(self, *args):
-        return self.function(*args)
 
 
 class Reader(nn.Module):

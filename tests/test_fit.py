@@ -1,14 +1,11 @@
-"""fit: that it is the loop it says it is, and how it ends: limits, patience, Ctrl-C, nan, resumed bit for bit."""
+"""fit: that it is the loop it says it is, its data, metrics and schedules, and how it ends: limits, patience, nan."""
 
 import math
-import os
-import signal
-import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
+from states import assert_equal, values
 
 import fastnn as fnn
 from fastnn import metrics, nn
@@ -27,16 +24,6 @@ def data(rng):
 def net(dropout=0.0):
     fnn.manual_seed(1)
     return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
-
-
-def weights(model):
-    return {name: value.data.copy() for name, value in model.state_dict().items()}
-
-
-def assert_equal(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def adam(parameters):
@@ -59,7 +46,7 @@ def test_it_is_the_plain_loop(data):
             optimizer.step()
             total += loss.item() * len(chosen)
         losses.append(total / 70)
-    assert_equal(weights(model), weights(twin))
+    assert_equal(values(model), values(twin))
     assert history.loss == pytest.approx(losses, rel=1e-12)
     assert history["lr"] == [0.01] * 3
     assert (history.steps, history.stopped, len(history), history.interrupted) == (15, "epochs", 3, False)
@@ -74,7 +61,7 @@ def test_seeds_decide_and_the_generator_outside_is_left_alone(data):
         before = get_state()
         fnn.fit(model, nn.MSELoss(), data, epochs=2, seed=seed)
         assert get_state() == before
-        runs.append(weights(model))
+        runs.append(values(model))
     assert_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0]["0.weight"], runs[2]["0.weight"])
     model = net(dropout=0.5)
@@ -95,7 +82,7 @@ def test_threads_change_no_bit(data):
             fnn.set_num_threads(n)
             model = net(dropout=0.3)
             fnn.fit(model, nn.MSELoss(), data, epochs=3, clip_norm=0.5)
-            runs.append(weights(model))
+            runs.append(values(model))
     finally:
         fnn.set_num_threads(before)
     assert_equal(*runs)
@@ -166,16 +153,16 @@ def test_patience_and_best_weights(data):
     kept = []
     history = fnn.fit(
         model, nn.MSELoss(), (x[:40], y[:40]), epochs=500, validation=(x[40:], y[40:]), patience=3,
-        optimizer=lambda p: fnn.optim.Adam(p, lr=0.3), callbacks=[lambda s: kept.append(weights(s.model))],
+        optimizer=lambda p: fnn.optim.Adam(p, lr=0.3), callbacks=[lambda s: kept.append(values(s.model))],
     )  # fmt: skip
     assert history.stopped == "patience"
     assert len(history) < 500
     assert history.best_epoch == int(np.argmin(history.val_loss)) == len(history) - 1 - 3
-    assert_equal(weights(model), kept[history.best_epoch])
+    assert_equal(values(model), kept[history.best_epoch])
     last = net()
     fnn.fit(last, nn.MSELoss(), (x[:40], y[:40]), epochs=len(history), validation=(x[40:], y[40:]), best_weights=False,
             optimizer=lambda p: fnn.optim.Adam(p, lr=0.3))  # fmt: skip
-    assert_equal(weights(last), kept[-1])
+    assert_equal(values(last), kept[-1])
 
 
 def test_schedules_step_as_they_declare(data):
@@ -196,9 +183,9 @@ def test_schedules_step_as_they_declare(data):
 def test_clip_norm(data):
     model, twin = net(), net()
     for m, clip in ((model, 1e-3), (twin, None)):
-        before = weights(m)
+        before = values(m)
         fnn.fit(m, nn.MSELoss(), data, steps=1, clip_norm=clip, optimizer=lambda p: fnn.optim.SGD(p, lr=1.0))
-        moved = math.sqrt(sum(((weights(m)[k] - before[k]) ** 2).sum() for k in before))
+        moved = math.sqrt(sum(((values(m)[k] - before[k]) ** 2).sum() for k in before))
         assert moved == pytest.approx(1e-3, rel=1e-2) if clip else moved > 0.1
 
 
@@ -229,166 +216,12 @@ def test_nan_names_the_step_and_leaves_the_best_weights(data):
         return out * math.nan if len(kept) == 2 else out
 
     with pytest.raises(FloatingPointError, match=r"the loss is nan in step 7 \(epoch 3, batch 1\)"):
-        fnn.fit(model, loss, data, epochs=9, callbacks=[lambda s: kept.append(weights(s.model))])
-    assert_equal(weights(model), kept[1])
-    before = weights(model)
+        fnn.fit(model, loss, data, epochs=9, callbacks=[lambda s: kept.append(values(s.model))])
+    assert_equal(values(model), kept[1])
+    before = values(model)
     with pytest.raises(FloatingPointError, match="the loss is inf in step 1"):
         fnn.fit(model, lambda p, y: (p / 0.0).abs().sum(), data, epochs=1)
-    assert_equal(weights(model), before)
-
-
-# ----- checkpoints -----
-
-
-def run(tmp_path, data, model, **options):
-    options |= {"optimizer": adam, "schedule": lambda o: lr_scheduler.ExponentialLR(o, 0.9), "validation": 0.2}
-    return fnn.fit(model, nn.MSELoss(), data, checkpoint=tmp_path / "checkpoint", batch_size=8, seed=3, **options)
-
-
-@pytest.mark.parametrize("stop", [{"epochs": 2}, {"steps": 10}, {"steps": 14}])
-def test_resuming_goes_on_bit_for_bit(stop, data, tmp_path):
-    whole = net(dropout=0.4)
-    (tmp_path / "whole").mkdir()
-    expected = run(tmp_path / "whole", data, whole, epochs=5)
-    first = net(dropout=0.4)
-    run(tmp_path, data, first, **stop)
-    fnn.manual_seed(99)  # another process
-    second = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, 1))
-    history = run(tmp_path, data, second, epochs=5, resume=True)
-    assert_equal(weights(second), weights(whole))
-    assert history.records == expected.records
-    assert history.best_epoch == expected.best_epoch
-    again = run(tmp_path, data, second, epochs=5, resume=True)  # nothing is left to do
-    assert again.records == expected.records
-    assert_equal(weights(second), weights(whole))
-
-
-@pytest.mark.parametrize("own_seed", [None, 5])
-def test_resuming_with_a_loader(own_seed, data, tmp_path):
-    x, y = (a.astype(np.float32) for a in data)
-    results = []
-    for steps in ([20], [7, 20]):
-        path = tmp_path / str(len(steps))
-        for limit in steps:
-            model = net(dropout=0.4)
-            loader = DataLoader((x, y), batch_size=8, shuffle=True, seed=own_seed)
-            fnn.fit(model, nn.MSELoss(), loader, steps=limit, checkpoint=path, resume=True)
-        results.append(weights(model))
-    assert_equal(*results)
-
-
-@pytest.mark.parametrize("stop", [3, 8, 13, 16])
-def test_metrics_of_the_training_data_are_whole_after_resuming_in_an_epoch(stop, data, tmp_path):
-    def go(model, steps, path, resume=False):
-        metrics = {"error": lambda p, y: (p - y).abs().mean()}
-        return fnn.fit(model, nn.MSELoss(), data, steps=steps, batch_size=8, seed=3, metrics=metrics,
-                       checkpoint=path, resume=resume)  # fmt: skip
-
-    whole, model = net(), net()
-    expected = go(whole, 16, tmp_path / "whole")
-    go(net(), stop, tmp_path / "checkpoint")
-    history = go(model, 16, tmp_path / "checkpoint", resume=True)
-    assert len(history.records["error"]) == len(history.records["loss"])
-    assert history.records == expected.records
-    assert_equal(weights(model), weights(whole))
-
-
-@pytest.mark.parametrize("validation", [None, 0.2])
-def test_what_patience_has_stopped_stays_stopped_when_resumed(validation, data, tmp_path):
-    path, model, again = tmp_path / "checkpoint", net(), net()
-    options = {"epochs": 9, "patience": 2, "min_delta": 9.0, "seed": 3, "validation": validation, "checkpoint": path}
-    expected = fnn.fit(model, nn.MSELoss(), data, **options)
-    history = fnn.fit(again, nn.MSELoss(), data, **options, resume=True)
-    assert (history.stopped, len(history)) == (expected.stopped, len(expected)) == ("patience", 3)
-    assert history.records == expected.records
-    assert_equal(weights(again), weights(model))
-    history = fnn.fit(again, nn.MSELoss(), data, **(options | {"patience": 4}), resume=True)  # more of it goes on
-    assert (history.stopped, len(history)) == ("patience", 5)
-
-
-def test_checkpoints_that_do_not_fit(data, tmp_path):
-    path = tmp_path / "checkpoint"
-    fnn.save({"a": 1}, path)
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path, resume=True)
-    path.write_bytes(b"nonsense")
-    with pytest.raises(fnn.FormatError):
-        fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path, resume=True)
-    fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path)
-    with pytest.raises(ValueError, match="without a schedule"):
-        fnn.fit(net(), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True,
-                schedule=lambda o: lr_scheduler.ExponentialLR(o, 0.9))  # fmt: skip
-    with pytest.raises(ValueError, match="does not fit"):
-        fnn.fit(nn.Linear(3, 1), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True)
-
-
-# ----- Ctrl-C -----
-
-INTERRUPTED = """
-import os, signal, sys
-import numpy as np
-import fastnn as fnn
-from fastnn import nn
-before = signal.getsignal(signal.SIGINT)
-model = nn.Linear(3, 1)
-def press(state):
-    if state.step == 5:
-        os.kill(os.getpid(), signal.SIGINT)
-        if sys.argv[1] == "twice":
-            os.kill(os.getpid(), signal.SIGINT)
-press.per = "step"
-x = np.ones((64, 3), np.float32)
-history = fnn.fit(model, nn.MSELoss(), (x, x[:, :1]), epochs=100, batch_size=8, callbacks=[press],
-                  checkpoint=sys.argv[2])
-assert signal.getsignal(signal.SIGINT) is before
-print(history.interrupted, history.steps, len(history), fnn.load(sys.argv[2])["batch"])
-"""
-
-
-def interrupted(how, tmp_path):
-    return subprocess.run(
-        [sys.executable, "-P", "-c", INTERRUPTED, how, str(tmp_path / "checkpoint")],
-        capture_output=True, text=True, timeout=60, cwd=tmp_path,
-    )  # fmt: skip
-
-
-def test_ctrl_c_stops_after_the_step(tmp_path):
-    done = interrupted("once", tmp_path)
-    assert done.stdout == "True 5 0 5\n", done.stderr
-    assert done.returncode == 0
-
-
-def test_a_second_ctrl_c_raises(tmp_path):
-    done = interrupted("twice", tmp_path)
-    assert "KeyboardInterrupt" in done.stderr
-    assert done.returncode != 0
-
-
-def test_the_handler_is_put_back_whatever_happens(data):
-    before = signal.getsignal(signal.SIGINT)
-
-    def fail(state):
-        assert signal.getsignal(signal.SIGINT) is not before
-        raise RuntimeError("from a callback")
-
-    with pytest.raises(RuntimeError, match="from a callback"):
-        fnn.fit(net(), nn.MSELoss(), data, epochs=1, callbacks=[fail])
-    assert signal.getsignal(signal.SIGINT) is before
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
-    try:
-        fnn.fit(net(), nn.MSELoss(), data, epochs=1,
-                callbacks=[lambda s: os.kill(os.getpid(), signal.SIGINT)])  # fmt: skip
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_other_threads_train_too(data):
-    result = []
-    thread = threading.Thread(target=lambda: result.append(fnn.fit(net(), nn.MSELoss(), data, epochs=2)))
-    thread.start()
-    thread.join()
-    assert len(result[0]) == 2
+    assert_equal(values(model), before)
 
 
 # ----- progress and bad arguments -----
@@ -469,8 +302,8 @@ def test_history_plots(data, monkeypatch):
 )
 def test_bad_arguments(options, error, match, data):
     model = net()
-    before = weights(model)
+    before = values(model)
     options = {"model": model, "loss": nn.MSELoss(), "data": data, **options}
     with pytest.raises(error, match=match):
         fnn.fit(options.pop("model"), options.pop("loss"), options.pop("data"), **options)
-    assert_equal(weights(model), before)
+    assert_equal(values(model), before)

@@ -1,4 +1,4 @@
-"""Optimizers and schedules against PyTorch, step by step, and against frozen numbers where it is not installed."""
+"""Optimizers against PyTorch, step by step, and against frozen numbers where it is not installed."""
 
 import copy
 import math
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn.optim import lr_scheduler
 
 SHAPES = [(3, 4), (5,), (), (17, 3)]
 
@@ -311,129 +310,6 @@ def test_bad_state_is_refused_untouched(rng):
             optimizer.load_state_dict(bad)
     assert optimizer.state_dict()["state"][0]["step"] == 1
     assert optimizer.param_groups[0]["lr"] == 1e-3
-
-
-# ----- schedules -----
-
-
-SCHEDULES = [
-    ("StepLR", {"step_size": 3, "gamma": 0.5}),
-    ("MultiStepLR", {"milestones": [2, 2, 5], "gamma": 0.5}),
-    ("ExponentialLR", {"gamma": 0.9}),
-    ("CosineAnnealingLR", {"T_max": 7, "eta_min": 0.01}),
-    ("LambdaLR", {"lr_lambda": lambda step: 1 / (1 + step)}),
-    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 25}),
-    (
-        "OneCycleLR",
-        {"max_lr": 1.0, "epochs": 5, "steps_per_epoch": 5, "three_phase": True, "anneal_strategy": "linear"},
-    ),
-    ("OneCycleLR", {"max_lr": [1.0, 2.0], "total_steps": 25, "pct_start": 0.1, "cycle_momentum": False}),
-]
-
-
-def both(name, options, optimizer="SGD", **more):
-    torch = pytest.importorskip("torch")
-    ours, theirs = twins()
-    groups = [{"params": ours[:1], "lr": 0.3}, {"params": ours[1:]}]
-    his = [{"params": theirs[:1], "lr": 0.3}, {"params": theirs[1:]}]
-    a, b = getattr(fnn.optim, optimizer)(groups, lr=0.1, **more), getattr(torch.optim, optimizer)(his, lr=0.1, **more)
-    return (
-        getattr(lr_scheduler, name)(a, **options),
-        getattr(torch.optim.lr_scheduler, name)(b, **options),
-        a.param_groups,
-        b.param_groups,
-    )
-
-
-def assert_groups(ours, theirs):
-    for g, h in zip(ours, theirs):
-        for key in ("lr", "momentum", "betas"):
-            if key in g:
-                np.testing.assert_allclose(g[key], h[key], rtol=1e-9, err_msg=key)
-
-
-@pytest.mark.parametrize(("name", "options"), SCHEDULES)
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
-def test_schedules_are_pytorchs(name, options, optimizer):
-    ours, theirs, mine, his = both(name, options, optimizer, **({"momentum": 0.9} if optimizer == "SGD" else {}))
-    assert_groups(mine, his)
-    for _ in range(24):
-        ours.step()
-        theirs.step()
-        assert_groups(mine, his)
-        np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-9)
-
-
-@pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-def test_plateau_is_pytorchs(mode, threshold_mode, rng):
-    options = {"mode": mode, "factor": 0.5, "patience": 2, "threshold": 0.01, "threshold_mode": threshold_mode,
-               "cooldown": 1, "min_lr": [0.02, 0.005]}  # fmt: skip
-    ours, theirs, mine, his = both("ReduceLROnPlateau", options)
-    for value in rng.standard_normal(40).cumsum():
-        ours.step(value)
-        theirs.step(value)
-        assert_groups(mine, his)
-
-
-@pytest.mark.parametrize(("name", "options"), [*SCHEDULES, ("ReduceLROnPlateau", {"patience": 1})])
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
-def test_schedules_resume(name, options):
-    def make():
-        w = [fnn.zeros(1, requires_grad=True), fnn.zeros(1, requires_grad=True)]
-        optimizer = fnn.optim.SGD([{"params": w[:1]}, {"params": w[1:]}], lr=0.1, momentum=0.9)
-        return optimizer, getattr(lr_scheduler, name)(optimizer, **options)
-
-    def step(schedule):
-        schedule.step(1.0) if name == "ReduceLROnPlateau" else schedule.step()
-
-    a, schedule = make()
-    for _ in range(5):
-        step(schedule)
-    b, other = make()
-    b.load_state_dict(a.state_dict())
-    other.load_state_dict(schedule.state_dict())
-    for _ in range(10):
-        step(schedule)
-        step(other)
-        assert [g["lr"] for g in a.param_groups] == [g["lr"] for g in b.param_groups]
-    with pytest.raises(ValueError, match="load_state_dict"):
-        other.load_state_dict({"what": 1})
-
-
-def test_one_cycle_frozen_numbers():
-    optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
-    schedule = lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=4, pct_start=0.5)
-    rates, momenta = [], []
-    for _ in range(4):
-        rates.append(optimizer.param_groups[0]["lr"])
-        momenta.append(optimizer.param_groups[0]["momentum"])
-        schedule.step()
-    np.testing.assert_allclose(rates, [0.04, 1.0, 0.500002, 4e-6], rtol=1e-12)
-    np.testing.assert_allclose(momenta, [0.95, 0.85, 0.9, 0.95], rtol=1e-12)
-    with pytest.raises(ValueError, match="step 5 of a cycle of 4"):
-        schedule.step()
-
-
-def test_schedule_arguments_are_checked():
-    optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1)
-    for make, match in [
-        (lambda: lr_scheduler.StepLR(optimizer, 0), "step_size"),
-        (lambda: lr_scheduler.CosineAnnealingLR(optimizer, 0), "T_max"),
-        (lambda: lr_scheduler.ExponentialLR(optimizer, 0.9, per="batch"), "per"),
-        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0), "total_steps"),
-        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0, 10, anneal_strategy="sine"), "anneal"),
-        (lambda: lr_scheduler.OneCycleLR(optimizer, [1.0, 2.0], 10), "max_lr"),
-        (lambda: lr_scheduler.OneCycleLR(fnn.optim.RMSprop([{"params": fnn.zeros(1)}]), 1.0, 0), "total_steps"),
-        (lambda: lr_scheduler.LambdaLR(optimizer, [lambda s: 1.0] * 2), "one per group"),
-        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, factor=1.0), "factor"),
-        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, mode="mid"), "mode"),
-    ]:
-        with pytest.raises(ValueError, match=match):
-            make()
-    with pytest.raises(TypeError, match="Optimizer"):
-        lr_scheduler.StepLR([0.1], 1)
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
