@@ -1,8 +1,8 @@
 """Whatever is passed, a public function returns or raises a plain exception: no crash, no hang, no SystemError.
 
 Arguments are drawn at random: tensors and arrays of odd shapes, strides, types and byte orders, and what is neither.
-FASTNN_FUZZ sets how many a function gets.
-Under AddressSanitizer (.ci/sanitize) this also finds what reads beside its arrays without crashing.
+FASTNN_FUZZ sets how many a function gets, the same ones first. Under AddressSanitizer (.ci/sanitize),
+with more of them, this also finds what reads beside its arrays without crashing.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from fastnn import kernels
 PLAIN = (TypeError, ValueError, RuntimeError, IndexError, MemoryError, OverflowError, BufferError)
 ALLOWED = (*PLAIN, NotImplementedError)
 FUZZ = settings(
-    max_examples=int(os.environ.get("FASTNN_FUZZ", "25")),
+    max_examples=int(os.environ.get("FASTNN_FUZZ", "10")),
     deadline=None,
     database=None,
     derandomize=True,
@@ -140,7 +140,7 @@ ONE = set(KERNELS) - TWO - STEPS - {"cross_entropy", "cross_entropy_backward", "
 
 
 @pytest.mark.parametrize("name", sorted(ONE | TWO))
-@FUZZ
+@settings(FUZZ, max_examples=max(25, FUZZ.max_examples))  # about results, not memory alone
 @given(data=st.data())
 def test_a_view_is_as_good_as_a_copy(name, data):
     """Any strides and byte order give the same bits as a plain copy."""
