@@ -153,6 +153,8 @@ def test_matmul_stays_inside(isa, guarded, shape, dtype):
 def test_large_matmul_stays_inside(isa, guarded, shape, dtype):
     """The packed way, with a batch."""
     batch, m, n = shape
+    if isa == "reference" and n > 40:
+        pytest.skip("plain loops pack nothing")
     a, b = guarded(np.ones((batch, m, 520), dtype)), guarded(np.ones((520, n), dtype))
     out = guarded(np.zeros((batch, m, n), dtype))
     a_t, b_t = guarded(np.ones((batch, 520, m), dtype)).swapaxes(1, 2), guarded(np.ones((n, 520), dtype)).T
@@ -277,7 +279,7 @@ def results(dtype):
     """One result of every kernel, each large enough to be shared out."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 1201, 513)).astype(dtype)
-    cube = rng.normal(size=(3, 257, 300)).astype(dtype)
+    cube = rng.normal(size=(3, 129, 300)).astype(dtype)
     target = rng.integers(0, 513, 1201)
     yield "exp", kernels.exp(x)
     yield "gelu_grad", kernels.gelu_grad(x, y)
@@ -309,7 +311,7 @@ def test_same_bits_for_every_number_of_threads(isa, dtype):
     try:
         kernels.set_num_threads(1)
         alone = dict(results(dtype))
-        for threads, repeat in [(2, 1), (3, 2), (5, 1)]:
+        for threads, repeat in [(2, 1), (3, 2), (5, 1)] if isa != "reference" else [(3, 1), (5, 1)]:  # 2 s each
             kernels.set_num_threads(threads)
             for _ in range(repeat):
                 for name, got in results(dtype):
