@@ -16,7 +16,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--picture", metavar="OUT.PNG", help="of an ONNX model, also draw the graph")
     parser.add_argument(
         "--size", metavar="NAME=N", action="append", default=[], type=_size,
-        help="of an ONNX model, a dynamic size for which operations are counted (1 by default)",
+        help="of an ONNX model, a dynamic size for which operations are counted, else 1 (may be repeated)",
     )  # fmt: skip
 
 

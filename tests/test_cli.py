@@ -52,7 +52,18 @@ def test_help(capsys, words):
     with pytest.raises(SystemExit) as leaving:
         main(words)
     assert leaving.value.code == 0
-    assert "usage" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "usage" in text
+    for nothing in ("None", "False", "[]"):
+        assert f"(default: {nothing})" not in " ".join(text.split())
+
+
+def test_help_shows_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "digits", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "rounds through the digits (default: 8)" in text
+    assert "the same seed gives the same net (default: 0)" in text
 
 
 def test_version(capsys):
