@@ -107,9 +107,19 @@ def numpy_squeeze(a, axis=None):
 
 def numpy_roll(a, shift, axis=None):
     by, axes = sizes(shift), None if axis is None else sizes(axis)
-    if axes is not None and len(by) == 1:
+    if axes is None:
+        by = (builtins.sum(by),)
+    elif len(by) == 1:
         by = by * len(axes)
+    elif len(axes) == 1:
+        axes = axes * len(by)
     return roll(a, by, axes)
+
+
+def numpy_triangle(op, m, k):
+    """A vector stands for a matrix that has it in each row."""
+    cdef Tensor t = as_tensor(m)
+    return op(broadcast_to(t, t.shape * 2) if t.ndim == 1 else t, k)
 
 
 def numpy_dot(a, b):
@@ -152,7 +162,7 @@ cdef dict FUNCTIONS = {
     np.flip: lambda m, axis=None: flip(m, tuple(range(np.ndim(m))) if axis is None else axis),
     np.roll: numpy_roll,
     np.outer: lambda a, b: outer(flatten(a), flatten(b)),
-    np.tril: lambda m, k=0: tril(m, k), np.triu: lambda m, k=0: triu(m, k),
+    np.tril: lambda m, k=0: numpy_triangle(tril, m, k), np.triu: lambda m, k=0: numpy_triangle(triu, m, k),
     np.sort: lambda a, axis=-1: sort(a, axis), np.argsort: lambda a, axis=-1: argsort(a, axis),
     np.zeros_like: lambda a, dtype=None: zeros_like(a, dtype), np.ones_like: lambda a, dtype=None: ones_like(a, dtype),
     np.full_like: lambda a, fill_value, dtype=None: full_like(a, fill_value, dtype), np.copy: lambda a: clone(a),
