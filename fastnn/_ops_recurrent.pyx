@@ -82,6 +82,7 @@ cdef PackedLayer usable_layer(int cell, tuple inputs):
     """The packed form of these weights, empty if it is new; None unless all of them are frozen."""
     cdef Tensor w = <Tensor>inputs[STATES]
     cdef PackedLayer packed
+    cdef ndarray array
     cdef Py_ssize_t i
     if usable_packed(w) is None:
         return None
@@ -89,7 +90,8 @@ cdef PackedLayer usable_layer(int cell, tuple inputs):
     if packed is not None and packed.table == w.packed.table and packed.cell == cell and (
             len(packed.arrays) == len(inputs) - STATES):
         for i in range(len(packed.arrays)):
-            if packed.arrays[i] is not (None if inputs[STATES + i] is None else (<Tensor>inputs[STATES + i]).array):
+            array = None if inputs[STATES + i] is None else (<Tensor>inputs[STATES + i]).array
+            if packed.arrays[i] is not array or (array is not None and cnp.PyArray_ISWRITEABLE(array)):
                 break
         else:
             return packed

@@ -345,3 +345,14 @@ def test_bad_constructors(options):
         nn.LSTM(3, 4, bidirectional=1)
     with pytest.raises(ValueError, match="nonlinearity"):
         nn.RNN(3, 4, nonlinearity="gelu")
+
+
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
+def test_a_frozen_layer_s_weight_made_writable_again_is_noticed(name):
+    layer, fresh, x = nn.LSTM(3, 5).freeze(), nn.LSTM(3, 5), fnn.randn(4, 2, 3)
+    layer(x)
+    array = getattr(layer, name).data.base  # nobody should, but nothing in NumPy forbids it
+    array.flags.writeable = True
+    array += 0.5
+    fresh.load_state_dict(layer.state_dict())
+    np.testing.assert_allclose(layer(x)[0].data, fresh(x)[0].data, rtol=1e-5, atol=1e-6)
