@@ -875,11 +875,16 @@ cdef class Tensor(Value):
         return reshape(self, sizes(shape))
 
     def view(self, *shape):
-        """See `fastnn.view`."""
+        """`reshape`: the same memory where the new shape allows it, else a copy.
+
+        PyTorch raises where it would have to copy. Here images are channels-last in memory, so that `x.view(n, -1)`
+        behind a convolution, which is a view there, must copy; who writes into a view asks NumPy whether it is one:
+        `np.shares_memory(x, y)`.
+        """
         return reshape(self, sizes(shape))
 
     def view_as(self, other):
-        """See `fastnn.view_as`."""
+        """`view` in the shape of another tensor."""
         return reshape(self, np.shape(other))
 
     def flatten(self, int start_dim=0, int end_dim=-1):
