@@ -52,6 +52,15 @@ def test_scale_factors():
     assert F.interpolate(fnn.zeros(1, 1, 4, 6), scale_factor=(2, 0.5)).shape == (1, 1, 8, 3)
 
 
+@pytest.mark.parametrize(("size", "factor"), [(7, 1.02), (3, 2.2), (7, 2.1)])
+def test_the_nearest_of_a_size_that_stays_or_doubles(size, factor):
+    x = fnn.arange(size).reshape(1, 1, size)
+    want = np.repeat(np.arange(size), int(factor))
+    assert F.interpolate(x, scale_factor=factor).tolist() == [[want.tolist()]]
+    images = fnn.arange(size).reshape(1, 1, size, 1)
+    assert F.interpolate(images, scale_factor=(factor, 1)).data.ravel().tolist() == want.tolist()
+
+
 def test_float32_positions():
     """A whole number of pixels apart in float32 as in float64."""
     x = fnn.arange(30).float().reshape(1, 1, 1, 30)
