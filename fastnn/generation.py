@@ -24,10 +24,11 @@ def select_rows(state, rows):
     >>> select_rows([np.array([1, 2, 3]), (7, None)], [2, 0])
     [array([3, 1]), (7, None)]
     """
-    if state is None or isinstance(state, int | float):
+    if state is None or isinstance(state, int | float | np.number):
         return state
     if isinstance(state, list | tuple):
-        return type(state)([select_rows(part, rows) for part in state])
+        parts = [select_rows(part, rows) for part in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
     if isinstance(state, dict):
         return {name: select_rows(part, rows) for name, part in state.items()}
     return state.select(rows) if hasattr(state, "select") else state[np.asarray(rows)]

@@ -1,6 +1,7 @@
 """Sequences from models: greedy, beams, draws; cached and uncached steps; the models of sequences learn small tasks."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -176,3 +177,14 @@ def test_translator_learns_to_reverse():
         out = net.translate(fnn.tensor(source), 1, 2, 7, beams)
         out = np.pad(out, ((0, 0), (0, 7 - out.shape[1])), constant_values=2)
         assert (out == target[:, 1:]).all(1).mean() > 0.9
+
+
+def test_states_may_be_named_tuples_and_numbers_of_numpy():
+    class State(NamedTuple):
+        seen: np.int64
+        kept: np.ndarray
+
+    state = generation.select_rows(State(np.int64(3), np.arange(2)), [1, 1, 0])
+    assert type(state) is State
+    assert state.seen == 3
+    assert state.kept.tolist() == [1, 1, 0]
