@@ -52,6 +52,7 @@ def skip_identities(graph: Graph) -> None:
 def make_linear(graph: Graph) -> None:
     """Products with a constant matrix, and the bias behind."""
     links = Links(graph)
+    made = dict(graph.turned)  # the names of transposed weights
     for node in each(links, "MatMul", "Gemm"):
         w = constant(graph, node, 1)
         if w is None or w.ndim != 2 or not w.size:
@@ -61,7 +62,9 @@ def make_linear(graph: Graph) -> None:
         turned = node.op == "Gemm" and bool(node.attributes.get("transB"))
         name = node.inputs[1]
         if not turned:
-            name = new_weight(graph, name, w.T, links.counts[name] == 1)
+            if name not in made:
+                made[name] = new_weight(graph, name, w.T, links.counts[name] == 1)
+            name = made[name]
         node.inputs = [node.inputs[0], name, *node.inputs[2:]]
         node.op, node.domain, node.attributes, node.version = "Linear", "fastnn", {}, 1
         if len(node.inputs) > 2 and node.inputs[2]:

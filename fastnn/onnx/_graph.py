@@ -29,13 +29,19 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes, and the constants they read; `weights` are the constants that a file calls initialisers."""
+    """Nodes, and the constants they read; `weights` are the constants that a file calls initialisers.
+
+    `empty` has for each output an array of its type without elements, with the sizes that the file knows. `turned` says
+    of a transposed weight which it is.
+    """
 
     inputs: list[str]
     outputs: list[str]
     nodes: list[Node]
     constants: dict[str, np.ndarray]
     weights: set[str]
+    empty: list[np.ndarray] = field(default_factory=list)
+    turned: dict[str, str] = field(default_factory=dict)
 
     def readers(self) -> dict[str, int]:
         """How often each name is read, as an output of the graph too."""
@@ -46,6 +52,11 @@ class Graph:
         for name in self.outputs:
             count[name] = count.get(name, 0) + 1
         return count
+
+    def names(self) -> set[str]:
+        """Every name that stands for something, what subgraphs read from around them included."""
+        read = {name for node in self.nodes for name in (*node.inputs, *node.captured, *node.outputs)}
+        return read | set(self.inputs) | set(self.outputs) | set(self.constants)
 
     def makers(self) -> dict[str, Node]:
         """The node that makes each name."""
@@ -80,7 +91,16 @@ def build(proto: Any, opsets: dict[str, int], folder: Path | None, outer: frozen
     for name in outputs:
         if name not in known and name not in outer:
             raise FormatError(f"output {name!r} of the graph is made by no node")
-    return Graph(inputs, outputs, nodes, constants, set(constants))
+    return Graph(inputs, outputs, nodes, constants, set(constants), [_empty(v.type) for v in proto.output])
+
+
+def _empty(kind: Any) -> np.ndarray:
+    """No values of a tensor type: (0, sizes), 0 where a size is not known."""
+    from onnx import helper
+
+    kind = kind.tensor_type
+    dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type) if kind.elem_type else np.dtype(np.float32)
+    return np.zeros((0, *(max(0, d.dim_value) for d in kind.shape.dim)), dtype)
 
 
 def _node(n: Any, opsets: dict[str, int], folder: Path | None, known: frozenset[str]) -> Node:

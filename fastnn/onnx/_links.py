@@ -35,7 +35,8 @@ class Links:
 
 def new_weight(graph: Graph, name: str, data: np.ndarray, alone: bool) -> str:
     """Put a weight among the constants: under `name` if that is free or its one reader is served, else a new one."""
-    while not alone and name in graph.constants:
+    taken = set() if alone else graph.names()
+    while name in taken:
         name += "_"
     graph.constants[name] = np.ascontiguousarray(data)
     graph.weights.add(name)

@@ -103,7 +103,7 @@ class OnnxModule(Module):
             slots[slot] = owner[name]
         outs = self._plan.run(feeds, slots)
         for i in self._plan.lasting:
-            outs[i] = outs[i].clone() if isinstance(outs[i], Tensor) else copy(outs[i])
+            outs[i] = _copied(outs[i])
         return outs
 
     def _feeds(self, args: tuple, named: dict[str, Any]) -> list[Any]:
@@ -136,6 +136,13 @@ def _roles(graph: Graph) -> tuple[set[str], set[str]]:
                 (statistics if node.op == "BatchNormalization" and i in (3, 4) else trained).add(name)
         trained.update(name for name in node.captured if name in graph.weights)
     return trained - statistics, statistics
+
+
+def _copied(out: Any) -> Any:
+    """A value in memory of its own."""
+    if isinstance(out, list):
+        return [_copied(o) for o in out]
+    return out.clone() if isinstance(out, Tensor) else copy(out)
 
 
 def _leaving(out: Any) -> Any:

@@ -33,6 +33,8 @@ def fold_constants(graph: Graph) -> None:
                 left.append(node)
                 continue
             weight = any(name in graph.weights for name in node.inputs)
+            if node.op == "Transpose" and weight and results[0].ndim == 2 and node.attributes.get("perm") != [0, 1]:
+                graph.turned[node.outputs[0]] = node.inputs[0]
             for name, result in zip(node.outputs, results, strict=False):
                 if name:
                     graph.constants[name] = np.array(result)  # not a view: each Parameter has memory of its own

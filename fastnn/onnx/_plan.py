@@ -25,6 +25,8 @@ from ._short import shortened, spare
 from ._values import value
 
 NOTHING, UNREAD = 0, 1
+# With subgraphs, what may give a constant as it is.
+HANDING_ON = ("SequenceConstruct", "SequenceInsert", "SplitToSequence", "Optional")
 
 
 Made = tuple[Callable, tuple[int, ...], tuple[int, ...], Node]  # function, slots read, slots written, for messages
@@ -60,7 +62,9 @@ class Plan:
         known, self.shaped = shape_determined(graph, captured)
         self.fixed = [self.numbers[name] for name in known if name in self.numbers and name not in graph.outputs]
         lasting = {*known, *graph.constants}
-        self.lasting = [i for i, name in enumerate(graph.outputs) if name in lasting]  # not to be given away
+        hidden = any(n.op in HANDING_ON or any(isinstance(a, Graph) for a in n.attributes.values()) for n in self.nodes)
+        # Outputs not to be given away, but copied: what stays here, or may be something that stays inside.
+        self.lasting = [i for i, name in enumerate(graph.outputs) if hidden or name in lasting]
         slots = set(self.fixed)
         self.left = [  # what runs again when shapes are known
             (node, step[0])
@@ -169,7 +173,7 @@ class Body:
 
     def __init__(self, graph: Graph, captured: Sequence[str]) -> None:
         self.count = len(graph.inputs)
-        self.results = len(graph.outputs)
+        self.results, self.empty = len(graph.outputs), graph.empty
         self.plan = Plan(graph, [name for name in captured if name not in graph.inputs], body=True)
         self.kept = [i for i, name in enumerate(captured) if name not in graph.inputs]
 

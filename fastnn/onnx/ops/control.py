@@ -8,7 +8,7 @@ from ... import _ops
 from ..._ops import Tensor
 from .._plan import Body
 from .._registry import op
-from .._values import array, numbers, scalar
+from .._values import array, numbers, scalar, value
 from .shape import concat, split_, squeeze, unsqueeze
 
 LONGEST = 1 << 31  # steps of a loop
@@ -35,12 +35,12 @@ def loop(most: Any, condition: Any, *rest: Any, body: Body, captures: int = 0) -
             kept.append(out)
         carried = outs[: len(carried)]
         step += 1
-    return (*carried, *(_stacked(s, 0) for s in scanned))
+    return (*carried, *(_stacked(s, 0, e) for s, e in zip(scanned, body.empty[1 + len(carried) :], strict=True)))
 
 
-def _stacked(parts: list[Any], axis: int) -> Any:
+def _stacked(parts: list[Any], axis: int, empty: np.ndarray) -> Any:
     if not parts:
-        return Tensor(np.zeros((0,), np.float32))
+        return value(np.moveaxis(empty, 0, axis))
     return _ops.stack(parts, axis) if isinstance(parts[0], Tensor) else np.stack(parts, axis)
 
 
@@ -60,7 +60,10 @@ def scan(
     states, scans = given[: len(given) - num_scan_inputs], given[len(given) - num_scan_inputs :]
     axes = scan_input_axes or [0] * len(scans)
     back = scan_input_directions or [0] * len(scans)
-    length = scans[0].shape[axes[0]]
+    lengths = {s.shape[a] for s, a in zip(scans, axes, strict=True)}
+    if len(lengths) != 1:
+        raise ValueError(f"Scan: inputs of lengths {sorted(lengths)}; expected one length")
+    (length,) = lengths
     outs: list[list[Any]] = [[] for _ in range(body.results - len(states))]
     for t in range(length):
         parts = [_slice(s, a, length - 1 - t if d else t) for s, a, d in zip(scans, axes, back, strict=True)]
@@ -70,7 +73,8 @@ def scan(
             kept.append(out)
     out_axes = scan_output_axes or [0] * len(outs)
     out_back = scan_output_directions or [0] * len(outs)
-    stacked = [_stacked(o[::-1] if d else o, a) for o, a, d in zip(outs, out_axes, out_back, strict=True)]
+    empty = body.empty[len(states) :]
+    stacked = [_stacked(o[::-1] if d else o, a, e) for o, a, d, e in zip(outs, out_axes, out_back, empty, strict=True)]
     return (*states, *stacked)
 
 
@@ -111,7 +115,14 @@ def sequence_empty(*, dtype: int = 1) -> Any:
 @op("SequenceAt")
 def sequence_at(parts: list, at: Any) -> Any:
     """One value of a sequence."""
-    return parts[int(scalar(at))]
+    return parts[_place("SequenceAt", parts, at)]
+
+
+def _place(name: str, parts: list, at: Any) -> int:
+    where = int(scalar(at))
+    if not -len(parts) <= where < len(parts):
+        raise IndexError(f"{name}: position {where} of {len(parts)}")
+    return where
 
 
 @op("SequenceLength")
@@ -135,7 +146,7 @@ def sequence_insert(parts: list, part: Any, at: Any = None) -> Any:
 def sequence_erase(parts: list, at: Any = None) -> Any:
     """A sequence without one of its values."""
     out = list(parts)
-    del out[-1 if at is None else int(scalar(at))]
+    del out[_place("SequenceErase", parts, -1 if at is None else at)]
     return out
 
 

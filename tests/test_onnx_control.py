@@ -1,0 +1,77 @@
+"""If, Loop, Scan, sequences and functions of ONNX: what random programs beside ONNX Runtime found."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+onnx = pytest.importorskip("onnx")
+from onnx import parser  # noqa: E402
+
+
+def loaded(text, opset=18):
+    return fnn.onnx.load(parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> {text}'))
+
+
+def test_a_loop_that_does_not_run_gives_nothing_of_the_right_type():
+    net = loaded("""g (int64 n) => (int64[t] k, double[t, 2, a] m) <bool yes = {1}> {
+        k, m = Loop (n, yes) <body = b (int64 i, bool go) => (bool on, int64 j, double[2, a] r) <double[2, 3] c =
+            {1, 2, 3, 4, 5, 6}> { on = Identity (go) j = Identity (i) r = Identity (c) }> }""")
+    k, m = net(np.array(0))
+    assert (k.dtype, k.shape, m.dtype, m.shape) == (np.int64, (0,), np.float64, (0, 2, 0))
+    k, m = net(np.array(2))
+    assert k.tolist() == [0, 1]
+    assert m.shape == (2, 2, 3)
+
+
+def test_scan_refuses_inputs_of_different_lengths():
+    net = loaded("""g (float[n] x, float[m] y) => (float[k] z) {
+        z = Scan <num_scan_inputs = 2, body = b (float a, float c) => (float d) { d = Add (a, c) }> (x, y) }""")
+    assert net(np.ones(2, np.float32), np.ones(2, np.float32)).tolist() == [2, 2]
+    with pytest.raises(ValueError, match=r"Scan: inputs of lengths \[2, 3\]"):
+        net(np.ones(2, np.float32), np.ones(3, np.float32))
+
+
+@pytest.mark.parametrize("op", ["SequenceAt", "SequenceErase"])
+def test_positions_outside_a_sequence_are_refused_by_name(op):
+    net = loaded(f"g (seq(float[n]) s, int64 i) => (seq(float[n]) y) {{ y = {op} (s, i) }}")
+    parts = [np.ones(1, np.float32), np.ones(2, np.float32)]
+    net(parts, np.array(-2))
+    for i in (2, -3):
+        with pytest.raises(IndexError, match=f"{op}: position {i} of 2"):
+            net(parts, np.array(i))
+
+
+def test_weights_made_at_load_take_no_name_that_is_in_use():
+    net = loaded("""g (float[1, 2] w_) => (float[1, 2] y, float[2, 2] z) <float[2, 2] w = {1, 2, 3, 4}> {
+        y = MatMul (w_, w) z = Mul (w, w_) }""")
+    assert net(np.array([[1, 1]], np.float32))[0].tolist() == [[4, 6]]
+
+
+def test_a_matrix_of_two_products_stays_one_parameter():
+    net = loaded("""g (float[n, 2] x) => (float[n, 2] y) <float[2, 2] w = {1, 2, 3, 4}> {
+        h = MatMul (x, w) r = Relu (h) y = MatMul (r, w) }""")
+    assert len(net.state_dict()) == 1
+    assert net(np.array([[1, 1]], np.float32)).tolist() == [[22, 32]]
+
+
+def test_a_transposed_weight_of_a_product_keeps_its_name():
+    net = loaded("""g (float[n, 3] x) => (float[n, 2] y) <float[2, 3] w = {1, 2, 3, 4, 5, 6}> {
+        t = Transpose (w) y = MatMul (x, t) }""")
+    assert {name: w.shape for name, w in net.state_dict().items()} == {"w": (2, 3)}
+    assert net(np.ones((1, 3), np.float32)).tolist() == [[6, 15]]
+
+
+@pytest.mark.parametrize("kind", ["If", "SequenceConstruct"])
+def test_writing_into_an_output_leaves_the_constants_inside_alone(kind):
+    if kind == "If":
+        branch = "b () => (float[2] r) { c = Constant <value = float[2] {1, 2}> () r = Identity (c) }"
+        net = loaded(f"g (bool x) => (float[2] y) {{ y = If (x) <then_branch = {branch}, else_branch = {branch}> }}")
+    else:
+        net = loaded("g (float[2] x) => (seq(float[2]) y) <float[2] w = {1, 2}> { y = SequenceConstruct (w) }")
+    x = np.array(True) if kind == "If" else np.ones(2, np.float32)
+    for _ in range(3):
+        y = net(x)
+        y = y[0] if kind == "SequenceConstruct" else y
+        assert y.tolist() == [1, 2]
+        y.data[...] = 7
