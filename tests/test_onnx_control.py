@@ -75,3 +75,37 @@ def test_writing_into_an_output_leaves_the_constants_inside_alone(kind):
         y = y[0] if kind == "SequenceConstruct" else y
         assert y.tolist() == [1, 2]
         y.data[...] = 7
+
+
+def function(text, opset):
+    return parser.parse_function(f'<domain: "my", opset_import: ["" : {opset}]> {text}')
+
+
+def test_a_function_s_standard_attribute_counts_where_a_call_leaves_it_out():
+    model = parser.parse_model("""<ir_version: 8, opset_import: ["" : 18, "my" : 1]>
+        g (float[n] x) => (float[n] y, float[n] z) { y = my.Outer (x) z = my.Leak <alpha = 0.25> (x) }""")
+    inner = function("Leak <alpha: float = 0.5> (x) => (y) { y = LeakyRelu <alpha: float = @alpha> (x) }", 18)
+    outer = function("Outer (x) => (y) { y = my.Leak (x) }", 18)
+    outer.opset_import.append(onnx.helper.make_opsetid("my", 1))
+    model.functions.extend([inner, outer])
+    y, z = fnn.onnx.load(model)(np.array([-2, 4], np.float32))
+    assert (y.tolist(), z.tolist()) == ([-1, 4], [-0.5, 4])
+
+
+def test_a_function_of_another_opset_is_read_as_that_opset_says():
+    model = parser.parse_model("""<ir_version: 8, opset_import: ["" : 18, "my" : 1]>
+        g (float[2, 3] x) => (float[1, 2, 3] y) { y = my.Front (x) }""")
+    model.functions.append(function("Front (x) => (y) { y = Unsqueeze <axes = [0]> (x) }", 11))
+    assert fnn.onnx.load(model)(np.ones((2, 3), np.float32)).shape == (1, 2, 3)
+
+
+def test_the_first_scan_fills_short_sequences_up_with_zeros():
+    net = loaded(
+        """g (int64[b] n, float[b] s, float[b, t] x) => (float[b] e, float[b, t] y) {
+        e, y = Scan <num_scan_inputs = 1, body = f (float s, float x) => (float e, float y) {
+            e = Add (s, x) y = Identity (e) }> (n, s, x) }""",
+        8,
+    )
+    e, y = net(np.array([1, 3]), np.zeros(2, np.float32), np.arange(8, dtype=np.float32).reshape(2, 4))
+    assert e.tolist() == [0, 15]
+    assert y.tolist() == [[0, 0, 0, 0], [4, 9, 15, 0]]

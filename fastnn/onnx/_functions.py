@@ -33,9 +33,26 @@ def inlined(model: Any) -> Any:
 
     for function in calls:
         visit(function)
+    _fill_in(model)
     from onnx import inliner
 
-    return inliner.inline_local_functions(model)
+    return inliner.inline_local_functions(model, convert_version=True)  # of functions of another opset
+
+
+def _fill_in(model: Any) -> None:
+    """Write into each call what the function has for attributes left out: the inliner forgets it."""
+    standard = {(f.domain, f.name): f.attribute_proto for f in model.functions}
+
+    def fill(nodes: Any) -> None:
+        for node in nodes:
+            given = {a.name for a in node.attribute}
+            node.attribute.extend(a for a in standard.get((node.domain, node.op_type), ()) if a.name not in given)
+            for _, graph in subgraphs(node):
+                fill(graph.node)
+
+    fill(model.graph.node)
+    for function in model.functions:
+        fill(function.node)
 
 
 def _called(nodes: Any) -> Iterator[tuple[str, str]]:

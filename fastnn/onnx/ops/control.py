@@ -87,7 +87,7 @@ def _slice(x: Any, axis: int, at: int) -> Any:
 def old_scan(
     lengths: Any, *inputs: Any, body: Body, num_scan_inputs: int, directions: list[int] | None = None, captures: int = 0
 ) -> Any:
-    """Scan of opset 8: the first axis is a batch, the second is scanned."""
+    """Scan of opset 8: the first axis is a batch, the second is scanned; zeros stand behind what is shorter."""
     given, captured = inputs[: len(inputs) - captures], inputs[len(inputs) - captures :]
     rows = []
     for b in range(given[0].shape[0]):
@@ -97,7 +97,14 @@ def old_scan(
             row = [x if i < len(row) - num_scan_inputs else x[:n] for i, x in enumerate(row)]
         how = {"scan_input_directions": directions} if directions else {}
         rows.append(scan(*row, *captured, body=body, num_scan_inputs=num_scan_inputs, captures=captures, **how))
-    return tuple(_stacked(list(parts), 0) for parts in zip(*rows, strict=True))
+    ends, total = len(given) - num_scan_inputs, given[-1].shape[1]
+    outs = [[p if i < ends else _filled(p, total) for p in parts] for i, parts in enumerate(zip(*rows, strict=True))]
+    return tuple(_stacked(parts, 0, np.zeros(0)) for parts in outs)
+
+
+def _filled(x: Any, total: int) -> Any:
+    missing = total - x.shape[0]
+    return concat(x, value(np.zeros((missing, *x.shape[1:]), x.dtype)), axis=0) if missing else x
 
 
 @op("SequenceConstruct")
