@@ -71,10 +71,12 @@ def read_wav(file: str | os.PathLike) -> tuple[np.ndarray, int]:
         raise ValueError(f"read_wav: {name} has no samples")
     if frames > MOST_SECONDS * rate:
         raise ValueError(f"read_wav: {name} lasts {frames / rate:.0f} s; at most {MOST_SECONDS} s are read at once")
-    samples = _numbers(body[: frames * width * channels], kind, width)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 becomes infinite
+        samples = _numbers(body[: frames * width * channels], kind, width)
+        samples = samples.reshape(frames, channels).mean(1, dtype=np.float32)
     if not np.isfinite(samples).all():
         raise ValueError(f"read_wav: {name} has samples that are infinite or not a number")
-    return np.ascontiguousarray(samples.reshape(frames, channels).mean(1, dtype=np.float32)), rate
+    return np.ascontiguousarray(samples), rate
 
 
 def _chunks(name: Path, data: bytes) -> tuple[tuple[int, int, int, int], bytes]:

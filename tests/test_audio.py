@@ -102,6 +102,8 @@ GOOD = wav(TONE)
         (wav(TONE, fmt=b"\1\0\1\0"), "fmt chunk has 4 bytes"),
         (GOOD[:12] + GOOD[36:], "no fmt before data"),
         (wav(np.array([0.0, np.nan]), kind=3, bits=32), "infinite or not a number"),
+        (wav(np.array([0.0, 1e300]), kind=3, bits=64), "infinite or not a number"),
+        (wav(np.full((2, 2), 3e38), kind=3, bits=32, channels=2), "infinite or not a number"),
         (wav(np.zeros(3601 * 10), rate=10), "lasts 3601 s"),
     ],
 )
