@@ -7,7 +7,7 @@ x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
 Transpose of leading axes, Linear             Linear, Transpose: a view, where a product would need a copy
 RNN, GRU, LSTM with constant weights          fastnn's order of gates
 
-Norms are in `_fusion_norms`, attention in `_fusion_attention`.
+Norms are in `_fusion_norms`, attention in `_fusion_attention`, recurrent cells in `_fusion_cells`.
 """
 
 import math
@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from ._fusion_attention import join_projections, make_attention
+from ._fusion_cells import make_cells
 from ._fusion_norms import fold_norms, join_residuals, make_norms
 from ._graph import Graph, Node
 from ._links import Links, constant, each, new_weight, number
@@ -24,7 +25,7 @@ from ._values import array, value
 def fuse(graph: Graph) -> None:
     """All passes, in an order in which each finds what those before have made."""
     skip_identities(graph)
-    for one in (fold_norms, make_norms, make_linear, make_swish, make_gelu, fuse_activations, fuse_pools):
+    for one in (fold_norms, make_norms, make_linear, make_cells, make_swish, make_gelu, fuse_activations, fuse_pools):
         one(graph)
     for one in (turn_behind, make_attention, join_projections, join_residuals, prepare_recurrent):
         one(graph)

@@ -10,13 +10,15 @@ from typing import Any
 
 from .. import _ops, _ops_norm
 from .._ops_attention import attend
-from .._ops_images import adaptive_avg_pool2d, conv2d
+from .._ops_images import adaptive_avg_pool2d, conv2d, max_pool2d
 from .._ops_recurrent import recurrent
 from ._graph import Node
 from ._values import recorded
 from ._views import View
+from .ops.activation import by_channel
 from .ops.attention import sdpa, total_scale
 from .ops.conv import same_pads, window
+from .ops.pool import even, geometry
 
 Shapes = list[tuple[int, ...] | None]
 
@@ -61,6 +63,33 @@ def _conv(node: Node, shapes: Any) -> Callable | None:
     return partial(conv2d, stride=by, padding=around, dilation=apart, groups=a.get("group", 1), **how)
 
 
+def _max_pool(node: Node, shapes: Any) -> Callable | None:
+    a = {"strides": None, "dilations": None, "pads": None, "auto_pad": "NOTSET", "ceil_mode": 0, **node.attributes}
+    if len(shapes[0]) != 4 or len(node.outputs) > 1:
+        return None
+    kernel, ceil = a["kernel_shape"], a["ceil_mode"]
+    by, apart, around, _ = geometry(
+        "MaxPool", shapes[0], kernel, a["strides"], a["dilations"], a["pads"], a["auto_pad"], ceil
+    )
+    if not even(around, kernel):
+        return None
+    how: dict[str, Any] = {
+        "stride": by,
+        "padding": tuple(b for b, _ in around),
+        "dilation": apart,
+        "ceil_mode": bool(ceil),
+    }
+    return partial(max_pool2d, kernel_size=tuple(kernel), **how)
+
+
+def _prelu(node: Node, shapes: Any) -> Callable | None:
+    return (lambda x, slope: _ops.prelu(x, slope.reshape(-1))) if by_channel(len(shapes[0]), shapes[1]) else None
+
+
+def _softmax(node: Node, shapes: Any) -> Callable | None:
+    return partial(_ops.softmax, dim=node.attributes.get("axis", -1)) if node.version >= 13 else None
+
+
 def _mean_of_channels(node: Node, shapes: Any) -> Callable | None:
     return partial(adaptive_avg_pool2d, output_size=1) if len(shapes[0]) == 4 else None
 
@@ -91,6 +120,9 @@ def _layer_norm(node: Node, shapes: Any) -> Callable | None:
 _MAKERS: dict[str, Callable] = {
     "Linear": _linear,
     "Conv": _conv,
+    "MaxPool": _max_pool,
+    "PRelu": _prelu,
+    "Softmax": _softmax,
     "GlobalAveragePool": _mean_of_channels,
     "LayerNormalization": _layer_norm,
     "AddLayerNorm": _layer_norm,

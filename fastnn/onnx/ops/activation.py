@@ -117,12 +117,17 @@ def shrink(x: Any, *, bias: float = 0.0, lambd: float = 0.5) -> Any:
     return np.asarray(out.astype(x.dtype))
 
 
+def by_channel(ndim: int, slope: tuple[int, ...]) -> bool:
+    """Whether a slope of this shape is one number, or one for each channel of x."""
+    along = (*[1] * (ndim - len(slope)), *slope)
+    return all(n == 1 for axis, n in enumerate(along) if axis != 1)
+
+
 @op("PRelu", since=7)
 def prelu(x: Any, slope: Any) -> Any:
     """x, or slope x below zero; the slope broadcasts."""
     if isinstance(x, Tensor):
-        along = (*[1] * (x.ndim - slope.ndim), *slope.shape)
-        if all(n == 1 for axis, n in enumerate(along) if axis != 1):  # one, or one for each channel
+        if by_channel(x.ndim, slope.shape):
             return _ops.prelu(x, slope.reshape(-1))
         return _ops.where(x.data > 0, x, x * slope)
     return value(np.where(x > 0, x, x * slope))

@@ -22,10 +22,12 @@ def gather(x: Any, index: Any, *, axis: int = 0) -> Any:
     if index.ndim == 0:
         return x[(slice(None),) * axis + (int(index),)]
     if axis == 0 and x.ndim == 2:
-        least = index.min(initial=0)
-        if -n <= least < 0:
-            index = np.where(index < 0, index + n, index)
-        return embedding(index, x)
+        try:
+            return embedding(index, x)
+        except IndexError:
+            if index.min(initial=0) >= 0 or index.min(initial=0) < -n:
+                raise
+            return embedding(np.where(index < 0, index + n, index), x)
     if index.size and not (-n <= index.min() and index.max() < n):
         raise IndexError(f"Gather: an index is out of range for axis {axis} of size {n}")
     out = _ops.index_select(x, axis, np.where(index < 0, index + n, index).reshape(-1))

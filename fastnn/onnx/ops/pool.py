@@ -16,26 +16,33 @@ from .conv import same_pads, window
 Pairs = list[tuple[int, int]]
 
 
-def _geometry(
-    function: str, x: Any, kernel: Sequence[int], strides: Any, dilations: Any, pads: Any, auto_pad: str, ceil: int
+def geometry(
+    function: str,
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    strides: Any,
+    dilations: Any,
+    pads: Any,
+    auto_pad: str,
+    ceil: int,
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pairs, list[int]]:
-    """Strides, dilations, pads, and how many windows there are along each axis."""
-    by, apart, around = window(function, x.ndim - 2, strides, dilations, pads)
+    """Strides, dilations, pads, and how many windows there are along each axis of an input of this shape."""
+    by, apart, around = window(function, len(shape) - 2, strides, dilations, pads)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        around = same_pads(x.shape[2:], kernel, by, apart, auto_pad == "SAME_UPPER")
+        around = same_pads(shape[2:], kernel, by, apart, auto_pad == "SAME_UPPER")
     counts = []
-    for n, k, s, d, (before, after) in zip(x.shape[2:], kernel, by, apart, around):
+    for n, k, s, d, (before, after) in zip(shape[2:], kernel, by, apart, around):
         room = n + before + after - d * (k - 1) - 1
         count = (-(-room // s) if ceil else room // s) + 1
         if ceil and (count - 1) * s >= n + before:  # a window must not begin behind the image
             count -= 1
         if count < 1:
-            raise ValueError(f"{function}: a window of {list(kernel)} does not fit an input of {x.shape}")
+            raise ValueError(f"{function}: a window of {list(kernel)} does not fit an input of {tuple(shape)}")
         counts.append(count)
     return by, apart, around, counts
 
 
-def _even(around: Pairs, kernel: Sequence[int]) -> bool:
+def even(around: Pairs, kernel: Sequence[int]) -> bool:
     """Whether a kernel takes these pads: the same before and after, at most half a window."""
     return all(b == e and 0 <= b <= k // 2 for (b, e), k in zip(around, kernel))
 
@@ -54,8 +61,10 @@ def max_pool(
     outputs: int = 1,
 ) -> Any:
     """The greatest of each window, and where it stood."""
-    by, apart, around, counts = _geometry("MaxPool", x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    if outputs == 1 and isinstance(x, Tensor) and x.ndim == 4 and _even(around, kernel_shape):
+    by, apart, around, counts = geometry(
+        "MaxPool", x.shape, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode
+    )
+    if outputs == 1 and isinstance(x, Tensor) and x.ndim == 4 and even(around, kernel_shape):
         padding = tuple(b for b, _ in around)
         return max_pool2d(x, tuple(kernel_shape), by, padding, apart, bool(ceil_mode))
     if outputs == 1 and isinstance(x, Tensor) and x.ndim == 3:
@@ -131,8 +140,10 @@ def average_pool(
     strides: list[int] | None = None,
 ) -> Any:
     """The mean of each window, of the image's pixels alone or with those of the pads."""
-    by, apart, around, counts = _geometry("AveragePool", x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
-    if x.ndim == 4 and max(apart) == 1 and _even(around, kernel_shape):
+    by, apart, around, counts = geometry(
+        "AveragePool", x.shape, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode
+    )
+    if x.ndim == 4 and max(apart) == 1 and even(around, kernel_shape):
         padding = tuple(b for b, _ in around)
         return avg_pool2d(x, tuple(kernel_shape), by, padding, bool(ceil_mode), bool(count_include_pad))
     total = _sums(x, kernel_shape, by, apart, around, counts)
@@ -165,7 +176,7 @@ def lp_pool(
     strides: list[int] | None = None,
 ) -> Any:
     """The p-norm of each window."""
-    by, apart, around, counts = _geometry("LpPool", x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+    by, apart, around, counts = geometry("LpPool", x.shape, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     powers = x * x if p == 2 else _ops.pow(_ops.abs(x), p)
     return _ops.pow(_sums(powers, kernel_shape, by, apart, around, counts), 1 / p)
 
