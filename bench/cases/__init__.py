@@ -16,6 +16,7 @@ from bench.cases import (
     matmul,
     optimizer,
     overhead,
+    pretrained,
     recurrent,
     recurrent_train,
     resnet,
@@ -45,6 +46,7 @@ MODULES = (
     bert,
     generation,
     imported,
+    pretrained,
 )
 CASES: list[Case] = [case for module in MODULES for case in module.CASES]
 GROUPS: list[str] = list(dict.fromkeys(case.group for case in CASES))
