@@ -296,7 +296,7 @@ def digits(tmp_path_factory):
 
 def test_voices_never_heard(capsys, digits):
     file = str(digits / "7_ben_0.wav")
-    text = shown(capsys, "speech", "--data", str(digits), "--epochs", "50", "--no-picture", "--wav", file)
+    text = shown(capsys, "speech", "--data", str(digits), "--epochs", "20", "--no-picture", "--wav", file)
     assert "speaker never heard" in text
     (mean,) = re.findall(r"^mean +120 +([\d.]+) % +([\d.]+) %", text, re.M)
     assert float(mean[1]) > 85
