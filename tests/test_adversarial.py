@@ -226,6 +226,7 @@ def test_a_loss_that_is_no_number():
         adversarial.fit(net, judge, PICTURES, steps=3, progress=False)
 
 
+@pytest.mark.skipif(fnn.kernels.isa() == "reference", reason="all rows get their memory from the same launchers")
 def test_memory_stays_flat():
     """Two thousand steps leave nothing behind: no tensor, no block, no page, no Python object but the records."""
     statm, held = Path("/proc/self/statm"), []
