@@ -130,6 +130,8 @@ BAD = [
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], attn_mask=np.eye(4, dtype=int)), TypeError, "attn_mask is"),
     (lambda: nn.TransformerEncoderLayer(8, 2, 0), ValueError, "dim_feedforward"),
     (lambda: nn.SinusoidalPositionalEncoding(4)(X), ValueError, "expected"),
+    (lambda: nn.SinusoidalPositionalEncoding(4)(fnn.zeros(1, 2, 4), -1), ValueError, "offset -1; expected"),
+    (lambda: nn.SinusoidalPositionalEncoding(4)(np.zeros((1, 2, 4), np.int64)), ValueError, "x is of int64"),
     (lambda: F.rotary_embedding(X[..., :7]), ValueError, "even D"),
     (lambda: nn.KeyValues(0), ValueError, "room"),
 ]

@@ -1,5 +1,7 @@
 """fastnn.onnx.load: what a loaded model is, and what its operators do."""
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -25,6 +27,24 @@ def mlp(weights=None):
 
 
 # ----- the module -----
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_computes_the_same_with_weights_of_its_own(copied):
+    net, x = load(mlp()[0]), normal(4, 3)
+    want = net(x).data
+    other = copied(net)
+    np.testing.assert_array_equal(other(x).data, want)
+    assert copied(net.freeze()).state_dict().keys() == net.state_dict().keys()
+    other.net.__dict__["2"].weight = fnn.nn.Parameter(np.zeros((2, 5), np.float32))
+    assert not other(x).data.any()
+    np.testing.assert_allclose(net(x).data, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_frozen_model_reads_a_parameter_that_is_set_anew():
+    net, x = load(mlp()[0]).freeze(), normal(4, 3)
+    net.net.__dict__["2"].weight = fnn.nn.Parameter(np.zeros((2, 5), np.float32))
+    assert not net(x).data.any()
 
 
 def test_inputs_go_by_position_and_name():

@@ -112,3 +112,10 @@ def test_errors():
             spectral_norm(nn.Linear(2, 2), n_power_iterations=wrong)
     with pytest.raises(ValueError, match="dim is 2"):
         spectral_norm(nn.Linear(2, 2), dim=2)
+
+
+def test_of_a_recurrent_weight():
+    layer = nn.utils.spectral_norm(nn.LSTM(3, 4), "weight_hh_l0")
+    layer(fnn.randn(5, 2, 3))[0].sum().backward()
+    assert np.isfinite(layer.parametrizations.weight_hh_l0.original.grad.data).all()
+    assert layer.step(fnn.randn(2, 3))[0].shape == (2, 4)

@@ -44,6 +44,10 @@ class SinusoidalPositionalEncoding(Module):
         shape = x.shape
         if len(shape) < 2 or shape[-1] != self.d_model:
             raise ValueError(f"SinusoidalPositionalEncoding: x is {shape}; expected (..., {self.d_model})")
+        if x.dtype.kind != "f" or offset < 0:
+            raise ValueError(
+                f"SinusoidalPositionalEncoding: x is of {x.dtype}, offset {offset}; expected floats, from 0 on"
+            )
         second = self.batch_first or len(shape) == 2
         end = offset + (shape[-2] if second else shape[-3])
         if end > len(self._table) or self._table.dtype != x.dtype:

@@ -207,7 +207,10 @@ class Recurrent(Module):
         for layer, names in enumerate(self._names):
             if layer and self.dropout and self.training:
                 x = _ops.dropout(x, self.dropout, True)
-            weights = [None if n is None else own[n] for n in names]
+            try:
+                weights = [None if n is None else own[n] for n in names]
+            except KeyError:  # one is made of others, as by spectral_norm
+                weights = [None if n is None else getattr(self, n) for n in names]
             h0, c0 = states[layer]
             x, h, c = _ops_recurrent.recurrent(name, self._cell, x, h0, c0, weights, batch_sizes)
             ends.append((h,) if c is None else (h, c))

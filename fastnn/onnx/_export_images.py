@@ -310,8 +310,9 @@ def _pixels(g: Graph, x: Any, axis: int, out: int, factor: float | None, exact: 
     size, dtype = x.shape[axis], x.dtype
     half = np.asarray(0.5 if exact else 0, dtype)
     if not isinstance(size, Dim):
-        by_size = not factor or (not exact and out in (size, 2 * size))
-        step = dtype.type(size) / dtype.type(out) if by_size else dtype.type(1 / factor)
+        if not exact and out in (size, 2 * size):
+            factor = None
+        step = dtype.type(1 / factor) if factor else dtype.type(size) / dtype.type(out)
         at = (np.arange(out).astype(dtype) + half) * step
         return g.constant(np.minimum(at.astype(np.int64), size - 1))
     pixels = g.value(size)

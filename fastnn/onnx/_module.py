@@ -37,8 +37,9 @@ class OnnxModule(Module):
         self.input_names = list(graph.inputs)
         self.output_names = list(graph.outputs)
         self._expected = inputs
+        self._graph = graph
         self._plan = Plan(graph)
-        self._bound: list[tuple[int, dict, str]] = []
+        self._bound: list[tuple[int, Module, str]] = []
         trained, kept = _roles(graph)
         for name, slot in self._plan.constants.items():
             constant = self._plan.template[slot]
@@ -53,8 +54,19 @@ class OnnxModule(Module):
             owner.register_parameter(attribute, Parameter(constant))
         else:
             owner.register_buffer(attribute, constant, persistent=kept)
-        self._bound.append((slot, vars(owner), attribute))
+        self._bound.append((slot, owner, attribute))
         self._plan.template[slot] = None
+        self._graph.constants[name] = np.empty(0, constant.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: a plan is made anew, as its functions cannot be pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._plan = Plan(self._graph)
+        for slot, _, _ in self._bound:
+            self._plan.template[slot] = None
 
     def _place(self, name: str, nested: bool) -> tuple[Module, str]:
         """The sub-module and attribute for a name; one flat name where a dotted path is not free."""
@@ -100,7 +112,7 @@ class OnnxModule(Module):
     def _run(self, feeds: list[Any]) -> list[Any]:
         slots = self._plan.template.copy()
         for slot, owner, name in self._bound:
-            slots[slot] = owner[name]
+            slots[slot] = owner.__dict__[name]
         outs = self._plan.run(feeds, slots)
         for i in self._plan.lasting:
             outs[i] = _copied(outs[i])
