@@ -79,7 +79,8 @@ cpdef Tensor interpolate(x, size=None, scale_factor=None, str mode="nearest", al
     mode : {"nearest", "nearest-exact", "bilinear", "linear", "area"}
         "linear" is for (N, C, L), "bilinear" for (N, C, H, W). "nearest" takes pixel ``floor(q * old / new)``,
         "nearest-exact" that at ``floor((q + 1/2) * old / new)``. "area" is `adaptive_avg_pool2d`. A scale_factor s
-        puts 1 / s in the place of old / new; not for "nearest" in a size that stays or doubles, as in PyTorch.
+        puts 1 / s in the place of old / new; not for the "nearest" of images in a size that stays or doubles, as in
+        PyTorch.
     align_corners : bool, optional
         For the linear modes, whether the centres of the corner pixels stay in the corners.
     recompute_scale_factor : bool, optional
@@ -118,7 +119,7 @@ cpdef Tensor interpolate(x, size=None, scale_factor=None, str mode="nearest", al
         return adaptive_avg_pool1d(t, out) if nd == 3 else adaptive_avg_pool2d(t, out)
     if recompute_scale_factor or align_corners:
         factors = (0.0,) * len(factors)
-    if how == NEAREST:
+    if how == NEAREST and nd == 4:
         factors = tuple([0.0 if q == n or q == 2 * n else f for f, n, q in zip(factors, shape[2:], out)])
     total = 1
     for n in shape[:2] + out:

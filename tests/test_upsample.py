@@ -53,12 +53,13 @@ def test_scale_factors():
 
 
 @pytest.mark.parametrize(("size", "factor"), [(7, 1.02), (3, 2.2), (7, 2.1)])
-def test_the_nearest_of_a_size_that_stays_or_doubles(size, factor):
-    x = fnn.arange(size).reshape(1, 1, size)
+def test_the_nearest_pixels_of_a_size_that_stays_or_doubles(size, factor):
     want = np.repeat(np.arange(size), int(factor))
-    assert F.interpolate(x, scale_factor=factor).tolist() == [[want.tolist()]]
-    images = fnn.arange(size).reshape(1, 1, size, 1)
-    assert F.interpolate(images, scale_factor=(factor, 1)).data.ravel().tolist() == want.tolist()
+    for shape, factors in (((size, 1), (factor, 1)), ((1, size), (1, factor))):
+        images = fnn.arange(size).reshape(1, 1, *shape)
+        assert F.interpolate(images, scale_factor=factors).data.ravel().tolist() == want.tolist()
+    frames = F.interpolate(fnn.arange(size).reshape(1, 1, size), scale_factor=factor)  # PyTorch's are by the factor
+    assert frames.data.ravel().tolist() == [int(i / factor) for i in range(len(want))]
 
 
 def test_float32_positions():

@@ -310,7 +310,7 @@ def _pixels(g: Graph, x: Any, axis: int, out: int, factor: float | None, exact: 
     size, dtype = x.shape[axis], x.dtype
     half = np.asarray(0.5 if exact else 0, dtype)
     if not isinstance(size, Dim):
-        if not exact and out in (size, 2 * size):
+        if not exact and x.ndim == 4 and out in (size, 2 * size):
             factor = None
         step = dtype.type(1 / factor) if factor else dtype.type(size) / dtype.type(out)
         at = (np.arange(out).astype(dtype) + half) * step
