@@ -18,10 +18,20 @@ def test_a_loop_that_does_not_run_gives_nothing_of_the_right_type():
         k, m = Loop (n, yes) <body = b (int64 i, bool go) => (bool on, int64 j, double[2, a] r) <double[2, 3] c =
             {1, 2, 3, 4, 5, 6}> { on = Identity (go) j = Identity (i) r = Identity (c) }> }""")
     k, m = net(np.array(0))
-    assert (k.dtype, k.shape, m.dtype, m.shape) == (np.int64, (0,), np.float64, (0, 2, 0))
+    assert (k.dtype, k.shape, m.dtype, m.shape) == (np.int64, (0,), np.float64, (0, 2, 3))
     k, m = net(np.array(2))
     assert k.tolist() == [0, 1]
     assert m.shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("sizes", ["[2, 3]", "[a, b]", ""])
+def test_a_loop_that_does_not_run_gives_the_sizes_that_can_be_known(sizes):
+    net = loaded(f"""g (int64 n, float[2, 3] x) => (float[c, d] y) <bool yes = {{1}}, int64[1] zero = {{0}}> {{
+        m = Loop (n, yes) <body = b (int64 i, bool go) => (bool on, float{sizes} r) {{
+            on = Identity (go) r = Relu (x) }}>
+        s = ReduceSum <keepdims = 0> (m, zero) y = Add (s, x) }}""")
+    x = np.ones((2, 3), np.float32)
+    assert (net(np.array(0), x).tolist(), net(np.array(2), x).tolist()) == ([[1] * 3] * 2, [[3] * 3] * 2)
 
 
 def test_scan_refuses_inputs_of_different_lengths():

@@ -263,8 +263,9 @@ def load(source: str | os.PathLike | bytes) -> OnnxModule:
 
 def _loaded(model: Any, folder: Path | None) -> OnnxModule:
     from ._functions import inlined
+    from ._reader import sized
 
-    model = inlined(model)
+    model = sized(inlined(model))
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in model.opset_import}
     graph = build(model.graph, opsets, folder)
     infos = {v.name: v for v in model.graph.input}

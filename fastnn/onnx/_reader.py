@@ -185,6 +185,27 @@ def attribute_value(attribute: Any) -> Any:
     raise FormatError(f"attribute {attribute.name!r}: its kind {kind} is not supported")
 
 
+def sized(model: Any) -> Any:
+    """The model with the sizes that can be known of what loops gather: one of no steps makes nothing to look at."""
+    if not any(_unsized(node) for node in model.graph.node):
+        return model
+    from onnx import shape_inference
+
+    try:
+        return shape_inference.infer_shapes(model)
+    except Exception:  # it is not needed for anything else; whether the model is valid, others say
+        return model
+
+
+def _unsized(node: Any) -> bool:
+    """Whether a loop, in a node or within it, has outputs of unknown sizes."""
+    inner = [graph for _, graph in subgraphs(node)]
+    kinds = [v.type.tensor_type for graph in inner if node.op_type in ("Loop", "Scan") for v in graph.output]
+    if any(not k.HasField("shape") or not all(d.dim_value for d in k.shape.dim) for k in kinds):
+        return True
+    return any(_unsized(n) for graph in inner for n in graph.node)
+
+
 def subgraphs(node: Any) -> Iterator[tuple[str, Any]]:
     """Name and GraphProto of each attribute that is a graph."""
     for attribute in node.attribute:
