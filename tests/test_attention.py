@@ -251,3 +251,23 @@ def test_rotations_know_distances_alone(interleaved):
     assert product(5, 3) != pytest.approx(product(5, 4), abs=1e-3)
     assert product(7, 7) == pytest.approx((q * k).sum().item())
     assert fnn.gradcheck(lambda x: F.rotary_embedding(x, 3, interleaved=interleaved), normal(2, 3, 8))
+
+
+@pytest.mark.parametrize("shared", [7, 1])
+@pytest.mark.parametrize("causal", [False, True])
+def test_many_short_heads_are_the_bits_of_each_alone(isa, shared, causal):
+    """A thread takes several heads in a row and fetches the next; 70 do not divide by 4."""
+    q, k, v, dy = (normal(10, n, 13, 8, dtype=np.float32) for n in (7, shared, shared, 7))
+
+    def results(q, k, v, dy):
+        q, k, v = (x.clone().requires_grad_() for x in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+        y.backward(dy)
+        return [x.data for x in (y, q.grad, k.grad, v.grad)]
+
+    alone = [results(*(x[i : i + 1] for x in (q, k, v, dy))) for i in range(10)]
+    for n in (1, 2, 3):
+        with fnn.threads(n):
+            together = results(q, k, v, dy)
+        for i, got in enumerate(together):
+            np.testing.assert_array_equal(got, np.concatenate([one[i] for one in alone]))

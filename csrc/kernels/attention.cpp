@@ -39,8 +39,9 @@ template <class T> void attention_plan(Attention& job) {
     const i64 heads = job.batch * job.heads / job.group;
     const double seen = double(job.keys + 1) * (job.causal ? 0.5 : 1.0);
     const double ns = 2.0 * seen * double(job.depth + job.width + 1) / 60;  // of a row
+    const bool few = job.queries * job.group <= FEW_QUERIES;
     job.combine_items = job.scratch_size = 0;
-    if (job.queries * job.group <= FEW_QUERIES) {
+    if (few) {
         plan_few<T>(job);
     } else {
         const i64 wanted = pieces(job.queries * heads, WANTED_ITEMS);
@@ -48,7 +49,7 @@ template <class T> void attention_plan(Attention& job) {
         job.part = pieces(job.queries, job.parts ? job.parts : 1);
         job.slot_size = ForwardSlot<T>(job, nullptr).size;
     }
-    job.items = heads * job.parts;
+    job.items = few ? heads * job.parts : pieces(heads * job.parts, heads_together(job));
     job.item_ns = job.items ? ns * double(job.batch * job.heads) * double(job.queries) / double(job.items) : 0;
 }
 
@@ -58,6 +59,7 @@ template <class T> struct AttentionForward {
     const Attention& job;
     const ForwardSlot<T> slot;
     const i64 b, shared, q0, q1;
+    const i64 next;  // the head of k and v that comes after this one; -1: none, or more of this one
     const Split tiles{q1 - q0, TILE_ROWS};
     const Split value_slivers = slivers_of<T>(job.width);
     const i64 width = whole<T>(job.width);
@@ -90,6 +92,7 @@ template <class T> struct AttentionForward {
         const int rows = tiles.width(t);
         const i64 seen = most(0, least(keys, visible(job, row + rows - 1) - k0)), c_row = whole<T>(keys);
         if (!seen && k0) return;
+        if (next >= 0 && k0 == 0) fetch_next(g, row, rows);
         multiply<T>(slot.scores, c_row, rows, at<T>(job.q, job.q_at, b, head, row), job.q_at.row, 1,
                     {slot.keys, job.depth, 0}, job.depth, slivers_of<T>(keys), seen, false, nullptr);
         T factor[STATES];
@@ -102,6 +105,14 @@ template <class T> struct AttentionForward {
         T* sums = sums_of(g, tiles.begin(t));
         const PackedRows<T> values = {slot.values, keys, 0};
         multiply<T>(sums, width, rows, slot.scores, c_row, 1, values, seen, value_slivers, width, k0 > 0, factor);
+    }
+
+    void fetch_next(i64 g, i64 row, i64 rows) const {
+        const i64 count = job.heads / job.group, n = next / count, head = next % count;
+        fetch_head<T>(job.q, job.q_at, n, head * job.group + g, row, rows, job.depth);
+        if (g || row >= job.keys) return;
+        fetch_head<T>(job.k, job.k_at, n, head, row, least(rows, job.keys - row), job.depth);
+        fetch_head<T>(job.v, job.v_at, n, head, row, least(rows, job.keys - row), job.width);
     }
 
     // The scores of a tile to exponentials; its running maxima and sums; factor: what the sums so far have shrunk by.
@@ -148,11 +159,13 @@ template <class T> struct AttentionForward {
 template <class T> void attention(const Attention& job, i64 begin, i64 end) {
     if (job.queries * job.group <= FEW_QUERIES) return attention_few<T>(job, begin, end);
     const ForwardSlot<T> slot(job, slot_of<T>(job));
-    const i64 shared = job.heads / job.group;
-    for (i64 item = begin; item < end; item++) {
+    const i64 shared = job.heads / job.group, together = heads_together(job);
+    const i64 stop = least(end * together, job.batch * shared * job.parts);
+    for (i64 item = begin * together; item < stop; item++) {
         const i64 pair = item / job.parts, part = job.parts - 1 - item % job.parts;  // causal: the long ones first
         const i64 q0 = part * job.part, q1 = least(job.queries, q0 + job.part);
-        if (q0 < q1) AttentionForward<T>{job, slot, pair / shared, pair % shared, q0, q1}.run();
+        const i64 next = job.parts == 1 && item + 1 < stop ? item + 1 : -1;
+        if (q0 < q1) AttentionForward<T>{job, slot, pair / shared, pair % shared, q0, q1, next}.run();
     }
 }
 

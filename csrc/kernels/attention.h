@@ -48,6 +48,19 @@ template <class T> INLINE T* at(void* base, const AttentionView& view, i64 b, i6
     return static_cast<T*>(base) + b * view.batch + head * view.head + row * view.row;
 }
 
+// Rows [row, row + n) of a head, brought to L2 while another head is worked on. Rows of a view of (B, T, N, D) lie apart, which the
+// machine's own prefetcher does not follow, and a short head waits for every one of its lines.
+template <class T> INLINE void fetch_head(const void* base, const AttentionView& view, i64 b, i64 head, i64 row, i64 n, i64 width) {
+    const T* first = at<T>(base, view, b, head, row);
+    for (i64 i = 0; i < n; i++)
+        for (i64 j = 0; j < width; j += 64 / i64(sizeof(T))) __builtin_prefetch(first + i * view.row + j, 0, 2);
+}
+
+// Heads of k and v that an item takes in a row, each of which fetches the next; where heads have parts, an item is one of them.
+INLINE i64 heads_together(const Attention& job) {
+    return job.parts == 1 ? most(1, least(4, job.batch * job.heads / job.group / 16)) : 1;
+}
+
 // How many keys query i sees, the mask aside.
 INLINE i64 visible(const Attention& job, i64 i) {
     return job.causal ? most(0, least(job.keys, i + job.diagonal + 1)) : job.keys;
@@ -63,10 +76,16 @@ template <class T> INLINE void prefetch_row(const T* row, i64 n) {
 
 // in (rows, columns) to slivers [sliver][row][width], what is beyond `columns` in the last vector 0.
 template <class T> static void pack_rows(T* out, const T* in, i64 in_row, i64 rows, i64 columns) {
-    constexpr int L = LANES<T>;
+    constexpr int L = LANES<T>, W = TILE_VECS * L;
     const Split slivers = slivers_of<T>(columns);
     for (i64 r = 0; r < rows; r++, in += in_row) {
         if (r + 8 < rows) prefetch_row(in + 8 * in_row, columns);
+        if (columns % W == 0) {  // the usual sizes of heads
+            for (i64 begin = 0; begin < columns; begin += W)
+#pragma GCC unroll 4
+                for (int j = 0; j < W; j += L) store(out + begin * rows + r * W + j, load(in + begin + j));
+            continue;
+        }
         for (i64 s = 0; s < slivers.parts; s++) {
             const i64 begin = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             for (i64 j = 0; j < width; j += L) {
@@ -95,19 +114,26 @@ template <class T> static void pack_columns(T* out, const T* in, i64 in_row, i64
 
 // ---- products ---------------------------------------------------------------------------------------------------
 
-// c (MR, NV vectors) = a b, or with add c * factor + a b, a factor for each row (null: 1).
+// For each of `count` slivers: c (MR, NV vectors) = a b, or with add c * factor + a b, a factor for each row (null: 1). All slivers in
+// one call: with kc of 32 a call costs as much as two or three steps of k.
 template <class T, int MR, int NV> struct Product {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, bool add, const T* factor) {
-        Vec<T> acc[MR][NV] = {};
-        rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, kc, 0);
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 b_size, i64 count, i64 kc, bool add,
+                    const T* factor) {
+        for (; count > 0; count--, b += b_size, c += b_row) {
+            Vec<T> acc[MR][NV] = {};
+            rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, kc, 0);
+            const auto finish = [&](auto ending) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) {
-            const Vec<T> scale = splat<T>(add && factor ? factor[i] : T(1));
+                for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) {
-                T* out = c + i * c_row + j * LANES<T>;
-                store(out, add ? fma<T>(load(out), scale, acc[i][j]) : acc[i][j]);
-            }
+                    for (int j = 0; j < NV; j++) {
+                        T* out = c + i * c_row + j * LANES<T>;
+                        store(out, ending(out, i, acc[i][j]));
+                    }
+            };
+            if (!add) finish([](const T*, int, Vec<T> v) { return v; });
+            else if (!factor) finish([](const T* out, int, Vec<T> v) { return load(out) + v; });
+            else finish([&](const T* out, int i, Vec<T> v) { return fma<T>(load(out), splat<T>(factor[i]), v); });
         }
     }
 };
@@ -123,17 +149,16 @@ template <class T>
 INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col, const PackedRows<T>& b, i64 kc,
                      const Split& slivers, i64 wanted, bool add, const T* factor) {
     constexpr int L = LANES<T>;
-    int vecs = 0;
-    decltype(&Product<T, 1, 1>::run) kernel = nullptr;
-    for (i64 s = 0; s < slivers.parts; s++) {
-        const i64 column = slivers.begin(s) * L;
-        if (column >= wanted) break;
-        if (slivers.width(s) != vecs) {
-            vecs = slivers.width(s);
-            kernel = pick_kernel<Product, T>(rows, vecs);
-        }
-        const i64 width = vecs * i64(L);
-        kernel(c + column, c_row, a, a_row, a_col, b.data + column * b.rows + b.first * width, width, kc, add, factor);
+    const i64 vecs = least((wanted + L - 1) / L, slivers.begin(slivers.parts));
+    for (i64 s = 0; s < slivers.parts && slivers.begin(s) < vecs;) {
+        const int wide = slivers.width(s);
+        const i64 column = slivers.begin(s) * L, width = wide * i64(L), left = vecs - slivers.begin(s);
+        const i64 alike = (s < slivers.larger ? slivers.larger : slivers.parts) - s;
+        const i64 count = most(1, least(alike, wide == 1 ? left : wide == 2 ? left / 2 : left / 3));
+        const int needed = int(least(wide, left));
+        pick_kernel<Product, T>(rows, needed)(c + column, c_row, a, a_row, a_col, b.data + column * b.rows + b.first * width, width,
+                                              b.rows * width, count, kc, add, factor);
+        s += count;
     }
 }
 

@@ -46,7 +46,7 @@ template <class T> void attention_backward_plan(Attention& job) {
     const i64 parts = most(1, least(wanted, job.keys / BACKWARD_PART));
     job.part = most(1, pieces(pieces(job.keys, parts), BACKWARD_KEYS) * BACKWARD_KEYS);
     job.parts = most(1, pieces(job.keys, job.part));
-    job.items = heads * job.parts;
+    job.items = pieces(heads * job.parts, heads_together(job));
     const i64 rows = job.batch * job.heads * job.queries;
     job.combine_items = job.parts > 1 ? rows : 0;
     job.scratch_size = job.parts > 1 ? pieces(rows * job.parts * whole<T>(job.depth), 16) * 16 : 0;
@@ -73,6 +73,7 @@ template <class T> struct AttentionBackward {
     const Attention& job;
     const BackwardSlot<T> slot;
     const i64 b, shared, part;
+    const i64 next;  // the head of k and v that comes after this one; -1: none, or more of this one
     const i64 depth = whole<T>(job.depth), width = whole<T>(job.width);
     const Split depth_slivers = slivers_of<T>(job.depth), width_slivers = slivers_of<T>(job.width);
     // the block of keys
@@ -146,8 +147,19 @@ template <class T> struct AttentionBackward {
         }
     }
 
+    void fetch_next(i64 g, i64 row, i64 rows) const {
+        const i64 count = job.heads / job.group, n = next / count, head = next % count, query_head = head * job.group + g;
+        fetch_head<T>(job.q, job.q_at, n, query_head, row, rows, job.depth);
+        fetch_head<T>(job.dout, job.dout_at, n, query_head, row, rows, job.width);
+        fetch_head<T>(job.out, job.out_at, n, query_head, row, rows, job.width);
+        if (g || row >= job.keys) return;
+        fetch_head<T>(job.k, job.k_at, n, head, row, least(rows, job.keys - row), job.depth);
+        fetch_head<T>(job.v, job.v_at, n, head, row, least(rows, job.keys - row), job.width);
+    }
+
     // Queries row, row + 1, ... are the rows from `into` on of p and ds.
     INLINE void run_tile(i64 g, i64 row, i64 into, int rows) const {
+        if (next >= 0 && k0 == 0) fetch_next(g, row, rows);
         const i64 head = head_of(g), seen = most(0, least(keys, visible(job, row + rows - 1) - k0)), p_row = slot.p_row;
         const Split slivers = slivers_of<T>(keys);
         T *p = slot.p + into * p_row, *ds = slot.ds + into * p_row;
@@ -190,10 +202,12 @@ template <class T> struct AttentionBackward {
 
 template <class T> void attention_backward(const Attention& job, i64 begin, i64 end) {
     const BackwardSlot<T> slot(job, slot_of<T>(job));
-    const i64 shared = job.heads / job.group;
-    for (i64 item = begin; item < end; item++) {
+    const i64 shared = job.heads / job.group, together = heads_together(job);
+    const i64 stop = least(end * together, job.batch * shared * job.parts);
+    for (i64 item = begin * together; item < stop; item++) {
         const i64 pair = item / job.parts;
-        AttentionBackward<T>{job, slot, pair / shared, pair % shared, item % job.parts}.run();
+        const i64 next = job.parts == 1 && item + 1 < stop ? item + 1 : -1;
+        AttentionBackward<T>{job, slot, pair / shared, pair % shared, item % job.parts, next}.run();
     }
 }
 
