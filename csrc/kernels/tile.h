@@ -133,7 +133,16 @@ INLINE void rows_dot_rows(Vec<T> (&acc)[MR][NR], const T* a, i64 a_row, const T*
 // `rows` are 0.
 template <class T> inline void pack_transposed(T* out, i64 width, const T* in, i64 stride, int rows, i64 k, T scale = T(1)) {
     constexpr int L = LANES<T>;
-    for (i64 p = 0; p < k; p += L) {
+    i64 p = 0;
+    for (; rows == L && p + L <= k; p += L) {  // without a question a vector
+        Vec<T> v[L];
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++) v[i] = load(in + i * stride + p);
+        transpose<T>(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i++) store(out + (p + i) * width, v[i] * splat<T>(scale));
+    }
+    for (; p < k; p += L) {
         const int n = k - p < L ? int(k - p) : L;
         Vec<T> v[L];
 #pragma GCC unroll 16
