@@ -11,14 +11,20 @@ static void sliver_tile(const T* const* in, T* const* out, const i64* column, co
     constexpr int L = LANES<T>, V = NV * S;
     Vec<T> acc[MR][V];
     const T* row[MR];
+    T* to[MR][S];  // read before anything is stored: a vector's store may alias them, for all the compiler knows
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int s = 0; s < S; s++) to[i][s] = out[i] + column[s];
     const auto each = [&](auto body) __attribute__((always_inline)) {
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)
 #pragma GCC unroll 16
             for (int v = 0; v < V; v++) body(i, v, column[v / NV] + v % NV * L, v % NV == NV - 1 ? tail : L);
     };
+    const auto place = [&](int i, int v) __attribute__((always_inline)) { return to[i][v / NV] + v % NV * L; };
     if (!start.anew)
-        each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { acc[i][v] = load_n(out[i] + at, n); });
+        each([&](int i, int v, i64, int n) __attribute__((always_inline)) { acc[i][v] = load_n(place(i, v), n); });
     else if (!start.bias) each([&](int i, int v, i64, int) __attribute__((always_inline)) { acc[i][v] = Vec<T>{}; });
     else each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { acc[i][v] = load_n(start.bias + at, n); });
 #pragma GCC unroll 8
@@ -39,7 +45,8 @@ static void sliver_tile(const T* const* in, T* const* out, const i64* column, co
             }
         }
     }
-    each([&](int i, int v, i64 at, int n) __attribute__((always_inline)) { store_n(out[i] + at, acc[i][v], n); });
+    if (tail == L) each([&](int i, int v, i64, int) __attribute__((always_inline)) { store(place(i, v), acc[i][v]); });
+    else each([&](int i, int v, i64, int n) __attribute__((always_inline)) { store_n(place(i, v), acc[i][v], n); });
 }
 
 // One row needs eight sums at once to hide an FMA's latency: 4 slivers of 2 vectors; two rows 3 slivers, three rows 2.
@@ -84,19 +91,21 @@ void multiply_groups(const T* const* in, T* const* out, i64 rows, const Weights<
         return pick_vectors<T, 1>(groups.width(group), slivers)(in, out, column, packed, width * w.k, w.k, start,
                                                                 groups.tail(stop - 1));
     const Split tiles(rows, TILE_ROWS);
-    for (i64 t = 0; t < tiles.parts;) {
-        const int height = tiles.width(t);
-        const i64 end = t < tiles.larger ? tiles.larger : tiles.parts;
-        const Split sets(slivers, most_slivers(height));
+    // A sliver comes to L1 once for tiles of both heights (16 rows are 6 + 5 + 5), but where the lower ones take several.
+    for (i64 t = 0, end; t < tiles.parts; t = end) {
+        end = t < tiles.larger && most_slivers(tiles.size) > 1 ? tiles.larger : tiles.parts;
+        const int height = tiles.width(t), least = tiles.width(end - 1);
+        const Split sets(slivers, most_slivers(least));
         for (i64 set = 0; set < sets.parts; set++) {
             const i64 s = sets.begin(set), last = group + (s + sets.width(set) - 1) / w.gates;
-            const SliverTile<T> tile = pick_sliver_tile<T>(height, groups.width(group), sets.width(set));
+            const SliverTile<T> tall = pick_sliver_tile<T>(height, groups.width(group), sets.width(set));
+            const SliverTile<T> low = pick_sliver_tile<T>(least, groups.width(group), sets.width(set));
             for (i64 q = t; q < end; q++) {
+                const SliverTile<T> tile = q < tiles.larger ? tall : low;
                 const i64 row = tiles.begin(q);
                 tile(in + row, out + row, column + s, packed + s * width * w.k, width * w.k, w.k, start, groups.tail(last));
             }
         }
-        t = end;
     }
 }
 
