@@ -6,7 +6,7 @@
 //                  b (k, n)          packed: [sliver][k][width]
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
 //
-//   abreast    in place, but b's rows fall on few sets of the caches: four slivers at a time are copied to 64 KB of L2
+//   copied     b is read in place by the first tile of a block only, which writes a copy of its sliver for the others
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
 //   stream     one row times b, with narrow vectors up to 3: whole rows of b are read once, a few at a time
 //
@@ -26,9 +26,11 @@ namespace FASTNN_ISA {
 constexpr i64 K_BLOCK = NARROW ? 1024 : 512;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
 
-enum Way { IN_PLACE, ABREAST, PACKED, DOT, STREAM };
+enum Way { IN_PLACE, COPIED, PACKED, DOT, STREAM };
 constexpr i64 IN_PLACE_ROWS = NARROW ? 96 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
-constexpr i64 ABREAST_ROWS = 32, ABREAST_SLIVERS = 4, ABREAST_K = 256;
+constexpr i64 COPIED_ROWS = 32, PAGES_APART_ROWS = 8;    // of c, from which on a crowded b is copied; one with rows pages apart
+constexpr i64 COPIED_BLOCK = 512, COPIED_SLIVERS = 4;    // an item: rows of c at most, slivers at least
+constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
 // Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
@@ -51,33 +53,40 @@ template <class T> static Way choose_way(const Matmul& job) {
     // threads 80 and 56; 8 x 1000 x 1000 there 133 and 49.
     const i64 stream_rows = b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
-    // With panels of such an a and slivers of b 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
-    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return PACKED;
+    // Narrow vectors: what packing once costs (b from L3 and back), copying hides behind the first tile's multiplications.
+    // 128 x 1024 x 1024 takes 0.94 of the time (two threads 0.9), 256 x 128 x 784 a^T b 0.98, 1024^3 0.98 and 1.
+    const Way copied = NARROW && !job.kept && job.b_col == 1 ? COPIED : PACKED;
+    // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
+    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return copied;
     if (job.b_col != 1 && job.n != 1) return PACKED;
     if (!job.kept && crowded<T>(job.b_row)) {
         // Many rows: 1024 x 512 x 128 and 1024 x 128 x 512 take 0.86 and 0.81 of the time packed.
-        if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return PACKED;
+        if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return copied;
         // Such a b leaves L2 from half its size on. Rows 4 KB apart: 16 x 1024 x 1024 at 62 GFLOP/s, in place at 54; 64 rows 79, 56.
-        // Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81. From 100 rows on packed: 128 x 1024 x 1024 at 83, abreast 78.
-        const i64 least = job.b_row * sizeof(T) % 4096 ? ABREAST_ROWS : ABREAST_ROWS / 4;
-        if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return job.m <= IN_PLACE_ROWS ? ABREAST : PACKED;
+        // Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81.
+        const i64 least = job.b_row * sizeof(T) % 4096 ? COPIED_ROWS : PAGES_APART_ROWS;
+        if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return copied;
     }
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
     // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows 74
     // against 88.
-    if (astray<T>(job)) return PACKED;  // 256^3 at 93 GFLOP/s, not 81; 128^3 89, not 80
-    return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : PACKED;
+    if (astray<T>(job)) return copied;  // 256^3 at 93 GFLOP/s, not 81; 128^3 89, not 80
+    return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : copied;
 }
 
 // An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
 // AVX-512 even if rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219; AVX2: 70, 110).
 template <class T> static bool packs_a(const Matmul& job, Way way) {
-    return way == PACKED && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
+    return (way == PACKED || way == COPIED) && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
 }
 
 template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
 
 template <class T> static i64 padded(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
+
+template <class T> static i64 packed_b_size(const Matmul& job, Way way) {
+    return way == PACKED ? job.batch_packed * job.k * padded<T>(job.n) : 0;
+}
 
 static i64 columns_of(Way way) { return way == DOT ? DOT_COLUMNS : FEW_COLUMNS; }
 
@@ -108,23 +117,24 @@ template <class T> void matmul_plan(Matmul& job) {
     job.batch_packed = shared_b ? 1 : job.batch;
     const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
     const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
-    const i64 block_tiles = (large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
-    job.m_block = grid.tiles < block_tiles ? grid.tiles + (grid.tiles == 0) : block_tiles;
+    const i64 block_tiles = (way == COPIED ? COPIED_BLOCK : large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
+    const i64 blocks = grid.tiles < block_tiles ? 1 : (grid.tiles + block_tiles / 2) / block_tiles;
+    job.m_block = (grid.tiles + blocks - 1) / blocks + (grid.tiles == 0);  // 22 tiles are one block, not 21 and 1
     job.n_block = 1;
-    if (way == IN_PLACE || way == ABREAST || way == PACKED) {
+    if (way == IN_PLACE || way == COPIED || way == PACKED) {
         const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
         const i64 wanted = i64(ITEM_FLOPS / sliver_flops);
-        i64 least = way == ABREAST ? ABREAST_SLIVERS : block_slivers;
+        i64 least = way == COPIED ? COPIED_SLIVERS : block_slivers;
         if (activated(job)) least = grid.slivers < 4 * ACTIVATED_SLIVERS ? (grid.slivers + 3) / 4 : ACTIVATED_SLIVERS;
         job.n_block = wanted < least ? least : wanted;
     }
     if (way == PACKED) {
-        job.packed_size = job.batch_packed * job.k * padded<T>(job.n);
+        job.packed_size = packed_b_size<T>(job, way);
         job.pack_items = job.batch_packed * grid.slivers;
-        if (packs_a<T>(job, way)) {
-            job.packed_size += job.batch * job.m * job.k;
-            job.pack_items += job.batch * grid.tiles;
-        }
+    }
+    if (packs_a<T>(job, way)) {
+        job.packed_size += job.batch * job.m * job.k;
+        job.pack_items += job.batch * grid.tiles;
     }
     const i64 m_blocks = (grid.tiles + job.m_block - 1) / job.m_block;
     const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
@@ -214,15 +224,17 @@ static i64 pack_panels(T* out, const T* a, i64 a_col, i64 k, const Split& tiles,
     return count;
 }
 
-template <class T> static T* packed_a(const Matmul& job) {
-    return static_cast<T*>(job.packed) + job.batch_packed * job.k * padded<T>(job.n);
+template <class T> static T* packed_a(const Matmul& job, Way way) {
+    return static_cast<T*>(job.packed) + packed_b_size<T>(job, way);
 }
 
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
     constexpr int L = LANES<T>;
+    const Way way = choose_way<T>(job);
     const Split slivers((job.n + L - 1) / L, TILE_VECS), tiles(job.m, TILE_ROWS);
+    const i64 of_b = way == PACKED ? job.batch_packed * slivers.parts : 0;
     for (i64 item = begin; item < end; item++) {
-        if (item < job.batch_packed * slivers.parts) {
+        if (item < of_b) {
             const i64 product = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L;
             T* out = static_cast<T*>(job.packed) + (product * padded<T>(job.n) + column) * job.k;
             const T* b = static_cast<const T*>(job.b) + batch_offsets(job, product).b + column * job.b_col;
@@ -232,10 +244,10 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
             if (whole) item += whole - 1;
             else pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
         } else {
-            const i64 rest = item - job.batch_packed * slivers.parts;
+            const i64 rest = item - of_b;
             const i64 product = rest / tiles.parts, t = rest % tiles.parts;
             const i64 row = tiles.begin(t), rows = tiles.width(t);
-            T* out = packed_a<T>(job) + (product * job.m + row) * job.k;
+            T* out = packed_a<T>(job, way) + (product * job.m + row) * job.k;
             const T* a = static_cast<const T*>(job.a) + batch_offsets(job, product).a + row * job.a_row;
             if (NARROW && TILE_ROWS <= LANES<T> && job.a_row == 1) {
                 const i64 most = end - item < PANELS_ABREAST ? end - item : PANELS_ABREAST;
@@ -262,13 +274,13 @@ template <class T> struct Finish {
 };
 
 // How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while the next sliver is fetched, as a few
-// tiles pass too quickly over weights that come from memory for the machine's own prefetcher.
-enum Reading { WHOLE, SHORT, FETCHING };
+// tiles pass too quickly over weights that come from memory for the machine's own prefetcher; or while it copies what it reads.
+enum Reading { WHOLE, SHORT, FETCHING, COPYING };
 constexpr i64 FETCHING_TILES = 6;  // 16 rows x 384 x 1536, cold weights: 273 us, not 312; 32 rows: 434, not 461. Warm: 3 % lost
 
 template <class T, int MR, int NV, Reading READING>
 static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail, i64 ahead,
-                 const Finish<T>& wanted) {
+                 T* copy, const Finish<T>& wanted) {
     constexpr int L = LANES<T>;
     const Finish<T> finish = wanted;  // a copy: stores to c might change the other one
     if (NARROW)  // hidden by the loop; two lines a row where c is not aligned, which takes 0.98 of the time
@@ -278,7 +290,8 @@ static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
             __builtin_prefetch(c + i * c_row + NV * L - 1, 1);
         }
     Vec<T> acc[MR][NV] = {};
-    rows_times_columns<T, MR, NV, READING == SHORT, READING == FETCHING>(acc, a, a_row, a_col, b, b_row, kc, tail, ahead);
+    rows_times_columns<T, MR, NV, READING == SHORT, READING == FETCHING || READING == COPYING, READING == COPYING>(
+        acc, a, a_row, a_col, b, b_row, kc, tail, ahead, copy);
     const auto store_all = [&](auto finished, int last) __attribute__((always_inline)) {
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)
@@ -301,7 +314,9 @@ template <class T, int MR> struct TilesOf {
         // Masked loads are free with AVX-512: for doubles no second kernel.
         static constexpr Reading CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT;
         static constexpr Reading FETCH = NARROW && sizeof(T) == 4 && MR > 2 && NV == TILE_VECS ? FETCHING : CORE;
-        static constexpr Tile<T> by_reading[3] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, FETCH>};
+        static constexpr Reading COPY = NARROW && MR > 2 && NV == TILE_VECS ? COPYING : CORE;
+        static constexpr Tile<T> by_reading[4] = {tile<T, MR, NV, CORE>, tile<T, MR, NV, SHORT>, tile<T, MR, NV, FETCH>,
+                                                  tile<T, MR, NV, COPY>};
     };
     static Tile<T> pick(int vecs, Reading reading) {
         if (vecs == 1) return Wide<1>::by_reading[reading];
@@ -340,8 +355,9 @@ template <class T> struct Strip {
     const T* b;
     i64 b_row, kc;
     int vecs, tail;
-    Reading reading;
+    Reading reading;  // of the first tile; later ones read what it copied, or without fetching
     i64 ahead;
+    T* copy;
     Finish<T> finish;
 
     // Two heights of tile at the most, the higher ones first: one choice of kernel for each. Only the first tile fetches: where all
@@ -351,15 +367,17 @@ template <class T> struct Strip {
             const int rows = tiles.width(t);
             const i64 stop = t < tiles.larger && tiles.larger < t1 ? tiles.larger : t1;
             const Tile<T> first = pick_tile<T>(rows, vecs, reading);
-            const Tile<T> others = reading == FETCHING ? pick_tile<T>(rows, vecs, WHOLE) : first;
+            const Tile<T> others = reading == FETCHING || reading == COPYING ? pick_tile<T>(rows, vecs, WHOLE) : first;
             for (; t < stop; t++) {
                 const Tile<T> kernel = t == t0 ? first : others;
+                const bool copied = reading == COPYING && t > t0;
+                const T* from = copied ? copy : b;
+                const i64 from_row = copied ? vecs * LANES<T> : b_row;
                 const i64 row = tiles.begin(t);
                 T* out = c + row * c_row;
-                if (a_tile_k)  // panels [tile][k][rows]
-                    kernel(out, c_row, a + row * a_tile_k + (a_col - 1) * rows, 1, rows, b, b_row, kc, tail, ahead, finish);
-                else
-                    kernel(out, c_row, a + row * a_row, a_row, a_col, b, b_row, kc, tail, ahead, finish);
+                const T* in = a_tile_k ? a + row * a_tile_k + (a_col - 1) * rows : a + row * a_row;  // panels [tile][k][rows]
+                const i64 in_row = a_tile_k ? 1 : a_row, in_col = a_tile_k ? rows : a_col;
+                kernel(out, c_row, in, in_row, in_col, from, from_row, kc, tail, ahead, copy, finish);
             }
         }
     }
@@ -368,43 +386,40 @@ template <class T> struct Strip {
 template <class T> static void block(const Matmul& job, Way way, i64 product, i64 t0, i64 t1, i64 s0, i64 s1) {
     constexpr int L = LANES<T>;
     const Split tiles(job.m, TILE_ROWS), slivers((job.n + L - 1) / L, TILE_VECS);
-    const Split parts(job.k, way == ABREAST ? ABREAST_K : K_BLOCK);
+    const Split parts(job.k, way == COPIED && job.m <= COPIED_FEW_ROWS ? COPIED_FEW_K : K_BLOCK);
     const Offsets at = batch_offsets(job, product);
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* bias = static_cast<const T*>(job.bias);
-    const bool own_a = packs_a<T>(job, way);
-    if (own_a) a = packed_a<T>(job) + product * job.m * job.k;
-    static_assert(!NARROW || K_BLOCK <= ABREAST_SLIVERS * ABREAST_K, "the last sliver has room");
-    T copies[NARROW ? ABREAST_SLIVERS * ABREAST_K * TILE_VECS * L : 1];  // of slivers abreast, or of the last, short one
+    const bool own_a = packs_a<T>(job, way), b_packed = way == PACKED;
+    if (own_a) a = packed_a<T>(job, way) + product * job.m * job.k;
+    T copies[NARROW ? K_BLOCK * TILE_VECS * L : 1];  // of a sliver
     const i64 last = parts.parts ? parts.parts - 1 : 0;  // k = 0: one empty part writes the bias
     for (i64 q = 0; q <= last; q++) {
         const i64 p = parts.begin(q), kc = parts.parts ? parts.width(q) : 0;
-        i64 copied = s0, copied_stop = s0;
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
             const i64 columns = job.n - column < width ? job.n - column : width;
             const i64 b_product = job.batch_packed == 1 ? 0 : product;
             const i64 in_packed = (b_product * padded<T>(job.n) + column) * job.k + p * width;
-            const T* b = job.packed ? static_cast<const T*>(job.packed) + in_packed
+            const T* b = b_packed ? static_cast<const T*>(job.packed) + in_packed
                                     : static_cast<const T*>(job.b) + at.b + column + p * job.b_row;
-            i64 b_row = job.packed ? width : job.b_row;
-            Reading reading = columns == width || job.packed ? WHOLE : SHORT;
+            i64 b_row = b_packed ? width : job.b_row;
+            Reading reading = columns == width || b_packed ? WHOLE : SHORT;
             if (NARROW && reading == SHORT && t1 - t0 > 1) {  // masked loads halve the speed: 64 x 128 x 10 at 13, so 21
                 pack_sliver(copies, b, b_row, 1, kc, columns, width);
                 b = copies, b_row = width, reading = WHOLE;
             }
-            if (NARROW && way == ABREAST && s >= copied_stop) {
-                const i64 most = s1 - s < ABREAST_SLIVERS ? s1 - s : ABREAST_SLIVERS;
-                copied = s, copied_stop = s + pack_whole_slivers(copies, b, b_row, kc, slivers, s, most, job.n - column);
-            }
-            if (NARROW && s < copied_stop) b = copies + (s - copied) * kc * width, b_row = width;
-            if (NARROW && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
+            const bool copies_whole = way == COPIED && reading == WHOLE && b != copies;
+            if (NARROW && copies_whole && slivers.width(s) == TILE_VECS && tiles.width(t0) > 2) reading = COPYING;
+            const bool far = b_packed && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES;
+            if (NARROW && far && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
             const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
                                       q == last && bias && !job.accumulate ? bias + column : nullptr};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
-                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading, job.k * width, finish};
+                                    b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading,
+                                    reading == COPYING ? PACK_AHEAD * b_row : job.k * width, copies, finish};
             strip.run(own_a ? job.k : 0);
         }
     }
