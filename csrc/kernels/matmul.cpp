@@ -29,7 +29,7 @@ constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
 enum Way { IN_PLACE, COPIED, PACKED, DOT, STREAM };
 constexpr i64 IN_PLACE_ROWS = NARROW ? 96 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
 constexpr i64 COPIED_ROWS = 32, PAGES_APART_ROWS = 8;    // of c, from which on a crowded b is copied; one with rows pages apart
-constexpr i64 COPIED_BLOCK = 512, COPIED_SLIVERS = 4;    // an item: rows of c at most, slivers at least
+constexpr i64 COPIED_ROWS_AT_MOST = 512, COPIED_SLIVERS = 4;  // an item: all rows, slivers at least
 constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
@@ -54,8 +54,8 @@ template <class T> static Way choose_way(const Matmul& job) {
     const i64 stream_rows = b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
     // Narrow vectors: what packing once costs (b from L3 and back), copying hides behind the first tile's multiplications.
-    // 128 x 1024 x 1024 takes 0.94 of the time (two threads 0.9), 256 x 128 x 784 a^T b 0.98, 1024^3 0.98 and 1.
-    const Way copied = NARROW && !job.kept && job.b_col == 1 ? COPIED : PACKED;
+    // 128 x 1024 x 1024 takes 0.94 of the time (two threads 0.9), 256 x 128 x 784 a^T b 0.98. More rows: 1024^3 1.0 to 1.09.
+    const Way copied = NARROW && !job.kept && job.b_col == 1 && job.m <= COPIED_ROWS_AT_MOST ? COPIED : PACKED;
     // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
     if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return copied;
     if (job.b_col != 1 && job.n != 1) return PACKED;
@@ -117,7 +117,7 @@ template <class T> void matmul_plan(Matmul& job) {
     job.batch_packed = shared_b ? 1 : job.batch;
     const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
     const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
-    const i64 block_tiles = (way == COPIED ? COPIED_BLOCK : large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
+    const i64 block_tiles = (way == COPIED ? COPIED_ROWS_AT_MOST : large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
     const i64 blocks = grid.tiles < block_tiles ? 1 : (grid.tiles + block_tiles / 2) / block_tiles;
     job.m_block = (grid.tiles + blocks - 1) / blocks + (grid.tiles == 0);  // 22 tiles are one block, not 21 and 1
     job.n_block = 1;
