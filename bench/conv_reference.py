@@ -11,12 +11,13 @@ import numpy as np
 Slices = tuple[slice, ...]
 
 
-def _taps(w: np.ndarray, out: tuple[int, ...], stride: int) -> Iterator[tuple[np.ndarray, Slices]]:
+def _taps(w: np.ndarray, out: tuple[int, ...], stride: int, dilation: int) -> Iterator[tuple[np.ndarray, Slices]]:
     """Per tap its weights (K, C), a view, and where it reads in the padded image."""
     for i in range(w.shape[2]):
         for j in range(w.shape[3]):
-            rows = slice(i, i + stride * (out[0] - 1) + 1, stride)
-            yield w[:, :, i, j], (slice(None), rows, slice(j, j + stride * (out[1] - 1) + 1, stride))
+            first = i * dilation, j * dilation
+            places = (slice(at, at + stride * (n - 1) + 1, stride) for at, n in zip(first, out, strict=True))
+            yield w[:, :, i, j], (slice(None), *places)
 
 
 def _padded(x: np.ndarray, padding: int) -> np.ndarray:
@@ -28,34 +29,49 @@ def _rows(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, x.shape[-1])
 
 
-def forward(x: np.ndarray, w: np.ndarray, stride: int, padding: int, depthwise: bool = False) -> np.ndarray:
+def forward(
+    x: np.ndarray, w: np.ndarray, stride: int, padding: int, depthwise: bool = False, dilation: int = 1
+) -> np.ndarray:
     """y (N, P, Q, K) of x (N, H, W, C) and w (K, C, R, S)."""
-    height, width = ((size + 2 * padding - k) // stride + 1 for size, k in zip(x.shape[1:3], w.shape[2:], strict=True))
-    y = np.zeros((len(x), height, width, len(w)))
     x = _padded(x, padding)
-    for tap, place in _taps(w, (height, width), stride):
+    reach = (dilation * (k - 1) + 1 for k in w.shape[2:])
+    height, width = ((size - r) // stride + 1 for size, r in zip(x.shape[1:3], reach, strict=True))
+    y = np.zeros((len(x), height, width, len(w)))
+    for tap, place in _taps(w, (height, width), stride, dilation):
         y += x[place] * tap[:, 0] if depthwise else (_rows(x[place]) @ tap.T).reshape(y.shape)
     return y
 
 
 def input_gradient(
-    dy: np.ndarray, w: np.ndarray, size: tuple[int, int], stride: int, padding: int, depthwise: bool = False
+    dy: np.ndarray,
+    w: np.ndarray,
+    size: tuple[int, int],
+    stride: int,
+    padding: int,
+    depthwise: bool = False,
+    dilation: int = 1,
 ) -> np.ndarray:
     """dx (N, *size, C) of dy (N, P, Q, K): also what a transposed convolution computes."""
     channels = len(w) if depthwise else w.shape[1]
     dx = np.zeros((len(dy), size[0] + 2 * padding, size[1] + 2 * padding, channels))
-    for tap, place in _taps(w, dy.shape[1:3], stride):
+    for tap, place in _taps(w, dy.shape[1:3], stride, dilation):
         dx[place] += dy * tap[:, 0] if depthwise else (_rows(dy) @ tap).reshape(*dy.shape[:3], channels)
     return dx[:, padding : padding + size[0], padding : padding + size[1]]
 
 
 def weight_gradient(
-    dy: np.ndarray, x: np.ndarray, shape: tuple[int, ...], stride: int, padding: int, depthwise: bool = False
+    dy: np.ndarray,
+    x: np.ndarray,
+    shape: tuple[int, ...],
+    stride: int,
+    padding: int,
+    depthwise: bool = False,
+    dilation: int = 1,
 ) -> np.ndarray:
     """dw, of w's shape."""
     dw = np.zeros(shape)
     x = _padded(x, padding)
-    for tap, place in _taps(dw, dy.shape[1:3], stride):
+    for tap, place in _taps(dw, dy.shape[1:3], stride, dilation):
         if depthwise:
             tap[:, 0] = np.einsum("nhwc,nhwc->c", x[place], dy)
         else:

@@ -34,11 +34,13 @@ class Convolution:
     depthwise: bool = False
     transposed: bool = False
     relu: bool = False
+    dilation: int = 1
 
     @property
     def name(self) -> str:
         kind = "depthwise " * self.depthwise + "transposed " * self.transposed
         more = f" stride {self.stride}" * (self.stride > 1) + " ReLU" * self.relu
+        more += f" dilation {self.dilation}" * (self.dilation > 1)
         return f"{kind}{self.size}x{self.size} N{self.n} C{self.c} H{self.h} K{self.k}{more}"
 
     @property
@@ -46,7 +48,7 @@ class Convolution:
         """Height and width of the output."""
         if self.transposed:
             return (self.h - 1) * self.stride - 2 * self.padding + self.size
-        return (self.h + 2 * self.padding - self.size) // self.stride + 1
+        return (self.h + 2 * self.padding - self.dilation * (self.size - 1) - 1) // self.stride + 1
 
     @property
     def groups(self) -> int:
@@ -90,7 +92,12 @@ def right(task: Convolution, backward: bool) -> Answer:
     """In float64: y, or y, dx, dw, db. Cached: every variant of every peer is checked against it."""
     inputs = task.inputs(backward)
     x, w, bias = reference.channels_last(inputs["x"]), inputs["weight"].astype(np.float64), inputs["bias"]
-    how = {"stride": task.stride, "padding": task.padding, "depthwise": task.depthwise}
+    how = {
+        "stride": task.stride,
+        "padding": task.padding,
+        "depthwise": task.depthwise,
+        "dilation": task.dilation,
+    }
     if task.transposed:
         y = reference.input_gradient(x, w, (task.out, task.out), **how) + bias
     else:
@@ -137,7 +144,13 @@ def case(task: Convolution, backward: bool = False) -> Case:
 
 def _module(lib: Any, task: Convolution, inputs: Inputs, **options: Any) -> Any:
     kind = lib.nn.ConvTranspose2d if task.transposed else lib.nn.Conv2d
-    how = {"stride": task.stride, "padding": task.padding, "groups": task.groups, **options}
+    how = {
+        "stride": task.stride,
+        "padding": task.padding,
+        "groups": task.groups,
+        "dilation": task.dilation,
+        **options,
+    }
     fused = task.relu and lib.__name__ == "fastnn"  # PyTorch's layers have no activation
     layer = kind(task.c, task.k, task.size, **how, **({"activation": "relu"} if fused else {}))
     layer.load_state_dict({name: lib.tensor(inputs[name]) for name in ("weight", "bias")})
@@ -251,6 +264,7 @@ def _jax_convolution(task: Convolution, layout: str) -> Callable:
             (1, 1) if task.transposed else (task.stride,) * 2,
             [(padding, padding)] * 2,
             lhs_dilation=(task.stride,) * 2 if task.transposed else None,
+            rhs_dilation=(task.dilation,) * 2,
             dimension_numbers=(layout, "HWIO" if layout == "NHWC" else "OIHW", layout),
             feature_group_count=task.groups,
         )
@@ -314,13 +328,19 @@ def _jax_backward(task: Convolution, layout: str) -> Setup:
 
 
 def _graph(task: Convolution) -> Nodes:
-    how = {"strides": [task.stride] * 2, "pads": [task.padding] * 4, "group": task.groups}
+    how = {
+        "strides": [task.stride] * 2,
+        "pads": [task.padding] * 4,
+        "group": task.groups,
+        "dilations": [task.dilation] * 2,
+    }
     nodes = [("ConvTranspose" if task.transposed else "Conv", ("x", "weight", "bias"), how)]
     return [*nodes, ("Relu", ("y0",), {})] if task.relu else nodes
 
 
 def _ncnn_layers(task: Convolution) -> Layers:
-    shape = f"0={task.k} 1={task.size} 3={task.stride} 4={task.padding} 5=1 6={int(np.prod(task.weight))}"
+    shape = f"0={task.k} 1={task.size} 2={task.dilation} 3={task.stride} 4={task.padding} 5=1"
+    shape += f" 6={int(np.prod(task.weight))}"
     return [("Convolution", ("x",), f"{shape} 9={int(task.relu)}", ("weight", "bias"))]
 
 
@@ -359,6 +379,7 @@ LARGE: Sequence[Convolution] = [
 ]
 FIRST_AND_SMALL: Sequence[Convolution] = [
     Convolution(1, 3, 224, 64),
+    Convolution(1, 3, 224, 64, size=7, stride=2, padding=3),
     Convolution(64, 1, 28, 16),
     Convolution(64, 16, 14, 32),
     Convolution(64, 32, 14, 64),
@@ -366,10 +387,14 @@ FIRST_AND_SMALL: Sequence[Convolution] = [
 OTHERS: Sequence[Convolution] = [
     Convolution(8, 256, 14, 256, size=1, padding=0),
     Convolution(1, 64, 56, 256, size=1, padding=0),
+    Convolution(8, 256, 28, 512, size=1, stride=2, padding=0),
     Convolution(8, 32, 28, 64, size=5, padding=2),
     Convolution(8, 64, 56, 128, stride=2),
+    Convolution(8, 64, 28, 64, padding=2, dilation=2),
     Convolution(8, 128, 28, 128, depthwise=True),
+    Convolution(8, 128, 28, 128, stride=2, depthwise=True),
     Convolution(8, 128, 14, 64, size=4, stride=2, transposed=True),
+    Convolution(8, 128, 14, 64, size=2, stride=2, padding=0, transposed=True),
 ]
 WITH_RELU: Sequence[Convolution] = [Convolution(1, 64, 56, 64, relu=True), Convolution(32, 64, 32, 64, relu=True)]
 CASES = [
