@@ -62,7 +62,27 @@ static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& m
     return done;
 }
 
+// A sequence as an image one pixel wide, not high: its memory is the same, and rows are what items are cut of. A depthwise one slides
+// along rows.
+static bool is_row(const Conv& job) {
+    return job.h == 1 && job.oh == 1 && job.kh == 1 && job.pad_h == 0 && job.w > 1 && (job.groups == 1 || job.groups < job.c) &&
+           !is_folded(job);
+}
+static Conv turned(const Conv& job) {
+    Conv column = job;
+    column.h = job.w, column.oh = job.ow, column.kh = job.kw, column.stride_h = job.stride_w, column.pad_h = job.pad_w;
+    column.w = job.h, column.ow = job.oh, column.kw = job.kh, column.stride_w = job.stride_h, column.pad_w = job.pad_h;
+    column.dilation_h = job.dilation_w, column.dilation_w = job.dilation_h;
+    return column;
+}
+
 bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
+    if (is_row(job)) {
+        Conv column = turned(job);
+        const bool done = run_conv(dtype, column, kept, made);
+        job.way = column.way;
+        return done;
+    }
     const Kernels& k = *runtime().table[dtype];
     job.way = CONV_MATMUL;
     if (is_matmul(job)) return run_conv_as_matmul(dtype, job, kept, made);
