@@ -19,7 +19,7 @@ constexpr i64 ADDED = 4096;         // of them that are added up at once
 // parts, which have sums of their own.
 constexpr i64 WANTED = 16, MOST_CHUNKS = 4;
 
-// Tiles whose rows of x are side by side at once, 64 KB for 256 pixels: what dy's sliver is in L1 for; and how far their pixels are
+// Tiles whose rows of x are side by side at once, 96 KB for 256 pixels: what dy's sliver is in L1 for; and how far their pixels are
 // apart. For fewer filters than 96 copying takes what it gains.
 constexpr i64 PANELS = 12, PANEL_PIXEL = 8, LEAST_FILTERS = 96;
 static_assert(TILE_ROWS <= PANEL_PIXEL, "a pixel of a panel has a tile's rows");
