@@ -409,7 +409,8 @@ struct Recurrent {
     // Filled by the runners and recurrent_plan.
     i64 gates, slots;            // blocks of the weights; of `kept`: 1 1, LSTM 4 4, GRU 3 4
     i64 row;                     // >= slots * H, an odd number of cache lines: else the rows of one unit would share a few sets of L1
-    i64 parts;
+    i64 parts;                   // of the sequences
+    i64 unit_parts;              // of the units, where a single step is all there is: else each step would wait for all parts
     i64 row_blocks;              // of dx
     i64 weight_parts;            // of the rows of dw_ih and dw_hh
     i64 block;                   // steps whose input product is made at once
@@ -417,7 +418,7 @@ struct Recurrent {
     i64 packed_size;             // elements of one direction's weights as the tiles want them
     void* packed;                // (directions, packed_size); recurrent_pack's items: (directions, 3)
     i64 scratch_size;            // elements of an item
-    void* scratch;               // (directions, parts, scratch_size)
+    void* scratch;               // (directions, parts, unit_parts, scratch_size)
     double item_flops;
 };
 

@@ -11,6 +11,7 @@ constexpr double PRODUCT_FLOPS_PER_NS = 80;
 constexpr i64 ROW_BLOCK = 64;  // of dx
 constexpr i64 PART_ROWS = 4;   // sequences that are worth a thread: fewer leave a tile's sums too few to hide their latency
 constexpr i64 MOST_ROWS = 64;  // of a part: what a step reads and writes of more leaves L2
+constexpr double WEIGHT_BYTES_PER_NS = 50;  // of a single step, whose weights come from L3
 
 struct RecurrentScratch {
     void* memory = nullptr;
@@ -29,6 +30,9 @@ static void plan(int dtype, Recurrent& job) {
     i64 parts = (wanted + threads - 1) / threads * threads;
     if (parts > job.batch / PART_ROWS) parts = job.batch / PART_ROWS;
     job.parts = parts < 1 ? 1 : parts;
+    job.unit_parts = 1;
+    if (job.steps == 1 && job.batch <= MOST_ROWS && !job.backward && !job.kept && !job.w_hr[0])
+        job.unit_parts = threads, job.parts = 1;  // each weight is read once
     runtime().table[dtype]->recurrent_plan(job);
 }
 
@@ -41,7 +45,7 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     const Kernels& k = *runtime().table[dtype];
     job.backward = false;
     plan(dtype, job);
-    const i64 item = item_size(dtype), bytes = job.directions * job.parts * job.scratch_size * item;
+    const i64 item = item_size(dtype), items = job.directions * job.parts * job.unit_parts, bytes = items * job.scratch_size * item;
     alignas(64) char little[2048];  // for a step of a small cell: the arena takes a lock twice
     RecurrentScratch scratch;
     if (bytes > i64(sizeof little) && !scratch.take(bytes)) return false;
@@ -52,7 +56,10 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
         if (!packed) return false;
         pack(dtype, job);
     }
-    launch(k.recurrent, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
+    double ns = job.item_flops / FLOPS_PER_NS;
+    const double read = double(job.packed_size * item) / double(job.unit_parts) / WEIGHT_BYTES_PER_NS;
+    if (job.steps == 1 && read > ns) ns = read;
+    launch(k.recurrent, job, items, ns);
     return true;
 }
 

@@ -8,7 +8,7 @@ namespace fastnn {
 namespace reference {
 
 void recurrent_plan(Recurrent& job) {
-    job.block = 1;
+    job.block = job.unit_parts = 1;
     job.packed_size = job.scratch_size = 0;
     job.backward ? job.scratch_size = job.units + 2 * job.outputs : job.scratch_size = job.row + job.units;
     const double weights = double(job.gates * job.units) * double(job.inputs + job.outputs);

@@ -285,3 +285,24 @@ def test_steps_follow_each_other(packed, rng):
         assert out is flat(after)[0]
         for got, w in zip(flat(after), want, strict=True):
             near(got, w, np.float32)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_share_the_units_of_a_step(isa, cell, frozen):
+    """The right answer and the bits of one thread, whether the units divide among the threads or not."""
+    rng = np.random.default_rng(0)
+    for units, batch in ((300, 1), (256, 3), (5, 70)):
+        module = make_cell(cell, 40, units)
+        x, state = arguments(cell, rng, batch, 40, units)
+        want = expected(module, x, state)
+        if frozen:
+            module.freeze()
+        for n in (1, 2, 3, 5):
+            with fnn.threads(n), fnn.no_grad():
+                module(x, state)
+                got = [s.numpy() for s in flat(module(x, state))]
+            first = got if n == 1 else first
+            for one, same, right in zip(first, got, want, strict=True):
+                np.testing.assert_array_equal(one, same)
+                np.testing.assert_allclose(same, right, atol=1e-5)

@@ -15,6 +15,8 @@ constexpr i64 BLOCK_ROWS = 128;       // enough for the weights of x to come fro
 // ---- the plan and the packed weights ----------------------------------------------------------------------------
 
 template <class T> void recurrent_plan(Recurrent& job) {
+    const i64 groups = Groups<T>(job.units).parts;
+    if (job.unit_parts > groups) job.unit_parts = groups > 1 ? groups : 1;
     job.packed_size = Packed<T>(job).size;
     const i64 rows = (job.batch + job.parts - 1) / job.parts, sums = job.row;
     const i64 step = rows * sums > 0 ? rows * sums : 1, fits = BLOCK_BYTES / i64(sizeof(T)) / step;
@@ -30,6 +32,7 @@ template <class T> void recurrent_plan(Recurrent& job) {
     const double products = double(job.gates * job.units) * double((job.backward ? 0 : job.inputs) + job.outputs) +
                             (job.w_hr[0] ? double(job.units * job.outputs) : 0);
     job.item_flops = double(job.steps) * double(rows) * (2 * products + 200 * double(job.units)) * (NARROW ? 3 : 1);
+    job.item_flops /= double(job.unit_parts);
 }
 
 // out [group][gate][k][width] of the rows of w (gates * H, k).
@@ -226,6 +229,7 @@ template <class T> struct Forward : Share<T> {
     using Share<T>::job, Share<T>::count;
     Weights<T> of_x, of_h, of_projection;
     const T* bias;
+    i64 group0, group1, unit0, unit1;  // the units of this item
     T *sums, *projected;
     const T** listed_in;    // a block's rows for the input product
     T** listed_out;
@@ -233,7 +237,8 @@ template <class T> struct Forward : Share<T> {
     T **a, **out, **c_out, **hidden;  // and where this step's sums, h, c, and h before the projection go
 
     Forward(const Recurrent& job, i64 item)
-        : Share<T>(job, item), of_x{nullptr, job.inputs, job.gates, job.units, {0, 1, 2, 3}, Groups<T>(job.units)},
+        : Share<T>(job, item / job.unit_parts),
+          of_x{nullptr, job.inputs, job.gates, job.units, {0, 1, 2, 3}, Groups<T>(job.units)},
           of_h{nullptr, job.outputs, job.gates, job.units, {0, 1, 2, 3}, of_x.groups},
           of_projection{nullptr, job.units, 1, 0, {0}, Groups<T>(job.w_hr[0] ? job.outputs : 0)} {
         const Packed<T> at(job);
@@ -241,6 +246,9 @@ template <class T> struct Forward : Share<T> {
         of_x.packed = packed + at.ih, of_h.packed = packed + at.hh, of_projection.packed = packed + at.hr;
         if (job.cell == GRU) of_x.slot[2] = 3;
         bias = packed + at.bias;
+        const i64 part = item % job.unit_parts, groups = of_h.groups.parts;
+        group0 = groups * part / job.unit_parts, group1 = groups * (part + 1) / job.unit_parts;
+        unit0 = of_h.groups.first(group0), unit1 = of_h.groups.last(group1 - 1);
         const i64 rows = (job.batch + job.parts - 1) / job.parts;
         Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
         listed_in = const_cast<const T**>(pieces.take_pointers(job.block * rows));
@@ -261,6 +269,11 @@ template <class T> struct Forward : Share<T> {
         return job.kept ? this->of_rows(job.kept, row, width) : sums + (place * count + b) * width;
     }
 
+    i64 stop_of(const Weights<T>& w, i64 group) const {
+        const i64 stop = w.groups.stop(group, w.gates);
+        return stop < group1 ? stop : group1;
+    }
+
     // The steps [s0, s1): sums = bias + w_ih x; n_h of a GRU is its bias.
     void input_product(i64 s0, i64 s1) {
         i64 rows = 0;
@@ -269,9 +282,12 @@ template <class T> struct Forward : Share<T> {
                 listed_in[rows] = static_cast<const T*>(job.x) + (this->row(t) + b) * job.inputs;
                 listed_out[rows] = sums_at(t, s - s0, b);
             }
-        multiply_rows<T>(listed_in, listed_out, rows, of_x, {true, bias});
+        for (i64 group = group0, stop; group < group1; group = stop) {
+            stop = stop_of(of_x, group);
+            multiply_groups<T>(listed_in, listed_out, rows, of_x, group, stop, {true, bias});
+        }
         if (job.cell == GRU)
-            for (i64 i = 0; i < rows; i++) copy_row(listed_out[i] + 2 * job.units, bias + 2 * job.units, job.units);
+            for (i64 i = 0, at = 2 * job.units + unit0; i < rows; i++) copy_row(listed_out[i] + at, bias + at, unit1 - unit0);
     }
 
     void point_at_step(i64 s, i64 s0, i64 n) {
@@ -303,11 +319,10 @@ template <class T> struct Forward : Share<T> {
         const i64 n = this->active(time(s));
         if (n == 0) return;
         point_at_step(s, s0, n);
-        const Groups<T>& groups = of_h.groups;
-        for (i64 group = 0, stop; group < groups.parts; group = stop) {
-            stop = groups.stop(group, job.gates);
+        for (i64 group = group0, stop; group < group1; group = stop) {
+            stop = stop_of(of_h, group);
             multiply_groups<T>(h, a, n, of_h, group, stop, {false, nullptr});
-            const i64 u = groups.first(group), u1 = groups.last(stop - 1);
+            const i64 u = of_h.groups.first(group), u1 = of_h.groups.last(stop - 1);
             job.kept ? gates<true>(n, u, u1) : gates<false>(n, u, u1);
         }
         if (projected) multiply_rows<T>(hidden, out, n, of_projection, {true, nullptr});
@@ -317,6 +332,8 @@ template <class T> struct Forward : Share<T> {
         }
     }
 
+    void copy_units(T* to, const T* from) const { copy_row(to + unit0, from + unit0, unit1 - unit0); }
+
     // Sequences without any step end where they began.
     void run() {
         const bool lstm = job.cell == LSTM;
@@ -325,7 +342,7 @@ template <class T> struct Forward : Share<T> {
             if (!lstm) continue;
             c[b] = this->of_state(job.c0, b, job.units);
             if (job.c) continue;
-            copy_row(this->of_state(job.c_n, b, job.units), c[b], job.units);  // the state is kept there
+            copy_units(this->of_state(job.c_n, b, job.units), c[b]);  // the state is kept there
             c[b] = this->of_state(job.c_n, b, job.units);
         }
         for (i64 s0 = 0; s0 < job.steps; s0 += job.block) {
@@ -334,8 +351,9 @@ template <class T> struct Forward : Share<T> {
             for (i64 s = s0; s < s1; s++) step(s, s0);
         }
         for (i64 b = 0; b < count; b++) {
-            copy_row(this->of_state(job.h_n, b, job.outputs), h[b], job.outputs);
-            if (lstm && job.c) copy_row(this->of_state(job.c_n, b, job.units), c[b], job.units);
+            T* end = this->of_state(job.h_n, b, job.outputs);
+            projected ? copy_row(end, h[b], job.outputs) : copy_units(end, h[b]);
+            if (lstm && job.c) copy_units(this->of_state(job.c_n, b, job.units), c[b]);
         }
     }
 };
