@@ -298,11 +298,12 @@ def test_threads_share_the_units_of_a_step(isa, cell, frozen):
         want = expected(module, x, state)
         if frozen:
             module.freeze()
+        results = []
         for n in (1, 2, 3, 5):
             with fnn.threads(n), fnn.no_grad():
                 module(x, state)
-                got = [s.numpy() for s in flat(module(x, state))]
-            first = got if n == 1 else first
-            for one, same, right in zip(first, got, want, strict=True):
+                results.append([s.numpy() for s in flat(module(x, state))])
+        for got in results:
+            for one, same, right in zip(results[0], got, want, strict=True):
                 np.testing.assert_array_equal(one, same)
                 np.testing.assert_allclose(same, right, atol=1e-5)
