@@ -212,6 +212,7 @@ struct Conv {
     const void* dy;
     const void* weight;
     const void* bias;  // null, or as long as out's last dimension; not in CONV_WEIGHT
+    const void* residual;  // null, or as out: added before the ReLU; CONV_FORWARD, by Winograd without pool or direct
     int pass;
     i64 batch, h, w, c, oh, ow, f, groups;
     i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;

@@ -104,6 +104,7 @@ template <class T> void conv(const Conv& job, i64 begin, i64 end) {
                                             : weight_gradient<T>(g, d0, d1, d2, d3);
         if (job.pass != CONV_WEIGHT) {
             if (job.bias) v += double(((const T*)job.bias)[d3]);
+            if (job.residual) v += double(((const T*)job.residual)[i]);
             if (job.relu && v <= 0) v = 0;
         }
         ((T*)job.out)[i] = T(v);

@@ -77,7 +77,7 @@ cdef int output_size(str name, i64 n, i64 before, i64 after, i64 kernel, i64 dil
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, activation=None, max_pool=False,
-           precision=None):
+           precision=None, residual=None):
     """Convolution (cross-correlation, as everywhere in the field): the kernel slides over the image.
 
     ``y[n, f, p, q] = act(bias[f] + sum over c, i, j of x[n, c, p * stride - padding + i * dilation, ...] * weight[f, c, i, j])``,
@@ -101,6 +101,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
         Winograd's algorithm is at work, that is done in registers too.
     precision : {None, "fast", "strict"}
         "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
+    residual : Tensor (N, F, H', W'), optional
+        What is added before the activation, as in a residual network's block; in registers where nothing is recorded.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     >>> fnn.nn.functional.conv2d(x, fnn.ones(1, 1, 2, 2)).tolist()
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
-    cdef Tensor t, w, b, out
+    cdef Tensor t, w, b, out, r = None if residual is None else as_tensor(residual)
     cdef ConvJob job
     cdef int act = activation_of("conv2d", activation)
     cdef bint needed
@@ -132,6 +134,13 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     if b is not None and cnp.PyArray_DIM(b.array, 0) != job.f:
         raise ValueError(f"conv2d: bias is {shape_of(b.array)}; expected ({job.f},)")
     needed = grad_enabled() and (t.needs_grad or w.needs_grad or (b is not None and b.needs_grad))
+    if r is not None:
+        if (act == COPY or act == RELU) and not (needed or max_pool or (grad_enabled() and r.needs_grad)) \
+                and can_add(job, r, kind(t.array)):
+            return conv_pass(job, CONV_FORWARD, t, w, b, act == RELU, r)
+        out = add(conv_pass(job, CONV_FORWARD, t, w, b), r)
+        out = out if act == COPY else relu(out) if act == RELU else activated(act, out)
+        return max_pool2d(out, 2) if max_pool else out
     if max_pool and needed and act == RELU:  # they commute, gradients included, and ReLU's is a quarter the work behind the pool
         return relu(max_pool2d(conv_pass(job, CONV_FORWARD, t, w, b), 2))
     job.pool = max_pool and (act == COPY or act == RELU) and not needed and can_pool(job, kind(t.array))

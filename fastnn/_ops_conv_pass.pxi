@@ -82,7 +82,7 @@ cdef bint keeps(PackedWeight packed, const ConvJob& job) noexcept:
     return memcmp(packed.conv_geometry, geometry, sizeof(geometry)) == 0
 
 
-cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, PackedWeight packed):
+cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, PackedWeight packed, ndarray residual):
     """The pass that job says, of its two arguments: (x, weight), (dy, weight) or (x, dy), all of one float type."""
     cdef npy_intp[4] dims
     cdef ndarray out
@@ -106,16 +106,21 @@ cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, Packed
             job.dy = cnp.PyArray_DATA(a)
         out = new_images(4, dims, cnp.PyArray_TYPE(a))
         job.weight = cnp.PyArray_DATA(b)
-    job.out, job.bias = cnp.PyArray_DATA(out), NULL
+    job.out, job.bias, job.residual = cnp.PyArray_DATA(out), NULL, NULL
     if bias is not None:
         bias = contiguous(bias)
         job.bias = cnp.PyArray_DATA(bias)
+    if residual is not None:
+        residual = channels_last(residual)
+        job.residual = cnp.PyArray_DATA(residual)
     if cnp.PyArray_SIZE(out) == 0:
         return out
     if cnp.PyArray_SIZE(a) == 0 or cnp.PyArray_SIZE(b) == 0:  # sums of nothing
         memset(cnp.PyArray_DATA(out), 0, cnp.PyArray_NBYTES(out))
         if bias is not None:
             out += bias.reshape((1, -1, 1, 1))
+        if residual is not None:
+            out += residual
         return np.maximum(out, 0, out=out) if job.relu else out
     job.kept = packed is not None and keeps(packed, job)
     if job.kept:
@@ -140,6 +145,15 @@ cdef bint can_pool(const ConvJob& geometry, int dtype) noexcept:
         return False
     runtime.table[dtype].conv_plan(job)
     return job.way == CONV_WINOGRAD2 or job.way == CONV_WINOGRAD4
+
+
+cdef bint can_add(const ConvJob& job, Tensor residual, int dtype) noexcept:
+    """Whether what is added has the output's shape and type, and the way this convolution goes adds it in registers."""
+    cdef npy_intp[4] out = [job.batch, job.f, job.oh, job.ow]
+    cdef bint depthwise = job.groups > 1 and job.groups == job.c and job.groups == job.f
+    return (not depthwise and not (job.kh == 1 and job.kw == 1) and kind(residual.array) == dtype
+            and cnp.PyArray_NDIM(residual.array) == 4
+            and memcmp(cnp.PyArray_DIMS(residual.array), out, sizeof(out)) == 0)
 
 
 cdef class ConvNode(Node):
@@ -169,8 +183,9 @@ cdef class ConvNode(Node):
         return da, db, dbias
 
 
-cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor bias=None, bint relu=False):
-    """A pass on tensors of one float type, recorded where an argument needs a gradient."""
+cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor bias=None, bint relu=False,
+                      Tensor residual=None):
+    """A pass on tensors of one float type, recorded where an argument needs a gradient; with a residual there is none."""
     cdef ConvJob job = geometry
     cdef ConvNode node
     cdef Tensor out
@@ -178,7 +193,8 @@ cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor b
     job.pass_ = which
     job.relu = relu
     out = wrap(conv_array(job, a.array, b.array, None if bias is None else bias.array,
-                          None if which == CONV_WEIGHT or needed else usable_packed(b)))
+                          None if which == CONV_WEIGHT or needed else usable_packed(b),
+                          None if residual is None else residual.array))
     if not needed:
         return out
     node = ConvNode.__new__(ConvNode)

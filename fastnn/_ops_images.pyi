@@ -27,6 +27,7 @@ def conv2d(
     activation: str | None = None,
     max_pool: bool = False,
     precision: str | None = None,
+    residual: _Data | None = None,
 ) -> Tensor: ...
 def conv2d_backward(
     dy: _Data,

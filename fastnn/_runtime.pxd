@@ -86,6 +86,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         const void* dy
         const void* weight
         const void* bias
+        const void* residual
         int pass_ "pass"
         i64 batch, h, w, c, oh, ow, f, groups
         i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w

@@ -68,33 +68,29 @@ def right(batch: int) -> Answer:
 
 
 def _module(lib: Any, given: Inputs) -> Any:
-    """fastnn and PyTorch: the same program, but that fastnn's layers can have an activation."""
+    """PyTorch's program."""
     nn, relu = lib.nn, lib.nn.functional.relu
-    fused = {"activation": "relu"} if lib.__name__ == "fastnn" else {}
-
-    def activated(layer: Any, x: Any) -> Any:
-        return layer(x) if fused else relu(layer(x))
 
     class Block(nn.Module):
         def __init__(self, channels: int, filters: int, stride: int) -> None:
             super().__init__()
-            self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, **fused)
+            self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1)
             self.conv2 = nn.Conv2d(filters, filters, 3, padding=1)
             self.shortcut = nn.Conv2d(channels, filters, 1, stride=stride) if stride > 1 else nn.Identity()
 
         def forward(self, x: Any) -> Any:
-            return relu(self.conv2(activated(self.conv1, x)) + self.shortcut(x))
+            return relu(self.conv2(relu(self.conv1(x))) + self.shortcut(x))
 
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stem, self.pool = nn.Conv2d(3, STEM, 3, padding=1, **fused), nn.MaxPool2d(2)
+            self.stem, self.pool = nn.Conv2d(3, STEM, 3, padding=1), nn.MaxPool2d(2)
             self.blocks = nn.Sequential(*(Block(*block) for block in BLOCKS))
             self.mean, self.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
             self.head = nn.Linear(BLOCKS[-1][1], CLASSES)
 
         def forward(self, x: Any) -> Any:
-            x = self.blocks(self.pool(activated(self.stem, x)))
+            x = self.blocks(self.pool(relu(self.stem(x))))
             return self.head(self.flat(self.mean(x)))
 
     net = Net()
@@ -105,7 +101,22 @@ def _module(lib: Any, given: Inputs) -> Any:
 def _fastnn(given: Inputs) -> Run:
     import fastnn as fnn
 
-    net, x = _module(fnn, given).eval(), images(fnn, given["x"])
+    nn = fnn.nn
+
+    def block(channels: int, filters: int, stride: int) -> Any:
+        return nn.Residual(
+            nn.Conv2d(channels, filters, 3, stride=stride, padding=1, activation="relu"),
+            nn.Conv2d(filters, filters, 3, padding=1),
+            shortcut=nn.Conv2d(channels, filters, 1, stride=stride) if stride > 1 else None,
+            activation="relu",
+        )
+
+    stem = {"stem": nn.Conv2d(3, STEM, 3, padding=1), "relu": nn.ReLU(), "pool": nn.MaxPool2d(2)}
+    blocks = {"blocks": nn.Sequential(*(block(*b) for b in BLOCKS))}
+    head = {"mean": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "head": nn.Linear(BLOCKS[-1][1], CLASSES)}
+    net, x = nn.Sequential(stem | blocks | head).eval(), images(fnn, given["x"])
+    names = {k: k.replace("conv1", "body.0").replace("conv2", "body.1") for k in given if k != "x"}
+    net.load_state_dict({name: fnn.tensor(given[k]) for k, name in names.items()})
     net.freeze()
     return Run(lambda: net(x), lambda: [net(x).numpy()], fnn.no_grad)
 

@@ -228,7 +228,7 @@ template <class Body> static void for_areas(const Walk& walk, i64 qy, i64 qx, i6
 // pixels: 32 tiles (C3 H224 with 8: 1.03 of the time).
 template <class T>
 static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1,
-                      T* image) {
+                      i64 image) {
     constexpr int L = LANES<T>;
     const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
     const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
@@ -243,7 +243,8 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             const int vecs = slivers.width(s);
             const i64 left = walk.group_out - column - (vecs - 1) * L;
             tile.tail = left < L ? int(left) : L;
-            tile.out = image + out_column;
+            tile.out = static_cast<T*>(job.out) + image + out_column;
+            tile.add = job.residual ? static_cast<const T*>(job.residual) + image + out_column : nullptr;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
             const auto run = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); };
@@ -271,7 +272,7 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
     lists.in_at = lists.steps + MOST_STEPS;
     lists.out_at = lists.in_at + c.rows * walk.x.count + TILE_ROWS;
     const T* in = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * walk.in_c;
-    T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * walk.out_c;
+    const i64 image = b * walk.y.out * walk.x.out * walk.out_c;  // where it begins in out
     const Window<T> window =
         window_of(reinterpret_cast<T*>(lists.out_at + c.rows * walk.x.count + TILE_ROWS), in, walk.y.in, walk.x.in, walk.in_c,
                   j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
@@ -289,7 +290,7 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
                 tile.least = job.relu ? T(0) : -T(INFINITY);
                 for (i64 g = 0; g < job.groups; g++) {
                     tile.in = window.data + g * walk.group_in;
-                    run_tiles(job, walk, tile, pixels, g, s0, s1, out);
+                    run_tiles(job, walk, tile, pixels, g, s0, s1, image);
                 }
             });
 }

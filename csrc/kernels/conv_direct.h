@@ -38,7 +38,7 @@ template <class T> struct DirectTile {
     const T* bias;     // or null
     int tail;          // lanes of the last vector
     T least;           // 0 where the output is relu'd, else -inf
-    bool add;          // to what is in out
+    const T* add;      // null, or what is added to the sums, each where it goes in out
 };
 
 // acc += a b where the p-th column of a is at row[i][steps[p]]: for segments too short to loop over (C1 F16: 1.3 times
@@ -60,6 +60,24 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
     }
 }
 
+// The sums of a tile to their places.
+template <class T, int MR, int NV>
+INLINE void store_sums(const DirectTile<T>& t, const i64 (&at)[MR], const Vec<T> (&acc)[MR][NV]) {
+    constexpr int L = LANES<T>;
+    const Vec<T> least = splat<T>(t.least);
+    T* const to = t.out;  // all read before the first is written, which might be any memory
+    const T* const add = t.add;
+    const int tail = t.tail;
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) {
+            const int n = j == NV - 1 ? tail : L;
+            const Vec<T> sum = add ? load_n(add + at[i] + j * L, n) + acc[i][j] : acc[i][j];
+            store_n(to + at[i] + j * L, max<T>(least, sum), n);
+        }
+}
+
 // The pixels in [pixel, end), where the weight's rows are listed: 27 of them are done before a call is. The last tile may go on
 // beyond the end, where the last pixel stands again: tiles of every height would be a kernel each.
 template <class T, int MR, int NV> struct StepsKernel {
@@ -75,7 +93,7 @@ template <class T, int MR, int NV> void StepsKernel<T, MR, NV>::run(const Direct
     for (; pixel < end; pixel += MR) {
         Vec<T> acc[MR][NV];
         const T* row[MR];
-        T* out[MR];
+        i64 out[MR];
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) {
             row[i] = tile.in + tile.in_at[pixel + i];
@@ -83,13 +101,9 @@ template <class T, int MR, int NV> void StepsKernel<T, MR, NV>::run(const Direct
             for (int j = 0; j < NV; j++) acc[i][j] = bias[j];
         }
         rows_by_steps<T, MR, NV>(acc, row, tile.steps, weight, tile.count);
-        const Vec<T> least = splat<T>(tile.least);
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++) out[i] = tile.out + tile.out_at[pixel + i];
-#pragma GCC unroll 8
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) store_n(out[i] + j * L, max<T>(least, acc[i][j]), j == NV - 1 ? tile.tail : L);
+        for (int i = 0; i < MR; i++) out[i] = tile.out_at[pixel + i];
+        store_sums(tile, out, acc);
     }
 }
 
@@ -112,19 +126,10 @@ template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const Direc
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
         rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
     }
-    const Vec<T> least = splat<T>(t.least);
-    const int tail = t.tail;
-    T* out[MR];  // all read before the first is written, which might be any memory
+    i64 out[MR];
 #pragma GCC unroll 8
-    for (int i = 0; i < MR; i++) out[i] = t.out + t.out_at[pixel + i];
-#pragma GCC unroll 8
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < NV; j++) {
-            const int n = j == NV - 1 ? tail : L;
-            const Vec<T> sum = t.add ? load_n(out[i] + j * L, n) + acc[i][j] : acc[i][j];
-            store_n(out[i] + j * L, max<T>(least, sum), n);
-        }
+    for (int i = 0; i < MR; i++) out[i] = t.out_at[pixel + i];
+    store_sums(t, out, acc);
 }
 
 // Small images with many channels: conv_taps.cpp. It plans after direct_plan, and has items of its own.

@@ -103,10 +103,12 @@ static void end_sums(const Walk& walk, const DirectTile<T>& tile, const T* sums,
         for (i64 j = 0; j < rows; j++)
             for (i64 i = 0; i < columns; i++, sums += vecs * L) {
                 const i64 y = j * walk.y.phases + qy, x = i * walk.x.phases + qx;
-                T* out = tile.out + ((b * walk.y.out + y) * walk.x.out + x) * walk.out_c;
-                for (int v = 0; v < vecs; v++)
-                    store_n(out + v * L, max<T>(splat<T>(tile.least), load(sums + v * L)),
-                            v == vecs - 1 ? tile.tail : L);
+                const i64 at = ((b * walk.y.out + y) * walk.x.out + x) * walk.out_c;
+                for (int v = 0; v < vecs; v++) {
+                    const int n = v == vecs - 1 ? tile.tail : L;
+                    const Vec<T> sum = load(sums + v * L), whole = tile.add ? load_n(tile.add + at + v * L, n) + sum : sum;
+                    store_n(tile.out + at + v * L, max<T>(splat<T>(tile.least), whole), n);
+                }
             }
 }
 
@@ -114,7 +116,7 @@ static void end_sums(const Walk& walk, const DirectTile<T>& tile, const T* sums,
 template <class T>
 static void tap_sliver(const Walk& walk, const DirectTile<T>& tile, i64 images, int vecs, T* sums, const TapLists& lists) {
     DirectTile<T> inner = tile;
-    inner.out = sums, inner.tail = LANES<T>, inner.bias = nullptr, inner.add = true, inner.least = -T(INFINITY);
+    inner.out = sums, inner.tail = LANES<T>, inner.bias = nullptr, inner.add = sums, inner.least = -T(INFINITY);
     inner.in_at = lists.in_at, inner.out_at = lists.sum_at;
     for (i64 qy = 0; qy < walk.y.phases; qy++)
         for (i64 qx = 0; qx < walk.x.phases; qx++) {
@@ -140,7 +142,7 @@ template <class T> void tap_item(const Conv& job, i64 item) {
     i64* in_at = reinterpret_cast<i64*>(segments + SEGMENTS);
     const TapLists lists = {segments, in_at, in_at + c.pixels};
     const T* in = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b0 * walk.y.in * walk.x.in * walk.in_c;
-    T* out = static_cast<T*>(job.out) + b0 * walk.y.out * walk.x.out * walk.out_c;
+    const i64 image = b0 * walk.y.out * walk.x.out * walk.out_c;
     for (i64 g = 0; g < job.groups; g++)
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, out_column = g * walk.group_out + column;
@@ -149,7 +151,8 @@ template <class T> void tap_item(const Conv& job, i64 item) {
             DirectTile<T> tile = {};
             tile.tail = left < L ? int(left) : L;
             tile.in = in + g * walk.group_in;
-            tile.out = out + out_column;
+            tile.out = static_cast<T*>(job.out) + image + out_column;
+            tile.add = job.residual ? static_cast<const T*>(job.residual) + image + out_column : nullptr;
             tile.weight = static_cast<const T*>(job.prepared) + (g * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
             tile.least = job.relu ? T(0) : -T(INFINITY);

@@ -24,19 +24,22 @@ constexpr i64 DEPTH = 16;               // channels of U at a time where it is u
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
-// M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left.
+// M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left. `add` is null or the
+// same corner of what is added.
 template <class T, int M>
-INLINE void store_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
+INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w, int n) {
 #pragma GCC unroll 4
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < M; j++)
-            if (i < h && j < w) store_n(corner + i * row + j * pixel, y[i][j], n);
+        for (int j = 0; j < M; j++) {
+            const i64 at = i * row + j * pixel;
+            if (i < h && j < w) store_n(corner + at, max<T>(least, add ? load_n(add + at, n) + y[i][j] : y[i][j]), n);
+        }
 }
 
 // The same, the greatest of each 2 x 2: a tile holds M / 2 x M / 2 whole windows.
 template <class T, int M>
-INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i64 h, i64 w, int n) {
+INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w, int n) {
     const auto greater = [](Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); };  // NaN stays
 #pragma GCC unroll 2
     for (int i = 0; i < M; i += 2)
@@ -44,7 +47,7 @@ INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], i64 row, i64 pixel, i6
         for (int j = 0; j < M; j += 2)
             if (i + 1 < h && j + 1 < w)
                 store_n(corner + i / 2 * row + j / 2 * pixel,
-                        greater(greater(y[i][j], y[i][j + 1]), greater(y[i + 1][j], y[i + 1][j + 1])), n);
+                        max<T>(least, greater(greater(y[i][j], y[i][j + 1]), greater(y[i + 1][j], y[i + 1][j + 1]))), n);
 }
 
 // From M back to images: filters [f0, f1) of tiles [first, first + count).
@@ -58,17 +61,18 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
         const auto place = g.place(first + t);
         const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1,
                   row = g.out_w / shrink * g.out_c;
-        T* corner = static_cast<T*>(job.out) + (place.image * (g.out_h / shrink) + place.y / shrink) * row +
-                    place.x / shrink * g.out_c + f0;
+        const i64 at = (place.image * (g.out_h / shrink) + place.y / shrink) * row + place.x / shrink * g.out_c + f0;
+        T* corner = static_cast<T*>(job.out) + at;
+        const T* add = job.residual ? static_cast<const T*>(job.residual) + at : nullptr;
         for_vectors<T>(f1 - f0, [&](i64 f, int n) {
             const T* in = m + t * m_row + f;
             const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
             Vec<T> y[M][M];
             both_axes<T, N, M>([](const auto& d, auto& made) { Winograd<M>::template output<T>(d, made); },
                                [&](int i, int j) { return load(in + (i * N + j) * m_plane); },
-                               [&](int i, int j, Vec<T> value) { y[i][j] = max<T>(least, value + b); });
-            if (job.pool) pool_tile<T, M>(corner + f, y, row, g.out_c, h, w, n);
-            else store_tile<T, M>(corner + f, y, row, g.out_c, h, w, n);
+                               [&](int i, int j, Vec<T> value) { y[i][j] = value + b; });
+            if (job.pool) pool_tile<T, M>(corner + f, y, least, row, g.out_c, h, w, n);
+            else store_tile<T, M>(corner + f, add ? add + f : nullptr, y, least, row, g.out_c, h, w, n);
         });
     }
 }

@@ -243,3 +243,10 @@ class Sequential(ModuleList):
         for run in self._plan or self._make_plan():
             x = run(x)
         return x
+
+    def add(self, x, residual, activation: str | None):
+        """`activation(self(x) + residual)`, in the last layer's pass where that is a convolution."""
+        *first, last = self._plan or self._make_plan()
+        for run in first:
+            x = run(x)
+        return last.add(x, residual, activation)

@@ -177,7 +177,7 @@ class Conv2d(_Forward):
     Conv2d(3, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     """
 
-    def convolve(self, x, activation, max_pool=False, folded=None):
+    def convolve(self, x, activation, max_pool=False, folded=None, residual=None):
         x, padding = self._padded(x)
         weight, bias = folded or (self.weight, self.bias)
         return _ops_images.conv2d(
@@ -191,6 +191,7 @@ class Conv2d(_Forward):
             activation=activation,
             max_pool=max_pool,
             precision=self.precision,
+            residual=residual,
         )
 
 

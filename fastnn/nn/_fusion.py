@@ -7,6 +7,7 @@ hooks nor a `forward` of their own, and of the same settings. Else they are call
     Conv2d, activation, MaxPool2d(2)                in the convolution; the pool where nothing is recorded
     Conv2d, BatchNorm2d, activation, MaxPool2d(2)   frozen: the norm goes into weight and bias; else ReLU into the norm
     ConvTranspose2d, BatchNorm2d, activation        as Conv2d, without the pool
+    Conv2d, BatchNorm2d, sum, activation            of a Residual: in the convolution, where nothing is recorded
     BatchNorm, ReLU                                 in the norm
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import _ops
+from . import functional
 from ._activation import GELU, ReLU, fused_name
 from ._conv import Conv2d, ConvTranspose2d
 from ._linear import Linear
@@ -65,6 +67,17 @@ class Run:
         if isinstance(self.layer, Conv2d | ConvTranspose2d):
             return self._convolve(self.layer, x)
         return self.layer.normalize(x, self.activation)
+
+    def add(self, x, residual, activation: str | None):
+        """Pass x through all modules, add, and bend the sum."""
+        layer, norm = self.layer, self.norm
+        plain_sum = type(layer) is Conv2d and layer.activation is None and self.activation is None and not self.pool
+        if plain_sum and self._holds():
+            folded = None if norm is None or norm.training else self._fold(layer, norm)
+            if norm is None or folded is not None:
+                return layer.convolve(x, activation, folded=folded, residual=residual)
+        total = self(x) + residual
+        return total if activation is None else getattr(functional, activation)(total)
 
     def _holds(self) -> bool:
         """Whether the modules are still what the run was found for."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from . import functional
 from ._container import Sequential
 from ._linear import _activation
-from ._module import Module
+from ._module import Module, plain
 
 
 class Residual(Module):
@@ -52,10 +52,15 @@ class Residual(Module):
 
     def forward(self, x):
         """x -> body(x) + x, bent."""
-        total = self.body(x) + (x if self.shortcut is None else self.shortcut(x))
-        if self.activation is None:
-            return total
-        return self.activation(total) if callable(self.activation) else getattr(functional, self.activation)(total)
+        around = x if self.shortcut is None else self.shortcut(x)
+        body, activation = self.body, self.activation
+        named = None if callable(activation) else activation
+        if len(body) and plain((body,), (Sequential,)):
+            total = body.add(x, around, named)
+        else:
+            total = body(x) + around
+            total = total if named is None else getattr(functional, named)(total)
+        return activation(total) if callable(activation) else total
 
     def extra_repr(self) -> str:
         return f"activation={self.activation}" if isinstance(self.activation, str) else ""

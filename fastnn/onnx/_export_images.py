@@ -46,6 +46,7 @@ def _conv(
     activation: str | None = None,
     max_pool: bool = False,
     precision: str | None = None,
+    residual: Any = None,
 ) -> str:
     kernel = list(weight.shape[2:])
     dilations = per_axis(dilation, len(kernel))
@@ -59,7 +60,7 @@ def _conv(
         dilations=dilations,
         group=groups,
     )
-    y = activated(g, y, x.dtype, activation)
+    y = activated(g, y if residual is None else g.Add(y, residual), x.dtype, activation)
     return g.MaxPool(y, kernel_shape=[2, 2], strides=[2, 2]) if max_pool else y
 
 

@@ -1,6 +1,7 @@
 """Nodes that fastnn does in one pass. Each pass looks for its pattern where the values between have one reader.
 
 Gemm or MatMul with a constant, Add of one    Linear, its weight (out, in)
+Conv, Add                                     the sum in the convolution's epilogue
 Conv or Linear, activation                    in the product's epilogue
 Conv, Relu, MaxPool 2 x 2                     in the convolution
 x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
@@ -25,9 +26,11 @@ from ._values import array, value
 def fuse(graph: Graph) -> None:
     """All passes, in an order in which each finds what those before have made."""
     skip_identities(graph)
-    for one in (fold_norms, make_norms, make_linear, make_cells, make_swish, make_gelu, fuse_activations, fuse_pools):
+    for one in (fold_norms, make_norms, make_linear, make_cells, make_swish, make_gelu):
         one(graph)
-    for one in (turn_behind, make_attention, join_projections, join_residuals, prepare_recurrent):
+    for one in (add_in_convolutions, fuse_activations, fuse_pools, turn_behind):
+        one(graph)
+    for one in (make_attention, join_projections, join_residuals, prepare_recurrent):
         one(graph)
 
 
@@ -159,6 +162,22 @@ def _gelu(graph: Graph, links: Links, last: Node) -> tuple[str, list[Node]] | No
     if given is None or abs(given - root) > 1e-6:
         return None
     return rest[0], [*inner, add, erf, scaled]
+
+
+def add_in_convolutions(graph: Graph) -> None:
+    """What is added to a convolution of images (not one by one pixel, which is a product): its fourth input."""
+    links = Links(graph)
+    for node in each(links, "Add"):
+        for i in (0, 1):
+            conv = links.before(node.inputs[i], "Conv") if node.version >= 7 else None
+            w = None if conv is None else constant(graph, conv, 1)
+            if conv is None or w is None or w.ndim != 4 or w.shape[2:] == (1, 1) or len(conv.inputs) > 3:
+                continue
+            node.inputs = [*conv.inputs, *[""] * (3 - len(conv.inputs)), node.inputs[1 - i]]
+            node.op, node.version, node.attributes = conv.op, conv.version, conv.attributes
+            links.drop(conv)
+            break
+    links.finish()
 
 
 _ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Gelu": "gelu", "Swish": "silu"}

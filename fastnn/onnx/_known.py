@@ -60,7 +60,10 @@ def _conv(node: Node, shapes: Any) -> Callable | None:
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         around = same_pads(shapes[0][2:], shapes[1][2:], by, apart, auto == "SAME_UPPER")
     how = {name: a[name] for name in ("activation", "max_pool") if name in a}
-    return partial(conv2d, stride=by, padding=around, dilation=apart, groups=a.get("group", 1), **how)
+    how |= {"stride": by, "padding": around, "dilation": apart, "groups": a.get("group", 1)}
+    if len(shapes) > 3:
+        return lambda x, w, b, residual: conv2d(x, w, b, residual=residual, **how)
+    return partial(conv2d, **how)
 
 
 def _max_pool(node: Node, shapes: Any) -> Callable | None:

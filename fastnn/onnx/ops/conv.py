@@ -46,6 +46,7 @@ def conv(
     x: Any,
     w: Any,
     b: Any = None,
+    residual: Any = None,
     *,
     auto_pad: str = "NOTSET",
     dilations: list[int] | None = None,
@@ -56,13 +57,14 @@ def conv(
     activation: str | None = None,
     max_pool: bool = False,
 ) -> Any:
-    """Convolution of (N, C, ...) with (F, C / group, ...)."""
+    """Convolution of (N, C, ...) with (F, C / group, ...); of images also what a fused Add adds."""
     spatial = x.ndim - 2
     by, apart, around = window("Conv", spatial, strides, dilations, pads)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         around = same_pads(x.shape[2:], w.shape[2:], by, apart, auto_pad == "SAME_UPPER")
     if spatial == 2:
-        return conv2d(x, w, b, by, around, apart, group, activation=activation, max_pool=max_pool)
+        how = {"activation": activation, "max_pool": max_pool, "residual": residual}
+        return conv2d(x, w, b, by, around, apart, group, **how)
     if spatial == 1:
         return conv1d(x, w, b, by[0], around[0], apart[0], group, activation=activation)
     return activated(_conv_nd(x, w, b, by, around, apart, group), activation)
