@@ -205,19 +205,20 @@ struct Matmul {
 // All arrays are dense; pads may be negative (the image is cut). A pass runs in stages, one after the other: conv_plan says how
 // many, conv_stage how many items the next one has. Use run_conv (launch.cpp).
 enum ConvPass { CONV_FORWARD, CONV_INPUT, CONV_WEIGHT };
-enum ConvWay { CONV_MATMUL, CONV_DIRECT, CONV_DEPTHWISE, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WAYS };
+enum ConvWay { CONV_MATMUL, CONV_DIRECT, CONV_DEPTHWISE, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD_STRIDED, CONV_WAYS };
 struct Conv {
     void* out;
     const void* x;
     const void* dy;
     const void* weight;
     const void* bias;  // null, or as long as out's last dimension; not in CONV_WEIGHT
-    const void* residual;  // null, or as out: added before the ReLU; CONV_FORWARD, by Winograd without pool or direct
+    const void* residual;  // null, or as out: added before the ReLU; CONV_FORWARD without pool, not depthwise
     int pass;
     i64 batch, h, w, c, oh, ow, f, groups;
     i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
     bool relu;    // out = max(0, out), not in CONV_WEIGHT
-    bool pool;    // CONV_FORWARD by Winograd: out (batch, oh / 2, ow / 2, f) is the greatest of each 2 x 2
+    bool pool;    // CONV_FORWARD: out (batch, oh / 2, ow / 2, f) is the greatest of each 2 x 2. conv_plan clears it where the
+                  // way it goes cannot
     bool strict;  // no Winograd: every product of the definition is made, and summed in an order of this machine's
     bool kept;    // the caller keeps `prepared` for later calls, so that what it costs does not count
 

@@ -77,6 +77,7 @@ template <class T> static double weight_gradient(const Geometry& g, i64 f, i64 c
 
 void conv_plan(Conv& job) {
     job.way = 0;
+    job.pool = false;
     job.stages = 2;  // the first prepares nothing
     job.prepared_size = job.scratch_size = job.slot_size = 0;
 }

@@ -28,7 +28,7 @@ cdef class Block:
 cdef class PackedWeight:
     cdef ndarray array
     cdef void* memory           # of a product; null until then
-    cdef void* conv[5]          # of a convolution, by ConvWay
+    cdef void* conv[6]          # of a convolution, by ConvWay
     cdef i64 conv_geometry[8]   # the one they were made for
     cdef const Kernels* table   # the kernels that packed it: another row packs otherwise
     cdef object recurrent       # of a recurrent layer's w_ih: all of the layer's weights (_ops_recurrent)

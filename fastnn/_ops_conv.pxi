@@ -97,8 +97,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     activation : {None, "relu", "tanh", "sigmoid", "gelu", "silu"}
         "relu" is applied while the sums are still in registers.
     max_pool : bool
-        Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded and
-        Winograd's algorithm is at work, that is done in registers too.
+        Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded, that is
+        mostly done before the output leaves the cache.
     precision : {None, "fast", "strict"}
         "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
     residual : Tensor (N, F, H', W'), optional

@@ -140,11 +140,11 @@ cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, Packed
 cdef bint can_pool(const ConvJob& geometry, int dtype) noexcept:
     """Whether the way this convolution goes finishes whole windows of 2 x 2 at once."""
     cdef ConvJob job = geometry
-    job.pass_ = CONV_FORWARD
-    if job.oh < 2 or job.ow < 2 or job.c == 0 or job.f == 0 or job.batch == 0:
+    job.pass_, job.pool = CONV_FORWARD, True
+    if job.oh < 2 or job.ow < 2 or job.c == 0 or job.f == 0 or job.batch == 0 or (job.kh == 1 and job.kw == 1):
         return False
     runtime.table[dtype].conv_plan(job)
-    return job.way == CONV_WINOGRAD2 or job.way == CONV_WINOGRAD4
+    return job.pool
 
 
 cdef bint can_add(const ConvJob& job, Tensor residual, int dtype) noexcept:

@@ -78,7 +78,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         bint accumulate, kept
 
     enum: CONV_FORWARD, CONV_INPUT, CONV_WEIGHT
-    enum: CONV_WAYS, CONV_WINOGRAD2, CONV_WINOGRAD4
+    enum: CONV_WAYS
 
     struct ConvJob "fastnn::Conv":
         void* out

@@ -165,6 +165,59 @@ def test_winograd_is_as_near_as_promised(isa, case):
     assert relative(dw, want_dw) < 4e-6
 
 
+# Of stride 2, where the weight's transform pays.
+STRIDED = [(1, 64, 128, 32, 32, 1), (1, 130, 72, 9, 8, 1), (3, 64, 40, 15, 22, 0), (2, 72, 130, 11, 13, 2), (1, 128, 136, 8, 8, 1)]
+
+
+@pytest.mark.parametrize("case", STRIDED, ids=lambda c: "-".join(map(str, c)))
+def test_winograd_of_stride_2(isa, case):
+    n, c, f, h, wd, pad = case
+    rng = np.random.default_rng(1)
+    x = channels_last(rng.standard_normal((n, c, h, wd)).astype(np.float32))
+    w = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
+    bias = rng.standard_normal(f).astype(np.float32)
+    want = definition(x, w, stride=(2, 2), padding=((pad, pad), (pad, pad)), dilation=(1, 1), groups=1) + bias[:, None, None]
+    layer = fnn.nn.Conv2d(c, f, 3, stride=2, padding=pad).freeze()
+    layer.weight.data, layer.bias.data = w, bias
+    layer.freeze()
+    with fnn.no_grad():
+        for _ in range(2):
+            assert relative(layer(fnn.tensor(x)).numpy(), want) < 1e-6
+    assert relative(kernels.conv2d(x, w, bias, stride=2, padding=pad, relu=True), np.maximum(want, 0)) < 1e-6
+
+
+# A product of one pixel, depthwise, direct, tap by tap, both Winograds, stride 2.
+SUMS = [
+    ((2, 8, 5, 6), (7, 8, 1, 1), {}),
+    ((2, 9, 5, 6), (9, 1, 3, 3), {"groups": 9, "padding": 1}),
+    ((2, 3, 9, 10), (17, 3, 3, 3), {"padding": 1}),
+    ((1, 24, 20, 12), (40, 12, 3, 2), {"groups": 2, "stride": (2, 1)}),
+    ((2, 72, 4, 4), (19, 72, 5, 5), {"padding": 2}),
+    ((2, 64, 14, 13), (40, 64, 3, 3), {"padding": 1}),
+    ((1, 64, 4, 6), (72, 64, 3, 3), {"padding": 1}),
+    ((1, 64, 15, 16), (72, 64, 3, 3), {"padding": 1, "stride": 2}),
+]
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("max_pool", [False, True])
+@pytest.mark.parametrize("case", SUMS, ids=lambda c: "-".join(map(str, c[0] + c[1])))
+def test_a_residual_is_added_before_the_activation(isa, case, max_pool, activation):
+    x_shape, w_shape, options = case
+    rng = np.random.default_rng(3)
+    x = fnn.tensor(channels_last(rng.standard_normal(x_shape).astype(np.float32)))
+    w, bias = (fnn.tensor(rng.standard_normal(s).astype(np.float32)) for s in (w_shape, w_shape[:1]))
+    conv2d = fnn.nn.functional.conv2d
+    y = conv2d(x, w, bias, **options)
+    for shape in (y.shape, (1, *y.shape[1:2], 1, 1)):
+        residual = fnn.tensor(rng.standard_normal(shape).astype(np.float32))
+        want = y + residual
+        want = want if activation is None else getattr(fnn, activation)(want)
+        want = fnn.nn.functional.max_pool2d(want, 2) if max_pool else want
+        got = conv2d(x, w, bias, activation=activation, max_pool=max_pool, residual=residual, **options)
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -187,7 +240,8 @@ def test_same_bits_for_every_number_of_threads(shape, precision):
 
     def everything():
         y = kernels.conv2d(x, weight, padding=1, precision=precision)
-        return [y, *kernels.conv2d_backward(dy, x, weight, padding=1, precision=precision)]
+        half = kernels.conv2d(x, weight, stride=2, padding=1, precision=precision)
+        return [y, half, *kernels.conv2d_backward(dy, x, weight, padding=1, precision=precision)]
 
     with fnn.threads(1):
         alone = everything()

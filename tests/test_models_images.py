@@ -46,6 +46,48 @@ def test_prelu_wants_its_channels(shape):
         nn.PReLU(3)(fnn.zeros(*shape))
 
 
+BODIES = {
+    "conv": lambda: [nn.Conv2d(8, 8, 3, padding=1, activation="relu"), nn.Conv2d(8, 8, 3, padding=1)],
+    "conv norm": lambda: [nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)],
+    "conv relu": lambda: [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()],
+    "conv with relu": lambda: [nn.Conv2d(8, 8, 3, padding=1, activation="relu")],
+    "broadcast": lambda: [nn.Conv2d(8, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1)],
+}
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "gelu", fnn.square])
+@pytest.mark.parametrize("name", BODIES)
+def test_residual_of_convolutions(name, activation):
+    """In one pass or several, trained or frozen, with hooks or without."""
+    block = nn.Residual(*BODIES[name](), activation=activation)
+    x = fnn.tensor(np.random.default_rng(0).normal(size=(2, 8, 6, 5)).astype(np.float32), requires_grad=True)
+
+    def expected():
+        total = x
+        for layer in block.body:
+            total = layer(total)
+        total = total + x
+        return total if activation is None else (activation if callable(activation) else getattr(fnn, activation))(total)
+
+    block(x).sum().backward()
+    got = [x.grad.numpy(), *(p.grad.numpy() for p in block.parameters())]
+    x.grad = None
+    block.zero_grad()
+    block.eval()
+    np.testing.assert_allclose(block(x).data, expected().data, rtol=1e-5, atol=1e-5)
+    block.train()
+    expected().sum().backward()
+    for one, other in zip(got, [x.grad.numpy(), *(p.grad.numpy() for p in block.parameters())], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+    block.eval().freeze()
+    with fnn.no_grad():
+        np.testing.assert_allclose(block(x).data, expected().data, rtol=1e-5, atol=1e-5)
+        seen = []
+        block.body[-1].register_forward_hook(lambda module, args, out: seen.append(out.shape))
+        np.testing.assert_allclose(block(x).data, expected().data, rtol=1e-5, atol=1e-5)
+    assert len(seen) == 2
+
+
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
 def test_prelu_of_no_channels(value, error):
     with pytest.raises(error, match="num_parameters"):
@@ -62,6 +104,7 @@ def test_residual():
     block = nn.Residual(nn.Linear(3, 4, activation="relu"), nn.Linear(4, 5), shortcut=way)
     np.testing.assert_allclose(block(x).data, (block.body(x) + way(x)).data)
     assert next(iter(block.state_dict())) == "body.0.weight"
+    np.testing.assert_allclose(nn.Residual(activation="relu")(x).data, fnn.relu(x + x).data)
     with pytest.raises(TypeError, match="shortcut"):
         nn.Residual(body, shortcut=3)
     with pytest.raises(ValueError, match="unknown activation"):

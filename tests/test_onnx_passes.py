@@ -26,6 +26,18 @@ def conv_net(pool=True):
     return make(nodes, {"x": (F32, [None, 3, None, None])}, ["y"], w), [normal(2, 3, 10, 8)]
 
 
+def block_net(first, shortcut, relu=True):
+    """A residual block: of a convolution's output and its shortcut's, or of an image of one pixel, which is repeated."""
+    w = {"w": normal(6, 3, 3, 3), "b": normal(6), "s": normal(6, 3, 1, 1)}
+    way = ("Conv", "x,s", "z", {}) if shortcut else ("GlobalAveragePool", "c", "z", {})
+    nodes = [("Conv", "x,w,b", "c", {"pads": [1, 1, 1, 1]}), way, ("Add", "z,d" if first else "d,z", "a", {}), ("Relu", "a", "y", {})]
+    nodes.insert(2, ("Conv", "c,v", "d", {"pads": [1, 1, 1, 1]}))
+    w["v"] = normal(6, 6, 3, 3)
+    if not relu:
+        nodes[-1] = ("Neg", "a", "y", {})
+    return make(nodes, {"x": (F32, [None, 3, None, None])}, ["y"], w), [normal(2, 3, 10, 8)]
+
+
 def linear_net(activation, first):
     w = {"w": normal(4, 5), "b": normal(5)}
     order = "b,m" if first else "m,b"
@@ -86,6 +98,10 @@ def recurrent_net(kind, direction, layout=0):
 FUSED = {
     "conv": (conv_net, ["Conv"]),
     "conv without pool": (lambda: conv_net(False), ["Conv"]),
+    "block": (lambda: block_net(False, True), ["Conv", "Conv", "Conv"]),
+    "block, shortcut first": (lambda: block_net(True, True), ["Conv", "Conv", "Conv"]),
+    "block without activation": (lambda: block_net(True, True, False), ["Conv", "Conv", "Conv", "Neg"]),
+    "block and one pixel": (lambda: block_net(False, False), ["Conv", "GlobalAveragePool", "Conv"]),
     **{f"linear {a} {f}": (lambda a=a, f=f: linear_net(a, f), ["Linear"]) for a in ("Relu", "Tanh") for f in (0, 1)},
     **{f"gelu {o}": (lambda o=o: gelu_net(o), ["Linear"]) for o in ("x(1+e)/2", "(x/2)(1+e)", "x((1+e)/2)")},
     "swish": (swish_net, ["Linear"]),

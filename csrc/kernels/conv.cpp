@@ -9,7 +9,7 @@ namespace FASTNN_ISA {
 
 // An element of the weight, which streams by, comes from L3 in the time of about 4 multiplications (60 GB/s against 50 G/s),
 // from memory of about 12; L3 can be counted on for 8 MB.
-static double fetch(double elements) { return elements * sizeof(float) > double(8 << 20) ? 12 : 4; }
+static double fetch(double elements) { return elements * sizeof(float) >= double(8 << 20) ? 12 : 4; }
 
 // Products of n numbers with each of `elements` of the weight.
 static double products(double elements, double n) { return elements * (n > fetch(elements) ? n : fetch(elements)); }
@@ -17,12 +17,12 @@ static double products(double elements, double n) { return elements * (n > fetch
 // The weight in the form a way wants it, made or read back: about 0.3 ns an element.
 static double make(double elements) { return elements * (10 + fetch(elements)); }
 
-// Outputs along an axis of stride 1, summed over the places of the kernel, whose input lies in the image.
+// Outputs along an axis of one phase, summed over the places of the kernel, whose input lies in the image.
 static double inside(const Axis& axis) {
     double sum = 0;
     for (i64 k = 0; k < axis.kernel; k++) {
-        const i64 at = axis.offset(0, k), first = at < 0 ? -at : 0,
-                  last = at + axis.out > axis.in ? axis.in - at : axis.out;
+        const i64 at = axis.offset(0, k), first = at < 0 ? ceil_div(-at, axis.step) : 0,
+                  end = axis.in > at ? ceil_div(axis.in - at, axis.step) : 0, last = end < axis.out ? end : axis.out;
         sum += last > first ? double(last - first) : 0;
     }
     return sum;
@@ -57,13 +57,22 @@ static double winograd_cost(const Conv& job, int m) {
     return transforms + products(u, 1.1 * tiles) + (job.kept ? 0 : make(u));
 }
 
+// Of stride 2: 25 products with 16 forms of the weight for 2 x 2 outputs.
+static double strided_cost(const Conv& job) {
+    const double tiles = double(job.batch * ceil_div(job.oh, 2) * ceil_div(job.ow, 2));
+    const double u = 16.0 * double(job.c) * double(job.f);
+    return 25 * 8.5 * tiles * (whole(job.c) + whole(job.f)) + products(u, 1.1 * tiles * 25 / 16) + (job.kept ? 0 : make(u));
+}
+
 template <class T> static int choose_way(const Conv& job) {
     if (is_depthwise(job)) return CONV_DEPTHWISE;
-    const bool fits = sizeof(T) == 4 && !job.strict && job.kh == 3 && job.kw == 3 && job.stride_h == 1 &&
-                      job.stride_w == 1 && job.dilation_h == 1 && job.dilation_w == 1 && job.groups == 1;
-    if (!fits) return CONV_DIRECT;
-    // Who asks for the pool was told that Winograd pools, perhaps of a weight that was not kept.
-    const double direct = job.pool ? double(INFINITY) : direct_cost(job);
+    const i64 stride = job.stride_h;
+    const bool fits = sizeof(T) == 4 && !job.strict && job.kh == 3 && job.kw == 3 && job.stride_w == stride &&
+                      job.dilation_h == 1 && job.dilation_w == 1 && job.groups == 1;
+    if (!fits || stride > 2 || (stride == 2 && job.pass != CONV_FORWARD)) return CONV_DIRECT;
+    // Who asks for the pool was told that there is one, perhaps of a weight that was not kept: tap by tap there is none.
+    const double direct = job.pool && tap_by_tap(Walk(job)) ? double(INFINITY) : direct_cost(job);
+    if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
     const double two = winograd_cost(job, 2), four = winograd_cost(job, 4);
     if (direct <= two && direct <= four) return CONV_DIRECT;
     return two < four ? CONV_WINOGRAD2 : CONV_WINOGRAD4;
@@ -75,14 +84,17 @@ struct Way {
     void (*stage)(Conv&);
     void (*run)(const Conv&, i64, i64);
 };
+template <int M, int S> static Way winograd_way() {
+    return {winograd_plan<float, M, S>, winograd_stage<float, M, S>, winograd<float, M, S>};
+}
 template <int M> static Way winograd_way(bool weight_gradient) {
-    if (weight_gradient)
-        return {winograd_weight_plan<float, M>, winograd_weight_stage<float, M>, winograd_weight<float, M>};
-    return {winograd_plan<float, M>, winograd_stage<float, M>, winograd<float, M>};
+    if (!weight_gradient) return winograd_way<M, 1>();
+    return {winograd_weight_plan<float, M>, winograd_weight_stage<float, M>, winograd_weight<float, M>};
 }
 template <class T> static Way way_of(const Conv& job, int way) {
     if (way == CONV_WINOGRAD4) return winograd_way<4>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD2) return winograd_way<2>(job.pass == CONV_WEIGHT);
+    if (way == CONV_WINOGRAD_STRIDED) return winograd_way<2, 2>();
     if (way == CONV_DEPTHWISE) return {depthwise_plan<T>, depthwise_stage<T>, depthwise<T>};
     if (job.pass == CONV_WEIGHT) return {weight_plan<T>, weight_stage<T>, weight<T>};
     return {direct_plan<T>, direct_stage<T>, direct<T>};

@@ -114,6 +114,9 @@ template <class T> struct Ahead {
 // does not keep the transformed weight uses it, block by block, where it was made.
 constexpr i64 FEW = TILE_ROWS;
 
+// For a pool, lane by lane: NaN stays.
+template <class T> INLINE Vec<T> greater(Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); }
+
 // A size in elements that no memory has, in place of one that does not fit a number.
 INLINE i64 bounded(double elements) { return elements < double(i64(1) << 48) ? i64(elements) : i64(1) << 48; }
 
@@ -127,10 +130,10 @@ template <class T> void weight(const Conv& job, i64 begin, i64 end);
 template <class T> void depthwise_plan(Conv& job);  // conv_depthwise.cpp: all passes
 template <class T> void depthwise_stage(Conv& job);
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
-// 3x3 by M x M tiles, float.
-template <class T, int M> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, CONV_INPUT
-template <class T, int M> void winograd_stage(Conv& job);
-template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end);
+// 3x3 of stride S by M x M tiles, float.
+template <class T, int M, int S> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, and CONV_INPUT of stride 1
+template <class T, int M, int S> void winograd_stage(Conv& job);
+template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 end);
 template <class T, int M> void winograd_weight_plan(Conv& job);  // winograd_weight.cpp: CONV_WEIGHT
 template <class T, int M> void winograd_weight_stage(Conv& job);
 template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 end);

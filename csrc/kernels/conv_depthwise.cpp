@@ -281,6 +281,7 @@ template <class T> static void add_parts(const Conv& job, i64 place) {
 
 template <class T> void depthwise_plan(Conv& job) {
     job.way = CONV_DEPTHWISE;
+    job.pool = false;
     job.pass == CONV_WEIGHT ? weight_plan<T>(job) : images_plan<T>(job);
 }
 

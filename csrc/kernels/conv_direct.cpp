@@ -49,9 +49,12 @@ template <class T> void direct_plan(Conv& job) {
     const i64 padded = ceil_div(walk.group_out, LANES<T>) * LANES<T>;
     job.prepared_size = bounded(double(job.groups * padded) * double(walk.group_in * job.kh * job.kw));
     job.scratch_size = 0;
+    job.pool = job.pool && job.groups == 1 && !tap_by_tap(walk);
+    if (job.pool) job.block += job.block % 2;
     const double numbers = MOST_STEPS + 3.0 * double(job.kh) * double(job.kw) +
                            2.0 * (double(job.block) * double(walk.x.count) + TILE_ROWS);
-    job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + 64);
+    const double pooled = job.pool ? double(job.block * job.ow) * double(job.f) : 0;
+    job.slot_size = bounded(8 / sizeof(T) * numbers + double(walk.y.window(job.block)) * double(row) + pooled + 64);
     if (tap_by_tap(walk)) tap_plan<T>(job, wanted);
 }
 
@@ -176,7 +179,7 @@ static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 first, i64
     i64 count = 0;
     for (i64 j = area.j0; j < area.j1; j++, count += columns) {
         const i64 in = (j - first) * walk.y.step * window.pitch + area.i0 * in_step,
-                  out = ((j * walk.y.phases + qy) * walk.x.out + qx) * walk.out_c + area.i0 * out_step;
+                  out = (((j - first) * walk.y.phases + qy) * walk.x.out + qx) * walk.out_c + area.i0 * out_step;
         for (i64 i = 0; i < columns; i++) {
             in_at[count + i] = in + i * in_step;
             out_at[count + i] = out + i * out_step;
@@ -227,8 +230,8 @@ template <class Body> static void for_areas(const Walk& walk, i64 qy, i64 qx, i6
 // A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of
 // pixels: 32 tiles (C3 H224 with 8: 1.03 of the time).
 template <class T>
-static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1,
-                      i64 image) {
+static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1, T* out,
+                      const T* add) {
     constexpr int L = LANES<T>;
     const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
     const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
@@ -243,8 +246,8 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             const int vecs = slivers.width(s);
             const i64 left = walk.group_out - column - (vecs - 1) * L;
             tile.tail = left < L ? int(left) : L;
-            tile.out = static_cast<T*>(job.out) + image + out_column;
-            tile.add = job.residual ? static_cast<const T*>(job.residual) + image + out_column : nullptr;
+            tile.out = out + out_column;
+            tile.add = add ? add + out_column : nullptr;
             tile.weight = static_cast<const T*>(job.prepared) + (group * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
             const auto run = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); };
@@ -260,6 +263,21 @@ template <class T> static bool leaves_out(const Conv& job, const Walk& walk) {
     return rows > MOST_STEPS && rows * walk.group_out * i64(sizeof(T)) <= 256 << 10;
 }
 
+// The greatest of each 2 x 2 of `rows` rows, filters [f0, f1), while they are in L2.
+template <class T> static void pool_rows(const Conv& job, T* out, const T* from, i64 rows, i64 f0, i64 f1) {
+    const i64 row = job.ow * job.f;
+    for (i64 r = 0; r + 1 < rows; r += 2)
+        for (i64 q = 0; q + 1 < job.ow; q += 2, out += job.f) {
+            const T* at = from + r * row + q * job.f;
+            for_vectors<T>(f1 - f0, [&](i64 i, int n) {
+                const T* x = at + f0 + i;
+                const Vec<T> upper = greater<T>(load_n(x, n), load_n(x + job.f, n)),
+                             lower = greater<T>(load_n(x + row, n), load_n(x + row + job.f, n));
+                store_n(out + f0 + i, greater<T>(upper, lower), n);
+            });
+        }
+}
+
 template <class T> static void direct_item(const Conv& job, const Walk& walk, const DirectCut& c, i64 item) {
     const i64 chunk = item % c.sliver_blocks, block = item / c.sliver_blocks % c.row_blocks,
               b = item / c.sliver_blocks / c.row_blocks;
@@ -272,10 +290,13 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
     lists.in_at = lists.steps + MOST_STEPS;
     lists.out_at = lists.in_at + c.rows * walk.x.count + TILE_ROWS;
     const T* in = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * walk.in_c;
-    const i64 image = b * walk.y.out * walk.x.out * walk.out_c;  // where it begins in out
-    const Window<T> window =
-        window_of(reinterpret_cast<T*>(lists.out_at + c.rows * walk.x.count + TILE_ROWS), in, walk.y.in, walk.x.in, walk.in_c,
-                  j0 * walk.y.step + walk.y.low, walk.x.low, walk.y.window(j1 - j0), walk.x.window(walk.x.count));
+    const i64 first = (b * walk.y.out + j0 * walk.y.phases) * walk.x.out * walk.out_c;  // row of the output
+    T* copy = reinterpret_cast<T*>(lists.out_at + c.rows * walk.x.count + TILE_ROWS);
+    T* rows = copy + walk.y.window(c.rows) * walk.x.window(walk.x.count) * walk.in_c;  // what is to be pooled
+    T* out = job.pool ? rows : static_cast<T*>(job.out) + first;
+    const T* add = job.residual ? static_cast<const T*>(job.residual) + first : nullptr;
+    const Window<T> window = window_of(copy, in, walk.y.in, walk.x.in, walk.in_c, j0 * walk.y.step + walk.y.low, walk.x.low,
+                                       walk.y.window(j1 - j0), walk.x.window(walk.x.count));
     const bool skip = leaves_out<T>(job, walk);
     for (i64 qy = 0; qy < walk.y.phases; qy++)
         for (i64 qx = 0; qx < walk.x.phases; qx++)
@@ -290,9 +311,14 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
                 tile.least = job.relu ? T(0) : -T(INFINITY);
                 for (i64 g = 0; g < job.groups; g++) {
                     tile.in = window.data + g * walk.group_in;
-                    run_tiles(job, walk, tile, pixels, g, s0, s1, image);
+                    run_tiles(job, walk, tile, pixels, g, s0, s1, out, add);
                 }
             });
+    if (!job.pool) return;
+    const Split slivers(ceil_div(job.f, LANES<T>), TILE_VECS);
+    const i64 end = s1 < c.slivers ? slivers.begin(s1) * LANES<T> : job.f;
+    T* pooled = static_cast<T*>(job.out) + (b * (job.oh / 2) + j0 / 2) * (job.ow / 2) * job.f;
+    pool_rows(job, pooled, rows, j1 - j0, slivers.begin(s0) * LANES<T>, end);
 }
 
 template <class T> void direct(const Conv& job, i64 begin, i64 end) {

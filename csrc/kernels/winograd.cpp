@@ -27,7 +27,8 @@ constexpr i64 DEPTH = 16;               // channels of U at a time where it is u
 // M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left. `add` is null or the
 // same corner of what is added.
 template <class T, int M>
-INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w, int n) {
+INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w,
+                       int n) {
 #pragma GCC unroll 4
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
@@ -40,21 +41,21 @@ INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], Vec<T> 
 // The same, the greatest of each 2 x 2: a tile holds M / 2 x M / 2 whole windows.
 template <class T, int M>
 INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w, int n) {
-    const auto greater = [](Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); };  // NaN stays
 #pragma GCC unroll 2
     for (int i = 0; i < M; i += 2)
 #pragma GCC unroll 2
         for (int j = 0; j < M; j += 2)
-            if (i + 1 < h && j + 1 < w)
-                store_n(corner + i / 2 * row + j / 2 * pixel,
-                        max<T>(least, greater(greater(y[i][j], y[i][j + 1]), greater(y[i + 1][j], y[i + 1][j + 1]))), n);
+            if (i + 1 < h && j + 1 < w) {
+                const Vec<T> upper = greater<T>(y[i][j], y[i][j + 1]), lower = greater<T>(y[i + 1][j], y[i + 1][j + 1]);
+                store_n(corner + i / 2 * row + j / 2 * pixel, max<T>(least, greater<T>(upper, lower)), n);
+            }
 }
 
 // From M back to images: filters [f0, f1) of tiles [first, first + count).
-template <class T, int M>
-static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
+template <class T, int M, int S>
+static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
                              i64 count, i64 f0, i64 f1) {
-    constexpr int N = Winograd<M>::N;
+    constexpr int N = Winograd<M, S>::N;
     const T* bias = static_cast<const T*>(job.bias);
     const Vec<T> least = splat<T>(job.relu ? T(0) : -T(INFINITY));
     for (i64 t = 0; t < count; t++) {
@@ -68,7 +69,7 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
             const T* in = m + t * m_row + f;
             const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
             Vec<T> y[M][M];
-            both_axes<T, N, M>([](const auto& d, auto& made) { Winograd<M>::template output<T>(d, made); },
+            both_axes<T, N, M>([](const auto& d, auto& made) { Winograd<M, S>::template output<T>(d, made); },
                                [&](int i, int j) { return load(in + (i * N + j) * m_plane); },
                                [&](int i, int j, Vec<T> value) { y[i][j] = value + b; });
             if (job.pool) pool_tile<T, M>(corner + f, y, least, row, g.out_c, h, w, n);
@@ -80,8 +81,8 @@ static void transform_output(const Conv& job, const Tiling<T, M>& g, const T* m,
 // ---- U: [point][sliver][channel][width] ----------------------------------------------------------------------
 
 // Channels [c0, c0 + channels) of the weight for the filters of one vector: [channel][place][LANES].
-template <class T, int M>
-static void read_weight(T* w, const Conv& job, const Tiling<T, M>& g, i64 c0, int channels, i64 f) {
+template <class T, int M, int S>
+static void read_weight(T* w, const Conv& job, const Tiling<T, M, S>& g, i64 c0, int channels, i64 f) {
     const T* from = static_cast<const T*>(job.weight);
     const int filters = int(g.out_c - f < LANES<T> ? g.out_c - f : LANES<T>);
     if (!g.turned) return read_rows(w, from + (f * g.in_c + c0) * 9, g.in_c * 9, 9 * channels, filters);
@@ -90,24 +91,24 @@ static void read_weight(T* w, const Conv& job, const Tiling<T, M>& g, i64 c0, in
 }
 
 // U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector.
-template <class T, int M>
-static void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M>& g, i64 c0, i64 end, i64 f) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
+template <class T, int M, int S>
+static void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 end, i64 f) {
+    constexpr int U = Winograd<M, S>::U, L = LANES<T>;
     const int channels = int(end - c0 < CHANNELS ? end - c0 : CHANNELS);
     T w[CHANNELS * 9 * L];
     read_weight(w, job, g, c0, channels, f);
     const i64 step = g.turned ? -L : L;
     for (int c = 0; c < channels; c++, u += width) {
         const T* first = w + (c * 9 + (g.turned ? 8 : 0)) * L;
-        both_axes<T, 3, N>([](const auto& x, auto& made) { Winograd<M>::template weight<T>(x, made); },
+        both_axes<T, 3, U>([](const auto& x, auto& made) { Winograd<M, S>::template weight<T>(x, made); },
                            [&](int y, int x) { return load(first + (y * 3 + x) * step); },
-                           [&](int y, int x, Vec<T> value) { store(u + (y * N + x) * u_plane, value); });
+                           [&](int y, int x, Vec<T> value) { store(u + (y * U + x) * u_plane, value); });
     }
 }
 
 // An item's channels of U, for every tile and perhaps for later calls. Eight channels at a time: the points are far apart,
 // and so are the filters of the weight.
-template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M>& g, i64 item) {
+template <class T, int M, int S> static void prepare(const Conv& job, const Tiling<T, M, S>& g, i64 item) {
     constexpr int L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
     const i64 c0 = item * CHANNELS;
@@ -121,8 +122,8 @@ template <class T, int M> static void prepare(const Conv& job, const Tiling<T, M
 
 // What of the weight comes after channels [c0, c0 + CHANNELS) and the filters of one vector comes to L2. Its rows are 18 KB
 // apart where there are 512 channels, which the hardware does not foresee.
-template <class T, int M>
-static void fetch_weight(const Conv& job, const Tiling<T, M>& g, i64 c0, i64 f) {
+template <class T, int M, int S>
+static void fetch_weight(const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 f) {
     constexpr int L = LANES<T>;
     const i64 rows = g.turned ? CHANNELS : L, row = (g.turned ? L : CHANNELS) * 9;
     const T* from = static_cast<const T*>(job.weight) + (g.turned ? c0 * g.out_c + f : f * g.in_c + c0) * 9;
@@ -132,32 +133,32 @@ static void fetch_weight(const Conv& job, const Tiling<T, M>& g, i64 c0, i64 f) 
 
 // ---- forward and input gradient ------------------------------------------------------------------------------
 
-template <class T, int M> void winograd_plan(Conv& job) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
-    const Tiling<T, M> g(job);
+template <class T, int M, int S> void winograd_plan(Conv& job) {
+    constexpr int N = Winograd<M, S>::N, U = Winograd<M, S>::U, L = LANES<T>;
+    const Tiling<T, M, S> g(job);
     const i64 slivers = Split(g.out_row / L, TILE_VECS).parts;
-    job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
+    job.way = S == 2 ? CONV_WINOGRAD_STRIDED : M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     job.chunk = CHUNK / (TILE_VECS * L) < 1 ? 1 : CHUNK / (TILE_VECS * L);  // slivers
     i64 most = BLOCK_BYTES / (N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T)));
     most = most < LEAST_TILES ? LEAST_TILES : most;
     i64 blocks = ceil_div(g.tiles, most);
-    const bool shared = blocks == 1, at_once = !job.kept && g.tiles <= FEW;  // at_once: shared too, FEW < LEAST_TILES
+    const bool shared = blocks == 1, at_once = S == 1 && !job.kept && g.tiles <= FEW;  // shared too, FEW < LEAST_TILES
     job.stages = shared ? 3 : 2;
     while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
     if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
     job.chunk = at_once ? 1 : job.chunk < slivers ? job.chunk : slivers;
     job.block = ceil_div(g.tiles, blocks);
     job.parts = shared ? ceil_div(slivers, job.chunk) : 1;
-    const double u = double(N * N) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
+    const double u = double(U * U) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 +
                     (at_once ? N * N * plane(DEPTH, TILE_VECS * L) : shared ? 0 : N * N * plane(job.block, g.in_row));
 }
 
-template <class T, int M> void winograd_stage(Conv& job) {
-    constexpr int N = Winograd<M>::N;
-    const Tiling<T, M> g(job);
+template <class T, int M, int S> void winograd_stage(Conv& job) {
+    constexpr int N = Winograd<M, S>::N;
+    const Tiling<T, M, S> g(job);
     if (job.stage == 0) {
         job.items = job.prepared_size ? ceil_div(g.in_c, CHANNELS) : 0;
         job.item_flops = 1200.0 * double(g.out_row);
@@ -170,35 +171,39 @@ template <class T, int M> void winograd_stage(Conv& job) {
     }
 }
 
-// The products of one chunk of slivers for `count` tiles: m = v u, point by point, while the next sliver of U comes.
-template <class T, int M>
-static void multiply(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 count,
-                     i64 s0, i64 s1) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
+// The products of one chunk of slivers for `count` tiles: m = v u, point by point, while the next sliver of U comes. The last
+// points of an axis share U's last.
+template <class T, int M, int S>
+static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
+                     i64 count, i64 s0, i64 s1) {
+    constexpr int N = Winograd<M, S>::N, U = Winograd<M, S>::U, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS), tiles(count, TILE_ROWS);
     const i64 first = slivers.begin(s0) * L;
-    const auto u_of = [&](i64 point, i64 s) {
-        return static_cast<const T*>(job.prepared) + point * weight_plane(g.in_c, g.out_row) +
-               slivers.begin(s) * L * g.in_c;
+    const auto u_of = [&](i64 at, i64 s) {
+        return static_cast<const T*>(job.prepared) + at * weight_plane(g.in_c, g.out_row) + slivers.begin(s) * L * g.in_c;
     };
-    for (int point = 0; point < N * N; point++)
+    for (int at = 0; at < U * U; at++)
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-            const T *u = u_of(point, s),
-                    *next = s + 1 < s1 ? u_of(point, s + 1) : point + 1 < N * N ? u_of(point + 1, s0) : u_of(0, s1);
-            const Product<T> product = {m + point * m_plane + column - first, m_row, 0, v + point * v_plane, g.in_row, 1, 0, u,
-                                        width, 0, g.in_c, 1, false};
-            Ahead<T> ahead(next, g.in_c, width, tiles.parts);
-            const auto run = [&](auto kernel, i64 tile, int) { kernel(product, tile, ahead); };
-            for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
+            const int i0 = at / U, i1 = i0 == U - 1 ? N : i0 + 1, j0 = at % U, j1 = j0 == U - 1 ? N : j0 + 1;
+            const T *u = u_of(at, s), *next = s + 1 < s1 ? u_of(at, s + 1) : at + 1 < U * U ? u_of(at + 1, s0) : u_of(0, s1);
+            Ahead<T> ahead(next, g.in_c, width, tiles.parts * (i1 - i0) * (j1 - j0));
+            for (int i = i0; i < i1; i++)
+                for (int j = j0; j < j1; j++) {
+                    const int point = i * N + j;
+                    T* out = m + point * m_plane + column - first;
+                    const Product<T> product = {out, m_row, 0, v + point * v_plane, g.in_row, 1, 0, u, width, 0, g.in_c, 1, false};
+                    const auto run = [&](auto kernel, i64 tile, int) { kernel(product, tile, ahead); };
+                    for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
+                }
         }
 }
 
 // The same of sliver s where U is not kept: DEPTH channels of it at a time are made, in `u`, and used at once.
-template <class T, int M>
-static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
+template <class T, int M, int S>
+static void multiply_at_once(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
                              T* u, i64 s) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    constexpr int N = Winograd<M, S>::N, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS), tiles(g.tiles, TILE_ROWS);
     const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L), u_plane = plane(DEPTH, width);
     for (i64 c = 0; c < g.in_c; c += DEPTH) {
@@ -215,25 +220,25 @@ static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m
 }
 
 // What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U.
-template <class T, int M> struct Slot {
+template <class T, int M, int S> struct Slot {
     i64 m_row, m_plane, v_plane;
     T *m, *zeros, *rest, *v;
-    Slot(const Conv& job, const Tiling<T, M>& g)
+    Slot(const Conv& job, const Tiling<T, M, S>& g)
         : m_row(job.chunk * TILE_VECS * LANES<T>),
           m_plane(plane(job.block, m_row)),
           v_plane(plane(job.block, g.in_row)),
           m(slot_of<T>(job)),
-          zeros(m + Tiling<T, M>::N * Tiling<T, M>::N * m_plane),
+          zeros(m + Tiling<T, M, S>::N * Tiling<T, M, S>::N * m_plane),
           rest(zeros + g.in_row),
           v(job.stages == 3 ? static_cast<T*>(job.scratch) : rest) {
         memset(zeros, 0, size_t(g.in_row) * sizeof(T));
     }
 };
 
-template <class T, int M> static void winograd_block(const Conv& job, const Tiling<T, M>& g, i64 item) {
+template <class T, int M, int S> static void winograd_block(const Conv& job, const Tiling<T, M, S>& g, i64 item) {
     constexpr int L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
-    const Slot<T, M> own(job, g);
+    const Slot<T, M, S> own(job, g);
     const i64 block = item / job.parts, part = item % job.parts;
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
     if (job.stages == 2)
@@ -242,16 +247,16 @@ template <class T, int M> static void winograd_block(const Conv& job, const Tili
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        if (job.prepared_size) multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, count, s, stop);
+        if (S == 2 || job.prepared_size) multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, count, s, stop);
         else multiply_at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, own.rest, s);
         transform_output(job, g, own.m, own.m_plane, own.m_row, first, count, f0, end < g.out_c ? end : g.out_c);
     }
 }
 
-template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end) {
-    const Tiling<T, M> g(job);
+template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 end) {
+    const Tiling<T, M, S> g(job);
     if (job.stage == 1 && job.stages == 3) {
-        const Slot<T, M> own(job, g);
+        const Slot<T, M, S> own(job, g);
         return transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin,
                                own.v + begin * g.in_row, Places::apart(job.block, g.in_row), own.zeros);
     }
@@ -260,12 +265,15 @@ template <class T, int M> void winograd(const Conv& job, i64 begin, i64 end) {
         else winograd_block(job, g, item);
 }
 
-template void winograd_plan<float, 2>(Conv&);
-template void winograd_plan<float, 4>(Conv&);
-template void winograd_stage<float, 2>(Conv&);
-template void winograd_stage<float, 4>(Conv&);
-template void winograd<float, 2>(const Conv&, i64, i64);
-template void winograd<float, 4>(const Conv&, i64, i64);
+template void winograd_plan<float, 2, 1>(Conv&);
+template void winograd_plan<float, 4, 1>(Conv&);
+template void winograd_plan<float, 2, 2>(Conv&);
+template void winograd_stage<float, 2, 1>(Conv&);
+template void winograd_stage<float, 4, 1>(Conv&);
+template void winograd_stage<float, 2, 2>(Conv&);
+template void winograd<float, 2, 1>(const Conv&, i64, i64);
+template void winograd<float, 4, 1>(const Conv&, i64, i64);
+template void winograd<float, 2, 2>(const Conv&, i64, i64);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

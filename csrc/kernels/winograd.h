@@ -15,14 +15,15 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-template <int M> struct Winograd;
+// Of stride S: N = M + 2 points of an axis, each with a row of the transformed weight of its own, but where the stride is 2.
+template <int M, int S = 1> struct Winograd;
 
 // x k + y
 template <class T> INLINE Vec<T> mad(Vec<T> x, double k, Vec<T> y) { return fma<T>(x, splat<T>(T(k)), y); }
 template <class T> INLINE Vec<T> times(Vec<T> x, double k) { return x * splat<T>(T(k)); }
 
 template <> struct Winograd<4> {
-    static constexpr int N = 6;
+    static constexpr int N = 6, U = 6;
 
     // v = B^T d
     template <class T> static INLINE void input(const Vec<T> (&d)[6], Vec<T> (&v)[6]) {
@@ -75,7 +76,7 @@ template <> struct Winograd<4> {
 };
 
 template <> struct Winograd<2> {
-    static constexpr int N = 4;
+    static constexpr int N = 4, U = 4;
 
     template <class T> static INLINE void input(const Vec<T> (&d)[4], Vec<T> (&v)[4]) {
         v[0] = d[0] - d[2];
@@ -105,6 +106,30 @@ template <> struct Winograd<2> {
         w[0] = u[0] + p;
         w[1] = times<T>(u[1] - u[2], 0.5);
         w[2] = p + u[3];
+    }
+};
+
+// Stride 2: of five inputs the first, third and fifth meet the outer weights, which is F(2, 2), and the others the middle one,
+// by the definition: 25 products for 2 x 2 outputs where that makes 36. Points 3 and 4 share a row of U.
+template <> struct Winograd<2, 2> {
+    static constexpr int N = 5, U = 4;
+
+    template <class T> static INLINE void input(const Vec<T> (&d)[5], Vec<T> (&v)[5]) {
+        v[0] = d[0] - d[2];
+        v[1] = d[2];
+        v[2] = d[4] - d[2];
+        v[3] = d[1];
+        v[4] = d[3];
+    }
+    template <class T> static INLINE void output(const Vec<T> (&m)[5], Vec<T> (&y)[2]) {
+        y[0] = m[0] + m[1] + m[3];
+        y[1] = m[1] + m[2] + m[4];
+    }
+    template <class T> static INLINE void weight(const Vec<T> (&w)[3], Vec<T> (&u)[4]) {
+        u[0] = w[0];
+        u[1] = w[0] + w[2];
+        u[2] = w[2];
+        u[3] = w[1];
     }
 };
 

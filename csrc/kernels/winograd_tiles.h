@@ -13,9 +13,9 @@ constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter 
 // A row of a plane: tiles 2 KB apart would share two sets of L1.
 static constexpr i64 staggered(i64 row) { return row % 512 ? row : row + STAGGER; }
 
-// The tiles of a pass: M x M outputs each, in rows, image after image.
-template <class T, int M> struct Tiling {
-    static constexpr int N = Winograd<M>::N, L = LANES<T>;
+// The tiles of a pass of stride S: M x M outputs each, in rows, image after image.
+template <class T, int M, int S = 1> struct Tiling {
+    static constexpr int N = Winograd<M, S>::N, L = LANES<T>;
     bool turned;  // an input gradient: from dy to dx
     i64 in_h, in_w, in_c, out_h, out_w, out_c, pad_h, pad_w;
     i64 rows, columns, tiles, out_row;  // out_row: filters in whole vectors
@@ -71,18 +71,18 @@ struct Places {
 };
 
 // V[.][t] = B^T d B for tiles [first, first + count).
-template <class T, int M>
-static void transform_input(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* v, const Places& at,
+template <class T, int M, int S>
+static void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first, i64 count, T* v, const Places& at,
                             const T* zeros) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    constexpr int N = Winograd<M, S>::N, L = LANES<T>;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
         const T* from[N][N];
         window_pixels<T, N>(from, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c,
-                            place.y - g.pad_h, place.x - g.pad_w, zeros);
+                            place.y * S - g.pad_h, place.x * S - g.pad_w, zeros);
         for_vectors<T>(g.in_c, [&](i64 c, int n) {
             T* to = v + at.of(t, c, L);
-            both_axes<T, N, N>([](const auto& d, auto& made) { Winograd<M>::template input<T>(d, made); },
+            both_axes<T, N, N>([](const auto& d, auto& made) { Winograd<M, S>::template input<T>(d, made); },
                                [&](int i, int j) { return load_n(from[i][j] + c, n); },
                                [&](int i, int j, Vec<T> value) { store(to + (i * N + j) * at.point, value); });
         });

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
-from ._fusion import Run, find_runs
+from ._fusion import Run, find_runs, summed
 from ._module import Module
 
 
@@ -246,7 +246,7 @@ class Sequential(ModuleList):
 
     def add(self, x, residual, activation: str | None):
         """`activation(self(x) + residual)`, in the last layer's pass where that is a convolution."""
-        *first, last = self._plan or self._make_plan()
-        for run in first:
+        runs = self._plan or self._make_plan()
+        for run in runs[:-1]:
             x = run(x)
-        return last.add(x, residual, activation)
+        return runs[-1].add(x, residual, activation) if runs else summed(x, residual, activation)

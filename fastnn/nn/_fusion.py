@@ -76,8 +76,7 @@ class Run:
             folded = None if norm is None or norm.training else self._fold(layer, norm)
             if norm is None or folded is not None:
                 return layer.convolve(x, activation, folded=folded, residual=residual)
-        total = self(x) + residual
-        return total if activation is None else getattr(functional, activation)(total)
+        return summed(self(x), residual, activation)
 
     def _holds(self) -> bool:
         """Whether the modules are still what the run was found for."""
@@ -114,6 +113,12 @@ class Run:
         made = fold(layer, norm)
         self._folded = (parts, versions, made)
         return made
+
+
+def summed(x, residual, activation: str | None):
+    """`activation(x + residual)`."""
+    total = x + residual
+    return total if activation is None else getattr(functional, activation)(total)
 
 
 def _frozen(tensor) -> bool:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from . import functional
 from ._container import Sequential
+from ._fusion import summed
 from ._linear import _activation
 from ._module import Module, plain
 
@@ -55,11 +55,10 @@ class Residual(Module):
         around = x if self.shortcut is None else self.shortcut(x)
         body, activation = self.body, self.activation
         named = None if callable(activation) else activation
-        if len(body) and plain((body,), (Sequential,)):
+        if plain((body,), (Sequential,)):
             total = body.add(x, around, named)
         else:
-            total = body(x) + around
-            total = total if named is None else getattr(functional, named)(total)
+            total = summed(body(x), around, named)
         return activation(total) if callable(activation) else total
 
     def extra_repr(self) -> str:
