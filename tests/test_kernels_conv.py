@@ -166,7 +166,8 @@ def test_winograd_is_as_near_as_promised(isa, case):
 
 
 # Of stride 2, where the weight's transform pays.
-STRIDED = [(1, 64, 128, 32, 32, 1), (1, 130, 72, 9, 8, 1), (3, 64, 40, 15, 22, 0), (2, 72, 130, 11, 13, 2), (1, 128, 136, 8, 8, 1)]
+STRIDED = [(1, 64, 128, 32, 32, 1), (1, 130, 72, 9, 8, 1), (3, 64, 40, 15, 22, 0)]
+STRIDED += [(2, 72, 130, 11, 13, 2), (1, 128, 136, 8, 8, 1)]
 
 
 @pytest.mark.parametrize("case", STRIDED, ids=lambda c: "-".join(map(str, c)))
@@ -176,7 +177,8 @@ def test_winograd_of_stride_2(isa, case):
     x = channels_last(rng.standard_normal((n, c, h, wd)).astype(np.float32))
     w = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
     bias = rng.standard_normal(f).astype(np.float32)
-    want = definition(x, w, stride=(2, 2), padding=((pad, pad), (pad, pad)), dilation=(1, 1), groups=1) + bias[:, None, None]
+    options = dict(stride=(2, 2), padding=((pad, pad), (pad, pad)), dilation=(1, 1), groups=1)
+    want = definition(x, w, **options) + bias[:, None, None]
     layer = fnn.nn.Conv2d(c, f, 3, stride=2, padding=pad).freeze()
     layer.weight.data, layer.bias.data = w, bias
     layer.freeze()

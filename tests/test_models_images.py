@@ -67,7 +67,9 @@ def test_residual_of_convolutions(name, activation):
         for layer in block.body:
             total = layer(total)
         total = total + x
-        return total if activation is None else (activation if callable(activation) else getattr(fnn, activation))(total)
+        return (
+            total if activation is None else (activation if callable(activation) else getattr(fnn, activation))(total)
+        )
 
     block(x).sum().backward()
     got = [x.grad.numpy(), *(p.grad.numpy() for p in block.parameters())]

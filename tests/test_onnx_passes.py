@@ -27,14 +27,15 @@ def conv_net(pool=True):
 
 
 def block_net(first, shortcut, relu=True):
-    """A residual block: of a convolution's output and its shortcut's, or of an image of one pixel, which is repeated."""
-    w = {"w": normal(6, 3, 3, 3), "b": normal(6), "s": normal(6, 3, 1, 1)}
-    way = ("Conv", "x,s", "z", {}) if shortcut else ("GlobalAveragePool", "c", "z", {})
-    nodes = [("Conv", "x,w,b", "c", {"pads": [1, 1, 1, 1]}), way, ("Add", "z,d" if first else "d,z", "a", {}), ("Relu", "a", "y", {})]
-    nodes.insert(2, ("Conv", "c,v", "d", {"pads": [1, 1, 1, 1]}))
-    w["v"] = normal(6, 6, 3, 3)
-    if not relu:
-        nodes[-1] = ("Neg", "a", "y", {})
+    """A residual block: what is added is its shortcut's output, or an image of one pixel, which is repeated."""
+    w = {"w": normal(6, 3, 3, 3), "b": normal(6), "s": normal(6, 3, 1, 1), "v": normal(6, 6, 3, 3)}
+    nodes = [
+        ("Conv", "x,w,b", "c", {"pads": [1, 1, 1, 1]}),
+        ("Conv", "x,s", "z", {}) if shortcut else ("GlobalAveragePool", "c", "z", {}),
+        ("Conv", "c,v", "d", {"pads": [1, 1, 1, 1]}),
+        ("Add", "z,d" if first else "d,z", "a", {}),
+        ("Relu" if relu else "Neg", "a", "y", {}),
+    ]
     return make(nodes, {"x": (F32, [None, 3, None, None])}, ["y"], w), [normal(2, 3, 10, 8)]
 
 

@@ -55,10 +55,8 @@ class Residual(Module):
         around = x if self.shortcut is None else self.shortcut(x)
         body, activation = self.body, self.activation
         named = None if callable(activation) else activation
-        if plain((body,), (Sequential,)):
-            total = body.add(x, around, named)
-        else:
-            total = summed(body(x), around, named)
+        known = plain((body,), (Sequential,))
+        total = body.add(x, around, named) if known else summed(body(x), around, named)
         return activation(total) if callable(activation) else total
 
     def extra_repr(self) -> str:
