@@ -244,7 +244,7 @@ class Sequential(ModuleList):
             x = run(x)
         return x
 
-    def add(self, x, residual, activation: str | None):
+    def _plus(self, x, residual, activation: str | None):
         """`activation(self(x) + residual)`, in the last layer's pass where that is a convolution."""
         runs = self._plan or self._make_plan()
         for run in runs[:-1]:

@@ -56,7 +56,7 @@ class Residual(Module):
         body, activation = self.body, self.activation
         named = None if callable(activation) else activation
         known = plain((body,), (Sequential,))
-        total = body.add(x, around, named) if known else summed(body(x), around, named)
+        total = body._plus(x, around, named) if known else summed(body(x), around, named)
         return activation(total) if callable(activation) else total
 
     def extra_repr(self) -> str:

@@ -13,6 +13,7 @@ from ..models import IntentClassifier, SpeechRecognizer, Translator
 from ..models.speech import BACK, STRIDE
 from ..nn import MultiheadAttention, Sequential, SinusoidalPositionalEncoding, _position_tables
 from ..nn import functional as F
+from ..nn._fusion import summed
 from ..nn._recurrent import Recurrent
 from ..nn.utils.rnn import checked_lengths, gathered, packing, padded
 from ._export_errors import ExportError
@@ -27,6 +28,10 @@ def _sequential(self: Sequential, x: Any) -> Any:
     for module in self._layers():
         x = module(x)
     return x
+
+
+def _plus(self: Sequential, x: Any, residual: Any, activation: str | None) -> Any:
+    return summed(_sequential(self, x), residual, activation)
 
 
 @writes("apply_function")
@@ -171,6 +176,7 @@ def _encode(self: Translator, source: Any) -> tuple:
 
 METHODS: dict[tuple[type, str], Callable] = {
     (Sequential, "forward"): _sequential,
+    (Sequential, "_plus"): _plus,
     (Recurrent, "_of_lengths"): _of_lengths,
     (MultiheadAttention, "_mask"): _mask,
     (MultiheadAttention, "_extended"): _extended,
