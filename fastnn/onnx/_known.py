@@ -60,7 +60,7 @@ def _conv(node: Node, shapes: Any) -> Callable | None:
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         around = same_pads(shapes[0][2:], shapes[1][2:], by, apart, auto == "SAME_UPPER")
     even = all(before == after for before, after in around)  # two numbers are checked sooner than two pairs
-    how = {name: a[name] for name in ("activation", "max_pool") if name in a}
+    how: dict[str, Any] = {name: a[name] for name in ("activation", "max_pool") if name in a}
     how |= {"stride": by, "dilation": apart, "groups": a.get("group", 1)}
     how["padding"] = tuple(before for before, _ in around) if even else around
     if len(shapes) > 3:
