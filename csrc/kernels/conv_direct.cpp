@@ -157,10 +157,12 @@ static i64 list_segments(const Walk& walk, const Window<T>& window, i64 qy, i64 
     return count;
 }
 
-// The segments row by row, where they are short; else null. They follow one another in the weight.
+// The segments row by row, where they are short and follow one another in the weight, which those of an area that leaves places
+// out need not; else null.
 static const i64* list_steps(const Segment* segments, i64& count, i64* steps) {
     i64 rows = 0;
-    for (i64 s = 0; s < count; s++) rows += segments[s].n;
+    for (i64 s = 0; s < count; rows += segments[s++].n)
+        if (segments[s].w != segments[0].w + rows) return nullptr;
     if (count < 2 || rows > MOST_STEPS || rows >= 16 * count) return nullptr;
     i64* next = steps;
     for (i64 s = 0; s < count; s++)
