@@ -157,6 +157,23 @@ def _module(lib: Any, task: Convolution, inputs: Inputs, **options: Any) -> Any:
     return lib.nn.Sequential(layer, lib.nn.ReLU()) if task.relu and not fused else layer
 
 
+def with_gradients(module: Any, x: Any, dy: Any) -> Run:
+    """A layer of fastnn's or PyTorch's forward and back: y and the gradients of x, weight and bias."""
+    x.requires_grad = True
+
+    def call() -> Any:
+        x.grad = module.weight.grad = module.bias.grad = None
+        y = module(x)
+        y.backward(dy)
+        return y
+
+    def answer() -> Answer:
+        y = call().detach()
+        return [np.array(a.numpy()) for a in (y, x.grad, module.weight.grad, module.bias.grad)]
+
+    return Run(call, answer)
+
+
 def images(lib: Any, x: np.ndarray, last: bool = True) -> Any:
     """A tensor of shape (N, C, H, W), its memory channels-last or as it is."""
     return lib.tensor(np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if last else x)
@@ -182,19 +199,7 @@ def _backward(library: str, task: Convolution, last: bool, **options: Any) -> Se
         x, dy = images(lib, inputs["x"], last), images(lib, inputs["dy"], last)
         if library == "torch":
             module = module.to(memory_format=lib.channels_last if last else lib.contiguous_format)
-        x.requires_grad = True
-
-        def call() -> Any:
-            x.grad = module.weight.grad = module.bias.grad = None
-            y = module(x)
-            y.backward(dy)
-            return y
-
-        def answer() -> Answer:
-            y = call().detach()
-            return [np.array(a.numpy()) for a in (y, x.grad, module.weight.grad, module.bias.grad)]
-
-        return Run(call, answer)
+        return with_gradients(module, x, dy)
 
     return setup
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.case import Answer, Case, Inputs, Run, Setup
-from bench.cases.conv import EXTREME, WINOGRAD, direct_rms
+from bench.cases.conv import EXTREME, WINOGRAD, direct_rms, with_gradients
 from bench.runners import graph_ops
 
 
@@ -95,19 +95,7 @@ def _backward(library: str, task: Convolution1d) -> Setup:
     def setup(inputs: Inputs) -> Run:
         lib = __import__(library)
         module, x, dy = _module(lib, task, inputs), *(_sequence(lib, inputs[name]) for name in ("x", "dy"))
-        x.requires_grad = True
-
-        def call() -> Any:
-            x.grad = module.weight.grad = module.bias.grad = None
-            y = module(x)
-            y.backward(dy)
-            return y
-
-        def answer() -> Answer:
-            y = call().detach()
-            return [np.array(a.numpy()) for a in (y, x.grad, module.weight.grad, module.bias.grad)]
-
-        return Run(call, answer)
+        return with_gradients(module, x, dy)
 
     return setup
 
