@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from fit_by_hand import adam, net
 from states import assert_equal, values
 
 import fastnn as fnn
@@ -20,15 +21,6 @@ from fastnn.optim import lr_scheduler
 def data(rng):
     x = rng.standard_normal((70, 3))
     return x, (x[:, :1] - 2 * x[:, 1:2] + 0.1 * rng.standard_normal((70, 1)))
-
-
-def net(dropout=0.0):
-    fnn.manual_seed(1)
-    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
-
-
-def adam(parameters):
-    return fnn.optim.Adam(parameters, lr=0.01)
 
 
 # ----- checkpoints -----
