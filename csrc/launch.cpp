@@ -1,9 +1,12 @@
 // The kernels that need more than one launch: matmul (pack, then compute), convolution (stages), and long sums (parts, then
 // their sum).
+#include <string.h>
+
 #include "launch_fold.h"
 
 namespace fastnn {
 
+constexpr double BYTES_PER_NS = 16;  // about what a core copies
 constexpr double FLOPS_PER_NS = 150;  // about what a core does in a good kernel; only decides what is worth a thread
 
 bool run_matmul(int dtype, Matmul& job) {
@@ -23,7 +26,7 @@ bool run_matmul_keeping(int dtype, Matmul& job, void*& packed) {
         if (!packed) {
             job.packed = packed = allocate(size_t(bytes));
             if (!packed) return false;
-            launch(k.matmul_pack, job, job.pack_items, double(bytes) / double(job.pack_items) / 16);  // ~16 bytes a ns
+            launch(k.matmul_pack, job, job.pack_items, double(bytes) / double(job.pack_items) / BYTES_PER_NS);
         }
     }
     launch(k.matmul, job, job.items, job.item_flops / FLOPS_PER_NS);
@@ -37,7 +40,7 @@ static bool is_matmul(const Conv& job) {
 }
 
 static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& made) {
-    const i64 pixels = job.batch * job.h * job.w;
+    const i64 pixels = job.batch * job.oh * job.ow;
     Matmul product = {};
     product.activation = job.relu ? RELU : COPY;
     product.bias = job.bias;
@@ -59,6 +62,42 @@ static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& m
     const bool had = packed != nullptr;
     const bool done = run_matmul_keeping(dtype, product, packed);
     if (!had) made = packed;
+    return done;
+}
+
+// With a stride it is one of every so many pixels, which are copied together first: a product then shares its rows out among
+// threads and leaves nothing of the tile empty. C128 H16 F256 with stride 2 takes THIN_A.
+static bool is_thinned(const Conv& job) {
+    return job.kh == 1 && job.kw == 1 && (job.stride_h > 1 || job.stride_w > 1) && job.pad_h == 0 && job.pad_w == 0 &&
+           (job.oh - 1) * job.stride_h < job.h && (job.ow - 1) * job.stride_w < job.w && job.groups == 1 &&
+           job.pass != CONV_INPUT;
+}
+
+struct Thinned {
+    const Conv& conv;
+    char* out;
+    size_t size;  // of an element
+};
+static void thin(const Thinned& job, i64 begin, i64 end) {  // items: rows of pixels that are read
+    const Conv& conv = job.conv;
+    const size_t pixel = size_t(conv.c) * job.size;
+    for (i64 item = begin; item < end; item++) {
+        const i64 row = item / conv.oh * conv.h + item % conv.oh * conv.stride_h;
+        const char* from = static_cast<const char*>(conv.x) + size_t(row * conv.w) * pixel;
+        char* to = job.out + size_t(item * conv.ow) * pixel;
+        for (i64 i = 0; i < conv.ow; i++) memcpy(to + size_t(i) * pixel, from + size_t(i * conv.stride_w) * pixel, pixel);
+    }
+}
+
+static bool run_conv_thinned(int dtype, Conv& job, void* const* kept, void*& made) {
+    const size_t size = dtype == F32 ? 4 : 8, row = size_t(job.ow * job.c) * size;
+    char* x = static_cast<char*>(allocate(size_t(job.batch * job.oh) * row));
+    if (!x) return false;
+    launch(thin, Thinned{job, x, size}, job.batch * job.oh, double(row) / BYTES_PER_NS);
+    Conv dense = job;
+    dense.x = x;
+    const bool done = run_conv_as_matmul(dtype, dense, kept, made);
+    release(x);
     return done;
 }
 
@@ -86,6 +125,7 @@ bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
     const Kernels& k = *runtime().table[dtype];
     job.way = CONV_MATMUL;
     if (is_matmul(job)) return run_conv_as_matmul(dtype, job, kept, made);
+    if (is_thinned(job)) return run_conv_thinned(dtype, job, kept, made);
     if (is_folded(job) && &k != ISAS[ISA_COUNT - 1].table[dtype]) return run_conv_folded(dtype, job, kept, made);  // loops stay loops
     const size_t size = dtype == F32 ? 4 : 8;
     job.slots = num_threads();

@@ -157,8 +157,7 @@ cdef int conv2d_geometry(str name, Tensor x, Tensor weight, object stride, objec
     """Fills job from shapes and numbers, all checked."""
     cdef i64[2] before, after
     memset(job, 0, sizeof(ConvJob))
-    kernel_of(name, weight, stride, dilation, groups, job)
-    pads_of(name, padding, job, before, after)
+    numbers_of(name, weight, stride, padding, dilation, groups, job, before, after)
     job.batch, job.c = cnp.PyArray_DIM(x.array, 0), cnp.PyArray_DIM(x.array, 1)
     job.h, job.w, job.f = cnp.PyArray_DIM(x.array, 2), cnp.PyArray_DIM(x.array, 3), cnp.PyArray_DIM(weight.array, 0)
     if job.c % job.groups or job.f % job.groups or job.c // job.groups != cnp.PyArray_DIM(weight.array, 1):
@@ -242,10 +241,9 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     cdef int act = activation_of("conv_transpose2d", activation)
     t, w, b = conv_arguments("conv_transpose2d", x, weight, bias, 2, True)
     memset(&job, 0, sizeof(ConvJob))
-    kernel_of("conv_transpose2d", w, stride, dilation, groups, &job)
     if isinstance(padding, str):
         raise TypeError(f"conv_transpose2d: padding must be numbers, got {padding!r}")
-    pads_of("conv_transpose2d", padding, &job, before, after)
+    numbers_of("conv_transpose2d", w, stride, padding, dilation, groups, &job, before, after)
     conv_pair("conv_transpose2d", "output_padding", output_padding, 0, more)
     if ((more[0] >= job.stride_h and more[0] >= job.dilation_h and more[0])
             or (more[1] >= job.stride_w and more[1] >= job.dilation_w and more[1])):

@@ -21,9 +21,8 @@ static double make(double elements) { return elements * (10 + fetch(elements)); 
 static double inside(const Axis& axis) {
     double sum = 0;
     for (i64 k = 0; k < axis.kernel; k++) {
-        const i64 at = axis.offset(0, k), first = at < 0 ? ceil_div(-at, axis.step) : 0,
-                  end = axis.in > at ? ceil_div(axis.in - at, axis.step) : 0, last = end < axis.out ? end : axis.out;
-        sum += last > first ? double(last - first) : 0;
+        const i64 first = axis.first_inside(0, k), end = axis.end_inside(0, k);
+        sum += end > first ? double(end - first) : 0;
     }
     return sum;
 }

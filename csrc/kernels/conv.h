@@ -39,6 +39,12 @@ struct Axis {
     i64 window(i64 n) const {
         return n ? (n - 1) * step + high - low + 1 : 0;
     }  // inputs that n outputs of a phase span
+    // The outputs j of phase q, [first, end), whose input for place k lies in the image.
+    i64 first_inside(i64 q, i64 k) const { return offset(q, k) < 0 ? ceil_div(-offset(q, k), step) : 0; }
+    i64 end_inside(i64 q, i64 k) const {
+        const i64 left = in - offset(q, k), end = left > 0 ? ceil_div(left, step) : 0;
+        return end < outputs(q) ? end : outputs(q);
+    }
 };
 
 // Every channel for itself.

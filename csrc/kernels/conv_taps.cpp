@@ -54,16 +54,15 @@ struct TapLists {
 // The pixels of phase (qy, qx) whose input for place (ky, kx) lies in the image.
 static i64 list_tap(const Walk& walk, i64 images, i64 qy, i64 qx, i64 ky, i64 kx, i64 width, const TapLists& lists) {
     const i64 rows = walk.y.outputs(qy), columns = walk.x.outputs(qx);
+    const i64 j0 = walk.y.first_inside(qy, ky), j1 = walk.y.end_inside(qy, ky);
+    const i64 i0 = walk.x.first_inside(qx, kx), i1 = walk.x.end_inside(qx, kx);
+    const i64 y0 = walk.y.offset(qy, ky), x0 = walk.x.offset(qx, kx), step = walk.x.step * walk.in_c;
     i64 count = 0;
     for (i64 b = 0; b < images; b++)
-        for (i64 j = 0; j < rows; j++) {
-            const i64 y = j * walk.y.step + walk.y.offset(qy, ky);
-            for (i64 i = 0; i < columns && y >= 0 && y < walk.y.in; i++) {
-                const i64 x = i * walk.x.step + walk.x.offset(qx, kx);
-                if (x < 0 || x >= walk.x.in) continue;
-                lists.in_at[count] = ((b * walk.y.in + y) * walk.x.in + x) * walk.in_c;
-                lists.sum_at[count++] = ((b * rows + j) * columns + i) * width;
-            }
+        for (i64 j = j0; j < j1; j++) {
+            const i64 in = ((b * walk.y.in + j * walk.y.step + y0) * walk.x.in + x0) * walk.in_c;
+            const i64 sum = (b * rows + j) * columns * width;
+            for (i64 i = i0; i < i1; i++, count++) lists.in_at[count] = in + i * step, lists.sum_at[count] = sum + i * width;
         }
     return count;
 }
