@@ -125,9 +125,37 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     >>> fnn.nn.functional.conv2d(x, fnn.ones(1, 1, 2, 2)).tolist()
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
+    return convolved(x, weight, bias, stride, padding, dilation, groups, activation_of("conv2d", activation), max_pool,
+                     precision, residual)
+
+
+cdef class BoundConv2d:
+    """`conv2d` with everything but tensors bound. A plan calls it: ten arguments by name take as long as the rest of a call.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> half = BoundConv2d((2, 2), 0, 1, 1, "relu")
+    >>> half(fnn.ones(1, 1, 4, 4), fnn.ones(1, 1, 1, 1)).shape
+    (1, 1, 2, 2)
+    """
+    cdef object stride, padding, dilation, groups
+    cdef int activation
+    cdef bint max_pool
+
+    def __init__(self, stride, padding, dilation, groups, activation=None, max_pool=False):
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.activation, self.max_pool = activation_of("conv2d", activation), max_pool
+
+    def __call__(self, x, weight, bias=None, residual=None, /):
+        return convolved(x, weight, bias, self.stride, self.padding, self.dilation, self.groups, self.activation, self.max_pool,
+                         None, residual)
+
+
+cdef Tensor convolved(object x, object weight, object bias, object stride, object padding, object dilation, object groups,
+                      int act, bint max_pool, object precision, object residual):
     cdef Tensor t, w, b, out, r = None if residual is None else as_tensor(residual)
     cdef ConvJob job
-    cdef int act = activation_of("conv2d", activation)
     cdef bint needed
     t, w, b = conv_arguments("conv2d", x, weight, bias, 2, False)
     conv2d_geometry("conv2d", t, w, stride, padding, dilation, groups, precision, &job)

@@ -29,6 +29,21 @@ def conv2d(
     precision: str | None = None,
     residual: _Data | None = None,
 ) -> Tensor: ...
+
+class BoundConv2d:
+    def __init__(
+        self,
+        stride: _Axes,
+        padding: _Pads,
+        dilation: _Axes,
+        groups: int,
+        activation: str | None = None,
+        max_pool: bool = False,
+    ) -> None: ...
+    def __call__(
+        self, x: _Data, weight: _Data, bias: _Data | None = None, residual: _Data | None = None, /
+    ) -> Tensor: ...
+
 def conv2d_backward(
     dy: _Data,
     x: _Data,

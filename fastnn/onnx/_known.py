@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import _ops, _ops_norm
 from .._ops_attention import attend
-from .._ops_images import adaptive_avg_pool2d, conv2d, max_pool2d
+from .._ops_images import BoundConv2d, adaptive_avg_pool2d, max_pool2d
 from .._ops_recurrent import recurrent
 from ._graph import Node
 from ._values import recorded
@@ -60,12 +60,8 @@ def _conv(node: Node, shapes: Any) -> Callable | None:
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         around = same_pads(shapes[0][2:], shapes[1][2:], by, apart, auto == "SAME_UPPER")
     even = all(before == after for before, after in around)  # two numbers are checked sooner than two pairs
-    how: dict[str, Any] = {name: a[name] for name in ("activation", "max_pool") if name in a}
-    how |= {"stride": by, "dilation": apart, "groups": a.get("group", 1)}
-    how["padding"] = tuple(before for before, _ in around) if even else around
-    if len(shapes) > 3:
-        return lambda x, w, b, residual: conv2d(x, w, b, residual=residual, **how)
-    return partial(conv2d, **how)
+    padding = tuple(before for before, _ in around) if even else around
+    return BoundConv2d(by, padding, apart, a.get("group", 1), a.get("activation"), a.get("max_pool", False))
 
 
 def _max_pool(node: Node, shapes: Any) -> Callable | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import FormatError
 from .._ops import Tensor
-from ..nn import Module, Parameter
+from ..nn import Module, Parameter, _module
 from ._graph import Graph, build
 from ._passes import optimised
 from ._plan import Plan
@@ -110,11 +110,14 @@ class OnnxModule(Module):
         return {name: _leaving(o) for name, o in zip(self.output_names, outs, strict=True)}
 
     def _run(self, feeds: list[Any]) -> list[Any]:
-        slots = self._plan.template.copy()
-        for slot, owner, name in self._bound:
-            slots[slot] = owner.__dict__[name]
-        outs = self._plan.run(feeds, slots)
-        for i in self._plan.lasting:
+        plan = self._plan
+        if plan.filled_at != _module.changes:  # perhaps another Parameter than before
+            filled_at = _module.changes
+            for slot, owner, name in self._bound:
+                plan.template[slot] = owner.__dict__[name]
+            plan.filled_at = filled_at
+        outs = plan.run(feeds)
+        for i in plan.lasting:
             outs[i] = _copied(outs[i])
         return outs
 

@@ -56,6 +56,7 @@ class Plan:
             if node.domain == "fastnn" and node.op in ("Linear", "Recurrent", "Sdpa"):
                 self._slot(spare(node))
         self.template: list[Any] = [None] * (len(self.numbers) + 2)
+        self.filled_at = -1  # the state of all modules in which the template got their parameters (_module.changes)
         for name, slot in self.constants.items():
             self.template[slot] = value(graph.constants[name])
         self.steps = self.freeing(steps)
@@ -95,9 +96,9 @@ class Plan:
             freeing.append((function, getter(reads), writes, dead, node))
         return freeing[::-1]
 
-    def run(self, feeds: Sequence[Any], slots: list[Any] | None = None) -> list[Any]:
+    def run(self, feeds: Sequence[Any]) -> list[Any]:
         """The graph's outputs for values of its inputs (and of what it captures)."""
-        slots = self.template.copy() if slots is None else slots
+        slots = self.template.copy()
         for slot, fed in zip(self.inputs, feeds):
             slots[slot] = fed
         if not self.shortens:
