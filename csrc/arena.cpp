@@ -14,12 +14,24 @@ namespace fastnn {
 constexpr int CLASSES = 4 * 41;
 constexpr size_t HEADER = 64, HUGE_PAGE = size_t(2) << 20;
 
+// Blocks of less than two huge pages lie side by side in spans that the kernel backs with 2 MiB pages. Of 4 KiB pages a core
+// finds 2,048 at a glance, 8 MB, and what a network passes through is more: generation takes 0.87 of the time, BERT 0.96,
+// ResNet-10 0.97. A span goes back to the system as a whole.
+constexpr size_t SPAN = size_t(16) << 20;
+struct Span {
+    size_t used;     // bytes, this header included
+    int cut, kept;   // blocks there are; of them in free lists, while that is counted
+    Span* next;
+};
+
 struct Block {
     int size_class;
     Block* next;
+    Span* span;  // null: a piece of its own
 };
 
 static Block* free_list[CLASSES];
+static Span* span;  // the one that is being cut
 static ArenaStats stats;
 static std::atomic_flag lock = ATOMIC_FLAG_INIT;
 
@@ -40,7 +52,7 @@ static int class_of(size_t bytes) {
     return 4 * (top - 6) + quarter + 1;
 }
 
-static Block* from_system(size_t bytes) {
+static void* from_system(size_t bytes) {
     // Large blocks start on a huge-page border, so that the kernel can back them with 2 MiB pages.
     void* p = nullptr;
     const bool large = bytes >= 2 * HUGE_PAGE;
@@ -48,7 +60,42 @@ static Block* from_system(size_t bytes) {
 #ifdef MADV_HUGEPAGE
     if (large) madvise(p, bytes, MADV_HUGEPAGE);
 #endif
-    return static_cast<Block*>(p);
+    return p;
+}
+
+static bool in_spans(size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+    return false;  // so that what reads beyond a block is found
+#else
+    return bytes < 2 * HUGE_PAGE;
+#endif
+}
+
+// The next block of the span, null where there is no room. The lock is held.
+static Block* cut(size_t bytes) {
+    bytes = (bytes + HEADER - 1) / HEADER * HEADER;
+    if (!span || span->used + bytes > SPAN) return nullptr;
+    Block* block = reinterpret_cast<Block*>(reinterpret_cast<char*>(span) + span->used);
+    span->used += bytes;
+    span->cut++;
+    block->span = span;
+    return block;
+}
+
+static Block* fresh_block(size_t bytes) {
+    if (!in_spans(bytes)) {
+        Block* block = static_cast<Block*>(from_system(bytes));
+        if (block) block->span = nullptr;
+        return block;
+    }
+    Span* fresh = static_cast<Span*>(from_system(SPAN));
+    if (!fresh) return nullptr;
+    *fresh = {HEADER, 0, 0, nullptr};
+    acquire();
+    span = fresh;
+    Block* block = cut(bytes);
+    let_go();
+    return block;
 }
 
 void* allocate(size_t bytes) {
@@ -57,19 +104,22 @@ void* allocate(size_t bytes) {
     const size_t size = class_size(c);
     acquire();
     Block* block = free_list[c];
-    if (block) {
+    const bool kept = block;
+    if (kept) {
         free_list[c] = block->next;
         stats.cached -= size;
+    } else if (in_spans(HEADER + size)) {
+        block = cut(HEADER + size);
     }
     stats.allocations++;
     stats.in_use += size;
     if (stats.in_use > stats.peak) stats.peak = stats.in_use;
     let_go();
-    if (!block) {
-        block = from_system(HEADER + size);
+    if (!kept) {
+        if (!block) block = fresh_block(HEADER + size);
         if (!block && stats.cached) {  // perhaps what we keep is what is missing
             arena_trim();
-            block = from_system(HEADER + size);
+            block = fresh_block(HEADER + size);
         }
         acquire();
         stats.from_system++;
@@ -100,24 +150,46 @@ ArenaStats arena_stats() {
     return s;
 }
 
+// Whether a block that is kept can go, alone or with its span.
+static bool goes(const Block* block) { return !block->span || block->span->kept == block->span->cut; }
+
 void arena_trim() {
+    Block* blocks = nullptr;
+    Span* spans = nullptr;
     acquire();
-    Block* all = nullptr;
+    for (Block* list : free_list)
+        for (; list; list = list->next)
+            if (list->span) list->span->kept++;
     for (Block*& list : free_list) {
-        while (list) {
-            Block* block = list;
-            list = block->next;
-            block->next = all;
-            all = block;
+        Block* all = list;
+        list = nullptr;
+        for (Block* next; all; all = next) {
+            next = all->next;
+            Block*& to = goes(all) ? blocks : list;
+            all->next = to;
+            to = all;
         }
     }
-    stats.cached = 0;
-    let_go();
-    while (all) {
-        Block* next = all->next;
-        free(all);
-        all = next;
+    Block* alone = nullptr;
+    for (Block* next; blocks; blocks = next) {
+        next = blocks->next;
+        stats.cached -= class_size(blocks->size_class);
+        Span* const whole = blocks->span;
+        if (!whole) {
+            blocks->next = alone;
+            alone = blocks;
+        } else if (--whole->cut == 0) {
+            if (whole == span) span = nullptr;
+            whole->next = spans;
+            spans = whole;
+        }
     }
+    for (Block* list : free_list)
+        for (; list; list = list->next)
+            if (list->span) list->span->kept = 0;
+    let_go();
+    for (Block* next; alone; alone = next) next = alone->next, free(alone);
+    for (Span* next; spans; spans = next) next = spans->next, free(spans);
 }
 
 }  // namespace fastnn

@@ -135,6 +135,7 @@ cdef class BoundConv2d:
     Examples
     --------
     >>> import fastnn as fnn
+    >>> from fastnn._ops_images import BoundConv2d
     >>> half = BoundConv2d((2, 2), 0, 1, 1, "relu")
     >>> half(fnn.ones(1, 1, 4, 4), fnn.ones(1, 1, 1, 1)).shape
     (1, 1, 2, 2)
