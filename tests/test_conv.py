@@ -164,3 +164,16 @@ def test_precision_globally_and_by_layer(rng):
 def test_clear_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_frozen_weight_serves_other_numbers(rng):
+    """What was read of stride, padding and so on is read again where other objects come, or the same list with others in it."""
+    x, w = fnn.tensor(rng.standard_normal((2, 8, 9, 9), np.float32)), rng.standard_normal((8, 8, 3, 3), np.float32)
+    frozen = fnn.nn.Parameter(w).freeze_()
+    padding = [1, 1]
+    for stride, dilation in ((1, 1), ((2, 1), 1), (1, (1, 2)), (1, 1)):
+        for padding[0] in (0, 1, 2):
+            for conv in (F.conv2d, F.conv_transpose2d):
+                got = conv(x, frozen, None, stride, padding, dilation=dilation)
+                want = conv(x, fnn.tensor(w), None, stride, tuple(padding), dilation=dilation)
+                np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-4)
