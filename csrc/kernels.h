@@ -380,6 +380,7 @@ struct RowNorm {
 // An output is summed over x, then over h, in this order and in one chain, however rows are grouped: a step alone gives the bits that
 // it gives among others. A part is a part of the sequences. Use run_recurrent and run_recurrent_backward (launch_recurrent.cpp).
 enum Cell { RNN_TANH, RNN_RELU, LSTM, GRU };
+enum { TEAM_JOINED, TEAM_FINISHED, TEAM_LOST, TEAM_LINES };  // of threads that go through the steps together: recurrent_team.h
 struct Recurrent {
     int cell;
     i64 directions, steps, batch, inputs, units, outputs;
@@ -412,7 +413,9 @@ struct Recurrent {
     i64 gates, slots;            // blocks of the weights; of `kept`: 1 1, LSTM 4 4, GRU 3 4
     i64 row;                     // >= slots * H, an odd number of cache lines: else the rows of one unit would share a few sets of L1
     i64 parts;                   // of the sequences
-    i64 unit_parts;              // of the units, where a single step is all there is: else each step would wait for all parts
+    i64 unit_parts;              // of the units, of few sequences: with several steps each waits for all parts of the one before
+    void* team;                  // (directions, TEAM_LINES + unit_parts) cache lines, zeros, where that is so; else null
+    void (*yield)();             // how it waits long
     i64 row_blocks;              // of dx
     i64 weight_parts;            // of the rows of dw_ih and dw_hh
     i64 block;                   // steps whose input product is made at once

@@ -2,6 +2,7 @@
 // products that need no order of steps.
 #include "dispatch.h"
 
+#include <sched.h>
 #include <string.h>
 
 namespace fastnn {
@@ -12,6 +13,8 @@ constexpr i64 ROW_BLOCK = 64;  // of dx
 constexpr i64 PART_ROWS = 4;   // sequences that are worth a thread: fewer leave a tile's sums too few to hide their latency
 constexpr i64 MOST_ROWS = 64;  // of a part: what a step reads and writes of more leaves L2
 constexpr double WEIGHT_BYTES_PER_NS = 50;  // of a single step, whose weights come from L3
+constexpr double STEP_NS = 3e3;  // of one thread, from which on two are faster: they wait 0.3 us for each other
+constexpr i64 CACHE_LINE = 64, LOST_NS = 2'000'000;  // what a thread that lost its core cost, at least
 
 struct RecurrentScratch {
     void* memory = nullptr;
@@ -20,6 +23,13 @@ struct RecurrentScratch {
 };
 
 static i64 item_size(int dtype) { return dtype == F32 ? 4 : 8; }
+
+// Whether threads share the units of each step: of few sequences, all as long, where a step takes longer than waiting for each other.
+static bool shares_units(int dtype, const Recurrent& job) {
+    const double weights = double(job.gates * job.units) * double(job.outputs);
+    return job.parts == 1 && job.steps > 1 && job.start[job.steps] == job.steps * job.batch && job.batch > 0 &&
+           weights * double(item_size(dtype)) / WEIGHT_BYTES_PER_NS > STEP_NS;
+}
 
 // Every sequence goes its own way, so parts may depend on the number of threads: the bits do not.
 static void plan(int dtype, Recurrent& job) {
@@ -31,8 +41,11 @@ static void plan(int dtype, Recurrent& job) {
     if (parts > job.batch / PART_ROWS) parts = job.batch / PART_ROWS;
     job.parts = parts < 1 ? 1 : parts;
     job.unit_parts = 1;
-    if (job.steps == 1 && job.batch <= MOST_ROWS && !job.backward && !job.kept && !job.w_hr[0])
-        job.unit_parts = threads, job.parts = 1;  // each weight is read once
+    job.team = nullptr;
+    if (!job.backward && !job.kept && !job.w_hr[0]) {
+        if (job.steps == 1 && job.batch <= MOST_ROWS) job.unit_parts = threads, job.parts = 1;  // each weight is read once
+        else if (threads > job.directions && shares_units(dtype, job)) job.unit_parts = threads / job.directions;
+    }
     runtime().table[dtype]->recurrent_plan(job);
 }
 
@@ -59,7 +72,17 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     double ns = job.item_flops / FLOPS_PER_NS;
     const double read = double(job.packed_size * item) / double(job.unit_parts) / WEIGHT_BYTES_PER_NS;
     if (job.steps == 1 && read > ns) ns = read;
+    RecurrentScratch team;
+    const i64 line = CACHE_LINE / i64(sizeof(i64)), of_direction = (TEAM_LINES + job.unit_parts) * line;
+    if (job.unit_parts > 1 && job.steps > 1) {
+        const i64 all = job.directions * of_direction * i64(sizeof(i64));
+        if (!team.take(all)) return false;
+        job.team = memset(team.memory, 0, size_t(all));
+        job.yield = [] { sched_yield(); };
+    }
     launch(k.recurrent, job, items, ns);
+    for (i64 d = 0; d < job.directions && job.team; d++)
+        if (static_cast<i64*>(job.team)[d * of_direction + TEAM_LOST * line]) lost_core(LOST_NS);
     return true;
 }
 

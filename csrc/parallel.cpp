@@ -1,5 +1,7 @@
 #include "parallel.h"
 
+#include "pause.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -29,14 +31,6 @@ constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer, an
 constexpr i64 FIRST = 2, ALONE = 16;  // shorter work than a slice then stays in the caller for as many times as long as we
 constexpr i64 AGAIN_NS = 100'000'000;  // waited: twice, and doubled up to 16 when it happens again so soon
 constexpr int MOST_THREADS = 256;
-
-static inline void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 static i64 now_ns() {
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -95,6 +89,8 @@ static void stay_alone(i64 now, i64 waited) {
     patience.store(times, std::memory_order_relaxed);
     alone_until.store(now + times * waited, std::memory_order_relaxed);
 }
+
+void lost_core(i64 waited) { stay_alone(now_ns(), waited); }
 
 static bool alone() {
     const i64 until = alone_until.load(std::memory_order_relaxed);

@@ -27,6 +27,7 @@ template <class Job> inline void launch(void (*kernel)(const Job&, i64, i64), co
     launch(RangeFunction(run), static_cast<const void*>(&call), items, cost);
 }
 
+void lost_core(i64 waited);   // nanoseconds: says so where a kernel's own threads wait for each other
 int thread_index();           // of the calling thread: 0 for one that called, else its number in the pool, below num_threads()
 int num_threads();            // as set, else FASTNN_NUM_THREADS, else the CPUs of the affinity mask and the cgroup quota
 void set_num_threads(int n);  // n >= 1

@@ -356,3 +356,29 @@ def test_a_frozen_layer_s_weight_made_writable_again_is_noticed(name):
     array += 0.5
     fresh.load_state_dict(layer.state_dict())
     np.testing.assert_allclose(layer(x)[0].data, fresh(x)[0].data, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+def test_threads_that_share_the_units_change_no_bit(isa, cell, rng):
+    """Few sequences: each step's units are shared out. More threads than processors: some come late, or never."""
+    before = fnn.get_num_threads()
+    try:
+        for inputs, units, batch, options in (
+            (40, 200, 1, {}),
+            (300, 264, 3, {"num_layers": 2}),
+            (17, 385, 2, {"bidirectional": True}),
+        ):
+            layer = getattr(fnn.nn, cell)(inputs, units, **options).eval().freeze()
+            x = fnn.tensor(rng.standard_normal((150, batch, inputs), np.float32))
+            got = []
+            for threads in (1, 2, 4, 7):
+                fnn.set_num_threads(threads)
+                with fnn.no_grad():
+                    for _ in range(3):
+                        y, state = layer(x)
+                        got.append([y.numpy(), *(s.numpy() for s in (state if cell == "LSTM" else (state,)))])
+            for other in got[1:]:
+                for a, b in zip(got[0], other, strict=True):
+                    np.testing.assert_array_equal(a, b)
+    finally:
+        fnn.set_num_threads(before)

@@ -1,10 +1,11 @@
 // RNN, LSTM and GRU over whole sequences, forward. A share of the sequences goes through all steps without waiting for
 // anybody: the input product of a few steps at once, as many as leave its sums in L2 (`block`), then step by step the
 // product with h, group of units by group, each followed by its gates while the sums are in L1. RNN's sums are made in
-// y itself.
+// y itself. Of a few sequences, threads share the units of each step (recurrent_team.h).
 #include "recurrent.h"
 
 #include "functions.h"
+#include "recurrent_team.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -229,7 +230,8 @@ template <class T> struct Forward : Share<T> {
     using Share<T>::job, Share<T>::count;
     Weights<T> of_x, of_h, of_projection;
     const T* bias;
-    i64 group0, group1, unit0, unit1;  // the units of this item
+    i64 part;  // of the units: this item's
+    i64 group0, group1, unit0, unit1;
     T *sums, *projected;
     const T** listed_in;    // a block's rows for the input product
     T** listed_out;
@@ -246,9 +248,8 @@ template <class T> struct Forward : Share<T> {
         of_x.packed = packed + at.ih, of_h.packed = packed + at.hh, of_projection.packed = packed + at.hr;
         if (job.cell == GRU) of_x.slot[2] = 3;
         bias = packed + at.bias;
-        const i64 part = item % job.unit_parts, groups = of_h.groups.parts;
-        group0 = groups * part / job.unit_parts, group1 = groups * (part + 1) / job.unit_parts;
-        unit0 = of_h.groups.first(group0), unit1 = of_h.groups.last(group1 - 1);
+        part = item % job.unit_parts;
+        choose_units(part);
         const i64 rows = (job.batch + job.parts - 1) / job.parts;
         Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
         listed_in = const_cast<const T**>(pieces.take_pointers(job.block * rows));
@@ -257,7 +258,13 @@ template <class T> struct Forward : Share<T> {
         a = pieces.take_pointers(rows), out = pieces.take_pointers(rows);
         c_out = pieces.take_pointers(rows), hidden = pieces.take_pointers(rows);
         projected = job.w_hr[0] ? pieces.take(rows * job.units) : nullptr;
-        sums = pieces.next;
+        sums = pieces.next - (job.team ? part * job.scratch_size : 0);  // a team's are the first one's
+    }
+
+    void choose_units(i64 p) {
+        const i64 groups = of_h.groups.parts;
+        group0 = groups * p / job.unit_parts, group1 = groups * (p + 1) / job.unit_parts;
+        unit0 = of_h.groups.first(group0), unit1 = of_h.groups.last(group1 - 1);
     }
 
     i64 time(i64 step) const { return this->direction ? job.steps - 1 - step : step; }
@@ -334,8 +341,35 @@ template <class T> struct Forward : Share<T> {
 
     void copy_units(T* to, const T* from) const { copy_row(to + unit0, from + unit0, unit1 - unit0); }
 
+    // Part p of step s, with what comes before the first step of all or of a block, and after the last. All sequences are as long.
+    void step_of_team(i64 p, i64 s) {
+        const i64 s0 = s - s % job.block;
+        choose_units(p);
+        for (i64 b = 0; b < count; b++) {
+            h[b] = s ? this->of_output(job.y, this->row(time(s - 1)) + b) : this->of_state(job.h0, b, job.outputs);
+            if (job.cell != LSTM) continue;
+            c[b] = this->of_state(job.c_n, b, job.units);
+            if (s == 0) copy_units(this->of_state(job.c_n, b, job.units), this->of_state(job.c0, b, job.units));
+        }
+        if (s == s0) input_product(s0, s0 + job.block < job.steps ? s0 + job.block : job.steps);
+        step(s, s0);
+        for (i64 b = 0; b < count && s == job.steps - 1; b++) copy_units(this->of_state(job.h_n, b, job.outputs), h[b]);
+    }
+
+    void run_in_team() {
+        constexpr i64 LINE = 64;
+        const i64 lines = TEAM_LINES + job.unit_parts;
+        Team team(static_cast<char*>(job.team) + this->direction * lines * LINE, job.unit_parts);
+        for (i64 s = team.step(); s < job.steps && (part == 0 || !team.lost()); s++) {
+            const auto work = [&](i64 p) { step_of_team(p, s), team.finish(); };
+            if (team.take(part, s)) work(part);
+            team.wait(s, job.yield, work);
+        }
+    }
+
     // Sequences without any step end where they began.
     void run() {
+        if (job.team) return run_in_team();
         const bool lstm = job.cell == LSTM;
         for (i64 b = 0; b < count; b++) {
             h[b] = this->of_state(job.h0, b, job.outputs);
