@@ -167,7 +167,7 @@ def test_clear_errors(make, message):
 
 
 def test_a_frozen_weight_serves_other_numbers(rng):
-    """What was read of stride, padding and so on is read again where other objects come, or the same list with others in it."""
+    """What was read of stride, padding and so on is read again for other objects, and for a list that has changed."""
     x, w = fnn.tensor(rng.standard_normal((2, 8, 9, 9), np.float32)), rng.standard_normal((8, 8, 3, 3), np.float32)
     frozen = fnn.nn.Parameter(w).freeze_()
     padding = [1, 1]

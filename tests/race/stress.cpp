@@ -1,8 +1,12 @@
 // The thread pool under ThreadSanitizer: works of many sizes in a row, several callers at once, changing thread counts, nested
-// calls, the arena from all threads, and pauses that let the workers park. `.ci/sanitize` builds it with -fsanitize=thread and
+// calls, the arena from all threads, pauses that let the workers park, and teams that go through steps together. `.ci/sanitize` builds it with -fsanitize=thread and
 // runs it for some seconds; it ends with 1 where a sum is wrong, and the sanitizer with 66 where it saw a race.
+#define FASTNN_ISA stress
 #include "arena.h"
+#include "kernels/recurrent_team.h"
 #include "parallel.h"
+
+#include <sched.h>
 
 #include <chrono>
 #include <cstdio>
@@ -28,6 +32,42 @@ static void square_with_scratch(const Square& job, i64 begin, i64 end) {
     release(scratch);
 }
 
+// Every part of a step adds up what all parts of the step before left, in plain memory.
+struct Walk {
+    i64 *numbers, *team;  // two steps of `parts`
+    i64 parts, steps;
+};
+static void walk(const Walk& job, i64 begin, i64 end) {
+    for (i64 part = begin; part < end; part++) {
+        stress::Team team(job.team, job.parts);
+        for (i64 s = team.step(); s < job.steps; s++) {
+            const auto work = [&](i64 p) {
+                const i64 *before = job.numbers + s % 2 * job.parts, all = job.parts;
+                i64 sum = 0;
+                for (i64 i = 0; i < all; i++) sum += before[i];
+                job.numbers[(s + 1) % 2 * all + p] = (sum + p) % 1000;
+                team.finish();
+            };
+            if (team.take(part, s)) work(part);
+            team.wait(s, [] { sched_yield(); }, work);
+        }
+    }
+}
+static int walked(i64 parts, i64 steps) {
+    std::vector<i64> numbers(size_t(2 * parts), 1), want = numbers;
+    for (i64 s = 0; s < steps; s++) {
+        i64 sum = 0;
+        for (i64 i = 0; i < parts; i++) sum += want[s % 2 * parts + i];
+        for (i64 p = 0; p < parts; p++) want[(s + 1) % 2 * parts + p] = (sum + p) % 1000;
+    }
+    const size_t bytes = size_t(TEAM_LINES + parts) * 64;
+    i64* team = static_cast<i64*>(allocate(bytes));
+    for (size_t i = 0; i < bytes / sizeof(i64); i++) team[i] = 0;
+    launch(walk, Walk{numbers.data(), team, parts, steps}, parts, 1e5);
+    release(team);
+    return numbers != want;
+}
+
 // One caller: each work reads what the last one wrote, in plain memory, so that a missing ordering is a race.
 static int caller(int number, double seconds) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
@@ -41,6 +81,7 @@ static int caller(int number, double seconds) {
         launch(kernel, Square{b.data(), a.data()}, n, 100);
         launch(kernel, Square{a.data(), b.data()}, n, 100);
         for (i64 i = 0; i < n; i++) wrong += a[i] != (i % 7) * (i % 7) * (i % 7) * (i % 7);
+        wrong += walked(1 + rand_r(&seed) % 5, 1 + rand_r(&seed) % 50);
         if (rand_r(&seed) % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));  // the workers park
         if (rand_r(&seed) % 16 == 0) set_num_threads(1 + rand_r(&seed) % 5);
     }
