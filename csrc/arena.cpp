@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 
@@ -27,7 +28,8 @@ struct Span {
 struct Block {
     int size_class;
     Block* next;
-    Span* span;  // null: a piece of its own
+    Span* span;       // null: a piece of its own
+    bool given_back;  // its pages, while it is kept
 };
 
 static Block* free_list[CLASSES];
@@ -63,7 +65,7 @@ static void* from_system(size_t bytes) {
     return p;
 }
 
-static bool in_spans(size_t bytes) {
+static bool in_spans([[maybe_unused]] size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
     return false;  // so that what reads beyond a block is found
 #else
@@ -107,7 +109,7 @@ void* allocate(size_t bytes) {
     const bool kept = block;
     if (kept) {
         free_list[c] = block->next;
-        stats.cached -= size;
+        if (!block->given_back) stats.cached -= size;
     } else if (in_spans(HEADER + size)) {
         block = cut(HEADER + size);
     }
@@ -137,6 +139,7 @@ void release(void* memory) {
     const size_t size = class_size(block->size_class);
     acquire();
     block->next = free_list[block->size_class];
+    block->given_back = false;
     free_list[block->size_class] = block;
     stats.in_use -= size;
     stats.cached += size;
@@ -152,6 +155,15 @@ ArenaStats arena_stats() {
 
 // Whether a block that is kept can go, alone or with its span.
 static bool goes(const Block* block) { return !block->span || block->span->kept == block->span->cut; }
+
+// What a block that stays has of whole pages beyond its header: they come again as zeros when they are written.
+static void give_pages_back(Block* block) {
+    const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(block) + HEADER, end = begin + class_size(block->size_class);
+    const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+    block->given_back = true;
+}
 
 void arena_trim() {
     Block* blocks = nullptr;
@@ -173,7 +185,6 @@ void arena_trim() {
     Block* alone = nullptr;
     for (Block* next; blocks; blocks = next) {
         next = blocks->next;
-        stats.cached -= class_size(blocks->size_class);
         Span* const whole = blocks->span;
         if (!whole) {
             blocks->next = alone;
@@ -185,8 +196,11 @@ void arena_trim() {
         }
     }
     for (Block* list : free_list)
-        for (; list; list = list->next)
-            if (list->span) list->span->kept = 0;
+        for (; list; list = list->next) {
+            list->span->kept = 0;
+            if (!list->given_back) give_pages_back(list);
+        }
+    stats.cached = 0;
     let_go();
     for (Block* next; alone; alone = next) next = alone->next, free(alone);
     for (Span* next; spans; spans = next) next = spans->next, free(spans);

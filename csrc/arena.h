@@ -13,6 +13,6 @@ struct ArenaStats {
 void* allocate(size_t bytes);  // null when the system has no more; 0 bytes is a valid request
 void release(void* block);     // null is allowed
 ArenaStats arena_stats();
-void arena_trim();             // gives kept blocks back to the system, but those that lie beside blocks in use
+void arena_trim();             // gives every kept block back to the system: what lies beside blocks in use by its pages
 
 }  // namespace fastnn

@@ -65,8 +65,8 @@ static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& m
     return done;
 }
 
-// With a stride it is one of some of the pixels, which are copied together first: the tile is full then, and the weight is read once.
-// C128 H16 F256 with stride 2 takes 0.75 of the time, on two threads 0.85.
+// With a stride it is one of some of the pixels, which are copied together first: the tile is full then, and the weight is
+// read once. C128 H16 F256 with stride 2 takes 0.75 of the time, on two threads 0.85.
 static bool is_thinned(const Conv& job) {
     return job.kh == 1 && job.kw == 1 && (job.stride_h > 1 || job.stride_w > 1) && job.pad_h == 0 && job.pad_w == 0 &&
            (job.oh - 1) * job.stride_h < job.h && (job.ow - 1) * job.stride_w < job.w && job.groups == 1 &&

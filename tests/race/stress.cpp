@@ -1,6 +1,7 @@
 // The thread pool under ThreadSanitizer: works of many sizes in a row, several callers at once, changing thread counts, nested
-// calls, the arena from all threads, pauses that let the workers park, and teams that go through steps together. `.ci/sanitize` builds it with -fsanitize=thread and
-// runs it for some seconds; it ends with 1 where a sum is wrong, and the sanitizer with 66 where it saw a race.
+// calls, the arena from all threads, pauses that let the workers park, and teams that go through steps together. `.ci/sanitize`
+// builds it with -fsanitize=thread and runs it for some seconds; it ends with 1 where a sum is wrong, and the sanitizer with 66
+// where it saw a race.
 #define FASTNN_ISA stress
 #include "arena.h"
 #include "kernels/recurrent_team.h"
