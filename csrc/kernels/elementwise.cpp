@@ -6,48 +6,48 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-template <class T, int OP> INLINE Vec<T> apply(Vec<T> x, [[maybe_unused]] Vec<T> alpha) {
-    const Vec<T> zero = {}, one = splat<T>(1);
+template <int OP, class V> INLINE V apply(V x, [[maybe_unused]] V alpha) {
+    const V zero = {}, one = constant<V>(1);
     if constexpr (OP == COPY) return x;
     if constexpr (OP == NEG) return -x;
-    if constexpr (OP == ABS) return abs<T>(x);
-    if constexpr (OP == SIGN) return select<T>(x > zero, one, select<T>(x < zero, -one, x));
+    if constexpr (OP == ABS) return abs(x);
+    if constexpr (OP == SIGN) return select(x > zero, one, select(x < zero, -one, x));
     if constexpr (OP == SQUARE) return x * x;
-    if constexpr (OP == SQRT) return sqrt<T>(x);
+    if constexpr (OP == SQRT) return sqrt(x);
     if constexpr (OP == RECIPROCAL) return one / x;
     if constexpr (OP == EXP) return exp(x);
     if constexpr (OP == LOG) return log(x);
     if constexpr (OP == TANH) return tanh(x);
-    if constexpr (OP == SIGMOID) return sigmoid<T>(x);
+    if constexpr (OP == SIGMOID) return sigmoid(x);
     if constexpr (OP == ERF) return erf(x);
-    if constexpr (OP == RELU) return max<T>(zero, x);
-    if constexpr (OP == LEAKY_RELU) return select<T>(x > zero, x, x * alpha);
-    if constexpr (OP == ELU) return select<T>(x > zero, x, alpha * expm1(x));
-    if constexpr (OP == SOFTPLUS) return softplus<T>(x);
-    if constexpr (OP == GELU) return gelu<T>(x);
-    if constexpr (OP == GELU_TANH) return gelu_tanh<T>(x);
-    if constexpr (OP == SILU) return x * sigmoid<T>(x);
+    if constexpr (OP == RELU) return max(zero, x);
+    if constexpr (OP == LEAKY_RELU) return select(x > zero, x, x * alpha);
+    if constexpr (OP == ELU) return select(x > zero, x, alpha * expm1(x));
+    if constexpr (OP == SOFTPLUS) return softplus(x);
+    if constexpr (OP == GELU) return gelu(x);
+    if constexpr (OP == GELU_TANH) return gelu_tanh(x);
+    if constexpr (OP == SILU) return silu(x);
 }
 
-template <class T, int OP> INLINE Vec<T> apply(Vec<T> a, Vec<T> b, [[maybe_unused]] Vec<T> alpha) {
-    const Vec<T> zero = {}, one = splat<T>(1);
+template <int OP, class V> INLINE V apply(V a, V b, [[maybe_unused]] V alpha) {
+    const V zero = {}, one = constant<V>(1);
     if constexpr (OP == ADD) return a + b;
     if constexpr (OP == SUB) return a - b;
     if constexpr (OP == MUL) return a * b;
     if constexpr (OP == DIV) return a / b;
-    if constexpr (OP == MAXIMUM) return select<T>(a != a, a, max<T>(a, b));  // max gives b where either is NaN
-    if constexpr (OP == MINIMUM) return select<T>(a != a, a, min<T>(a, b));
+    if constexpr (OP == MAXIMUM) return select(a != a, a, max(a, b));  // max gives b where either is NaN
+    if constexpr (OP == MINIMUM) return select(a != a, a, min(a, b));
     if constexpr (OP == TANH_GRAD) return a * (one - b * b);
     if constexpr (OP == SIGMOID_GRAD) return a * b * (one - b);
-    if constexpr (OP == ERF_GRAD) return a * splat<T>(T(1.12837916709551257390)) * exp(-b * b);
-    if constexpr (OP == RELU_GRAD) return select<T>(b > zero, a, zero);
-    if constexpr (OP == LEAKY_RELU_GRAD) return select<T>(b > zero, a, a * alpha);
-    if constexpr (OP == ELU_GRAD) return select<T>(b > zero, a, a * alpha * exp(b));
-    if constexpr (OP == SOFTPLUS_GRAD) return a * sigmoid<T>(b);
-    if constexpr (OP == GELU_GRAD) return a * gelu_slope<T>(b);
-    if constexpr (OP == GELU_TANH_GRAD) return a * gelu_tanh_slope<T>(b);
-    if constexpr (OP == SILU_GRAD) return a * silu_slope<T>(b);
-    if constexpr (OP == ABS_GRAD) return a * apply<T, SIGN>(b, alpha);
+    if constexpr (OP == ERF_GRAD) return a * constant<V>(1.12837916709551257390) * exp(-b * b);
+    if constexpr (OP == RELU_GRAD) return select(b > zero, a, zero);
+    if constexpr (OP == LEAKY_RELU_GRAD) return select(b > zero, a, a * alpha);
+    if constexpr (OP == ELU_GRAD) return select(b > zero, a, a * alpha * exp(b));
+    if constexpr (OP == SOFTPLUS_GRAD) return a * sigmoid(b);
+    if constexpr (OP == GELU_GRAD) return a * gelu_slope(b);
+    if constexpr (OP == GELU_TANH_GRAD) return a * gelu_tanh_slope(b);
+    if constexpr (OP == SILU_GRAD) return a * silu_slope(b);
+    if constexpr (OP == ABS_GRAD) return a * apply<SIGN>(b, alpha);
 }
 
 constexpr i64 BLOCK = 512;  // elements that are gathered at once: 2 or 4 KB on the stack, read back from L1
@@ -58,21 +58,11 @@ template <class T> __attribute__((noinline)) const T* gather(T* out, const T* p,
     return out;
 }
 
-// y = f(x), both contiguous. Two vectors at a time: their chains of dependent operations overlap (AVX2: tanh 171 -> 162 us,
-// exp 156 -> 140).
+// y = f(x), both contiguous.
 template <class T, int OP> __attribute__((noinline)) void unary_row(T* y, const T* x, Vec<T> alpha, i64 n) {
-    constexpr int L = LANES<T>;
-    i64 i = 0;
-    for (; i + 2 * L <= n; i += 2 * L) {
-        const Vec<T> first = load(x + i), second = load(x + i + L);
-        const Vec<T> u = apply<T, OP>(first, alpha), v = apply<T, OP>(second, alpha);
-        store(y + i, u);
-        store(y + i + L, v);
-    }
-    for (; i < n; i += L) {
-        const int k = n - i < L ? int(n - i) : L;
-        store_n(y + i, apply<T, OP>(load_n(x + i, k), alpha), k);
-    }
+    for_abreast<T>(n, [&](i64 i, int lanes, auto v) __attribute__((always_inline)) {
+        store_n(y + i, apply<OP>(load_as(v, x + i, lanes), decltype(v)(alpha)), lanes);
+    });
 }
 
 // Calls row(out_at, a_at, b_at, n) for each stretch of the innermost dimension that the flat range [begin, end) covers.
@@ -120,7 +110,7 @@ __attribute__((noinline)) void scattered_row(T* y, const T* a, i64 a_step, const
         if (b_step != 1) z = gather(gathered[1], b + at * b_step, b_step, count);
         for (i64 i = 0; i < count; i += LANES<T>) {
             const int k = count - i < LANES<T> ? int(count - i) : LANES<T>;
-            store_n(y + at + i, apply<T, OP>(load_n(x + i, k), load_n(z + i, k), alpha), k);
+            store_n(y + at + i, apply<OP>(load_n(x + i, k), load_n(z + i, k), alpha), k);
         }
     }
 }
@@ -132,35 +122,25 @@ template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 en
         T* y = static_cast<T*>(job.out) + at;
         const T *a = static_cast<const T*>(job.a) + a_at, *b = static_cast<const T*>(job.b) + b_at;
         if (a_step == 1 && b_step == 1)
-            for_vectors<T>(n, [&](i64 i, int k) { store_n(y + i, apply<T, OP>(load_n(a + i, k), load_n(b + i, k), alpha), k); });
+            for_vectors<T>(n, [&](i64 i, int k) { store_n(y + i, apply<OP>(load_n(a + i, k), load_n(b + i, k), alpha), k); });
         else if (a_step == 1 && b_step == 0)
-            for_vectors<T>(n, [&, s = splat<T>(*b)](i64 i, int k) { store_n(y + i, apply<T, OP>(load_n(a + i, k), s, alpha), k); });
+            for_vectors<T>(n, [&, s = splat<T>(*b)](i64 i, int k) { store_n(y + i, apply<OP>(load_n(a + i, k), s, alpha), k); });
         else if (a_step == 0 && b_step == 1)
-            for_vectors<T>(n, [&, s = splat<T>(*a)](i64 i, int k) { store_n(y + i, apply<T, OP>(s, load_n(b + i, k), alpha), k); });
+            for_vectors<T>(n, [&, s = splat<T>(*a)](i64 i, int k) { store_n(y + i, apply<OP>(s, load_n(b + i, k), alpha), k); });
         else
             scattered_row<T, OP>(y, a, a_step, b, b_step, alpha, n);
     });
 }
 
 template <class T, int OP> void sloped(const Sloped& job, i64 begin, i64 end) {
-    constexpr int L = LANES<T>;
-    const T* x = static_cast<const T*>(job.x);
-    T *y = static_cast<T*>(job.y), *slope = static_cast<T*>(job.slope);
-    const auto f = [](Vec<T> v) __attribute__((always_inline)) { return OP == GELU ? gelu_with_slope<T>(v) : silu_with_slope<T>(v); };
-    i64 i = begin;
-    for (; i + 2 * L <= end; i += 2 * L) {
-        const WithSlope<T> u = f(load(x + i)), v = f(load(x + i + L));
-        store(y + i, u.y);
-        store(y + i + L, v.y);
-        store(slope + i, u.slope);
-        store(slope + i + L, v.slope);
-    }
-    for (; i < end; i += L) {
-        const int k = end - i < L ? int(end - i) : L;
-        const WithSlope<T> u = f(load_n(x + i, k));
-        store_n(y + i, u.y, k);
-        store_n(slope + i, u.slope, k);
-    }
+    const T* x = static_cast<const T*>(job.x) + begin;
+    T *y = static_cast<T*>(job.y) + begin, *slope = static_cast<T*>(job.slope) + begin;
+    for_abreast<T>(end - begin, [&](i64 i, int lanes, auto v) __attribute__((always_inline)) {
+        v = load_as(v, x + i, lanes);
+        const auto made = OP == GELU ? gelu_with_slope(v) : silu_with_slope(v);
+        store_n(y + i, made.y, lanes);
+        store_n(slope + i, made.slope, lanes);
+    });
 }
 template void sloped<float, GELU>(const Sloped&, i64, i64);
 template void sloped<float, SILU>(const Sloped&, i64, i64);

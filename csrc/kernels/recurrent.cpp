@@ -99,128 +99,45 @@ template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end)
 
 // ---- gates ------------------------------------------------------------------------------------------------------
 
-// S sigmoids and N - S tanhs, step by step side by side: one after the other, each a chain of ~75 cycles, they fill the
-// scheduler with operations that wait. sigmoid from one exp; beyond +-87 what it is there, so that e^-x is neither inf
-// nor denormal. tanh as in functions.h. NaN stays NaN.
-template <int N, int S> INLINE void squash(F (&x)[N]) {
-    F r[N], q[N], scale[N];
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++)
-        r[i] = i < S ? -min<float>(splat(87.0f), max<float>(splat(-87.0f), x[i]))
-                     : min<float>(splat(10.0f), abs<float>(x[i])) * splat(2.0f);
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) scale[i] = fma<float>(r[i], splat(1.44269504f), splat(12582912.0f));
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) {
-        const F n = scale[i] - splat(12582912.0f);
-        r[i] = fma<float>(n, splat(-1.42860677e-6f), fma<float>(n, splat(-0.693145752f), r[i]));
-        scale[i] = power_in_bits(scale[i]);
-    }
-    constexpr float rest[] = {0.00836959202f, 0.0416661873f, 0.166665137f, 0.5f};  // exp_rest
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) q[i] = splat(0.00139517023f);
-#pragma GCC unroll 8
-    for (int p = 0; p < 4; p++)
-#pragma GCC unroll 8
-        for (int i = 0; i < N; i++) q[i] = fma<float>(q[i], r[i], splat(rest[p]));
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) q[i] = i < S ? fma<float>(q[i], r[i], splat(1.0f)) : q[i] * r[i];
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) q[i] = fma<float>(q[i], r[i], i < S ? splat(1.0f) : r[i]);
-#pragma GCC unroll 8
-    for (int i = 0; i < N; i++) {
-        const F t = fma<float>(q[i], scale[i], i < S ? splat(1.0f) : scale[i] - splat(1.0f));  // 1 + e^-x, e^2|x| - 1
-        x[i] = i < S ? splat(1.0f) / t : copysign<float>(t / (t + splat(2.0f)), x[i]);
-    }
-}
-template <int N, int S> INLINE void squash(Vec<double> (&x)[N]) {
-    for (int i = 0; i < N; i++) x[i] = i < S ? sigmoid<double>(x[i]) : tanh(x[i]);
-}
-
-template <int N> struct Count {
-    static constexpr int value = N;
-};
-// body(offset, lanes of the last vector, number of vectors) for pairs of vectors of n elements, then for those that are
-// left.
-template <class T, class Body> INLINE void for_pairs(i64 n, Body body) {
-    constexpr int L = LANES<T>;
-    i64 i = 0;
-    for (; i + 2 * L <= n; i += 2 * L) body(i, L, Count<2>{});
-    for (; i < n; i += L) body(i, n - i < L ? int(n - i) : L, Count<1>{});
-}
-
 // What the units [u, u1) of one sequence turn into: `sums` (slots, H) is overwritten, where it is kept by the gates.
 template <class T, bool KEEP> INLINE void lstm_state(T* sums, const T* c_before, T* c, i64 H, i64 u, i64 u1) {
-    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
-        constexpr int W = decltype(pair)::value, L = LANES<T>;
+    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
         T* at = sums + u + i;
-        Vec<T> v[3 * W];
-#pragma GCC unroll 8
-        for (int g = 0; g < 3 * W; g++) v[g] = load_n(at + g / W * H + g % W * L, n);
-        squash<3 * W, 2 * W>(v);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++)
-            store_n(c + u + i + w * L, fma<T>(v[W + w], load_n(c_before + u + i + w * L, n), v[w] * v[2 * W + w]), n);
-#pragma GCC unroll 8
-        for (int g = 0; KEEP && g < 3 * W; g++) store_n(at + g / W * H + g % W * L, v[g], n);
+        const auto in = sigmoid(load_as(v, at, n)), forget = sigmoid(load_as(v, at + H, n));
+        const auto made = tanh(load_as(v, at + 2 * H, n));
+        store_n(c + u + i, fma(forget, load_as(v, c_before + u + i, n), in * made), n);
+        if constexpr (KEEP) store_n(at, in, n), store_n(at + H, forget, n), store_n(at + 2 * H, made, n);
     });
 }
 template <class T, bool KEEP> INLINE void lstm_output(T* sums, const T* c, T* h, i64 H, i64 u, i64 u1) {
-    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
-        constexpr int W = decltype(pair)::value, L = LANES<T>;
-        Vec<T> v[2 * W];
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++) v[w] = load_n(sums + 3 * H + u + i + w * L, n), v[W + w] = load_n(c + u + i + w * L, n);
-        squash<2 * W, W>(v);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++) {
-            store_n(h + u + i + w * L, v[w] * v[W + w], n);
-            if constexpr (KEEP) store_n(sums + 3 * H + u + i + w * L, v[w], n);
-        }
+    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
+        T* at = sums + 3 * H + u + i;
+        const auto open = sigmoid(load_as(v, at, n));
+        store_n(h + u + i, open * tanh(load_as(v, c + u + i, n)), n);
+        if constexpr (KEEP) store_n(at, open, n);
     });
 }
 template <class T, bool KEEP> INLINE void gru_reset(T* sums, i64 H, i64 u, i64 u1) {
-    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
-        constexpr int W = decltype(pair)::value, L = LANES<T>;
+    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
         T* at = sums + u + i;
-        Vec<T> v[2 * W];
-#pragma GCC unroll 4
-        for (int g = 0; g < 2 * W; g++) v[g] = load_n(at + g / W * H + g % W * L, n);
-        squash<2 * W, 2 * W>(v);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++) {
-            T* to = at + w * L;
-            store_n(to + 3 * H, fma<T>(v[w], load_n(to + 2 * H, n), load_n(to + 3 * H, n)), n);
-            store_n(to + H, v[W + w], n);
-            if constexpr (KEEP) store_n(to, v[w], n);
-        }
+        const auto reset = sigmoid(load_as(v, at, n)), stay = sigmoid(load_as(v, at + H, n));
+        store_n(at + 3 * H, fma(reset, load_as(v, at + 2 * H, n), load_as(v, at + 3 * H, n)), n);
+        store_n(at + H, stay, n);
+        if constexpr (KEEP) store_n(at, reset, n);
     });
 }
 template <class T, bool KEEP> INLINE void gru_output(T* sums, const T* before, T* h, i64 H, i64 u, i64 u1) {
-    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
-        constexpr int W = decltype(pair)::value, L = LANES<T>;
-        Vec<T> v[W];
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++) v[w] = load_n(sums + 3 * H + u + i + w * L, n);
-        squash<W, 0>(v);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++) {
-            const Vec<T> stay = load_n(sums + H + u + i + w * L, n), old = load_n(before + u + i + w * L, n);
-            store_n(h + u + i + w * L, fma<T>(stay, old - v[w], v[w]), n);
-            if constexpr (KEEP) store_n(sums + 3 * H + u + i + w * L, v[w], n);
-        }
+    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
+        T* at = sums + u + i;
+        const auto made = tanh(load_as(v, at + 3 * H, n)), stay = load_as(v, at + H, n);
+        store_n(h + u + i, fma(stay, load_as(v, before + u + i, n) - made, made), n);
+        if constexpr (KEEP) store_n(at + 3 * H, made, n);
     });
 }
 template <class T> INLINE void rnn_output(T* h, bool relu, i64 u, i64 u1) {
-    for_pairs<T>(u1 - u, [&](i64 i, int n, auto pair) __attribute__((always_inline)) {
-        constexpr int W = decltype(pair)::value, L = LANES<T>;
-        Vec<T> v[W];
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++) v[w] = load_n(h + u + i + w * L, n);
-        if (!relu) squash<W, 0>(v);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; w++)  // NaN stays NaN
-            store_n(h + u + i + w * L, relu ? select<T>(v[w] < Vec<T>{}, Vec<T>{}, v[w]) : v[w], n);
+    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
+        v = load_as(v, h + u + i, n);
+        store_n(h + u + i, relu ? select(v < decltype(v){}, decltype(v){}, v) : tanh(v), n);  // NaN stays NaN
     });
 }
 

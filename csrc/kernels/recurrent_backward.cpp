@@ -8,26 +8,26 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-template <class T> INLINE Vec<T> sigmoid_slope(Vec<T> y) { return y * (splat<T>(1) - y); }
-template <class T> INLINE Vec<T> tanh_slope(Vec<T> y) { return splat<T>(1) - y * y; }
-template <class T> INLINE Vec<T> load_or_zero(const T* p, i64 i, int n) { return p ? load_n(p + i, n) : Vec<T>{}; }
+template <class V> INLINE V sigmoid_slope(V y) { return y * (constant<V>(1) - y); }
+template <class V> INLINE V tanh_slope(V y) { return constant<V>(1) - y * y; }
+template <class V, class T> INLINE V load_or_zero(V v, const T* p, i64 i, int n) { return p ? load_as(v, p + i, n) : V{}; }
 
 // One sequence at one step, the units [u, u1): dh (and for an LSTM dc) are the gradients of its state, and become those
 // of the state before, as far as no product is in them. dy null: zeros.
 template <class T>
 INLINE void lstm_slopes(T* d, const T* kept, const T* c, const T* c_before, const T* dy, const T* dh, T* dc, i64 H, i64 u,
                         i64 u1) {
-    for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
+    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
         const i64 at = u + i;
-        const Vec<T> in = load_n(kept + at, n), forget = load_n(kept + H + at, n);
-        const Vec<T> made = load_n(kept + 2 * H + at, n), open = load_n(kept + 3 * H + at, n);
-        const Vec<T> shown = tanh(load_n(c + at, n)), g = load_n(dh + at, n) + load_or_zero(dy, at, n);
-        const Vec<T> state = fma<T>(g * open, tanh_slope<T>(shown), load_n(dc + at, n));
+        const auto in = load_as(v, kept + at, n), forget = load_as(v, kept + H + at, n);
+        const auto made = load_as(v, kept + 2 * H + at, n), open = load_as(v, kept + 3 * H + at, n);
+        const auto shown = tanh(load_as(v, c + at, n)), g = load_as(v, dh + at, n) + load_or_zero(v, dy, at, n);
+        const auto state = fma(g * open, tanh_slope(shown), load_as(v, dc + at, n));
         store_n(dc + at, state * forget, n);
-        store_n(d + at, state * made * sigmoid_slope<T>(in), n);
-        store_n(d + H + at, state * load_n(c_before + at, n) * sigmoid_slope<T>(forget), n);
-        store_n(d + 2 * H + at, state * in * tanh_slope<T>(made), n);
-        store_n(d + 3 * H + at, g * shown * sigmoid_slope<T>(open), n);
+        store_n(d + at, state * made * sigmoid_slope(in), n);
+        store_n(d + H + at, state * load_as(v, c_before + at, n) * sigmoid_slope(forget), n);
+        store_n(d + 2 * H + at, state * in * tanh_slope(made), n);
+        store_n(d + 3 * H + at, g * shown * sigmoid_slope(open), n);
     });
 }
 template <class T> INLINE void gru_slopes(T* d, const T* kept, const T* before, const T* dy, T* dh, i64 H, i64 u, i64 u1) {
@@ -35,11 +35,11 @@ template <class T> INLINE void gru_slopes(T* d, const T* kept, const T* before, 
         const i64 at = u + i;
         const Vec<T> reset = load_n(kept + at, n), stay = load_n(kept + H + at, n);
         const Vec<T> of_h = load_n(kept + 2 * H + at, n), made = load_n(kept + 3 * H + at, n);
-        const Vec<T> g = load_n(dh + at, n) + load_or_zero(dy, at, n);
-        const Vec<T> dn = g * (splat<T>(1) - stay) * tanh_slope<T>(made);
+        const Vec<T> g = load_n(dh + at, n) + load_or_zero(Vec<T>(), dy, at, n);
+        const Vec<T> dn = g * (splat<T>(1) - stay) * tanh_slope(made);
         store_n(dh + at, g * stay, n);
-        store_n(d + at, dn * of_h * sigmoid_slope<T>(reset), n);
-        store_n(d + H + at, g * (load_n(before + at, n) - made) * sigmoid_slope<T>(stay), n);
+        store_n(d + at, dn * of_h * sigmoid_slope(reset), n);
+        store_n(d + H + at, g * (load_n(before + at, n) - made) * sigmoid_slope(stay), n);
         store_n(d + 2 * H + at, dn * reset, n);
         store_n(d + 3 * H + at, dn, n);
     });
@@ -47,8 +47,8 @@ template <class T> INLINE void gru_slopes(T* d, const T* kept, const T* before, 
 template <class T> INLINE void rnn_slopes(T* d, const T* y, const T* dy, const T* dh, bool relu, i64 u, i64 u1) {
     for_vectors<T>(u1 - u, [&](i64 i, int n) __attribute__((always_inline)) {
         const i64 at = u + i;
-        const Vec<T> h = load_n(y + at, n), g = load_n(dh + at, n) + load_or_zero(dy, at, n);
-        store_n(d + at, relu ? select<T>(h > Vec<T>{}, g, Vec<T>{}) : g * tanh_slope<T>(h), n);
+        const Vec<T> h = load_n(y + at, n), g = load_n(dh + at, n) + load_or_zero(Vec<T>(), dy, at, n);
+        store_n(d + at, relu ? select<T>(h > Vec<T>{}, g, Vec<T>{}) : g * tanh_slope(h), n);
     });
 }
 
@@ -121,7 +121,7 @@ template <class T> struct Backward : Share<T> {
             T* d = this->of_rows(job.dprojected, this->row(t) + b, job.outputs);
             const T* dy = job.dy ? this->of_output(job.dy, this->row(t) + b) : nullptr;
             for_vectors<T>(job.outputs, [&](i64 i, int lanes) {
-                store_n(d + i, load_n(carry[b] + i, lanes) + load_or_zero(dy, i, lanes), lanes);
+                store_n(d + i, load_n(carry[b] + i, lanes) + load_or_zero(Vec<T>(), dy, i, lanes), lanes);
             });
             dprojected[b] = d;
         }
