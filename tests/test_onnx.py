@@ -284,6 +284,51 @@ def test_grid_sample_sends_gradients_to_images_and_grids():
     assert fnn.gradcheck(lambda a, b: model(a, b), (x, g))
 
 
+@pytest.mark.parametrize(
+    ("op", "index", "how", "shapes"),
+    [
+        ("ScatterElements", [[2, 0], [1, 2]], {"axis": 1}, [(2, 3), (2, 2)]),
+        ("ScatterElements", [[-1, 0, 0]], {"reduction": "add"}, [(2, 3), (1, 3)]),
+        ("ScatterND", [[2], [0], [2]], {}, [(3, 2), (3, 2)]),
+        ("ScatterND", [[2, -1], [0, 1], [2, 1]], {"reduction": "add"}, [(3, 2), (3,)]),
+        ("ScatterND", np.empty((0, 1), np.int64), {}, [(3, 2), (0, 2)]),
+    ],
+)
+def test_scatters_send_gradients_to_what_stays_and_to_updates(op, index, how, shapes):
+    values = [RNG.standard_normal(s) for s in shapes]
+    inputs = {"x": (F32, [None] * len(shapes[0])), "u": (F32, [None] * len(shapes[1]))}
+    model = load(make([(op, "x,i,u", "y", how)], inputs, ["y"], {"i": np.array(index, np.int64)}))
+    got = model(*(fnn.tensor(v, requires_grad=True) for v in values))
+    np.testing.assert_array_equal(got.data, model(*map(fnn.tensor, values)).data)
+    assert got.requires_grad
+    assert not values[1].size or fnn.gradcheck(model, tuple(fnn.tensor(v, requires_grad=True) for v in values))
+
+
+@pytest.mark.parametrize("fmod", [0, 1])
+def test_remainders_are_exact_and_differentiable(fmod):
+    model = load(make([("Mod", "x,z", "y", {"fmod": fmod})], dict.fromkeys("xz", (F32, [None])), ["y"]))
+    x, z = np.array([5.3, -5.3, 4.2, -0.7]), np.array([1.7, 1.7, -1.3, 2.0])
+    a, b = (fnn.tensor(v, requires_grad=True) for v in (x, z))
+    np.testing.assert_array_equal(model(a, b).data, (np.fmod if fmod else np.mod)(x, z))
+    assert fnn.gradcheck(model, (a, b))
+
+
+def test_a_max_pool_that_says_where_is_differentiable():
+    model = load(make([("MaxPool", "x", "y,at", {"kernel_shape": [2, 2]})], {"x": (F32, [1, 2, 4, 5])}, ["y", "at"]))
+    x = fnn.tensor(RNG.standard_normal((1, 2, 4, 5)), requires_grad=True)
+    y, at = model(x)
+    np.testing.assert_array_equal(y.data, x.data.reshape(-1)[at.data])
+    assert fnn.gradcheck(lambda t: model(t)[0], (x,))
+
+
+@pytest.mark.parametrize("op", ["ReduceL2", "LpNormalization"])
+def test_the_norm_of_zeros_has_the_gradient_zero(op):
+    model = load(make([(op, "x", "y", {})], {"x": (F32, [None, None])}, ["y"], opset=17))
+    x = fnn.zeros(2, 3, requires_grad=True)
+    model(x).sum().backward()
+    assert not x.grad.data.any()
+
+
 def test_random_operators_draw_anew_and_seeds_repeat():
     free = load(make([("RandomNormalLike", "x", "y", {})], {"x": (F32, [50])}, ["y"]))
     kept = load(make([("RandomNormalLike", "x", "y", {"seed": 3.0})], {"x": (F32, [50])}, ["y"]))

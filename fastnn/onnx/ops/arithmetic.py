@@ -74,9 +74,11 @@ def _number_power(a: Tensor, exponent: float, ndim: int) -> Tensor:
 @op("Mod")
 def mod(a: Any, b: Any, *, fmod: int = 0) -> Any:
     """A remainder with the sign of b, or with `fmod` of a."""
-    if isinstance(a, Tensor) and not fmod:
-        return a % b
-    return value((np.fmod if fmod else np.mod)(array(a), array(b)))
+    rest = (np.fmod if fmod else np.mod)(array(a), array(b))
+    if not (recorded(a) or recorded(b)):
+        return value(rest)
+    times = Tensor(np.rint((a.data - rest) / b.data))
+    return Tensor(rest) + (a - a.detach()) - (b - b.detach()) * times  # exact, with the gradients of a - b times
 
 
 def _variadic(name: str, kernel: Callable, numpy: Callable) -> None:

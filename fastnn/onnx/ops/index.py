@@ -9,7 +9,7 @@ from ..._ops import Tensor
 from ..._ops_embedding import embedding
 from .. import _values
 from .._registry import op
-from .._values import array, check_size, numbers, scalar, value
+from .._values import array, check_size, numbers, recorded, scalar, value
 
 
 @op("Gather")
@@ -66,28 +66,41 @@ def scatter_elements(x: Any, index: Any, updates: Any, *, axis: int = 0, reducti
     index = np.where(index < 0, index + x.shape[axis], index)
     if isinstance(x, Tensor) and reduction == "add":
         return _ops.scatter_add(x, axis, index, updates)
-    out = array(x).copy()
     places = list(np.ogrid[tuple(slice(n) for n in index.shape)])
     places[axis] = index
-    _put(out, tuple(places), array(updates), reduction)
-    return value(out)
+    return _put(x, tuple(places), updates, reduction)
 
 
 @op("ScatterND")
 def scatter_nd(x: Any, index: Any, updates: Any, *, reduction: str = "none") -> Any:
     """x with slices replaced by, or combined with, those of `updates`, at the places the last axis of `index` names."""
+    return _put(x, tuple(np.moveaxis(index, -1, 0)), updates, reduction)
+
+
+def _put(x: Any, places: tuple, updates: Any, reduction: str) -> Any:
+    if reduction in ("none", "add") and (recorded(x) or recorded(updates)):
+        return _put_recorded(x, places, updates, reduction == "add")
     out = array(x).copy()
-    _put(out, tuple(np.moveaxis(index, -1, 0)), array(updates), reduction)
+    if reduction == "none":
+        out[places] = array(updates)
+    elif reduction in _REDUCE:
+        _REDUCE[reduction].at(out, places, array(updates))
+    else:
+        raise ValueError(f"Scatter: unknown reduction {reduction!r}")
     return value(out)
 
 
-def _put(out: np.ndarray, places: tuple, updates: np.ndarray, reduction: str) -> None:
-    if reduction == "none":
-        out[places] = updates
-    elif reduction in _REDUCE:
-        _REDUCE[reduction].at(out, places, updates)
-    else:
-        raise ValueError(f"Scatter: unknown reduction {reduction!r}")
+def _put_recorded(x: Tensor, places: tuple, updates: Tensor, add: bool) -> Tensor:
+    """The same by operations that gradients pass through, on both laid out flat."""
+    at = np.arange(x.size).reshape(x.shape)[places]  # where in x each of the updates goes
+    if not at.size:
+        return x
+    flat, new = x.reshape(-1), _ops.broadcast_to(updates, at.shape).reshape(-1)
+    if add:
+        return _ops.scatter_add(flat, 0, at.reshape(-1), new).reshape(x.shape)
+    which = np.full(x.size, -1)  # for each of x's places the update that it gets, the last of several
+    which[at.reshape(-1)] = np.arange(at.size)
+    return _ops.where(which >= 0, _ops.index_select(new, 0, np.maximum(which, 0)), flat).reshape(x.shape)
 
 
 @op("TensorScatter")
@@ -110,7 +123,7 @@ def tensor_scatter(past: Any, update: Any, start: Any = None, *, mode: str = "li
 @op("ArrayFeatureExtractor", domain="ai.onnx.ml")
 def array_feature_extractor(x: Any, index: Any) -> Any:
     """Elements of the last axis."""
-    out = array(x)[..., np.ravel(index)]
+    out = x[..., np.ravel(index)]
     return value(out.reshape(1, -1) if out.ndim == 1 else out)
 
 

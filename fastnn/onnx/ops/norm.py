@@ -152,7 +152,7 @@ def lrn(x: Any, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: flo
 @op("LpNormalization", half=True)
 def lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
     """x over its p-norm along an axis; 0 where that is 0."""
-    norm = _ops.sum(_ops.abs(x), axis, True) if p == 1 else _ops.sqrt(_ops.sum(x * x, axis, True))
+    norm = _ops.norm(x, p, axis, True)
     some = norm.data != 0
     return _ops.where(some, x / _ops.where(some, norm, _ops.ones_like(norm)), _ops.zeros_like(x))
 

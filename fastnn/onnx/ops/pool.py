@@ -10,7 +10,7 @@ from ... import _ops
 from ..._ops import Tensor
 from ..._ops_images import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from .._registry import op
-from .._values import array, value
+from .._values import array, recorded, value
 from .conv import same_pads, window
 
 Pairs = list[tuple[int, int]]
@@ -90,6 +90,9 @@ def _max_windows(x: Any, kernel: Any, by: Any, apart: Any, around: Pairs, counts
         for tap in taps[1:]:
             best = _ops.maximum(best, tap)
         return best
+    if recorded(x):  # the values once more, as above
+        _, where = _max_windows(x.detach(), kernel, by, apart, around, counts, order, outputs)
+        return _max_windows(x, kernel, by, apart, around, counts, order, 1), where
     low = -np.inf if data.dtype.kind == "f" else np.iinfo(data.dtype).min
     index = np.arange(math.prod(data.shape)).reshape(data.shape)
     if order:  # column-major within an image

@@ -81,7 +81,7 @@ _reduction("ReduceMax", _extreme(_ops.amax, -np.inf), _numpy_extreme(np.max, Tru
 _reduction("ReduceMin", _extreme(_ops.amin, np.inf), _numpy_extreme(np.min, False))
 _reduction("ReduceProd", _prod, np.prod)
 _reduction("ReduceL1", lambda x, axes, keep: _sum(_ops.abs(x), axes, keep))
-_reduction("ReduceL2", lambda x, axes, keep: _ops.sqrt(_sum(x * x, axes, keep)))
+_reduction("ReduceL2", lambda x, axes, keep: _ops.norm(x, 2, axes, keep) if axes else _ops.abs(x))
 _reduction("ReduceSumSquare", lambda x, axes, keep: _sum(x * x, axes, keep))
 _reduction("ReduceLogSum", lambda x, axes, keep: _ops.log(_sum(x, axes, keep)))
 _reduction("ReduceLogSumExp", _log_sum_exp)
