@@ -196,6 +196,17 @@ def test_constants_are_computed_at_load_and_stay_trained():
     np.testing.assert_allclose(model(x).data, x @ (2 * w["w"]).T, rtol=1e-5)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_weight_and_its_transpose_are_both_products(order):
+    """As in an autoencoder with tied weights, square ones here."""
+    w = {"w": normal(4, 4)}
+    nodes = [("MatMul", "x,t", "a", {}), ("MatMul", "x,w", "b", {})][::order]
+    nodes = [("Transpose", "w", "t", {}), *nodes, ("Add", "a,b", "y", {})]
+    x = normal(2, 4)
+    y = load(make(nodes, {"x": (F32, [None, 4])}, ["y"], w))(x).data
+    np.testing.assert_allclose(y, x @ w["w"].T + x @ w["w"], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("op", ["Conv", "BatchNormalization"])
 def test_an_activation_is_fused_for_any_number_of_axes(op, axes):
