@@ -12,7 +12,8 @@ from typing import Any
 
 from ._errors import FormatError
 
-_DEEPEST = 10_000  # open marks; what it builds is never walked, so depth costs nothing else
+_DEEPEST = 10_000  # open marks
+_LEVELS = 100  # lists and dicts inside one another: whoever walks through them may recurse
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,28 @@ def read(
     """
     machine = _Machine(content, start, functions, persistent)
     try:
-        return machine.run(), machine.at
+        made = machine.run()
+        _check_walk(made, 16 * (machine.at - start))
+        return made, machine.at
     except FormatError:
         raise
     except (TypeError, ValueError, KeyError, IndexError, OverflowError, struct.error) as error:
         raise FormatError(f"has a damaged pickle: {type(error).__name__} {error}") from None
+
+
+def _check_walk(made: Any, most: int) -> None:
+    """Refuse what a walk through it would not come back from: what holds itself, or the same things over and over."""
+    walk = [iter((made,))]
+    while walk:
+        for part in walk[-1]:
+            if type(part) in (dict, list, tuple):
+                most -= len(part)
+                if most < 0 or len(walk) > _LEVELS:
+                    raise FormatError("has a pickle that is nested too deep, holds itself, or the same over and over")
+                walk.append(iter(part.values() if type(part) is dict else part))
+                break
+        else:
+            walk.pop()
 
 
 class _Machine:

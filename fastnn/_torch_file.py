@@ -8,6 +8,7 @@ list of storage keys), and behind them for each key the number of elements, 8 by
 """
 
 import os
+import reprlib
 import struct
 import zipfile
 from collections.abc import Callable
@@ -164,7 +165,7 @@ def _from_pickles(content: bytes) -> Any:
 
     _, at = _pickle.read(content, start, _functions(nothing, nothing), note)
     keys, at = _pickle.read(content, at, {})
-    if type(keys) is not list or sorted(map(repr, keys)) != sorted(map(repr, found)):
+    if type(keys) is not list or not all(type(key) is str for key in keys) or sorted(keys) != sorted(found):
         raise FormatError("lists other storages than its tensors use")
     parts: dict[str, tuple[int, int]] = {}
     for key in keys:
@@ -284,6 +285,10 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
 
 
 def _short(value: Any) -> str:
-    """Return a value of a file for a message."""
-    text = repr(value)
+    """Return a value of a file for a message; repr alone might recurse without end."""
+    text = _LEVEL.repr(value)
     return text if len(text) < 80 else text[:77] + "..."
+
+
+_LEVEL = reprlib.Repr()
+_LEVEL.maxlevel, _LEVEL.maxtuple = 1, _MOST_AXES

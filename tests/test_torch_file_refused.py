@@ -144,6 +144,11 @@ def one(stored, *window, raw=bytes(16), file=Zip):
     return made.write({"x": made.window(stored, *window)})
 
 
+def over_and_over(first, step, times):
+    """Return opcodes for what holds the thing before it, which is in the memo, several times."""
+    return Code(first + b"q\x000" + (step + b"q\x000") * times + b"h\x00")
+
+
 F4 = ("FloatStorage", "0", 4)
 LIES = {
     "empty": b"",
@@ -223,6 +228,17 @@ LIES = {
             + b"q\x00"
             + (named("collections.OrderedDict") + b"h\x00\x85R") * 200
         )
+    ),
+    "a shape that is nested deep": one(F4, 0, Code(b"K\x01" + b"\x85" * 100_000), (1,)),
+    "a shape of shapes of shapes": one(F4, 0, over_and_over(b"K\x01", b"h\x00h\x00\x86", 60), (1,)),
+    "dicts in dicts": Zip().write({"x": Code(b"}K\x01" * 50_000 + b"N" + b"s" * 50_000)}),
+    "a dict that holds itself": Zip().write(Code(b"}q\x00K\x01h\x00s")),
+    "dicts that hold one dict twice": Zip().write(
+        {"x": over_and_over(b"}", b"}(K\x01h\x00K\x02h\x00u", 60)},
+    ),
+    "old: a shape that is nested deep": one(F4, 0, Code(b"K\x01" + b"\x85" * 100_000), (1,), file=Pickles),
+    "old: storages listed deep": b"".join(
+        pickled(part) + b"." for part in [0x1950A86A20F9469CFC6C, 1001, {}, {}, [Code(b")" + b"\x85" * 100_000)]]
     ),
     "another magic number": b"\x80\x02" + pickled(1) + b"." + Pickles().write({}),
     "another version": Pickles().write({}).replace(pickled(1001), pickled(1002), 1),
