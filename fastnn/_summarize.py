@@ -23,8 +23,8 @@ def add_arguments(parser) -> None:
 def _size(text: str) -> tuple[str, int]:
     """Read NAME=N."""
     name, _, number = text.partition("=")
-    if not name or not number.isdecimal() or int(number) < 1:
-        raise argparse.ArgumentTypeError(f"expected NAME=N with N of at least 1, got {text!r}")
+    if not name or not number.isdecimal() or len(number) > 9 or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"expected NAME=N with N from 1 to 999999999, got {text!r}")
     return name, int(number)
 
 

@@ -88,6 +88,11 @@ def write(state: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
     if ending(path) == ".safetensors":
         _io.save(dict(state), path)
         return
+    from zipfile import ZipFile
+
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **state)
+    with ZipFile(content, "w") as archive:  # np.savez would take a tensor named "file" for its own argument
+        for name, array in state.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
     _io._write(content.getvalue(), os.path.realpath(os.fspath(path)))

@@ -43,6 +43,14 @@ def test_npz(capsys, tmp_path):
     same(tmp_path / "new.safetensors", net.state_dict())
 
 
+def test_npz_takes_any_name(capsys, tmp_path):
+    state = {name: np.full(2, i) for i, name in enumerate(["file", "allow_pickle", "arr_0", "a/b", "..", "é"])}
+    fnn.save(state, tmp_path / "net.safetensors")
+    printed(capsys, "convert", tmp_path / "net.safetensors", tmp_path / "new.npz")
+    printed(capsys, "convert", tmp_path / "new.npz", tmp_path / "back.safetensors")
+    same(tmp_path / "back.safetensors", {name: fnn.tensor(array) for name, array in state.items()})
+
+
 def test_onnx_gives_the_state_dict_back(capsys, tmp_path):
     pytest.importorskip("onnx")
     net = nn.Sequential(nn.LSTM(3, 4, bidirectional=True), nn.Lambda(lambda pair: pair[0]), nn.Linear(8, 2))
@@ -194,6 +202,7 @@ def test_missing_files_and_packages(capsys, tmp_path, monkeypatch):
         (["summary"], "FILE"),
         (["summary", "a.onnx", "--size", "batch"], "NAME=N"),
         (["summary", "a.onnx", "--size", "batch=0"], "NAME=N"),
+        (["summary", "a.onnx", "--size", "batch=" + "9" * 20], "NAME=N"),
         (["summary", "a.onnx", "--colour"], "--colour"),
     ],
 )
