@@ -237,6 +237,17 @@ def test_outputs_that_are_inputs_or_the_same():
     assert [f.tolist() for f in found] == [[1, 1], [2, 2], [2, 2]]
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda i, x: nn.Linear(5, 2)(i) * 0, lambda i, x: fnn.linear(i[:, 0], x[0]), lambda i, x: F.mse_loss(x, i),
+        lambda i, x: fnn.einsum("bij,bkj->bik", i, x), lambda i, x: i[0, 0].outer(x[0, 1]),
+    ],
+)  # fmt: skip
+def test_products_of_integers_and_floats(function):
+    check(function, I, X)
+
+
 def test_the_file(tmp_path):
     path = tmp_path / "net.onnx"
     model = fnn.onnx.export(nn.Linear(3, 4), fnn.zeros(2, 3), path)

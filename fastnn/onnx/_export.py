@@ -98,6 +98,8 @@ def export(
     _check(module, graph, opset)
     arguments = _arguments(module, example_inputs)
     leaves = dict(_leaves(arguments, input_names))
+    if dynamic_axes is not None and not isinstance(dynamic_axes, Mapping):
+        raise TypeError(f"export: dynamic_axes must be {{name: axes}}, got {dynamic_axes!r}")
     axes = {} if dynamic_axes is None else {name: _named(name, given) for name, given in dynamic_axes.items()}
     symbols = {symbol for name, given in axes.items() if name in leaves for symbol in given.values()}
     recorder = Recorder(graph, min(1 + len(symbols), 3))
@@ -176,8 +178,7 @@ def _leaves(arguments: Mapping[str, Any], names: Sequence[str] | None) -> Iterat
     if not found:
         raise ValueError("export: example_inputs hold no tensor")
     if names is not None:
-        if len(names) != len(found) or len(set(names)) != len(found):
-            raise ValueError(f"export: {list(names)} are no names for {len(found)} inputs")
+        _check_names(names, len(found), "inputs")
         found = [(name, value) for name, (_, value) in zip(names, found, strict=True)]
     for name, value in found:
         yield name, value.detach() if isinstance(value, Tensor) else _ops.as_tensor(np.asarray(value))
@@ -234,9 +235,13 @@ def _outputs(recorder: Recorder, result: Any, names: Sequence[str] | None) -> di
         raise ExportError("export: forward returns no tensor")
     if names is None:
         names = ["output"] if len(found) == 1 else [f"output_{i}" for i in range(len(found))]
-    if len(names) != len(found) or len(set(names)) != len(found):
-        raise ValueError(f"export: {list(names)} are no names for {len(found)} outputs")
+    _check_names(names, len(found), "outputs")
     return dict(zip(names, found, strict=True))
+
+
+def _check_names(names: Sequence[str], count: int, what: str) -> None:
+    if len(names) != count or len(set(names)) != count or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"export: {list(names)} are no names for {count} {what}")
 
 
 def _parts(result: Any) -> Iterator[Any]:
@@ -273,12 +278,13 @@ def _model(
 ) -> Any:
     graph, onnx = recorder.graph, recorder.graph.onnx
     graph.scope = ""
+    _check_apart(graph, inputs, outputs)
     nodes = _ending(graph, inputs, {key: graph.value(x) for key, x in outputs.items()})
     used = {x for node in nodes for x in _read(node)}
     inside = {x for node in nodes for x in node.output}.intersection(recorder.values) - set(outputs)
-    clash = sorted((set(inputs) | set(outputs)) & set(graph.state))
-    if clash:
-        raise ValueError(f"export: {clash[0]!r} is an input or output, and a parameter; choose other names")
+    for name, x in outputs.items():
+        if not all(-x.ndim <= axis < x.ndim for axis in axes.get(name, ())):
+            raise ValueError(f"export: dynamic_axes: {name} is {x.shape}; it has no axes {[*axes[name]]}")
     state = {key: array for key, array in graph.state.items() if key in used}
     size = sum(array.nbytes for array in state.values())
     if size > _LARGEST:
@@ -300,6 +306,17 @@ def _model(
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _check_apart(graph: Graph, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    """Refuse names of inputs and outputs that something else has."""
+    inner = {x for node in graph.nodes for x in node.output}
+    for name in [*inputs, *outputs]:
+        if name in graph.state:
+            raise ValueError(f"export: {name!r} is an input or output, and a parameter; choose other names")
+        if name in inner or (name in inputs and name in outputs):
+            also = "a value between them" if name in inner else "the other too"
+            raise ValueError(f"export: {name!r} is an input or output, and {also}; choose other names")
 
 
 def _read(node: Any) -> list[str]:

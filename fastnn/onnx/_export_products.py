@@ -20,22 +20,26 @@ def _matmul(g: Graph, a: Any, b: Any) -> str:
 
 @writes("linear")
 def _linear(g: Graph, x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> str:
+    dtype = g.result.dtype
+    y, w = operand(g, x, dtype), operand(g, weight, dtype)
+    b = None if bias is None else operand(g, bias, dtype)
     if x.ndim == 2:
-        y = g.Gemm(x, weight, bias, transB=1)
+        y = g.Gemm(y, w, b, transB=1)
     else:
-        y = g.MatMul(x, g.Transpose(weight, perm=[1, 0]))
-        y = y if bias is None else g.Add(y, bias)
-    return activated(g, y, g.result.dtype, activation)
+        y = g.MatMul(y, g.Transpose(w, perm=[1, 0]))
+        y = y if b is None else g.Add(y, b)
+    return activated(g, y, dtype, activation)
 
 
 @writes("outer")
 def _outer(g: Graph, a: Any, b: Any) -> str:
+    a, b = (operand(g, x, g.result.dtype) for x in (a, b))
     return g.Mul(g.Unsqueeze(a, g.ints([1])), g.Unsqueeze(b, g.ints([0])))
 
 
 @writes("einsum")
 def _einsum(g: Graph, equation: str, *operands: Any) -> str:
-    return g.Einsum(*operands, equation=equation)
+    return g.Einsum(*(operand(g, x, g.result.dtype) for x in operands), equation=equation)
 
 
 # ----- losses -----
@@ -43,7 +47,7 @@ def _einsum(g: Graph, equation: str, *operands: Any) -> str:
 
 @writes("mse_loss")
 def _mse_loss(g: Graph, input: Any, target: Any, reduction: str = "mean") -> str:
-    d = g.Sub(input, target)
+    d = g.Sub(*(operand(g, x, g.result.dtype) for x in (input, target)))
     return _loss(g, g.Mul(d, d), reduction)
 
 
