@@ -57,8 +57,8 @@ def make_linear(graph: Graph) -> None:
     """Products with a constant matrix, and the bias behind."""
     links = Links(graph)
     made = dict(graph.turned)  # the names of transposed weights
-    for turned, name in made.items():  # whose readers will read the weight itself
-        links.counts[name] = links.counts.get(name, 0) + links.counts.get(turned, 0)
+    for other, name in made.items():  # whose readers will read the weight itself
+        links.counts[name] = links.counts.get(name, 0) + links.counts.get(other, 0)
     for node in each(links, "MatMul", "Gemm"):
         w = constant(graph, node, 1)
         if w is None or w.ndim != 2 or not w.size:
