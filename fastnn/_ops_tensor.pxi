@@ -82,6 +82,16 @@ cdef class Tensor(Value):
             raise ValueError(f"backward: gradient has shape {shape_of(g.array)}; expected {shape_of(self.array)}")
         return cast(g, cnp.PyArray_TYPE(self.array))
 
+    cdef Value instead(self, object given):
+        cdef ndarray a
+        if not isinstance(given, Tensor):
+            raise TypeError(f"a hook returned {type(given).__name__}; expected a Tensor or None")
+        a = (<Tensor>given).array
+        if not same_shape(a, self.array) or cnp.PyArray_TYPE(a) != cnp.PyArray_TYPE(self.array):
+            raise ValueError(f"a hook returned a tensor of shape {shape_of(a)} {a.dtype}; expected "
+                             f"{shape_of(self.array)} {self.array.dtype}")
+        return given
+
     # ----- the array -----
 
     @property

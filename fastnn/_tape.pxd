@@ -15,6 +15,7 @@ cdef class Value:
     cdef Value owned(self, Value leaf)
     cdef Value add_in_place(self, Value other)
     cdef Value seed(self, object gradient)
+    cdef Value instead(self, object given)
 
 
 cdef class Node:

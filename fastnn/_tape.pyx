@@ -65,6 +65,10 @@ cdef class Value:
         """The gradient that a pass starts with at self; checks what the user gave, None stands for one."""
         raise NotImplementedError
 
+    cdef Value instead(self, object given):
+        """given, which a hook returned to take self's place; checks that it can."""
+        raise NotImplementedError
+
 
 @cython.freelist(64)
 @cython.trashcan(True)
@@ -304,6 +308,10 @@ cdef class Pass:
                 PyErr_CheckSignals()
         for leaf, gradient in self.hooked.items():
             deposit(leaf, call_hooks((<Value>leaf).hooks, gradient))
+        if self.found is not None:
+            for to, gradient in self.found.items():
+                if gradient is not None and not isinstance(to, Node) and (<Value>to).hooks:
+                    self.found[to] = call_hooks((<Value>to).hooks, gradient)
 
 
 def node_id(Node node):
@@ -323,9 +331,7 @@ cdef Value call_hooks(list hooks, Value gradient):
     for hook in list(hooks):
         changed_to = hook(gradient)
         if changed_to is not None:
-            if not isinstance(changed_to, Value):
-                raise TypeError(f"a hook returned {type(changed_to).__name__}; expected a Tensor or None")
-            gradient = changed_to
+            gradient = gradient.instead(changed_to)
     return gradient
 
 
@@ -410,7 +416,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, bint create_grap
 
 
 cdef list as_list(object values, str name):
-    cdef list result = [values] if isinstance(values, Value) else list(values)
+    cdef list result = [values] if isinstance(values, Value) or not hasattr(values, "__iter__") else list(values)
     for v in result:
         if not isinstance(v, Value):
             raise TypeError(f"grad: {name} must be Tensors, got {type(v).__name__}")

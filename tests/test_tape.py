@@ -163,6 +163,32 @@ def test_hooks():
         x.sum().backward()
 
 
+@pytest.mark.parametrize("wrong", [fnn.ones(3), fnn.ones(1, 2), fnn.ones(2, dtype=fnn.float64), fnn.tensor([1, 2])])
+def test_what_a_hook_returns_must_fit(wrong):
+    x = fnn.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    handle = y.register_hook(lambda g: wrong)
+    with pytest.raises(ValueError, match=r"a hook returned a tensor of shape .*; expected \(2,\) float32"):
+        y.sum().backward(retain_graph=True)
+    handle.remove()
+    x.register_hook(lambda g: wrong)
+    with pytest.raises(ValueError, match="a hook returned a tensor"):
+        y.sum().backward()
+    assert x.grad is None
+
+
+def test_hooks_of_leaves_within_grad():
+    x, unused = leaf(1.0, 2.0), leaf(1.0)
+    x.register_hook(lambda g: g * 10)
+    unused.register_hook(lambda g: 1 / 0)
+    y = (x * x + x).sum()
+    gradients = fnn.grad(y, [x, unused], create_graph=True, allow_unused=True)
+    assert gradients[0].tolist() == [30, 50]
+    assert gradients[1] is None
+    assert fnn.grad(gradients[0].sum(), x)[0].tolist() == [200, 200]
+    assert x.grad is None
+
+
 def test_a_failing_pass_leaves_the_graph_usable():
     x = leaf(1.0)
     y = x * 2
