@@ -20,6 +20,7 @@ cdef class GradMode:
 
     def __call__(self, function):
         import functools
+        import inspect
 
         mode = type(self)
 
@@ -28,7 +29,30 @@ cdef class GradMode:
             with mode():
                 return function(*args, **kwargs)
 
-        return wrapper
+        @functools.wraps(function)
+        def generator_wrapper(*args, **kwargs):
+            return each_step(mode, function(*args, **kwargs))
+
+        return generator_wrapper if inspect.isgeneratorfunction(function) else wrapper
+
+
+def each_step(mode, generator):
+    """The generator with the mode on in each of its steps, and not in what its consumer does between them."""
+    step, given = generator.send, None
+    while True:
+        try:
+            with mode():
+                item = step(given)
+        except StopIteration as end:
+            return end.value
+        try:
+            step, given = generator.send, (yield item)
+        except GeneratorExit:
+            with mode():
+                generator.close()
+            raise
+        except BaseException as error:
+            step, given = generator.throw, error
 
 
 cdef class no_grad(GradMode):

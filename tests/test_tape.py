@@ -298,6 +298,45 @@ def test_modes():
     assert seen == [True]  # each thread has a mode of its own
 
 
+def test_modes_of_generators():
+    x = leaf(1.0)
+
+    @fnn.no_grad()
+    def doubled():
+        """Doc."""
+        try:
+            factor = 2
+            while factor:
+                with fnn.enable_grad():
+                    recorded = fnn.is_grad_enabled()
+                try:
+                    factor = yield (x * factor).requires_grad, recorded
+                except KeyError:
+                    factor = 5
+            return "the end"
+        finally:
+            assert not fnn.is_grad_enabled()
+
+    steps = doubled()
+    assert doubled.__doc__ == "Doc."
+    assert next(steps) == (False, True)
+    assert fnn.is_grad_enabled()
+    assert steps.send(3) == (False, True)
+    assert steps.throw(KeyError()) == (False, True)
+    assert fnn.is_grad_enabled()
+    with pytest.raises(StopIteration, match="the end"):
+        steps.send(0)
+    assert fnn.is_grad_enabled()
+    again = doubled()
+    next(again)
+    again.close()
+    again = doubled()
+    next(again)
+    with pytest.raises(ZeroDivisionError):
+        again.throw(ZeroDivisionError())
+    assert fnn.is_grad_enabled()
+
+
 def test_training_in_threads():
     def train(seed, results):
         rng = np.random.default_rng(seed)
