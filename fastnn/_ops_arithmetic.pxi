@@ -355,7 +355,10 @@ cpdef Tensor pow(a, b):
             attach(out, node, (edge(x),))
         return out
     if number(a):
-        y = floating(b)
+        y = as_tensor(b)
+        if kind(y.array) < 0 and not isinstance(a, (float, np.floating)):
+            return wrap(door("pow", np.power(a, y.array), None))
+        y = floating(y)
         x, y = wrap(one_number(float(a), cnp.PyArray_TYPE(y.array))), y
     else:
         x, y = as_tensor(a), as_tensor(b)

@@ -12,7 +12,7 @@ cdef inline object plain(object x):
 
 cdef Tensor compare(object a, object b, int op):
     """The bool tensor of an elementwise comparison."""
-    return without_gradient(COMPARISONS[op], COMPARISONS[op].__name__, a, b)
+    return without_gradient(COMPARISONS[op], COMPARISONS[op].__name__, python_number(a), python_number(b))
 
 
 cdef Tensor without_gradient(object ufunc, str name, object a, object b=None):

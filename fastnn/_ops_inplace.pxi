@@ -62,9 +62,15 @@ cdef inline bint same_layout(ndarray a, ndarray b) noexcept:
 
 cdef inline bint number(object x):
     """Whether x is a scalar without a dtype of its own in promotions: a Python or a NumPy number."""
-    return isinstance(x, (float, int)) or isinstance(x, np_generic)
+    return isinstance(x, (float, int)) or isinstance(x, np_numbers)
 
 
+cdef inline object python_number(object x):
+    """A NumPy number as Python's, which has no dtype of its own to NumPy either; anything else as it is."""
+    return x.item() if isinstance(x, np_numbers) else x
+
+
+cdef tuple np_numbers = (np.floating, np.integer, np.bool_)
 cdef object np_generic = np.generic, np_ndarray = np.ndarray
 
 

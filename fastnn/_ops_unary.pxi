@@ -367,7 +367,7 @@ cdef class ClampNode(Node):
 
 
 cpdef Tensor clamp(x, min=None, max=None):
-    """x limited to [min, max] (numbers, None for no limit); the gradient is 0 outside.
+    """x limited to [min, max] (numbers or Tensors, None for no limit); the gradient is 0 outside.
 
     Examples
     --------
@@ -379,10 +379,11 @@ cpdef Tensor clamp(x, min=None, max=None):
     cdef ClampNode node
     if min is None and max is None:
         raise ValueError("clamp: min or max must be given")
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
+    if not (min is None or number(min)) or not (max is None or number(max)):
         out = t if min is None else maximum(t, min)
         return out if max is None else minimum(out, max)
-    if kind(t.array) < 0 and builtins.any([isinstance(limit, (float, np.floating)) for limit in (min, max)]):
+    min, max = python_number(min), python_number(max)
+    if kind(t.array) < 0 and builtins.any([isinstance(limit, float) for limit in (min, max)]):
         t = floating(t)
     out = wrap(np.asarray(np.clip(t.array, min, max)))
     if kind(t.array) >= 0 and recorded(t):

@@ -245,6 +245,23 @@ def test_dtypes_of_results():
     assert (f32 > 0).dtype == (f32 == f32).dtype == np.bool_
     assert f32.double().dtype == np.float64
     assert fnn.maximum(i64, 1).tolist() == [1, 1]
+    assert (2**i64).dtype == np.int64
+    assert (2.0**i64).dtype == (2**f32).dtype == np.float32
+    assert f32.clamp(np.float64(0), np.int64(3)).dtype == np.float32
+    assert (fnn.tensor([0.1]) == np.float64(0.1)).item()
+    for odd in (np.complex64(1j), np.str_("3")):
+        with pytest.raises(TypeError, match="not supported"):
+            f32 + odd
+
+
+def test_remainder():
+    x, y = fnn.tensor([[5.3, -5.3], [0.4, 7.1]]), fnn.tensor([2.0, -3.0])
+    assert fnn.gradcheck(lambda x, y: x % y, [x, y], order=2)
+    assert fnn.gradcheck(lambda x: x % 2 + 7 % x + np.remainder(x, np.float64(1.5)), x)
+    np.testing.assert_array_equal((x % y).data, x.data % y.data)
+    assert (fnn.arange(-3, 3) % 2).dtype == np.int64
+    assert (x % np.float64(2)).dtype == np.float32
+    assert np.isnan((x % 0).data).all()
 
 
 def test_mixed_dtype_gradient():
@@ -261,6 +278,8 @@ def test_clamp_where_masked_fill():
     assert fnn.gradcheck(lambda x: x.clamp(-1, 1), x, order=2)
     assert fnn.gradcheck(lambda x, y: fnn.where(x > 0, x * y, y), [x, normal(5)], order=2)
     assert fnn.gradcheck(lambda x: x.masked_fill(x > 0, 3.0) ** 2, x, order=2)
+    assert fnn.gradcheck(lambda x, y: x.clamp(max=y), [x, normal(5)])
+    assert fnn.gradcheck(lambda x: x.clamp(np.float64(-1), np.ones(5)), x)
     np.testing.assert_array_equal(x.clamp(min=0.5).data, np.maximum(x.data, 0.5))
     with pytest.raises(TypeError, match="bool"):
         fnn.where(x, x, x)
