@@ -97,9 +97,17 @@ cdef write(Tensor t, str name, object value):
 
 cdef Tensor in_place(Tensor t, object ufunc, str name, object other):
     write(t, name, other)
-    ufunc(t.array, (<Tensor>other).array if isinstance(other, Tensor) else other, out=t.array, casting="same_kind")
+    with np.errstate(all="ignore"):
+        ufunc(t.array, (<Tensor>other).array if isinstance(other, Tensor) else other, out=t.array, casting="same_kind")
     bump_version(t)
     return t
+
+
+cdef object scaled(object other, object alpha):
+    """alpha * other, where other may be a list."""
+    if alpha == 1:
+        return other
+    return alpha * (np.asarray(other) if isinstance(other, (list, tuple)) else other)
 
 
 cdef add_into(ndarray a, ndarray b):

@@ -350,7 +350,11 @@ cdef Tensor cast(Tensor x, int type_num):
     cdef Tensor out
     if cnp.PyArray_TYPE(x.array) == type_num:
         return x
-    out = wrap(x.array.astype(cnp.PyArray_DescrFromType(type_num), order="K"))
+    if kind(x.array) < 0 or type_num == cnp.NPY_DOUBLE:
+        out = wrap(x.array.astype(cnp.PyArray_DescrFromType(type_num), order="K"))
+    else:
+        with np.errstate(all="ignore"):  # what does not fit is no cause for a warning: kernels give none
+            out = wrap(x.array.astype(cnp.PyArray_DescrFromType(type_num), order="K"))
     if kind(out.array) >= 0 and recorded(x):
         node = CastNode.__new__(CastNode)
         node.alpha = cnp.PyArray_TYPE(x.array)

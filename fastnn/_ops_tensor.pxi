@@ -456,11 +456,11 @@ cdef class Tensor(Value):
 
     def add_(self, other, *, alpha=1):
         """self += alpha * other; returns the tensor."""
-        return in_place(self, np.add, "add_", other if alpha == 1 else alpha * other)
+        return in_place(self, np.add, "add_", scaled(other, alpha))
 
     def sub_(self, other, *, alpha=1):
         """self -= alpha * other; returns the tensor."""
-        return in_place(self, np.subtract, "sub_", other if alpha == 1 else alpha * other)
+        return in_place(self, np.subtract, "sub_", scaled(other, alpha))
 
     def mul_(self, other):
         """self *= other; returns the tensor."""
@@ -473,7 +473,9 @@ cdef class Tensor(Value):
     def clamp_(self, min=None, max=None):
         """Limits the values to [min, max]; returns the tensor."""
         write(self, "clamp_", None)
-        np.clip(self.array, min, max, out=self.array)
+        if min is None and max is None:
+            raise ValueError("clamp_: min or max must be given")
+        np.clip(self.array, plain(python_number(min)), plain(python_number(max)), out=self.array)
         bump_version(self)
         return self
 

@@ -62,6 +62,19 @@ def test_in_place_is_refused_where_it_would_be_lost():
         z += fnn.ones(2, 3, dtype=fnn.int64)
 
 
+def test_in_place_arithmetic_is_silent_and_takes_lists():
+    x = fnn.tensor([1.0, 0.0, 3e38])
+    with np.errstate(all="raise"):
+        assert x.clone().div_(0).data.tolist()[::2] == [np.inf, np.inf]
+        assert x.clone().mul_(10)[2].item() == np.inf
+        assert np.isnan((x.clone().mul_(np.inf) - np.inf).data).all()
+    assert fnn.ones(2).add_([1.0, 2.0], alpha=2).tolist() == [3, 5]
+    assert fnn.ones(2).sub_([1.0], alpha=2).tolist() == [-1, -1]
+    assert x.clamp_(np.float64(0.5), fnn.tensor([2.0, 2.0, 4.0])).tolist() == [1, 0.5, 4]
+    with pytest.raises(ValueError, match="clamp_: min or max"):
+        x.clamp_()
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -307,6 +307,13 @@ def test_no_warnings(name):
         getattr(fnn, name)(fnn.tensor([-2.0, 0.0, np.inf, np.nan, 1e30]))
 
 
+def test_casts_give_no_warnings():
+    x = fnn.tensor([np.nan, 1e300], dtype=fnn.float64)
+    with np.errstate(all="raise"):
+        assert x.float()[1].item() == np.inf
+        x.long()
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"add: shapes \(2,\) and \(3,\)"):
         fnn.ones(2) + fnn.ones(3)
