@@ -46,7 +46,10 @@ cdef ndarray door(str name, object data, object dtype):
                         f"integer type or bool")
     if dtype is not None:
         if type_number(name, dtype) != cnp.PyArray_TYPE(a):
-            return np.asarray(a, np.dtype(dtype).newbyteorder("="))
+            try:  # Python's numbers anew: NumPy says which of them an integer type cannot hold
+                return np.asarray(data if python_numbers else a, np.dtype(dtype).newbyteorder("="))
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"{name}: the data do not fit dtype {np.dtype(dtype)}: {error}") from None
         return native(a)
     if python_numbers and cnp.PyArray_TYPE(a) == cnp.NPY_DOUBLE:
         return a.astype(np.float32)

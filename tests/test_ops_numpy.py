@@ -82,6 +82,16 @@ def test_ragged_and_wrong_arguments():
     assert fnn.Tensor.__new__(fnn.Tensor).shape == (0,)  # no null inside
 
 
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(300, "int8"), (-1, "uint8"), (2**40, "int32"), (np.nan, "int64"), (np.inf, "uint8")]
+)
+def test_numbers_that_a_dtype_cannot_hold(value, dtype):
+    for make in (lambda: fnn.tensor([value], dtype), lambda: fnn.as_tensor(value, dtype)):
+        with pytest.raises(ValueError, match=rf"the data do not fit dtype {dtype}"):
+            make()
+    assert fnn.tensor([1.5, True, 2**20], dtype="int32").tolist() == [1, 1, 2**20]
+
+
 def test_constructors():
     assert fnn.zeros(2, 3).shape == fnn.zeros((2, 3)).shape == fnn.zeros([2, 3]).shape == (2, 3)
     assert fnn.ones((), dtype=fnn.int64).tolist() == 1
