@@ -20,9 +20,12 @@ cdef bint needs_grad(object x):
 
 
 cdef object arrays_in(object x):
-    """x with every tensor replaced by its array."""
+    """x with every tensor replaced by its array, read-only: no tape would notice what NumPy wrote."""
+    cdef ndarray a
     if isinstance(x, Tensor):
-        return (<Tensor>x).array
+        a = new_view((<Tensor>x).array, NULL, NULL)
+        cnp.PyArray_CLEARFLAGS(a, cnp.NPY_ARRAY_WRITEABLE)
+        return a
     if isinstance(x, (list, tuple)):
         return type(x)([arrays_in(v) for v in x])
     if isinstance(x, dict):
@@ -44,6 +47,8 @@ cdef object apply_ufunc(object ufunc, str method, tuple inputs, dict kwargs):
     op = UFUNCS.get(ufunc)
     if op is not None and method == "__call__" and not kwargs:
         return op(*inputs)
+    if method == "at" and isinstance(inputs[0], Tensor):
+        raise TypeError(f"np.{ufunc.__name__}.at: it would change a Tensor unnoticed; use scatter_add, or pass t.data")
     if "out" in kwargs:
         for out in kwargs["out"]:
             if isinstance(out, Tensor):

@@ -90,3 +90,23 @@ def test_a_mask_changed_in_place_is_noticed(make):
     with pytest.raises(RuntimeError, match="changed in place"):
         y.sum().backward()
     make(x, mask).sum().backward()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: np.copyto(x, 7.0),
+        lambda x: np.fill_diagonal(x, 7.0),
+        lambda x: np.add.at(x, 0, 7.0),
+        lambda x: np.add(x, 1, out=x),
+        lambda x: np.clip(x, 3, 4, out=x),
+        lambda x: np.sum(np.ones((3, 2, 2)), 0, None, x),
+    ],
+)
+def test_numpy_writes_nothing_that_the_tape_would_miss(write):
+    x = fnn.ones(2, 2)
+    with pytest.raises((TypeError, ValueError), match=r"read-only|Tensor"):
+        write(x)
+    assert x.tolist() == [[1, 1], [1, 1]]
+    write(x.data)
+    assert x.data.max() > 1
