@@ -33,7 +33,9 @@ cdef object own_key(object key):
     """A copy of the arrays in a key: the user may change theirs before the backward."""
     if isinstance(key, tuple):
         return tuple([own_key(k) for k in key])
-    return np.array(key) if isinstance(key, (np_ndarray, list)) else key
+    if isinstance(key, list):
+        return np.array(key, None if np.size(key) else np.int64)  # [] is a list of no indices, not of no floats
+    return key.copy() if isinstance(key, np_ndarray) else key
 
 
 cdef class IndexNode(Node):

@@ -52,12 +52,14 @@ cdef ndarray reshaped(ndarray a, tuple shape):
     new.ptr, new.len = dims, <int>len(shape)
     try:
         for d in range(len(shape)):
-            dims[d] = shape[d]
+            dims[d] = as_size(shape[d], OverflowError)
             if dims[d] < -1:
                 raise ValueError
         if flattens_images(a, shape):
             a = contiguous(a)  # a copy in any case: in memory of ours, that the next step finds again
         return cnp.PyArray_Newshape(a, &new, cnp.NPY_CORDER)
+    except TypeError:
+        raise TypeError(f"reshape: a shape must hold integers, got {shape}") from None
     except (ValueError, OverflowError):
         raise ValueError(f"reshape: a tensor of shape {shape_of(a)} does not fit shape {shape}") from None
 
@@ -225,7 +227,7 @@ cdef ndarray stretched(ndarray a, tuple shape):
     cdef bint fits = 0 <= lead and nd <= 64
     if fits:
         for d in range(nd):
-            n = shape[d]
+            n = as_size(shape[d], OverflowError)  # no float passes for a size
             dims[d] = cnp.PyArray_DIM(a, d - lead) if n == -1 and d >= lead else n
             strides[d] = 0
             if d >= lead and cnp.PyArray_DIM(a, d - lead) != 1:

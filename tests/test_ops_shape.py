@@ -58,6 +58,8 @@ VIEWS = [
     (lambda x: x.sort(1), lambda x: np.sort(x, 1)),
     (lambda x: x.sort(2, descending=True), lambda x: -np.sort(-x, 2)),
     (lambda x: x.contiguous().clone(), lambda x: x),
+    (lambda x: x[[]], lambda x: x[[]]),
+    (lambda x: x[:, [], 1:], lambda x: x[:, [], 1:]),
     (lambda x: fnn.outer(x[0, 0], x[1, :, 0]), lambda x: np.outer(x[0, 0], x[1, :, 0])),
 ]
 
@@ -132,6 +134,8 @@ BAD = [
     (lambda x: x.reshape(2**40, 2**40), ValueError),
     (lambda x: x.reshape(-3), ValueError),
     (lambda x: x.reshape("a"), TypeError),
+    (lambda x: fnn.reshape(x, (2.0, 12)), TypeError),
+    (lambda x: fnn.broadcast_to(x, (2.0, 3, 4)), TypeError),
     (lambda x: x.reshape((1,) * 65), ValueError),
     (lambda x: x.reshape(2**70), ValueError),
     (lambda x: x.permute(0, 1), ValueError),
