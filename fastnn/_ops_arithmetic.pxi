@@ -240,6 +240,30 @@ cdef Tensor extremum(int op, object a, object b):
     return out
 
 
+cdef class RemainderNode(Node):
+    """a % b = a - b floor(a / b); saved is the shapes, the first value the quotient, a step function."""
+    cdef tuple backward(self, Value dy):
+        return (unbroadcast(self, 0, dy) if self.needs(0) else None,
+                unbroadcast(self, 1, neg(mul(dy, self.first()))) if self.needs(1) else None)
+
+
+cdef Tensor remainder(object a, object b):
+    """a % b with the sign of b, as Python's; NaN for floats where b is 0."""
+    cdef Tensor out, x, y
+    cdef RemainderNode node
+    a, b = python_number(a), python_number(b)
+    out = without_gradient(np.remainder, "%", a, b)
+    if kind(out.array) < 0:
+        return out
+    x, y = cast(as_tensor(a), cnp.PyArray_TYPE(out.array)), cast(as_tensor(b), cnp.PyArray_TYPE(out.array))
+    if recorded_pair(x, y):
+        node = RemainderNode.__new__(RemainderNode)
+        node.saved = shapes(x, y)
+        node.save(without_gradient(np.floor_divide, "//", a, b), None)
+        attach(out, node, (edge(x), edge(y)))
+    return out
+
+
 # ----- a tensor and a number -----
 
 cdef class AddNumberNode(Node):

@@ -1,12 +1,16 @@
 # NumPy's functions on tensors: np.exp(t), np.add(t, array), np.concatenate([...]) become the recorded ops.
 
+def remainder_of(a, b):
+    return remainder(a, b)
+
+
 cdef dict UFUNCS = {
     np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.maximum: maximum, np.minimum: minimum,
     np.power: pow, np.float_power: lambda a, b: pow(floating(a), b), np.negative: neg, np.positive: as_tensor, np.absolute: abs, np.fabs: abs,
     np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal, np.exp: exp, np.log: log,
     np.log1p: log1p,
     np.expm1: expm1, np.sin: sin, np.cos: cos, np.tanh: tanh, np.matmul: matmul, np.floor: floor, np.ceil: ceil,
-    np.rint: round,
+    np.rint: round, np.remainder: remainder_of,
 }
 
 

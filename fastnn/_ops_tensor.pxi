@@ -524,10 +524,10 @@ cdef class Tensor(Value):
         return without_gradient(np.floor_divide, "//", other, self)
 
     def __mod__(self, other):
-        return without_gradient(np.remainder, "%", self, other)
+        return remainder(self, other) if operand(other) else NotImplemented
 
     def __rmod__(self, other):
-        return without_gradient(np.remainder, "%", other, self)
+        return remainder(other, self) if operand(other) else NotImplemented
 
     def __pow__(self, other, modulo):
         if modulo is not None:
