@@ -333,14 +333,14 @@ cdef class PowNumberNode(Node):
 
 
 cdef class PowNode(Node):
-    """x ** y; the derivative by y is 0 where x is 0, that by x where y is 0."""
+    """x ** y; the derivative by y is 0 where x is 0 and y is not negative, that by x where y is 0."""
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), y = <Tensor>self.second(), dx = None, de = None, zero
         if self.needs(0):
             zero = wrap(np.asarray(np.equal(y.array, 0)))
             dx = unbroadcast(self, 0, mul(dy, masked_fill(mul(y, pow(x, sub(y, 1.0))), zero, 0.0)))
         if self.needs(1):
-            zero = wrap(np.asarray(np.equal(x.array, 0)))
+            zero = wrap(np.asarray(np.equal(x.array, 0) & np.greater_equal(y.array, 0)))
             de = unbroadcast(self, 1, mul(dy, mul(pow(x, y), log(masked_fill(x, zero, 1.0)))))
         return dx, de
 

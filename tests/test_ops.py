@@ -295,6 +295,13 @@ def test_zero_to_the_power_zero():
     np.testing.assert_allclose(y.grad.numpy(), [0, np.log(2), 0], rtol=1e-6)
 
 
+def test_zero_to_a_negative_power():
+    x = fnn.tensor([0.0], requires_grad=True)
+    y = fnn.tensor([-1.0], requires_grad=True)
+    (x**y).sum().backward()
+    assert x.grad.tolist() == y.grad.tolist() == [-np.inf]
+
+
 def test_ties_share_the_gradient():
     x = fnn.tensor([2.0, 2.0, 1.0], requires_grad=True)
     x.max().backward()
