@@ -316,8 +316,24 @@ def test_gradients_flow_through_the_namespace():
         lambda x: xp.concat([xp.flip(x), xp.roll(x, 1)], axis=None),
     ):
         assert fnn.gradcheck(function, x)
-    with pytest.raises(TypeError, match="not differentiated"):
-        xp.sinh(x.requires_grad_())
+    x.requires_grad_()
+    for function in (
+        xp.sinh,
+        xp.unique_values,
+        xp.unique_all,
+        lambda x: xp.meshgrid(x[0], x[1]),
+        lambda x: xp.cumulative_prod(x, axis=0),
+    ):
+        with pytest.raises(TypeError, match="not differentiated"):
+            function(x)
+
+
+def test_sums_of_bool_count():
+    x = fnn.tensor([[True, True], [False, True]])
+    assert xp.sum(x).item() == xp.sum(x, dtype=xp.int8).item() == 3
+    assert xp.sum(x, axis=0).tolist() == [1, 2]
+    assert xp.cumulative_sum(x, axis=0).tolist() == [[1, 1], [1, 2]]
+    assert xp.sum(x).dtype == xp.prod(x).dtype == xp.int64
 
 
 # ----- a training step, written once -----

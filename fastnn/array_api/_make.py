@@ -113,4 +113,4 @@ def triu(x: Tensor, /, *, k: int = 0) -> Tensor:
 
 def meshgrid(*arrays: Tensor, indexing: str = "xy") -> list[Tensor]:
     """Return the coordinates of a grid, one Tensor per axis."""
-    return [as_tensor(grid) for grid in np.meshgrid(*(x.data for x in arrays), indexing=indexing)]  # type: ignore
+    return list(np.meshgrid(*arrays, indexing=indexing))  # type: ignore  # of Tensors, it refuses to lose a gradient

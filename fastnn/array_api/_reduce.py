@@ -13,10 +13,10 @@ from ._make import ones, zeros
 
 
 def _summand(x: Tensor, dtype: Any) -> Tensor:
-    """Return x in the dtype to add it up in: sums of unsigned integers are uint64."""
+    """Return x in the dtype to add it up in: sums of unsigned integers are uint64, of bool int64, a count."""
     if dtype is not None:
         return x.to(dtype)
-    return x.to(uint64) if x.dtype.kind == "u" else x.to(int64) if x.dtype.kind == "i" else x
+    return x.to(uint64) if x.dtype.kind == "u" else x.to(int64) if x.dtype.kind in "ib" else x
 
 
 def sum(x: Tensor, /, *, axis: Any = None, dtype: Any = None, keepdims: builtins.bool = False) -> Tensor:
@@ -101,7 +101,7 @@ def cumulative_prod(
     """Return the running product along `axis`, from the first element or (`include_initial`) from one; no gradient."""
     x = _summand(x, dtype)
     axis = only_axis("cumulative_prod", x, axis)
-    total: Any = as_tensor(np.cumprod(x.data, axis, x.dtype))
+    total: Any = np.cumprod(x, axis, x.dtype)  # of x, not of its data: it refuses to lose a gradient
     return _after(total, ones, axis) if include_initial else total
 
 
@@ -176,24 +176,29 @@ class UniqueInverse(NamedTuple):
 
 def unique_all(x: Tensor, /) -> UniqueAll:
     """Return the values of x without repetitions, where each first stands, where elements went, how often each came."""
-    values, indices, inverse, counts = np.unique(x.data, True, True, True, equal_nan=False)
-    return UniqueAll(*map(as_tensor, (values, indices, inverse.reshape(x.shape), counts)))
+    values, indices, inverse, counts = _unique(x, True, True, True)
+    return UniqueAll(values, indices, inverse.reshape(x.shape), counts)
 
 
 def unique_counts(x: Tensor, /) -> UniqueCounts:
     """Return the values of x without repetitions and how often each came."""
-    return UniqueCounts(*map(as_tensor, np.unique(x.data, return_counts=True, equal_nan=False)))
+    return UniqueCounts(*_unique(x, False, False, True))
 
 
 def unique_inverse(x: Tensor, /) -> UniqueInverse:
     """Return the values of x without repetitions and where each element of x went."""
-    values, inverse = np.unique(x.data, return_inverse=True, equal_nan=False)
-    return UniqueInverse(as_tensor(values), as_tensor(inverse.reshape(x.shape)))
+    values, inverse = _unique(x, False, True, False)
+    return UniqueInverse(values, inverse.reshape(x.shape))
 
 
 def unique_values(x: Tensor, /) -> Tensor:
     """Return the values of x without repetitions."""
-    return as_tensor(np.unique(x.data, equal_nan=False))
+    return _unique(x, False, False, False)
+
+
+def _unique(x: Any, index: builtins.bool, inverse: builtins.bool, counts: builtins.bool) -> Any:
+    """Return what NumPy does of x itself, not of its data: it refuses to lose a gradient."""
+    return np.unique(x, index, inverse, counts, equal_nan=False)  # type: ignore[call-overload]
 
 
 # ----- products -----
