@@ -50,6 +50,16 @@ cdef inline Tensor alias(Tensor of, ndarray array):
     return t
 
 
+cdef made_anew(Tensor t):
+    """For a second __init__, which may change shape and dtype: nodes that saved t notice, views from before do not."""
+    cdef Counter counter = Counter.__new__(Counter)
+    counter.n = version(t) + 1
+    t.counter = counter
+    t.node = None
+    t._grad = None
+    t.packed = None
+
+
 cdef inline bint recorded(Tensor a) noexcept:
     return a.needs_grad and grad_enabled()
 

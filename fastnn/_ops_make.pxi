@@ -56,6 +56,11 @@ cdef ndarray door(str name, object data, object dtype):
     return native(a)
 
 
+cdef inline ndarray guarded(object data, ndarray a):
+    """a, which the door made of data; where it is the user's own array, a view: whose shape and dtype they cannot set."""
+    return new_view(a, NULL, NULL) if <object>a is data else a
+
+
 cdef ndarray native(ndarray a):
     if not cnp.PyArray_ISNOTSWAPPED(a) or not cnp.PyArray_ISALIGNED(a):
         return a.astype(a.dtype.newbyteorder("="), order="K", copy=True)
@@ -124,7 +129,7 @@ cpdef Tensor as_tensor(data, dtype=None):
     """
     if isinstance(data, Tensor):
         return data if dtype is None else cast(data, type_number("as_tensor", dtype))
-    return wrap(door("as_tensor", data, dtype))
+    return wrap(guarded(data, door("as_tensor", data, dtype)))
 
 
 def from_numpy(array):
@@ -139,7 +144,7 @@ def from_numpy(array):
     """
     if not isinstance(array, np_ndarray):
         raise TypeError(f"from_numpy: expected an array, got {type(array).__name__}")
-    return wrap(door("from_numpy", array, None))
+    return wrap(guarded(array, door("from_numpy", array, None)))
 
 
 def from_dlpack(source, *, device=None, copy=None):

@@ -36,9 +36,10 @@ cdef class Tensor(Value):
         cdef ndarray array = door("Tensor", data, dtype)
         if requires_grad:
             check_differentiable(array)
-        if version(self) or self.node is not None:
-            bump_version(self)
-        self.array = array
+        if self.array is not NOTHING:
+            array = copy_of(array) if isinstance(data, Tensor) else array
+            made_anew(self)
+        self.array = guarded(data, array)
         self.needs_grad = requires_grad
         if isinstance(data, Tensor) and (<Tensor>data).array is array:
             share_version(<Tensor>data, self)
@@ -104,7 +105,7 @@ cdef class Tensor(Value):
         cdef ndarray array = door("data", value, self.array.dtype)
         if not same_shape(array, self.array):
             raise ValueError(f"data: got shape {shape_of(array)}; expected {shape_of(self.array)}")
-        self.array = array
+        self.array = guarded(value, array)
         self.packed = None
         self.counter = Counter.__new__(Counter) if self.counter is None else self.counter
         bump_version(self)

@@ -145,6 +145,46 @@ def test_reshaping_the_array_of_a_saved_tensor_does_no_harm():
     assert x.shape == x.grad.shape == (4, 8)
 
 
+def test_the_users_array_is_not_the_tensors():
+    a = np.ones((4, 8), np.float32)
+    for make in (fnn.as_tensor, fnn.from_numpy, fnn.Tensor):
+        t = make(a)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            a.shape = (8, 4)
+        assert t.shape == (4, 8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            a.shape = (4, 8)
+        t[0, 0] = 7
+        assert a[0, 0] == 7
+
+
+@pytest.mark.parametrize("data", [np.ones((64, 64), np.int8), np.ones(1), fnn.ones(64, 64)])
+def test_a_tensor_made_anew_is_noticed(data):
+    x, w = fnn.ones(64, 64, requires_grad=True), fnn.ones(64, 64, requires_grad=True)
+    view = x.detach()
+    y, z = fnn.abs(x).sum(), (view * w).sum()
+    x.__init__(data)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+    z.backward()
+    assert x.dtype == np.asarray(data).dtype
+    assert not np.shares_memory(x.data, view.data)
+    u = x * 1.0
+    u.__init__(np.ones(2, np.float32), requires_grad=True)
+    assert u.is_leaf
+    assert u.requires_grad
+
+
+def test_converting_a_module_between_forward_and_backward_is_noticed():
+    net = fnn.nn.LayerNorm(8)
+    y = net(fnn.ones(2, 8)).sum()
+    net.double()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
 def test_array_protocol():
     t = fnn.tensor([1.0, 2.0])
     assert np.asarray(t, np.float64).dtype == np.float64
