@@ -240,6 +240,7 @@ cdef ndarray activate_keeping_slope(int activation, ndarray z):
 cdef class LinearNode(Node):
     """y = act(x W^T + b). saved is y, or the activation's slope where y does not give that; alpha the activation."""
     cdef Tensor output_bias  # for gelu and silu, whose recorded backward needs the sum again
+    cdef long bias_version
 
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), w = <Tensor>self.second()
@@ -274,6 +275,8 @@ cdef class LinearNode(Node):
         elif activation != COPY:
             z = matmul(x, transpose(w, 0, 1))
             if self.output_bias is not None:
+                if version(self.output_bias) != self.bias_version:
+                    raise RuntimeError("backward of linear: the bias was changed in place after the forward pass")
                 z = add(z, self.output_bias)
             s = sigmoid(z)
             dz = mul(dy, gelu_slope(z, False) if activation == GELU else mul(s, add(mul(z, sub(1.0, s)), 1.0)))
@@ -368,7 +371,8 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
     else:
         node.output_counter = Counter.__new__(Counter)
         node.saved = linear_array(t.array, w.array, None if b is None else b.array, COPY)
-        node.output_bias = b
+        if b is not None:
+            node.output_bias, node.bias_version = b, version(b)
         out = wrap(activate_keeping_slope(act, node.saved))
     return <Tensor>attach(out, node, (edge(t), edge(w)) if b is None else (edge(t), edge(w), edge(b)))
 

@@ -33,6 +33,16 @@ def test_in_place_changes_are_noticed(make):
         y.sum().backward()
 
 
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_a_bias_changed_in_place_is_noticed(activation):
+    x, bias = fnn.ones(2, 2, requires_grad=True), fnn.ones(2)
+    y = fnn.linear(x, fnn.ones(2, 2), bias, activation).sum()
+    bias.add_(1)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward(create_graph=True, retain_graph=True)
+    y.backward()  # needs the slope alone
+
+
 @pytest.mark.parametrize("key", [1, np.int64(1), np.uint8(1), (np.int64(1), slice(None)), (..., np.int32(0)), None])
 def test_in_place_changes_of_a_part_are_noticed(key):
     base, w = fnn.ones(3, 2), fnn.ones(2, 2, requires_grad=True)
