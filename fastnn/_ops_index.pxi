@@ -204,7 +204,7 @@ cpdef Tensor one_hot(index, num_classes=None):
 
 
 cpdef Tensor sort(x, int dim=-1, bint descending=False):
-    """The values of x in order along dim (a stable sort; NaN last). Gradients go back to where the values came from.
+    """The values of x in order along dim (a stable sort; NaN counts as the largest). Gradients go back to where the values came from.
 
     Examples
     --------

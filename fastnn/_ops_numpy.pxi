@@ -139,7 +139,7 @@ def numpy_dot(a, b):
     if y.ndim < 3:
         return matmul(x, y)
     rest = y.shape[:y.ndim - 2] + y.shape[y.ndim - 1:]
-    y = reshape(numpy_moveaxis(y, -2, 0), (y.shape[y.ndim - 2], -1))
+    y = reshape(numpy_moveaxis(y, -2, 0), (y.shape[y.ndim - 2], np.prod(rest, dtype=np.int64)))
     return reshape(matmul(x, y), x.shape[:x.ndim - 1] + rest)
 
 

@@ -196,9 +196,11 @@ cdef ndarray product_of_others(ndarray x, tuple axes):
     rows = moved.reshape(tuple([x.shape[d] for d in rest]) + (-1,))
     before = np.ones_like(rows)
     after = np.ones_like(rows)
-    np.cumprod(rows[..., :-1], axis=-1, out=before[..., 1:])
-    np.cumprod(rows[..., :0:-1], axis=-1, out=after[..., -2::-1])
-    return contiguous((before * after).reshape(moved.shape).transpose(np.argsort(rest + axes)))
+    with np.errstate(all="ignore"):
+        np.cumprod(rows[..., :-1], axis=-1, out=before[..., 1:])
+        np.cumprod(rows[..., :0:-1], axis=-1, out=after[..., -2::-1])
+        products = before * after
+    return contiguous(products.reshape(moved.shape).transpose(np.argsort(rest + axes)))
 
 
 cpdef Tensor prod(x, dim=None, keepdim=False, axis=None, keepdims=None):
@@ -319,8 +321,10 @@ cpdef Tensor cumsum(x, dim=0):
     tensor([1., 2., 3.])
     """
     cdef Tensor t = as_tensor(x), out
-    cdef int d = axis_of("cumsum", dim, cnp.PyArray_NDIM(t.array))
+    cdef int nd = cnp.PyArray_NDIM(t.array), d = axis_of("cumsum", dim, nd if nd else 1)
     cdef CumsumNode node
+    if nd == 0:
+        return reshape(cumsum(reshape(t, (1,)), 0), ())
     out = wrap(np.cumsum(t.array, d) if kind(t.array) >= 0 else np.cumsum(t.array, d, np.int64))
     if recorded(t):
         node = CumsumNode.__new__(CumsumNode)

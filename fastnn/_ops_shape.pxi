@@ -295,7 +295,7 @@ cpdef Tensor roll(x, shifts, dims=None):
         axes = tuple([axis_of("roll", d, cnp.PyArray_NDIM(t.array)) for d in axes])
     if len(by) != (1 if axes is None else len(axes)):
         raise ValueError(f"roll: {len(by)} shifts for {1 if axes is None else len(axes)} dims")
-    out = wrap(np.roll(t.array, by[0] if axes is None else by, axes))
+    out = wrap(np.roll(t.array, by[0] if axes is None else by, axes) if by else copy_of(t.array))
     if recorded(t):
         node = RollNode.__new__(RollNode)
         node.saved = by, axes

@@ -70,7 +70,16 @@ def test_prod_with_zeros():
         assert fnn.gradcheck(lambda x: x.prod(), fnn.tensor(x))
 
 
+def test_prod_of_infinity_and_zero():
+    x = fnn.tensor([np.inf, 0.0, 2.0], requires_grad=True)
+    with np.errstate(all="raise"):
+        x.prod().backward()
+    np.testing.assert_array_equal(x.grad.data, [0, np.inf, np.nan])
+
+
 def test_cumsum():
+    assert fnn.cumsum(fnn.tensor(3.0)).shape == fnn.cumsum(fnn.tensor(True), -1).shape == ()
+    assert fnn.gradcheck(fnn.cumsum, fnn.tensor(3.0))
     x = fnn.tensor(RNG.standard_normal((3, 4)))
     np.testing.assert_allclose(x.cumsum(1).data, np.cumsum(x.data, 1))
     assert fnn.gradcheck(lambda x: x.cumsum(0) ** 2, x, order=2)
