@@ -29,8 +29,8 @@ def gradcheck(
     Parameters
     ----------
     f : callable
-        Takes the inputs, returns a Tensor or a tuple of Tensors. It must be smooth near the inputs, and the same at
-        each call.
+        Takes the inputs, returns a Tensor or a tuple or list of them. It must be smooth near the inputs, and the same
+        at each call.
     inputs : Tensor or sequence
         Float Tensors are checked, in float64; anything else is handed to f as it is.
     eps : float
@@ -54,7 +54,7 @@ def gradcheck(
     AssertionError
         If a gradient is wrong: the message names the input and both numbers.
     TypeError
-        If no input is a float Tensor.
+        If no input, or nothing that f returns, is a float Tensor.
 
     Examples
     --------
@@ -75,8 +75,11 @@ def gradcheck(
         for i, a in zip(places, arrays):
             arguments[i] = a if isinstance(a, Tensor) else _leaf(a, False)
         result = f(*arguments)
-        outputs = result if isinstance(result, tuple) else (result,)
-        return tuple(y for y in outputs if isinstance(y, Tensor) and y.dtype.kind == "f")
+        outputs = result if isinstance(result, tuple | list) else (result,)
+        floats = tuple(y for y in outputs if isinstance(y, Tensor) and y.dtype.kind == "f")
+        if not floats:
+            raise TypeError(f"gradcheck: f returned {type(result).__name__}; expected at least one float Tensor")
+        return floats
 
     rng = np.random.default_rng(seed)
     for _ in range(directions):

@@ -1,5 +1,6 @@
 """Custom functions with a backward of their own, and gradcheck, which finds a wrong one."""
 
+import numpy as np
 import pytest
 
 import fastnn as fnn
@@ -72,3 +73,15 @@ def test_gradcheck_finds_mistakes():
         fnn.gradcheck(lambda x, y: x + y.detach(), [leaf(1.0), leaf(1.0)])
     with pytest.raises(TypeError, match="float Tensor"):
         fnn.gradcheck(lambda x: x, [3])
+
+
+@pytest.mark.parametrize("returned", [3, None, (), fnn.arange(2), np.ones(2)])
+def test_gradcheck_of_nothing_is_no_success(returned):
+    with pytest.raises(TypeError, match=f"f returned {type(returned).__name__}"):
+        fnn.gradcheck(lambda x: returned, leaf(1.0))
+
+
+def test_gradcheck_of_a_list():
+    assert fnn.gradcheck(lambda x: [x * x, x + 1], leaf(1.0), order=2)
+    with pytest.raises(AssertionError, match="input 0"):
+        fnn.gradcheck(lambda x: [x.detach() * x], leaf(1.0))
