@@ -93,6 +93,12 @@ cdef check_differentiable(ndarray array):
         raise TypeError(f"requires_grad: only float32 and float64 tensors can require grad, got {array.dtype}")
 
 
+cdef check_number(str name, object value):
+    """Raises for what NumPy would make a number of, as "3" and None."""
+    if not (number(value) or isinstance(value, (Tensor, np_ndarray))):
+        raise TypeError(f"{name}: the value must be a number, got {type(value).__name__}")
+
+
 cdef write(Tensor t, str name, object value):
     """Raises where an in-place change of t is not allowed."""
     if grad_enabled() and t.needs_grad:

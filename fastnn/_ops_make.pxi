@@ -260,6 +260,7 @@ def full(shape, fill_value, dtype=None, bint requires_grad=False):
     if dtype is None:
         dtype = bool_ if isinstance(fill_value, (builtins.bool, np.bool_)) else int64 if isinstance(
             fill_value, (int, np.integer)) else float32
+    check_number("full", fill_value)
     cdef ndarray a = filled("full", sizes(shape), 0, dtype)
     a.fill(fill_value)
     return finish(a, requires_grad)
@@ -337,6 +338,7 @@ cpdef Tensor full_like(x, fill_value, dtype=None, bint requires_grad=False):
     """One value in the shape, dtype and memory order of x."""
     cdef ndarray a = as_tensor(x).array
     cdef ndarray out
+    check_number("full_like", fill_value)
     if dtype is None and kind(a) >= 0:
         out = new_like(a, cnp.PyArray_TYPE(a))
         out.fill(fill_value)

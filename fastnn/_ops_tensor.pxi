@@ -433,6 +433,8 @@ cdef class Tensor(Value):
 
     def __setitem__(self, key, value):
         write(self, "t[...] = v", value)
+        if not (isinstance(value, (Tensor, np_ndarray)) or number(value)):
+            value = door("t[...] = v", value, self.array.dtype)  # before anything is written
         self.array[plain_key(key)] = plain(value)
         bump_version(self)
 
@@ -447,6 +449,7 @@ cdef class Tensor(Value):
     def fill_(self, value):
         """Overwrites every element with a number; returns the tensor."""
         write(self, "fill_", value)
+        check_number("fill_", value)
         self.array.fill(value.item() if isinstance(value, Tensor) else value)
         bump_version(self)
         return self

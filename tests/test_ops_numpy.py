@@ -111,6 +111,15 @@ def test_constructors():
         fnn.randn(2, dtype=fnn.int64)
 
 
+@pytest.mark.parametrize("value", ["3", None, 1j, [1]])
+def test_values_that_are_no_numbers(value):
+    x = fnn.ones(2)
+    for make in (lambda: fnn.full((2,), value), lambda: fnn.full_like(x, value), lambda: x.fill_(value)):
+        with pytest.raises(TypeError, match=r"full\w*: the value must|fill_: the value must"):
+            make()
+    assert x.fill_(fnn.tensor(2)).tolist() == fnn.full(2, np.array(2.0)).tolist() == [2, 2]
+
+
 def test_sharing():
     a = np.zeros(3, np.float32)
     fnn.tensor(a)[0] = 1

@@ -87,6 +87,19 @@ def test_views_share_memory_and_version():
         loss.backward()
 
 
+@pytest.mark.parametrize("copied", [lambda x: x.T.reshape(-1), lambda x: x.T.flatten(), lambda x: x.T.reshape(2, 8)])
+def test_a_reshaped_copy_has_a_version_of_its_own(copied):
+    x, w = fnn.ones(4, 4), fnn.ones(16, requires_grad=True)
+    y = copied(x)
+    loss = (w.reshape(y.shape) * y).sum()
+    x.zero_()
+    loss.backward()
+    assert w.grad.data.all()
+    loss = (w.reshape(4, 4) * x).sum()
+    y.zero_()
+    loss.backward()
+
+
 def test_iteration_and_len():
     x = fnn.tensor([[1, 2], [3, 4]])
     assert [r.tolist() for r in x] == [[1, 2], [3, 4]]
@@ -115,6 +128,12 @@ def test_setitem():
     assert w.tolist() == [1, 0, 0]
     with pytest.raises(RuntimeError, match="v requires grad"):
         x[0] = w[0]
+    for value in ([1, 2, "3"], "3", None, [None] * 3, 1j, [2**2000]):
+        with pytest.raises((TypeError, ValueError), match=r"t\[...\] = v: "):
+            x[:] = value
+    assert x.tolist() == [7, 2, 4]
+    x[:2] = [0.5, w[1].item()]
+    assert x.tolist() == [0.5, 0, 4]
     with pytest.raises(ValueError, match="read-only"):
         fnn.ones(1).expand(3)[0] = 1
 
