@@ -2,6 +2,9 @@
 
 cdef object np_integer = np.integer
 
+cdef enum:
+    MOST_INDICES = 32  # NumPy's add.at crashes with more
+
 
 cdef object plain_key(object key):
     """A key with arrays in the place of tensors."""
@@ -81,6 +84,8 @@ cdef Tensor put(Tensor values, object key, tuple shape):
     elif isinstance(key, np_ndarray) and (<ndarray>key).dtype.kind == "b":
         out.array[key] = values.array
     else:
+        if isinstance(key, tuple) and builtins.sum([not isinstance(k, slice) for k in key]) > MOST_INDICES:
+            raise ValueError(f"index: a key of {len(key)} parts; at most {MOST_INDICES} indices can be added at")
         np.add.at(out.array, key, values.array)
     if recorded(values):
         node = PutNode.__new__(PutNode)

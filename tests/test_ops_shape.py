@@ -206,6 +206,19 @@ def test_refused(case):
         f(normal(2, 3, 4))
 
 
+def test_indices_of_many_dimensions():
+    for nd in (32, 33, 40, 63):
+        x = fnn.tensor(np.arange(4.0).reshape((2, 2) + (1,) * (nd - 2)), requires_grad=True)
+        y = fnn.gather(x, 0, np.array([[1, 1], [0, 1]]).reshape(x.shape))
+        assert y.flatten().tolist() == [2, 3, 0, 3]
+        if nd == 32:
+            y.sum().backward()
+            assert x.grad.flatten().tolist() == [1, 0, 1, 2]
+        else:
+            with pytest.raises(ValueError, match="at most 32 indices"):
+                y.sum().backward()
+
+
 def test_a_tuple_in_a_tuple_is_a_list_of_indices():
     x = fnn.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
     y = x[((0, 0, 2),)]
