@@ -22,6 +22,13 @@ cdef inline Tensor unbroadcast(Node node, int input, Tensor gradient):
     return gradient if node.saved is None else sum_to(gradient, (<tuple>node.saved)[input])
 
 
+cdef Tensor beside(object x, object other):
+    """x as a tensor; Python's numbers in a list become float64 beside float64, not float32 first."""
+    if isinstance(x, (list, tuple)) and isinstance(other, Tensor) and kind((<Tensor>other).array) == F64:
+        return as_tensor(x, float64)
+    return as_tensor(x)
+
+
 cdef Tensor mixed(int op, object a, object b):
     """Arithmetic outside the fast case: numbers, integers, two dtypes, arrays and lists."""
     cdef Tensor x, y
@@ -38,7 +45,7 @@ cdef Tensor mixed(int op, object a, object b):
         if isinstance(a, (float, np.floating)) or op == DIV:
             return with_number(op, floating(b), float(a), True)
         return integers(op, a, (<Tensor>b).array)
-    x, y = as_tensor(a), as_tensor(b)
+    x, y = beside(a, b), beside(b, a)
     if kind(x.array) < 0 and kind(y.array) < 0:
         if op != DIV:
             broadcastable(binary_name(op), x, y)
@@ -385,7 +392,7 @@ cpdef Tensor pow(a, b):
         y = floating(y)
         x, y = wrap(one_number(float(a), cnp.PyArray_TYPE(y.array))), y
     else:
-        x, y = as_tensor(a), as_tensor(b)
+        x, y = beside(a, b), beside(b, a)
         if kind(x.array) < 0 and kind(y.array) < 0:
             return wrap(door("pow", np.power(x.array, y.array), None))
     type_num = common_type(x.array, y.array)

@@ -115,7 +115,7 @@ cpdef Tensor where(condition, a, b):
         y = floating(b) if isinstance(a, (float, np.floating)) else b
         x = as_tensor(a, y.array.dtype)
     else:
-        x, y = as_tensor(a), as_tensor(b)
+        x, y = beside(a, b), beside(b, a)
     if kind(x.array) >= 0 or kind(y.array) >= 0:
         type_num = common_type(x.array, y.array)
         x, y = cast(x, type_num), cast(y, type_num)

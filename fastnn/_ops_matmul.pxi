@@ -176,7 +176,7 @@ cpdef Tensor matmul(a, b):
     >>> fnn.matmul(fnn.tensor([[1.0, 2.0]]), fnn.tensor([[3.0], [4.0]]))
     tensor([[11.]])
     """
-    cdef Tensor x = as_tensor(a), y = as_tensor(b), out
+    cdef Tensor x = beside(a, b), y = beside(b, a), out
     cdef MatmulNode node
     cdef int na = cnp.PyArray_NDIM(x.array), nb = cnp.PyArray_NDIM(y.array), type_num
     if na == 0 or nb == 0:

@@ -78,7 +78,7 @@ cdef class Tensor(Value):
                 raise RuntimeError(f"backward: this tensor has shape {shape_of(self.array)}; only for one element is "
                                    f"the gradient 1 by default, pass gradient= otherwise")
             return wrap(reshaped(one_number(1, cnp.PyArray_TYPE(self.array)), shape_of(self.array)))
-        g = as_tensor(gradient)
+        g = gradient if isinstance(gradient, Tensor) else as_tensor(gradient, self.array.dtype)
         if not same_shape(g.array, self.array):
             raise ValueError(f"backward: gradient has shape {shape_of(g.array)}; expected {shape_of(self.array)}")
         return cast(g, cnp.PyArray_TYPE(self.array))

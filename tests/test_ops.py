@@ -264,6 +264,17 @@ def test_remainder():
     assert np.isnan((x % 0).data).all()
 
 
+def test_lists_beside_float64_keep_their_digits():
+    x = fnn.ones(1, dtype=fnn.float64)
+    assert (x * [0.1]).item() == ([0.1] * x).item() == fnn.matmul(x, [0.1]).item() == 0.1
+    assert fnn.minimum(x, [0.1]).item() == fnn.where(x < 0, x, [0.1]).item() == x.clamp(max=[0.1]).item() == 0.1
+    assert ((x + 1) ** [0.1]).item() == 2**0.1
+    assert (x.float() * [0.1]).dtype == (fnn.arange(1) * [0.1]).dtype == np.float32
+    x.requires_grad_()
+    x.sum().backward(0.1)
+    assert x.grad.item() == 0.1
+
+
 def test_mixed_dtype_gradient():
     x = fnn.ones(3, requires_grad=True)
     y = fnn.ones(3, dtype=fnn.float64, requires_grad=True)
