@@ -85,7 +85,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
 
     Parameters
     ----------
-    x : Tensor (N, C, H, W)
+    x : Tensor (N, C, H, W), or one image (C, H, W)
         Fastest where its memory is channels-last (N, H, W, C), as that of a picture whose axes were permuted, and as all images
         are that come out of here; anything else is copied once.
     weight : Tensor (F, C / groups, kh, kw)
@@ -106,7 +106,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
 
     Returns
     -------
-    Tensor (N, F, H', W')
+    Tensor (N, F, H', W'), or (F, H', W') of one image
         H' = (H + padding - dilation * (kh - 1) - 1) // stride + 1, W' likewise; its memory is channels-last.
 
     Raises
@@ -125,8 +125,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     >>> fnn.nn.functional.conv2d(x, fnn.ones(1, 1, 2, 2)).tolist()
     [[[[8.0, 12.0], [20.0, 24.0]]]]
     """
-    return convolved(x, weight, bias, stride, padding, dilation, groups, activation_of("conv2d", activation), max_pool,
-                     precision, residual)
+    cdef Tensor t = as_tensor(x)
+    cdef int act = activation_of("conv2d", activation)
+    if cnp.PyArray_NDIM(t.array) == 3:
+        return squeeze(convolved(unsqueeze(t, 0), weight, bias, stride, padding, dilation, groups, act, max_pool, precision,
+                                 residual), 0)
+    return convolved(t, weight, bias, stride, padding, dilation, groups, act, max_pool, precision, residual)
 
 
 cdef class BoundConv2d:
@@ -235,7 +239,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
     Parameters
     ----------
-    x : Tensor (N, C, H, W)
+    x : Tensor (N, C, H, W), or one image (C, H, W)
     weight : Tensor (C, F / groups, kh, kw)
     bias : Tensor (F,), optional
     stride, dilation : int or two
@@ -249,7 +253,7 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
     Returns
     -------
-    Tensor (N, F, H', W')
+    Tensor (N, F, H', W'), or (F, H', W') of one image
         H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1.
 
     Raises
@@ -268,7 +272,11 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     cdef ConvJob job
     cdef i64[2] before, after, more
     cdef int act = activation_of("conv_transpose2d", activation)
-    t, w, b = conv_arguments("conv_transpose2d", x, weight, bias, 2, True)
+    t = as_tensor(x)
+    if cnp.PyArray_NDIM(t.array) == 3:
+        return squeeze(conv_transpose2d(unsqueeze(t, 0), weight, bias, stride, padding, output_padding, groups, dilation,
+                                        activation=activation, precision=precision), 0)
+    t, w, b = conv_arguments("conv_transpose2d", t, weight, bias, 2, True)
     memset(&job, 0, sizeof(ConvJob))
     if isinstance(padding, str):
         raise TypeError(f"conv_transpose2d: padding must be numbers, got {padding!r}")
@@ -322,7 +330,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
 
     Parameters
     ----------
-    x : Tensor (N, C, L)
+    x : Tensor (N, C, L), or one sequence (C, L)
     weight : Tensor (F, C / groups, k)
     bias : Tensor (F,), optional
     stride, dilation : int
@@ -332,7 +340,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
 
     Returns
     -------
-    Tensor (N, F, L')
+    Tensor (N, F, L'), or (F, L') of one sequence
 
     Raises
     ------
@@ -345,7 +353,11 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     >>> fnn.nn.functional.conv1d(fnn.arange(4.0).reshape(1, 1, 4), fnn.tensor([[[-1.0, 1.0]]])).tolist()
     [[[1.0, 1.0, 1.0]]]
     """
-    t, w, b = conv_arguments("conv1d", x, weight, bias, 1, False)
+    cdef Tensor t = as_tensor(x), w, b
+    if cnp.PyArray_NDIM(t.array) == 2:
+        return squeeze(conv1d(unsqueeze(t, 0), weight, bias, stride, padding, dilation, groups, activation=activation,
+                              precision=precision), 0)
+    t, w, b = conv_arguments("conv1d", t, weight, bias, 1, False)
     return squeeze(conv2d(unsqueeze(t, 2), unsqueeze(w, 2), b, (1, last_axis(stride)), flat_pads(padding),
                           (1, last_axis(dilation)), groups, activation=activation, precision=precision), 2)
 
@@ -356,12 +368,12 @@ def conv_transpose1d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
     Parameters
     ----------
-    x : Tensor (N, C, L)
+    x : Tensor (N, C, L), or one sequence (C, L)
     weight : Tensor (C, F / groups, k)
 
     Returns
     -------
-    Tensor (N, F, L')
+    Tensor (N, F, L'), or (F, L') of one sequence
 
     Raises
     ------
@@ -374,7 +386,11 @@ def conv_transpose1d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     >>> fnn.nn.functional.conv_transpose1d(fnn.ones(1, 1, 2), fnn.ones(1, 1, 2), stride=2).tolist()
     [[[1.0, 1.0, 1.0, 1.0]]]
     """
-    t, w, b = conv_arguments("conv_transpose1d", x, weight, bias, 1, True)
+    cdef Tensor t = as_tensor(x), w, b
+    if cnp.PyArray_NDIM(t.array) == 2:
+        return squeeze(conv_transpose1d(unsqueeze(t, 0), weight, bias, stride, padding, output_padding, groups, dilation,
+                                        activation=activation, precision=precision), 0)
+    t, w, b = conv_arguments("conv_transpose1d", t, weight, bias, 1, True)
     return squeeze(conv_transpose2d(unsqueeze(t, 2), unsqueeze(w, 2), b, (1, last_axis(stride)), flat_pads(padding),
                                     (0, last_axis(output_padding)), groups, (1, last_axis(dilation)),
                                     activation=activation, precision=precision), 2)

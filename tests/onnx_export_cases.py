@@ -227,6 +227,8 @@ LAYERS = {
     "MaxPool2d dilated": image(lambda: nn.MaxPool2d((2, 3), (1, 2), (1, 1), (2, 1))),
     "MaxPool2d rounded up": image(lambda: nn.MaxPool2d(3, 2, ceil_mode=True)),
     "MaxPool2d indices": image(lambda: nn.MaxPool2d(2, return_indices=True)),
+    "Conv2d of one": Case(lambda: nn.Conv2d(3, 4, 3), lambda h, w: numbers(3, h, w), {1: "h", 2: "w"}),
+    "ConvTranspose1d of one": Case(lambda: nn.ConvTranspose1d(3, 4, 3, 2, 1, 1), lambda t: numbers(3, t), {1: "t"}),
     "MaxPool2d of one": Case(lambda: nn.MaxPool2d(2), lambda h, w: numbers(3, h, w), {1: "h", 2: "w"}),
     "MaxPool2d rounded up and padded": fixed_image(lambda: nn.MaxPool2d(3, 3, 1, ceil_mode=True), size=9),
     "AvgPool2d rounded up and padded": fixed_image(lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True)),

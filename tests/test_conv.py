@@ -166,6 +166,34 @@ def test_clear_errors(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: fnn.nn.Conv1d(4, 6, 3, 2, 1, groups=2),
+        lambda: fnn.nn.Conv1d(4, 6, 3, padding="same", padding_mode="circular"),
+        lambda: fnn.nn.Conv2d(4, 6, 3, padding=1, activation="relu"),
+        lambda: fnn.nn.Conv2d(4, 6, (3, 2), padding=1, padding_mode="reflect", activation="gelu"),
+        lambda: fnn.nn.ConvTranspose1d(4, 6, 3, 2, 1, 1),
+        lambda: fnn.nn.ConvTranspose2d(4, 6, 3, 2, groups=2, activation="relu"),
+        lambda: fnn.nn.Sequential(fnn.nn.Conv2d(4, 6, 3), fnn.nn.ReLU(), fnn.nn.MaxPool2d(2)),
+        lambda: fnn.nn.Residual(fnn.nn.Conv2d(4, 4, 3, padding=1), activation="relu"),
+    ],
+)
+def test_one_image_without_a_batch(layer, rng):
+    layer = layer()
+    x = fnn.tensor(rng.standard_normal((4, 8, 9)[: 2 + ("1d" not in repr(layer))], np.float32), requires_grad=True)
+    batch = fnn.tensor(x.detach().numpy()[None], requires_grad=True)
+    for frozen in (False, True):
+        y, expected = layer(x), layer(batch)
+        np.testing.assert_array_equal(y.detach().numpy(), expected.detach().numpy()[0])
+        if not frozen:
+            y.sum().backward()
+            expected.sum().backward()
+            np.testing.assert_array_equal(x.grad.numpy(), batch.grad.numpy()[0])
+        x, batch = x.detach(), batch.detach()
+        layer.freeze()
+
+
 def test_a_frozen_weight_serves_other_numbers(rng):
     """What was read of stride, padding and so on is read again for other objects, and for a list that has changed."""
     x, w = fnn.tensor(rng.standard_normal((2, 8, 9, 9), np.float32)), rng.standard_normal((8, 8, 3, 3), np.float32)

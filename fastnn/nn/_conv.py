@@ -78,7 +78,7 @@ class _Conv(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x):
-        """x: (N, C, ...) -> (N, F, ...)."""
+        """x: (N, C, ...) -> (N, F, ...), or both without N."""
         activation = self.activation
         if callable(activation):
             return activation(self.convolve(x, None))
@@ -160,7 +160,8 @@ class Conv2d(_Forward):
 
     Notes
     -----
-    x: (N, C, H, W); y: (N, F, H', W'), its memory channels-last. See `fastnn.nn.functional.conv2d` for the sizes.
+    x: (N, C, H, W) or (C, H, W); y: (N, F, H', W') or (F, H', W'), its memory channels-last. See
+    `fastnn.nn.functional.conv2d` for the sizes.
 
     Raises
     ------
@@ -200,7 +201,7 @@ class Conv1d(_Forward):
 
     Notes
     -----
-    x: (N, C, L); y: (N, F, L'). weight: (F, C / groups, k).
+    x: (N, C, L) or (C, L); y: (N, F, L') or (F, L'). weight: (F, C / groups, k).
 
     Examples
     --------
@@ -239,8 +240,8 @@ class ConvTranspose2d(_Conv):
 
     Notes
     -----
-    x: (N, C, H, W); y: (N, F, H', W'), H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1.
-    weight: (C, F / groups, kh, kw).
+    x: (N, C, H, W) or (C, H, W); y: (N, F, H', W') or (F, H', W').
+    H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1. weight: (C, F / groups, kh, kw).
 
     Examples
     --------
@@ -306,7 +307,7 @@ class ConvTranspose1d(ConvTranspose2d):
 
     Notes
     -----
-    x: (N, C, L); y: (N, F, L'). weight: (C, F / groups, k).
+    x: (N, C, L) or (C, L); y: (N, F, L') or (F, L'). weight: (C, F / groups, k).
 
     Examples
     --------

@@ -32,6 +32,15 @@ def _pads(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> list[
     return [int(p[0]) for p in pairs] + [int(p[1]) for p in pairs]
 
 
+def _batched(g: Graph, x: Any, axes: int) -> Value:
+    """Images without a batch get one."""
+    return x if x.ndim == axes + 2 else g.Unsqueeze(x, g.ints([0]))
+
+
+def _as_given(g: Graph, y: str, x: Any, axes: int) -> str:
+    return y if x.ndim == axes + 2 else g.Squeeze(y, g.ints([0]))
+
+
 @writes("conv1d", "conv2d")
 def _conv(
     g: Graph,
@@ -49,19 +58,19 @@ def _conv(
     residual: Any = None,
 ) -> str:
     kernel = list(weight.shape[2:])
-    dilations = per_axis(dilation, len(kernel))
+    axes, dilations = len(kernel), per_axis(dilation, len(kernel))
     y = g.Conv(
-        x,
+        _batched(g, x, axes),
         weight,
         bias,
         kernel_shape=kernel,
-        strides=per_axis(stride, len(kernel)),
+        strides=per_axis(stride, axes),
         pads=_pads(padding, kernel, dilations),
         dilations=dilations,
         group=groups,
     )
     y = activated(g, y if residual is None else g.Add(y, residual), x.dtype, activation)
-    return g.MaxPool(y, kernel_shape=[2, 2], strides=[2, 2]) if max_pool else y
+    return _as_given(g, g.MaxPool(y, kernel_shape=[2, 2], strides=[2, 2]) if max_pool else y, x, axes)
 
 
 @writes("conv_transpose1d", "conv_transpose2d")
@@ -88,23 +97,14 @@ def _conv_transpose(
             pads[axes + i] -= taken
             more[i], behind[i] = 0, more[i] - taken
     options = {"kernel_shape": kernel, "strides": strides, "pads": pads, "dilations": dilations, "group": groups}
-    y = g.ConvTranspose(x, weight, None if any(behind) else bias, output_padding=more, **options)
+    y = g.ConvTranspose(_batched(g, x, axes), weight, None if any(behind) else bias, output_padding=more, **options)
     if any(behind):
         y = g.Pad(y, g.ints([0] * (axes + 2) + [0, 0, *behind]))
         y = y if bias is None else g.Add(y, g.Reshape(bias, g.ints([-1] + [1] * axes)))
-    return activated(g, y, x.dtype, activation)
+    return activated(g, _as_given(g, y, x, axes), x.dtype, activation)
 
 
 # ----- pools -----
-
-
-def _batched(g: Graph, x: Any, axes: int) -> Value:
-    """Images without a batch get one."""
-    return x if x.ndim == axes + 2 else g.Unsqueeze(x, g.ints([0]))
-
-
-def _as_given(g: Graph, y: str, x: Any, axes: int) -> str:
-    return y if x.ndim == axes + 2 else g.Squeeze(y, g.ints([0]))
 
 
 def _windows(x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, axes: int) -> dict:
