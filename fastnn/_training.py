@@ -270,7 +270,8 @@ class Training:
         return acts
 
     def _call(self, callback: Callable) -> None:
-        if callback(self.state) is True:
+        answer = callback(self.state)
+        if isinstance(answer, bool | np.bool_) and answer:  # not anything true: that may be no answer at all
             self.stop = self.stop or "callback"
 
     # ----- the end of an epoch -----

@@ -194,6 +194,9 @@ def test_callbacks_stop(data):
     assert (history.stopped, history.steps, len(history)) == ("callback", 5, 2)
     history = fnn.fit(net(), nn.MSELoss(), data, epochs=9, callbacks=[lambda s: len(s.history) == 3])
     assert (history.stopped, len(history)) == ("callback", 3)
+    history = fnn.fit(net(), nn.MSELoss(), data, epochs=9, callbacks=[lambda s: np.float32(s.epoch) == 1])  # np.True_
+    assert (history.stopped, len(history)) == ("callback", 2)
+    assert len(fnn.fit(net(), nn.MSELoss(), data, epochs=2, callbacks=[lambda s: seen])) == 2
 
 
 # ----- nan -----
