@@ -86,6 +86,8 @@ class Subset(Dataset):
     ------
     IndexError
         If a number is out of range.
+    TypeError
+        If they are no integers: bools too, as a mask would be taken for the rows 0 and 1.
 
     Examples
     --------
@@ -97,7 +99,10 @@ class Subset(Dataset):
 
     def __init__(self, dataset: Any, indices: Sequence[int] | np.ndarray) -> None:
         self.dataset = dataset
-        self.indices = np.asarray(indices, np.int64).reshape(-1)
+        numbers = np.asarray(indices)
+        if numbers.size and numbers.dtype.kind not in "iu":
+            raise TypeError(f"Subset: indices must be integers, got {numbers.dtype}")
+        self.indices = numbers.astype(np.int64).reshape(-1)
         if self.indices.size and not -len(dataset) <= self.indices.min() <= self.indices.max() < len(dataset):
             raise IndexError(f"Subset: an index is out of range for {len(dataset)} rows")
 

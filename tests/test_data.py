@@ -59,6 +59,10 @@ def test_subsets_are_sliced_too():
     assert len(inner[1:]) == 3
     with pytest.raises(IndexError, match="out of range"):
         Subset(data, [10])
+    assert len(Subset(data, [])) == 0
+    for indices in (np.arange(10) > 6, [0.5, 1.0]):
+        with pytest.raises(TypeError, match="indices must be integers, got"):
+            Subset(data, indices)
 
 
 def test_other_datasets_are_stacked():
