@@ -287,6 +287,8 @@ def test_bad_data():
     for weight, match in ((np.zeros(150), "zero"), (-np.ones(150), "[Nn]egative"), (np.ones(3), "shape")):
         with pytest.raises(ValueError, match=match):
             FastnnClassifier().fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match=r"all rows (held out|left to train on) have a sample_weight of zero"):
+        FastnnRegressor(early_stopping=True, random_state=0).fit(X, y, sample_weight=np.arange(150) == 0)
     with pytest.raises(ValueError, match="loss must be one of"):
         FastnnRegressor(loss="hinge").fit(X, y)
     with pytest.raises(ValueError, match="Unknown label type"):

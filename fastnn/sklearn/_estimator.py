@@ -177,6 +177,9 @@ class Estimator(BaseEstimator):
         if hold_out:
             training, held = self._held_out(y, self._seed())
             parts, validation = tuple(part[training] for part in parts), tuple(part[held] for part in parts)
+            if weight is not None and not (parts[1].any() and validation[1].any()):
+                side = "held out" if parts[1].any() else "left to train on"
+                raise ValueError(f"{self._name()}: all rows {side} have a sample_weight of zero; expected one above")
 
         rows, batch_size = len(parts[0]), self.batch_size
 
