@@ -1,6 +1,7 @@
 """Spectral norm: PyTorch's steps in NumPy, its names in the state, its gradient."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -98,6 +99,15 @@ def test_its_state_is_pytorchs_and_comes_back(rng):
     twin.parametrizations.weight.original.data[:] = 0
     assert abs(layer.weight.detach().numpy()).max() > 0
     assert isinstance(layer, nn.Conv2d)
+
+
+def test_pickled():
+    layer = spectral_norm(spectral_norm(nn.LSTM(3, 4).double(), "weight_hh_l0"), "weight_ih_l0").eval()
+    twin = pickle.loads(pickle.dumps(layer))
+    assert type(twin) is type(layer)
+    assert list(twin.state_dict()) == list(layer.state_dict())
+    for name in ("weight_hh_l0", "weight_ih_l0"):
+        np.testing.assert_array_equal(getattr(twin, name).detach().numpy(), getattr(layer, name).detach().numpy())
 
 
 def test_errors():

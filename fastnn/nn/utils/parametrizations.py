@@ -73,7 +73,21 @@ class _Held(Module):
 def _normed(kind: type, name: str) -> type:
     """The class of layers of this kind, whose parameter `name` is computed each time it is looked at."""
     look = property(lambda self: getattr(self.parametrizations, name)())
-    return type(f"Parametrized{kind.__name__}", (kind,), {name: look})
+    plain = getattr(kind, "_plain", kind)
+    return type(f"Parametrized{plain.__name__}", (kind,), {name: look, "_plain": plain, "__reduce_ex__": _reduced})
+
+
+def _reduced(layer: Any, protocol: int) -> tuple:
+    """How it is copied and pickled: no module has the name of its class."""
+    names = [name for name, _ in layer.parametrizations.named_children()]
+    return _bare, (layer._plain, names), layer.__getstate__()
+
+
+def _bare(kind: type, names: list[str]) -> Any:
+    """A layer of this kind with the parameters of these names normalised, and nothing in it yet."""
+    for name in names:
+        kind = _normed(kind, name)
+    return object.__new__(kind)
 
 
 def spectral_norm(
