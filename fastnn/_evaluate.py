@@ -1,10 +1,10 @@
 """evaluate: loss and metrics of a model over held-out data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import _feed
-from ._ops import cat
+from ._ops import Tensor, cat
 from ._tape import no_grad
 from .nn._module import Module
 
@@ -57,7 +57,7 @@ def evaluate(
                     total += float(loss(prediction, *targets)) * n
                 rows += n
                 if metrics:
-                    kept.append((prediction, *targets))
+                    kept.append((detached(prediction), *targets))
     finally:
         for module in was_training:
             module.training = True
@@ -71,5 +71,27 @@ def measure(metrics: Mapping[str, Callable], kept: list[tuple]) -> dict[str, flo
     if not metrics or not kept:
         return {}
     with no_grad():
-        parts = [cat([part.reshape(1) if part.ndim == 0 else part for part in column]) for column in zip(*kept)]
+        parts = [_joined(column) for column in zip(*kept)]
         return {name: float(metric(*parts)) for name, metric in metrics.items()}
+
+
+def _joined(batches: Sequence[Any]) -> Any:
+    """Return what stands in all batches as one; what is a tuple in each, part by part."""
+    if isinstance(batches[0], tuple | list):
+        return tuple(_joined(column) for column in zip(*batches))
+    return cat([part.reshape(1) if part.ndim == 0 else part for part in batches])
+
+
+def detached(prediction: Any) -> Any:
+    """Return a prediction without its history: a Tensor, or a tuple of them.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if isinstance(prediction, tuple | list):
+        return tuple(detached(part) for part in prediction)
+    if not isinstance(prediction, Tensor):
+        raise TypeError(f"fit: metrics need predictions that are Tensors or tuples, got {type(prediction).__name__}")
+    return prediction.detach()

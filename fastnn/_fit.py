@@ -60,7 +60,8 @@ def fit(
         Held-out data, looked at after each epoch, or the random fraction of `data` to hold out.
     metrics : dict of str to callable
         `metric(prediction, target) -> number` over all validation predictions at the end of an epoch (recorded as
-        "val_<name>"), or over those made while training (recorded as "<name>") if there are no validation data.
+        "val_<name>"), or over those made while training (recorded as "<name>") if there are no validation data. The
+        predictions of a model that returns a tuple come as a tuple.
     patience : int, optional
         Stop after so many epochs in which the validation loss (without validation data the training loss) got no
         better.

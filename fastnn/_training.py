@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import _checkpoint, _feed
-from ._evaluate import evaluate, measure
+from ._evaluate import detached, evaluate, measure
 from ._history import History
 from ._ops import Tensor
 from ._progress import progress_for
@@ -202,7 +202,7 @@ class Training:
             state.step += 1
             state.loss = numbers["loss"]
             if keep:
-                self.kept.append((prediction.detach(), *targets))
+                self.kept.append((detached(prediction), *targets))
             if bar is not None:
                 bar.tick(state.step, state.loss)
             for act in per_step:

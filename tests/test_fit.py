@@ -128,6 +128,31 @@ def test_metrics_and_validation(data):
     assert not model.training
 
 
+def test_metrics_of_tuples(data):
+    """A model may return several Tensors, also inside one another: metrics get the same, of all rows."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            self.first, self.second = nn.Linear(3, 1), nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.first(x), [self.second(x), x]
+
+    x, y = data[0].astype(np.float32), data[1]
+    error, found = nn.MSELoss(), []
+    for options, name in (({"validation": (x, y)}, "val_shapes"), ({}, "shapes")):
+        history = fnn.fit(
+            Heads(), lambda p, y: error(p[0], y) + error(p[1][0], y), (x, y), epochs=1, **options,
+            metrics={"shapes": lambda p, y: found.append((p[0].shape, p[1][0].shape, p[1][1].shape, y.shape)) or 1},
+        )  # fmt: skip
+        assert history[name] == [1]
+        assert found.pop() == ((len(x), 1), (len(x), 1), x.shape, y.shape)
+    named, model = nn.Lambda(lambda x: {"y": model(x)}), nn.Linear(3, 1)
+    named.model = model
+    with pytest.raises(TypeError, match="predictions that are Tensors or tuples, got dict"):
+        fnn.fit(named, lambda p, y: error(p["y"], y), (x, y), epochs=1, metrics={"mae": metrics.mae})
+
+
 def test_classes():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 2))
