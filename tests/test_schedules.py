@@ -11,6 +11,10 @@ SCHEDULES = [
     ("MultiStepLR", {"milestones": [2, 2, 5], "gamma": 0.5}),
     ("ExponentialLR", {"gamma": 0.9}),
     ("CosineAnnealingLR", {"T_max": 7, "eta_min": 0.01}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 4}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2, "eta_min": 0.01}),
+    ("LinearLR", {"start_factor": 0.2, "end_factor": 0.9, "total_iters": 7}),
+    ("ConstantLR", {"factor": 0.5, "total_iters": 4}),
     ("LambdaLR", {"lr_lambda": lambda step: 1 / (1 + step)}),
     ("OneCycleLR", {"max_lr": 1.0, "total_steps": 25}),
     (
@@ -124,3 +128,43 @@ def test_schedule_arguments_are_checked():
             make()
     with pytest.raises(TypeError, match="Optimizer"):
         lr_scheduler.StepLR([0.1], 1)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
+def test_one_after_the_other_is_pytorchs():
+    torch = pytest.importorskip("torch")
+
+    def chain(schedules, optimizer):
+        parts = [
+            schedules.LinearLR(optimizer, 0.1, total_iters=3),
+            schedules.CosineAnnealingLR(optimizer, 5),
+            schedules.ExponentialLR(optimizer, 0.5),
+        ]
+        return schedules.SequentialLR(optimizer, parts, milestones=[3, 7])
+
+    a = fnn.optim.SGD([{"params": [fnn.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
+    b = torch.optim.SGD([{"params": [torch.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
+    ours, theirs = chain(lr_scheduler, a), chain(torch.optim.lr_scheduler, b)
+    for step in range(12):
+        assert_groups(a.param_groups, b.param_groups)
+        if step == 5:  # stopped here, gone on with in new objects
+            state, rates = ours.state_dict(), a.state_dict()
+            a = fnn.optim.SGD([{"params": [fnn.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
+            ours = chain(lr_scheduler, a)
+            a.load_state_dict(rates)
+            ours.load_state_dict(state)
+        ours.step()
+        theirs.step()
+        np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-6)
+
+
+def test_chains_that_do_not_fit():
+    a, b = (fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1) for _ in range(2))
+    first, second = lr_scheduler.ConstantLR(a), lr_scheduler.ConstantLR(b)
+    with pytest.raises(ValueError, match="one milestone between"):
+        lr_scheduler.SequentialLR(a, [first, first], [])
+    with pytest.raises(ValueError, match="another optimizer"):
+        lr_scheduler.SequentialLR(a, [first, second], [2])
+    with pytest.raises(TypeError, match="schedules"):
+        lr_scheduler.SequentialLR(a, [first, 3], [2])

@@ -21,7 +21,8 @@ class LRScheduler:
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates to set; its present rates (or the groups' "initial_lr") are the ones to start from.
+        Whose rates to set; the groups' "initial_lr" are the ones to start from, and the first schedule of an
+        optimizer takes them from its present rates.
     last_epoch : int
         The step to continue from; -1 to start.
     per : str
@@ -44,7 +45,7 @@ class LRScheduler:
         self.per = per
         for group in optimizer.param_groups:
             if last_epoch == -1:
-                group["initial_lr"] = group["lr"]
+                group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"{type(self).__name__}: 'initial_lr' is missing in a group, but last_epoch={last_epoch}"

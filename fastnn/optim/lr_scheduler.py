@@ -10,15 +10,20 @@ from ._one_cycle import OneCycleLR
 from ._optimizer import Optimizer
 from ._plateau import ReduceLROnPlateau
 from ._scheduler import LRScheduler, check_optimizer
+from ._warm_up import ConstantLR, LinearLR, SequentialLR
 
 __all__ = [
+    "ConstantLR",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
     "ExponentialLR",
     "LRScheduler",
     "LambdaLR",
+    "LinearLR",
     "MultiStepLR",
     "OneCycleLR",
     "ReduceLROnPlateau",
+    "SequentialLR",
     "StepLR",
 ]
 
@@ -193,4 +198,65 @@ class CosineAnnealingLR(LRScheduler):
     def get_lr(self) -> list[float]:
         """eta_min + (base_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2."""
         share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
+        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """`CosineAnnealingLR` over and over: down within `T_0` steps, back at the start, down within `T_0 * T_mult` ...
+
+    Parameters
+    ----------
+    T_0 : int
+        Steps of the first descent.
+    T_mult : int
+        How many times longer each descent is than the one before.
+    eta_min : float
+        The lowest rate.
+
+    Raises
+    ------
+    ValueError
+        If `T_0` or `T_mult` is no integer of at least one.
+
+    References
+    ----------
+    Loshchilov, Hutter, "SGDR: stochastic gradient descent with warm restarts", 2016.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=1.0)
+    >>> schedule = fnn.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> rates = []
+    >>> for _ in range(4):
+    ...     rates += schedule.get_last_lr()
+    ...     schedule.step()
+    >>> [round(lr, 6) for lr in rates]
+    [1.0, 0.5, 1.0, 0.5]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        T_0: int,
+        T_mult: int = 1,
+        eta_min: float = 0.0,
+        last_epoch: int = -1,
+        per: str = "epoch",
+    ) -> None:
+        for name, value in {"T_0": T_0, "T_mult": T_mult}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"CosineAnnealingWarmRestarts: {name} must be an integer of at least 1, got {value}")
+        self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
+        super().__init__(optimizer, last_epoch, per)
+
+    def get_lr(self) -> list[float]:
+        """eta_min + (base_lr - eta_min) * (1 + cos(pi * step / T)) / 2, step and T those of the present descent."""
+        step, length = self.last_epoch, self.T_0
+        if self.T_mult == 1:
+            step %= length
+        while step >= length:
+            step -= length
+            length *= self.T_mult
+        share = (1 + math.cos(math.pi * step / length)) / 2
         return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]

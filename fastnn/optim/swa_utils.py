@@ -10,6 +10,8 @@ from .._ops import Tensor, from_numpy
 from .._tape import no_grad
 from ..nn._module import Module
 
+__all__ = ["AveragedModel", "get_ema_multi_avg_fn"]
+
 
 def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable:
     """Return a rule for `AveragedModel`: ``mean = decay * mean + (1 - decay) * weight``.
