@@ -227,6 +227,8 @@ class DataLoader:
         Where the orders come from; `fastnn.manual_seed`'s generator if neither is given.
     collate_fn : callable, optional
         Makes a batch of a list of rows.
+    num_workers, pin_memory
+        Taken as in PyTorch, and without effect: a batch is a slice of what is in memory, made where it is asked for.
 
     Raises
     ------
@@ -254,6 +256,8 @@ class DataLoader:
         seed: int | None = None,
         generator: np.random.Generator | None = None,
         collate_fn: Callable | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         if isinstance(dataset, tuple):
             dataset = TensorDataset(*dataset)

@@ -39,7 +39,8 @@ def _fill(function: str, tensor, values):
 def _checked(function: str, tensor):
     data = getattr(tensor, "data", None)
     if not isinstance(data, np.ndarray) or not hasattr(tensor, "copy_"):
-        raise TypeError(f"{function}: tensor must be a Tensor, got {type(tensor).__name__}")
+        hint = "; give the Tensor itself, not its data" if isinstance(tensor, np.ndarray) else ""
+        raise TypeError(f"{function}: tensor must be a Tensor, got {type(tensor).__name__}{hint}")
     if data.dtype.kind != "f":
         raise TypeError(f"{function}: tensor must be floating point, got {data.dtype}")
     return data

@@ -202,3 +202,8 @@ def test_bad_metrics(call, error):
 def test_importing_does_not_pay_for_random_numbers(tmp_path):
     program = "import sys, fastnn, fastnn.nn, fastnn.optim, fastnn.data; sys.exit('numpy.random' in sys.modules)"
     subprocess.run([sys.executable, "-P", "-c", program], check=True, cwd=tmp_path)
+
+
+def test_workers_are_taken_and_not_needed():
+    loader = DataLoader(fnn.arange(5), batch_size=2, num_workers=4, pin_memory=True)
+    assert [rows.tolist() for (rows,) in loader] == [[0, 1], [2, 3], [4]]

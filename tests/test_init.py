@@ -60,3 +60,8 @@ def test_gains_and_errors():
         nn.init.uniform_(fnn.empty(3), 0, math.inf)
     with pytest.raises(ValueError, match="exceed"):
         nn.init.uniform_(fnn.empty(3), 1, 0)
+
+
+def test_the_array_of_a_tensor_is_refused_with_a_hint():
+    with pytest.raises(TypeError, match="got ndarray; give the Tensor itself, not its data"):
+        nn.init.normal_(nn.Linear(3, 2).weight.data)

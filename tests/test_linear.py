@@ -63,6 +63,7 @@ def test_linear_initialisation_is_pytorchs():
 ACTIVATIONS = [
     ("ReLU", ()), ("LeakyReLU", (0.2,)), ("ELU", (1.5,)), ("GELU", ("none",)), ("GELU", ("tanh",)), ("SiLU", ()),
     ("Sigmoid", ()), ("Tanh", ()), ("Softplus", ()), ("Softplus", (3.0, 5.0)), ("Softmax", (1,)), ("LogSoftmax", (0,)),
+    ("ReLU6", ()), ("Hardtanh", (-0.5, 2.0)), ("Hardswish", ()), ("Mish", ()), ("SELU", ()), ("LogSigmoid", ()),
 ]  # fmt: skip
 
 
@@ -86,6 +87,41 @@ def test_activation_arguments_are_checked():
         nn.Softplus(beta=0)
     with pytest.raises(TypeError, match="callable"):
         nn.Lambda(3)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_gates_are_pytorchs(dim, rng):
+    torch = pytest.importorskip("torch")
+    x = f32(rng, 4, 6)
+    ours, theirs = fnn.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = nn.GLU(dim)(ours), torch.nn.GLU(dim)(theirs)
+    np.testing.assert_allclose(y.data, z.detach().numpy(), rtol=2e-5)
+    y.sum().backward()
+    z.sum().backward()
+    np.testing.assert_allclose(ours.grad.data, theirs.grad.numpy(), rtol=2e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="even size in dimension 1"):
+        nn.GLU(1)(fnn.ones(2, 3))
+
+
+@pytest.mark.parametrize("name", ["ReLU", "LeakyReLU", "ELU", "SiLU", "ReLU6", "Hardtanh", "Hardswish", "Mish", "SELU"])
+def test_in_place_is_taken_and_leaves_the_input(name):
+    x = fnn.tensor([-2.0, 8.0])
+    layer = getattr(nn, name)(inplace=True)
+    assert layer(x).data is not x.data
+    np.testing.assert_array_equal(x.data, [-2, 8])
+
+
+def test_dropout_of_channels():
+    fnn.manual_seed(1)
+    x = fnn.ones(40, 50, 3, 2, requires_grad=True)
+    y = nn.Dropout2d(0.25, inplace=True)(x)
+    kept = (y.data != 0).reshape(2000, 6)
+    assert (kept.all(1) | ~kept.any(1)).all()
+    assert kept.mean() == pytest.approx(0.75, abs=0.03)
+    np.testing.assert_allclose(y.data[y.data != 0], 1 / 0.75, rtol=1e-6)
+    assert nn.Dropout2d().eval()(x) is x
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        nn.Dropout2d()(fnn.ones(2, 3))
 
 
 def test_dropout(rng):

@@ -144,3 +144,40 @@ def test_class_targets_are_checked():
         F.nll_loss(logp, fnn.tensor([0.0, 1.0, 2.0]))
     with pytest.raises(ValueError, match="weight"):
         F.nll_loss(logp, fnn.tensor([0, 1, 2]), fnn.ones(3))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", [{}, {"margin": 0.3, "p": 1.0}, {"swap": True, "margin": 2.0}])
+def test_triplets_are_pytorchs(reduction, options, rng):
+    torch = pytest.importorskip("torch")
+    x = f32(rng, 6, 3, 4)
+    ours, theirs = nn.TripletMarginLoss(reduction=reduction, **options), torch.nn.TripletMarginLoss(
+        reduction=reduction, **options
+    )
+    against_torch(lambda a, _: ours(*a.unbind(1)), lambda b, _: theirs(*b.unbind(1)), x, 0)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_cosines_are_pytorchs(reduction, rng):
+    torch = pytest.importorskip("torch")
+    x, y = f32(rng, 6, 2, 4), np.array([1, -1, 1, -1, -1, 1])
+    ours, theirs = nn.CosineEmbeddingLoss(0.1, reduction), torch.nn.CosineEmbeddingLoss(0.1, reduction=reduction)
+    against_torch(lambda a, t: ours(a[:, 0], a[:, 1], t), lambda b, t: theirs(b[:, 0], b[:, 1], t), x, y)
+    a, b = nn.CosineSimilarity(2), torch.nn.CosineSimilarity(2)
+    against_torch(lambda x, _: a(x[:, :1], x), lambda x, _: b(x[:, :1], x), x, 0)
+    with pytest.raises(ValueError, match="target is"):
+        ours(fnn.ones(2, 3), fnn.ones(2, 3), fnn.ones(3))
+
+
+@pytest.mark.parametrize(("p", "dim"), [(2.0, 1), (1.0, -1), (3.0, 0)])
+def test_normalize_and_distances_are_pytorchs(p, dim, rng):
+    torch = pytest.importorskip("torch")
+    x = f32(rng, 5, 4)
+    x[1], x[:, 2] = 0, 0
+    theirs = torch.nn.functional
+    np.testing.assert_allclose(
+        F.normalize(fnn.tensor(x), p, dim).data, theirs.normalize(torch.tensor(x), p, dim).numpy(), rtol=1e-5
+    )
+    against_torch(
+        lambda a, _: F.pairwise_distance(a, a.flip(0), p), lambda b, _: theirs.pairwise_distance(b, b.flip(0), p), x, 0
+    )

@@ -5,11 +5,18 @@ from . import functional as functional
 from . import utils as utils
 from ._activation import ELU as ELU
 from ._activation import GELU as GELU
+from ._activation import GLU as GLU
+from ._activation import SELU as SELU
+from ._activation import Hardswish as Hardswish
+from ._activation import Hardtanh as Hardtanh
 from ._activation import Lambda as Lambda
 from ._activation import LeakyReLU as LeakyReLU
+from ._activation import LogSigmoid as LogSigmoid
 from ._activation import LogSoftmax as LogSoftmax
+from ._activation import Mish as Mish
 from ._activation import PReLU as PReLU
 from ._activation import ReLU as ReLU
+from ._activation import ReLU6 as ReLU6
 from ._activation import Sigmoid as Sigmoid
 from ._activation import SiLU as SiLU
 from ._activation import Softmax as Softmax
@@ -24,13 +31,17 @@ from ._conv import Conv2d as Conv2d
 from ._conv import ConvTranspose1d as ConvTranspose1d
 from ._conv import ConvTranspose2d as ConvTranspose2d
 from ._dropout import Dropout as Dropout
+from ._dropout import Dropout2d as Dropout2d
 from ._embedding import Embedding as Embedding
 from ._key_values import KeyValues as KeyValues
 from ._linear import Flatten as Flatten
 from ._linear import Identity as Identity
 from ._linear import Linear as Linear
+from ._linear import Unflatten as Unflatten
 from ._loss import BCELoss as BCELoss
 from ._loss import BCEWithLogitsLoss as BCEWithLogitsLoss
+from ._loss import CosineEmbeddingLoss as CosineEmbeddingLoss
+from ._loss import CosineSimilarity as CosineSimilarity
 from ._loss import CrossEntropyLoss as CrossEntropyLoss
 from ._loss import CTCLoss as CTCLoss
 from ._loss import HuberLoss as HuberLoss
@@ -39,6 +50,7 @@ from ._loss import L1Loss as L1Loss
 from ._loss import MSELoss as MSELoss
 from ._loss import NLLLoss as NLLLoss
 from ._loss import SmoothL1Loss as SmoothL1Loss
+from ._loss import TripletMarginLoss as TripletMarginLoss
 from ._module import Module as Module
 from ._norm import BatchNorm1d as BatchNorm1d
 from ._norm import BatchNorm2d as BatchNorm2d
@@ -87,9 +99,11 @@ from .clip import clip_grad_value_ as clip_grad_value_
 __all__ = [
     "ELU",
     "GELU",
+    "GLU",
     "GRU",
     "LSTM",
     "RNN",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -100,18 +114,24 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CTCLoss",
     "ConstantPad1d",
     "ConstantPad2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "CosineEmbeddingLoss",
+    "CosineSimilarity",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2d",
     "Embedding",
     "Flatten",
     "GRUCell",
     "GroupNorm",
+    "Hardswish",
+    "Hardtanh",
     "HuberLoss",
     "Identity",
     "InstanceNorm1d",
@@ -124,10 +144,12 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
+    "Mish",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -140,6 +162,7 @@ __all__ = [
     "RMSNorm",
     "RNNCell",
     "ReLU",
+    "ReLU6",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReplicationPad1d",
@@ -159,6 +182,8 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "TripletMarginLoss",
+    "Unflatten",
     "Upsample",
     "ZeroPad1d",
     "ZeroPad2d",

@@ -10,8 +10,15 @@ from ._module import Module
 from ._parameter import Parameter
 
 
-class ReLU(Module):
-    """`max(x, 0)`.
+class _InPlace(Module):
+    """What activations with PyTorch's `inplace=` share: it is taken and has no effect, the input keeps its values."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        pass
+
+
+class ReLU(_InPlace):
+    """`max(x, 0)`; `inplace` is taken as in PyTorch and has no effect, x keeps its values.
 
     Examples
     --------
@@ -26,7 +33,7 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """`x` where positive, `negative_slope * x` elsewhere.
+    """`x` where positive, `negative_slope * x` elsewhere; `inplace` has no effect.
 
     Examples
     --------
@@ -35,7 +42,7 @@ class LeakyReLU(Module):
     [-0.5, 2.0]
     """
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         self.negative_slope = float(negative_slope)
 
     def forward(self, x):
@@ -93,7 +100,7 @@ class PReLU(Module):
 
 
 class ELU(Module):
-    """`x` where positive, `alpha * (exp(x) - 1)` elsewhere.
+    """`x` where positive, `alpha * (exp(x) - 1)` elsewhere; `inplace` has no effect.
 
     References
     ----------
@@ -106,7 +113,7 @@ class ELU(Module):
     [0.0, 2.0]
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         self.alpha = float(alpha)
 
     def forward(self, x):
@@ -149,8 +156,8 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(Module):
-    """`x * sigmoid(x)`, also known as swish.
+class SiLU(_InPlace):
+    """`x * sigmoid(x)`, also known as swish; `inplace` has no effect.
 
     Examples
     --------
@@ -260,6 +267,130 @@ class LogSoftmax(Module):
     def forward(self, x):
         """x: any shape -> the same shape."""
         return F.log_softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class ReLU6(_InPlace):
+    """`min(max(x, 0), 6)`; `inplace` has no effect. See `nn.functional.relu6`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ReLU6()(fnn.tensor([-1.0, 7.0])).tolist()
+    [0.0, 6.0]
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.relu6(x)
+
+
+class Hardtanh(Module):
+    """x limited to [`min_val`, `max_val`]; `inplace` has no effect.
+
+    Raises
+    ------
+    ValueError
+        If `min_val` is not below `max_val`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Hardtanh()(fnn.tensor([-3.0, 0.5])).tolist()
+    [-1.0, 0.5]
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        if not min_val < max_val:
+            raise ValueError(f"Hardtanh: min_val {min_val} must be below max_val {max_val}")
+        self.min_val, self.max_val = float(min_val), float(max_val)
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.hardtanh(x, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        return f"min_val={self.min_val}, max_val={self.max_val}"
+
+
+class Hardswish(_InPlace):
+    """`x * relu6(x + 3) / 6`; `inplace` has no effect. See `nn.functional.hardswish`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Hardswish()(fnn.tensor([3.0])).item()
+    3.0
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.hardswish(x)
+
+
+class Mish(_InPlace):
+    """`x * tanh(softplus(x))`; `inplace` has no effect. See `nn.functional.mish`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.Mish()(fnn.tensor([1.0])).item(), 4)
+    0.8651
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.mish(x)
+
+
+class SELU(_InPlace):
+    """The ELU that keeps mean 0 and variance 1; `inplace` has no effect. See `nn.functional.selu`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> round(fnn.nn.SELU()(fnn.tensor([1.0])).item(), 4)
+    1.0507
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.selu(x)
+
+
+class LogSigmoid(Module):
+    """`log(sigmoid(x))`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.LogSigmoid()(fnn.tensor([-1000.0])).item()
+    -1000.0
+    """
+
+    def forward(self, x):
+        """x: any shape -> the same shape."""
+        return F.logsigmoid(x)
+
+
+class GLU(Module):
+    """`a * sigmoid(b)` of the two halves of x along `dim`; see `nn.functional.glu`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.GLU()(fnn.tensor([3.0, 0.0])).tolist()
+    [1.5]
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, x):
+        """x: (..., 2 * D, ...) -> (..., D, ...)."""
+        return F.glu(x, self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

@@ -1,6 +1,7 @@
 """Dropout: noise while training, nothing while evaluating."""
 
 from .. import _ops
+from . import functional as F
 from ._module import Module
 
 
@@ -11,6 +12,8 @@ class Dropout(Module):
     ----------
     p : float
         The probability, from 0 to 1.
+    inplace : bool
+        Taken as in PyTorch, and without effect: the input keeps its values.
 
     Notes
     -----
@@ -36,11 +39,11 @@ class Dropout(Module):
     [1.0, 1.0]
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         if isinstance(p, bool) or not isinstance(p, int | float):
-            raise TypeError(f"Dropout: p must be a number, got {type(p).__name__}")
+            raise TypeError(f"{type(self).__name__}: p must be a number, got {type(p).__name__}")
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must be between 0 and 1, got {p}")
+            raise ValueError(f"{type(self).__name__}: p must be between 0 and 1, got {p}")
         self.p = p
 
     def forward(self, x):
@@ -51,3 +54,28 @@ class Dropout(Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class Dropout2d(Dropout):
+    """`Dropout` of whole channels: neighbouring pixels are too much alike for it to matter that one of them is missing.
+
+    Parameters
+    ----------
+    p, inplace
+        As in `Dropout`.
+
+    References
+    ----------
+    Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient object localization using convolutional networks", 2015.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> layer = fnn.nn.Dropout2d(0.5)
+    >>> sorted(set(layer(fnn.ones(1, 50, 2, 2)).mean((2, 3))[0].tolist()))
+    [0.0, 2.0]
+    """
+
+    def forward(self, x):
+        """x: (N, C, H, W) -> the same shape."""
+        return F.dropout2d(x, self.p, self.training)

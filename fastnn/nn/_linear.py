@@ -155,3 +155,35 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Makes several axes of one: the reverse of `Flatten`.
+
+    Parameters
+    ----------
+    dim : int
+        The axis.
+    unflattened_size : tuple of int
+        What it becomes; one size may be -1.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.Unflatten(1, (3, 2, 2))(fnn.zeros(5, 12)).shape
+    (5, 3, 2, 2)
+    """
+
+    def __init__(self, dim: int, unflattened_size: tuple[int, ...]) -> None:
+        self.dim = dim
+        self.unflattened_size = tuple(unflattened_size)
+
+    def forward(self, x):
+        """x: (N, product) -> (N, ...)."""
+        if not -x.ndim <= self.dim < x.ndim:
+            raise ValueError(f"Unflatten: x is {x.shape}; it has no dimension {self.dim}")
+        d = self.dim % x.ndim
+        return _ops.reshape(x, (*x.shape[:d], *self.unflattened_size, *x.shape[d + 1 :]))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

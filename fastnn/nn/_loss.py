@@ -3,6 +3,7 @@
 from .. import _ops, _ops_ctc
 from . import functional as F
 from ._module import Module
+from ._reduction import check_reduction
 
 
 class _Loss(Module):
@@ -11,7 +12,7 @@ class _Loss(Module):
     _reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str = "mean") -> None:
-        F._reduction(type(self).__name__, reduction, self._reductions)
+        check_reduction(type(self).__name__, reduction, self._reductions)
         self.reduction = reduction
 
     def extra_repr(self) -> str:
@@ -228,6 +229,68 @@ class KLDivLoss(_Loss):
     def forward(self, input, target):
         """input, target: the same shape -> a scalar."""
         return F.kl_div(input, target, self.reduction, self.log_target)
+
+
+class TripletMarginLoss(_Loss):
+    """How far a positive is from being nearer to its anchor than a negative; see `nn.functional.triplet_margin_loss`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> near, far = fnn.tensor([[0.0, 0.0]]), fnn.tensor([[3.0, 4.0]])
+    >>> fnn.nn.TripletMarginLoss(margin=1.0)(near, near, far).item()
+    0.0
+    """
+
+    def __init__(
+        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.margin, self.p, self.eps, self.swap = float(margin), float(p), float(eps), bool(swap)
+
+    def forward(self, anchor, positive, negative):
+        """anchor, positive, negative: (N, D) -> a scalar."""
+        return F.triplet_margin_loss(
+            anchor, positive, negative, self.margin, self.p, self.eps, self.swap, self.reduction
+        )
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors along axis `dim`; see `nn.functional.cosine_similarity`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.CosineSimilarity()(fnn.tensor([[3.0, 0.0]]), fnn.tensor([[5.0, 0.0]])).tolist()
+    [1.0]
+    """
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        self.dim, self.eps = dim, float(eps)
+
+    def forward(self, x1, x2):
+        """x1, x2: the same shape -> that without `dim`."""
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class CosineEmbeddingLoss(_Loss):
+    """The angle between what is alike, and between what is not; see `nn.functional.cosine_embedding_loss`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> a, b = fnn.tensor([[1.0, 0.0]]), fnn.tensor([[0.0, 1.0]])
+    >>> fnn.nn.CosineEmbeddingLoss()(a, b, fnn.tensor([1])).item()
+    1.0
+    """
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = float(margin)
+
+    def forward(self, input1, input2, target):
+        """input1, input2: (N, D); target: (N,), 1 or -1 -> a scalar."""
+        return F.cosine_embedding_loss(input1, input2, target, self.margin, self.reduction)
 
 
 class CTCLoss(_Loss):

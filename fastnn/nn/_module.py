@@ -366,17 +366,23 @@ class Module:
     def to(self, dtype) -> "Module":
         """Convert every floating-point parameter and buffer to float32 or float64, in place; returns the module.
 
+        "cpu" leaves it as it is.
+
         Raises
         ------
         ValueError
-            If `dtype` is neither.
+            If `dtype` is none of these.
         """
+        if isinstance(dtype, str) and dtype == "cpu":
+            return self
         try:
             known = np.dtype(dtype) in (np.float32, np.float64)
         except TypeError:  # the name of a device, say
             known = False
         if not known:
-            raise ValueError(f"{type(self).__name__}.to: float32 or float64 expected, got {dtype!r}")
+            raise ValueError(
+                f"{type(self).__name__}.to: float32 or float64 (or 'cpu', the only device) expected, got {dtype!r}"
+            )
         dtype = np.dtype(dtype)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.data.dtype.kind == "f" and tensor.data.dtype != dtype:
@@ -387,6 +393,10 @@ class Module:
     def float(self) -> "Module":
         """Convert to float32; see `to`."""
         return self.to(np.float32)
+
+    def cpu(self) -> "Module":
+        """Return the module: there is no other device."""
+        return self
 
     def double(self) -> "Module":
         """Convert to float64; see `to`.

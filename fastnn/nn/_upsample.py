@@ -112,7 +112,14 @@ class ConstantPad2d(_Pad):
 
 
 class ConstantPad1d(ConstantPad2d):
-    """A border of one value round a sequence; padding is a number or (left, right). See `ConstantPad2d`."""
+    """A border of one value round a sequence; padding is a number or (left, right). See `ConstantPad2d`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ConstantPad1d(1, 7.0)(fnn.tensor([[1.0, 2.0]])).tolist()
+    [[7.0, 1.0, 2.0, 7.0]]
+    """
 
     dims = 1
 
@@ -129,7 +136,14 @@ class ZeroPad2d(_Pad):
 
 
 class ZeroPad1d(_Pad):
-    """A border of zeros round a sequence; padding is a number or (left, right). See `ZeroPad2d`."""
+    """A border of zeros round a sequence; padding is a number or (left, right). See `ZeroPad2d`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ZeroPad1d((2, 0))(fnn.tensor([[1.0, 2.0]])).tolist()
+    [[0.0, 0.0, 1.0, 2.0]]
+    """
 
     dims = 1
 
@@ -148,7 +162,14 @@ class ReflectionPad2d(_Pad):
 
 
 class ReflectionPad1d(ReflectionPad2d):
-    """A border that mirrors a sequence; padding is a number or (left, right). See `ReflectionPad2d`."""
+    """A border that mirrors a sequence; padding is a number or (left, right). See `ReflectionPad2d`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ReflectionPad1d(1)(fnn.tensor([[1.0, 2.0]])).tolist()
+    [[2.0, 1.0, 2.0, 1.0]]
+    """
 
     dims = 1
 
@@ -167,7 +188,14 @@ class ReplicationPad2d(_Pad):
 
 
 class ReplicationPad1d(ReplicationPad2d):
-    """A border that repeats the ends of a sequence; padding is a number or (left, right). See `ReplicationPad2d`."""
+    """A border that repeats the ends of a sequence; padding is a number or (left, right). See `ReplicationPad2d`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.ReplicationPad1d(1)(fnn.tensor([[1.0, 2.0]])).tolist()
+    [[1.0, 1.0, 2.0, 2.0]]
+    """
 
     dims = 1
 

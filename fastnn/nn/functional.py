@@ -61,7 +61,17 @@ from .._ops_norm import (
     layer_norm,
     rms_norm,
 )
+from ._composed import glu, hardswish, hardtanh, logsigmoid, mish, relu6, selu
+from ._distance import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    normalize,
+    pairwise_distance,
+    triplet_margin_loss,
+)
 from ._position_tables import rotary_embedding, sinusoidal_positions
+from ._reduction import check_reduction as _reduction
+from ._reduction import reduced as _reduce
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -80,13 +90,19 @@ __all__ = [
     "conv2d_backward",
     "conv_transpose1d",
     "conv_transpose2d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
     "dropout",
+    "dropout2d",
     "elu",
     "embedding",
     "gelu",
+    "glu",
     "group_norm",
+    "hardswish",
+    "hardtanh",
     "huber_loss",
     "instance_norm",
     "interpolate",
@@ -96,19 +112,25 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "logsigmoid",
     "max_pool1d",
     "max_pool2d",
+    "mish",
     "mse_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "pad",
+    "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
     "prelu",
     "relu",
+    "relu6",
     "rms_norm",
     "rotary_embedding",
     "scaled_dot_product_attention",
+    "selu",
     "sigmoid",
     "silu",
     "sinusoidal_positions",
@@ -116,6 +138,7 @@ __all__ = [
     "softmax",
     "softplus",
     "tanh",
+    "triplet_margin_loss",
 ]
 
 
@@ -146,13 +169,38 @@ def softplus(x, beta: float = 1.0, threshold: float = 20.0):
     return where(scaled > threshold, x, _softplus(scaled) / beta)
 
 
-def _reduction(function: str, reduction: str, allowed: tuple[str, ...] = ("mean", "sum", "none")) -> None:
-    if reduction not in allowed:
-        raise ValueError(f"{function}: reduction must be one of {', '.join(allowed)}, got {reduction!r}")
+def dropout2d(x, p: float = 0.5, training: bool = True):
+    """Zero whole channels with probability p and divide the others by `1 - p`; return x itself when not training.
 
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, H, W)
 
-def _reduce(loss, reduction: str):
-    return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
+    Returns
+    -------
+    Tensor
+        Shape of x.
+
+    Raises
+    ------
+    ValueError
+        If x has not four dimensions, or p is no probability.
+
+    References
+    ----------
+    Tompson, Goroshin, Jain, LeCun, Bregler, "Efficient object localization using convolutional networks", 2015.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> channels = fnn.nn.functional.dropout2d(fnn.ones(1, 50, 2, 2)).mean((2, 3))
+    >>> sorted(set(channels[0].tolist()))
+    [0.0, 2.0]
+    """
+    x = as_tensor(x)
+    if x.ndim != 4:
+        raise ValueError(f"dropout2d: expected (N, C, H, W), got {x.shape}")
+    return x * dropout(as_tensor(np.ones((*x.shape[:2], 1, 1), x.dtype)), p) if training and p else x
 
 
 def _pair(function: str, input, target) -> tuple[Tensor, Tensor]:

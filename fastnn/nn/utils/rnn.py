@@ -8,6 +8,8 @@ import numpy as np
 from ... import _ops, _ops_recurrent
 from ..._ops import Tensor
 
+__all__ = ["PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence"]
+
 
 class PackedSequence(NamedTuple):
     """Sequences without padding, of `pack_sequence` or `pack_padded_sequence`; recurrent layers take and give them.
