@@ -40,22 +40,27 @@ from ._ops import argmax as argmax
 from ._ops import argmin as argmin
 from ._ops import argsort as argsort
 from ._ops import as_tensor as as_tensor
+from ._ops import bernoulli as bernoulli
+from ._ops import bmm as bmm
 from ._ops import bool_ as bool_
 from ._ops import broadcast_to as broadcast_to
 from ._ops import cat as cat
 from ._ops import ceil as ceil
 from ._ops import chunk as chunk
 from ._ops import clamp as clamp
+from ._ops import clip as clip
 from ._ops import clone as clone
 from ._ops import concatenate as concatenate
 from ._ops import cos as cos
 from ._ops import cross_entropy as cross_entropy
 from ._ops import cumsum as cumsum
 from ._ops import div as div
+from ._ops import dot as dot
 from ._ops import dropout as dropout
 from ._ops import einsum as einsum
 from ._ops import elu as elu
 from ._ops import empty as empty
+from ._ops import empty_like as empty_like
 from ._ops import eq as eq
 from ._ops import erf as erf
 from ._ops import exp as exp
@@ -100,11 +105,15 @@ from ._ops import maximum as maximum
 from ._ops import mean as mean
 from ._ops import min as min
 from ._ops import minimum as minimum
+from ._ops import mm as mm
 from ._ops import mse_loss as mse_loss
 from ._ops import mul as mul
+from ._ops import multinomial as multinomial
 from ._ops import ne as ne
 from ._ops import neg as neg
+from ._ops import nonzero as nonzero
 from ._ops import norm as norm
+from ._ops import normal as normal
 from ._ops import one_hot as one_hot
 from ._ops import ones as ones
 from ._ops import ones_like as ones_like
@@ -114,15 +123,19 @@ from ._ops import permute as permute
 from ._ops import pow as pow
 from ._ops import prod as prod
 from ._ops import rand as rand
+from ._ops import rand_like as rand_like
 from ._ops import randint as randint
 from ._ops import randn as randn
+from ._ops import randn_like as randn_like
 from ._ops import randperm as randperm
 from ._ops import reciprocal as reciprocal
 from ._ops import relu as relu
+from ._ops import repeat_interleave as repeat_interleave
 from ._ops import reshape as reshape
 from ._ops import roll as roll
 from ._ops import round as round
 from ._ops import rsqrt as rsqrt
+from ._ops import scatter as scatter
 from ._ops import scatter_add as scatter_add
 from ._ops import sigmoid as sigmoid
 from ._ops import sign as sign
@@ -142,6 +155,8 @@ from ._ops import sum as sum
 from ._ops import swapaxes as swapaxes
 from ._ops import tanh as tanh
 from ._ops import tensor as tensor
+from ._ops import tile as tile
+from ._ops import topk as topk
 from ._ops import transpose as transpose
 from ._ops import tril as tril
 from ._ops import triu as triu
@@ -166,16 +181,21 @@ _LAZY = {
     "adversarial": (".adversarial", None),
     "array_api": (".array_api", None),
     "audio": (".audio", None),
+    "bool": ("._ops", "bool_"),
     "data": (".data", None),
     "decoding": (".decoding", None),
+    "double": ("._ops", "float64"),
     "evaluate": ("._evaluate", "evaluate"),
     "fit": ("._fit", "fit"),
+    "float": ("._ops", "float32"),
     "generation": (".generation", None),
     "gradcheck": ("._gradcheck", "gradcheck"),
     "init": (".init", None),
+    "int": ("._ops", "int32"),
     "kernels": (".kernels", None),
     "load": ("._io", "load"),
     "load_torch": ("._torch_file", "load_torch"),
+    "long": ("._ops", "int64"),
     "manual_seed": ("._random", "manual_seed"),
     "metrics": (".metrics", None),
     "models": (".models", None),
@@ -186,6 +206,21 @@ _LAZY = {
     "save": ("._io", "save"),
     "sklearn": (".sklearn", None),
     "summary": ("._summary", "summary"),
+}
+
+# What PyTorch has under a name that is none here, and what to write instead.
+_INSTEAD = {
+    "FloatTensor": "fastnn.tensor(data, dtype=fastnn.float32)",
+    "LongTensor": "fastnn.tensor(data, dtype=fastnn.int64)",
+    "autograd": "fastnn.grad, fastnn.Function, fastnn.gradcheck",
+    "compile": "the module as it is; Module.freeze() to serve it",
+    "cuda": 'the only device is "cpu"',
+    "device": 'the only device is "cpu": t.to("cpu") returns t',
+    "inference_mode": "fastnn.no_grad",
+    "jit": "the module as it is; fastnn.onnx.export to take it elsewhere",
+    "linalg": "numpy.linalg on t.numpy(); fastnn.norm",
+    "set_grad_enabled": "fastnn.no_grad, fastnn.enable_grad",
+    "utils": "fastnn.data, fastnn.nn.utils",
 }
 
 __all__ = [
@@ -206,25 +241,32 @@ __all__ = [
     "argsort",
     "array_api",
     "as_tensor",
+    "audio",
     "available_cpus",
+    "bernoulli",
+    "bmm",
     "bool_",
     "broadcast_to",
     "cat",
     "ceil",
     "chunk",
     "clamp",
+    "clip",
     "clone",
     "concatenate",
     "cos",
     "cross_entropy",
     "cumsum",
     "data",
+    "decoding",
     "div",
+    "dot",
     "dropout",
     "einsum",
     "elu",
     "empty",
     "empty_cache",
+    "empty_like",
     "enable_grad",
     "eq",
     "erf",
@@ -285,14 +327,18 @@ __all__ = [
     "metrics",
     "min",
     "minimum",
+    "mm",
     "models",
     "mse_loss",
     "mul",
+    "multinomial",
     "ne",
     "neg",
     "nn",
     "no_grad",
+    "nonzero",
     "norm",
+    "normal",
     "one_hot",
     "ones",
     "ones_like",
@@ -305,16 +351,20 @@ __all__ = [
     "pow",
     "prod",
     "rand",
+    "rand_like",
     "randint",
     "randn",
+    "randn_like",
     "randperm",
     "reciprocal",
     "relu",
+    "repeat_interleave",
     "reshape",
     "roll",
     "round",
     "rsqrt",
     "save",
+    "scatter",
     "scatter_add",
     "set_num_threads",
     "set_precision",
@@ -338,6 +388,8 @@ __all__ = [
     "tanh",
     "tensor",
     "threads",
+    "tile",
+    "topk",
     "transpose",
     "tril",
     "triu",
@@ -355,7 +407,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
     if name not in _LAZY:
-        raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+        hint = f"; instead: {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module 'fastnn' has no attribute {name!r}{hint}")
     module, attribute = _LAZY[name]
     value = importlib.import_module(module, __name__)
     value = value if attribute is None else getattr(value, attribute)

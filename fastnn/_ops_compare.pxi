@@ -27,47 +27,110 @@ cdef Tensor without_gradient(object ufunc, str name, object a, object b=None):
 
 
 def eq(a, b):
-    """a == b, element by element."""
+    """a == b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.eq(fnn.tensor([1, 2, 3]), 2)
+    tensor([False,  True, False])
+    """
     return compare(a, b, Py_EQ)
 
 
 def ne(a, b):
-    """a != b, element by element."""
+    """a != b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.ne(fnn.tensor([1, 2, 3]), 2)
+    tensor([ True, False,  True])
+    """
     return compare(a, b, Py_NE)
 
 
 def lt(a, b):
-    """a < b, element by element."""
+    """a < b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.lt(fnn.tensor([1, 2, 3]), 2)
+    tensor([ True, False, False])
+    """
     return compare(a, b, Py_LT)
 
 
 def le(a, b):
-    """a <= b, element by element."""
+    """a <= b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.le(fnn.tensor([1, 2, 3]), 2)
+    tensor([ True,  True, False])
+    """
     return compare(a, b, Py_LE)
 
 
 def gt(a, b):
-    """a > b, element by element."""
+    """a > b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.gt(fnn.tensor([1, 2, 3]), 2)
+    tensor([False, False,  True])
+    """
     return compare(a, b, Py_GT)
 
 
 def ge(a, b):
-    """a >= b, element by element."""
+    """a >= b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.ge(fnn.tensor([1, 2, 3]), 2)
+    tensor([False,  True,  True])
+    """
     return compare(a, b, Py_GE)
 
 
 def logical_not(x):
-    """not x, element by element."""
+    """not x, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.logical_not([True, False])
+    tensor([False,  True])
+    """
     return without_gradient(np.logical_not, "logical_not", x)
 
 
 def logical_and(a, b):
-    """a and b, element by element."""
+    """a and b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.logical_and([True, True], [True, False])
+    tensor([ True, False])
+    """
     return without_gradient(np.logical_and, "logical_and", a, b)
 
 
 def logical_or(a, b):
-    """a or b, element by element."""
+    """a or b, element by element.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.logical_or([True, False], [False, False])
+    tensor([ True, False])
+    """
     return without_gradient(np.logical_or, "logical_or", a, b)
 
 

@@ -103,12 +103,6 @@ cdef ndarray index_array(str name, object index):
     return np.array(t.array, np.int64)
 
 
-cdef class IndexSelectNode(Node):
-    cdef tuple backward(self, Value dy):
-        key, shape = self.saved
-        return (put(dy, key, shape),)
-
-
 cpdef Tensor index_select(x, int dim, index):
     """The slices of x along dim that a 1-D index names.
 
@@ -176,15 +170,11 @@ cpdef Tensor scatter_add(x, int dim, index, src):
     >>> fnn.scatter_add(fnn.zeros(3), 0, [2, 0, 2], fnn.tensor([1.0, 2.0, 3.0]))
     tensor([2., 0., 4.])
     """
-    cdef Tensor t = as_tensor(x), s = as_tensor(src)
+    cdef Tensor t = as_tensor(x)
     cdef int d = axis_of("scatter_add", dim, cnp.PyArray_NDIM(t.array))
     cdef ndarray i = index_array("scatter_add", index)
     cdef tuple key = along("scatter_add", t.array, d, i)
-    if cnp.PyArray_NDIM(s.array) != cnp.PyArray_NDIM(i) or builtins.any([n > m for n, m in zip(shape_of(i),
-                                                                                               shape_of(s.array))]):
-        raise ValueError(f"scatter_add: src of shape {shape_of(s.array)} is smaller than index of shape {shape_of(i)}")
-    s = getitem(s, tuple([slice(0, n) for n in shape_of(i)]))
-    return add(t, put(s, key, shape_of(t.array)))
+    return add(t, put(source_of("scatter_add", src, i), key, shape_of(t.array)))
 
 
 cpdef Tensor one_hot(index, num_classes=None):
@@ -210,6 +200,8 @@ cpdef Tensor one_hot(index, num_classes=None):
 
 cpdef Tensor sort(x, int dim=-1, bint descending=False):
     """The values of x in order along dim (a stable sort; NaN counts as the largest). Gradients go back to where the values came from.
+
+    As in NumPy, the values alone: the places, which PyTorch gives as well, are `argsort(x, dim, descending)`.
 
     Examples
     --------
@@ -240,3 +232,126 @@ cpdef Tensor argsort(x, int dim=-1, bint descending=False):
         return wrap(np.argsort(t.array, d, kind="stable"))
     order = np.flip(np.argsort(np.flip(t.array, d), d, kind="stable"), d)
     return wrap(contiguous(t.array.shape[d] - 1 - order))
+
+
+def topk(x, k, int dim=-1, bint largest=True):
+    """The k largest (or smallest) values of x along dim, in order, and where they stand: a pair (values, indices).
+
+    Parameters
+    ----------
+    x : Tensor
+        At least one dimension.
+    k : int
+        From 0 to x.shape[dim].
+
+    Returns
+    -------
+    (Tensor, Tensor)
+        Both with size k in dimension dim. Gradients go back to where the values came from.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than k elements along dim.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> values, indices = fnn.topk(fnn.tensor([3.0, 1.0, 2.0]), 2)
+    >>> values, indices
+    (tensor([3., 2.]), tensor([0, 2]))
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef int d = axis_of("topk", dim, cnp.PyArray_NDIM(t.array))
+    n = whole("topk: k", k)
+    if not 0 <= n <= cnp.PyArray_DIM(t.array, d):
+        raise ValueError(f"topk: k is {n}; expected 0 to {cnp.PyArray_DIM(t.array, d)}, the size of dimension {dim}")
+    indices = getitem(argsort(t, d, largest), (slice(None),) * d + (slice(n),))
+    return gather(t, d, indices), indices
+
+
+cdef class ScatterNode(Node):
+    """saved is (dim, index)."""
+    cdef tuple backward(self, Value dy):
+        d, index = self.saved
+        return scatter(dy, d, index, 0), gather(dy, d, index)
+
+
+def scatter(x, int dim, index, src):
+    """x with the elements of src, or one number, at the places along dim that index names; the reverse of `gather`.
+
+    Where index names a place twice, the last element counts, but both get its gradient.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.scatter(fnn.zeros(2, 3), 1, [[2], [0]], 1)
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
+    """
+    cdef Tensor t = as_tensor(x), s, out
+    cdef ScatterNode node
+    cdef ndarray i = index_array("scatter", index)
+    cdef int d = axis_of("scatter", dim, cnp.PyArray_NDIM(t.array))
+    cdef tuple key = along("scatter", t.array, d, i)
+    s = cast(source_of("scatter", src, i), cnp.PyArray_TYPE(t.array))
+    out = wrap(copy_of(t.array))
+    out.array[key] = s.array
+    if kind(out.array) >= 0 and recorded_pair(t, s):
+        node = ScatterNode.__new__(ScatterNode)
+        node.saved = d, i
+        attach(out, node, (edge(t), edge(s)))
+    return out
+
+
+cdef Tensor source_of(str name, object src, ndarray index):
+    """What goes to the places of index: the part of src that has index's shape; of a single number copies."""
+    cdef Tensor s = as_tensor(src)
+    if number(src):
+        return broadcast_to(s, shape_of(index))
+    if cnp.PyArray_NDIM(s.array) != cnp.PyArray_NDIM(index) or builtins.any(
+            [n > m for n, m in zip(shape_of(index), shape_of(s.array))]):
+        raise ValueError(f"{name}: src of shape {shape_of(s.array)} is smaller than index of shape {shape_of(index)}")
+    return s if same_shape(s.array, index) else getitem(s, tuple([slice(n) for n in shape_of(index)]))
+
+
+def nonzero(x):
+    """The indices of the elements that are not 0, one row for each: shape (how many, x.ndim).
+
+    `x[mask]` needs no indices; NumPy's ``np.nonzero(x.numpy())`` gives one array for each dimension.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nonzero(fnn.tensor([[0.0, 5.0], [6.0, 0.0]]))
+    tensor([[0, 1],
+            [1, 0]])
+    """
+    return wrap(np.argwhere(as_tensor(x).array))
+
+
+def repeat_interleave(x, repeats, dim=None):
+    """x with each of its slices along dim repeated, the copies side by side; without dim over the flattened tensor.
+
+    Parameters
+    ----------
+    x : Tensor
+    repeats : int or 1-D integer Tensor
+        How often, for all or one by one.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.repeat_interleave(fnn.tensor([1, 2]), 2)
+    tensor([1, 1, 2, 2])
+    """
+    cdef Tensor t = as_tensor(x)
+    if dim is None:
+        t, dim = reshape(t, (-1,)), 0
+    cdef int d = axis_of("repeat_interleave", dim, cnp.PyArray_NDIM(t.array))
+    cdef ndarray n = index_array("repeat_interleave", repeats)
+    size = cnp.PyArray_DIM(t.array, d)
+    if shape_of(n) not in ((), (1,), (size,)) or builtins.any(n.ravel() < 0) or n.sum(dtype=float) * size >= 1 << 40:
+        raise ValueError(f"repeat_interleave: repeats must be one number or {size}, not negative and below 2**40 in "
+                         f"all, got {repeats}")
+    return index_select(t, d, np.repeat(np.arange(size), n))

@@ -267,7 +267,14 @@ def full(shape, fill_value, dtype=None, bint requires_grad=False):
 
 
 def empty(*shape, dtype=None, bint requires_grad=False):
-    """A tensor whose values are not set (zeros here: nothing of other tensors leaks)."""
+    """A tensor whose values are not set (zeros here: nothing of other tensors leaks).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.empty(2, 3).shape
+    (2, 3)
+    """
     return finish(filled("empty", sizes(shape), 0, dtype), requires_grad)
 
 
@@ -303,7 +310,9 @@ def linspace(start, end, steps, dtype=None, bint requires_grad=False):
     >>> fnn.linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
-    return finish(door("linspace", np.linspace(start, end, steps), float32 if dtype is None else dtype), requires_grad)
+    with np.errstate(invalid="ignore"):  # infinite ends
+        a = np.linspace(start, end, steps)
+    return finish(door("linspace", a, float32 if dtype is None else dtype), requires_grad)
 
 
 def eye(n, m=None, dtype=None, bint requires_grad=False):
@@ -322,20 +331,53 @@ def eye(n, m=None, dtype=None, bint requires_grad=False):
 
 
 cpdef Tensor zeros_like(x, dtype=None, bint requires_grad=False):
-    """Zeros of the shape, dtype and memory order of x."""
+    """Zeros of the shape, dtype and memory order of x.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.zeros_like(fnn.tensor([1, 2]))
+    tensor([0, 0])
+    """
     cdef ndarray a = as_tensor(x).array
     cdef ndarray out = np.zeros_like(a, dtype) if dtype is not None or kind(a) < 0 else new_like(a, cnp.PyArray_TYPE(a))
     memset(cnp.PyArray_DATA(out), 0, cnp.PyArray_NBYTES(out))
     return finish(door("zeros_like", out, None), requires_grad)
 
 
+def empty_like(x, dtype=None, bint requires_grad=False):
+    """`empty` in the shape, dtype and memory order of x (zeros here).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.empty_like(fnn.ones(2)).shape
+    (2,)
+    """
+    return zeros_like(x, dtype, requires_grad)
+
+
 cpdef Tensor ones_like(x, dtype=None, bint requires_grad=False):
-    """Ones of the shape, dtype and memory order of x."""
+    """Ones of the shape, dtype and memory order of x.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.ones_like(fnn.tensor([0.5, 2.0]))
+    tensor([1., 1.])
+    """
     return full_like(x, 1, dtype, requires_grad)
 
 
 cpdef Tensor full_like(x, fill_value, dtype=None, bint requires_grad=False):
-    """One value in the shape, dtype and memory order of x."""
+    """One value in the shape, dtype and memory order of x.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.full_like(fnn.tensor([0.5, 2.0]), 7)
+    tensor([7., 7.])
+    """
     cdef ndarray a = as_tensor(x).array
     cdef ndarray out
     check_number("full_like", fill_value)

@@ -151,6 +151,55 @@ cdef class MatmulNode(Node):
         return da, db
 
 
+cdef Tensor product_of(str name, int nd, object a, object b):
+    """matmul of two tensors with so many dimensions."""
+    cdef Tensor x = as_tensor(a), y = as_tensor(b)
+    if cnp.PyArray_NDIM(x.array) != nd or cnp.PyArray_NDIM(y.array) != nd:
+        raise ValueError(f"{name}: a is {shape_of(x.array)}, b is {shape_of(y.array)}; expected {nd} dimensions each "
+                         f"(matmul takes any)")
+    if nd == 3 and cnp.PyArray_DIM(x.array, 0) != cnp.PyArray_DIM(y.array, 0):
+        raise ValueError(f"{name}: a is {shape_of(x.array)}, b is {shape_of(y.array)}; expected equal batches (matmul "
+                         f"broadcasts)")
+    return matmul(x, y)
+
+
+def mm(a, b):
+    """The product of two matrices (m, k) and (k, n); `matmul` for exactly two dimensions.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.mm(fnn.ones(2, 3), fnn.ones(3, 1))
+    tensor([[3.],
+            [3.]])
+    """
+    return product_of("mm", 2, a, b)
+
+
+def bmm(a, b):
+    """The products of matrices in two batches (B, m, k) and (B, k, n); `matmul` for exactly three dimensions.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.bmm(fnn.ones(5, 2, 3), fnn.ones(5, 3, 4)).shape
+    (5, 2, 4)
+    """
+    return product_of("bmm", 3, a, b)
+
+
+def dot(a, b):
+    """The inner product of two vectors (k,) and (k,).
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.dot(fnn.tensor([1.0, 2.0]), fnn.tensor([3.0, 4.0]))
+    tensor(11.)
+    """
+    return product_of("dot", 1, a, b)
+
+
 cpdef Tensor matmul(a, b):
     """The matrix product, as NumPy's ``@``.
 

@@ -46,8 +46,122 @@ cdef Tensor drawn(str name, tuple shape, object dtype, bint requires_grad, objec
     return finish(out, requires_grad)
 
 
-def randint(low, high=None, size=()):
-    """int64 draws from low to high - 1 (from 0 to low - 1 if only one is given).
+def randn_like(x, dtype=None, bint requires_grad=False):
+    """`randn` in the shape and dtype of x.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.randn_like(fnn.zeros(2, 3)).shape
+    (2, 3)
+    """
+    cdef ndarray a = as_tensor(x).array
+    return randn(shape_of(a), dtype=a.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def rand_like(x, dtype=None, bint requires_grad=False):
+    """`rand` in the shape and dtype of x.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.rand_like(fnn.zeros(2, 3)).shape
+    (2, 3)
+    """
+    cdef ndarray a = as_tensor(x).array
+    return rand(shape_of(a), dtype=a.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def normal(mean, std=1.0, size=None):
+    """Draws from normal distributions: mean + std * randn(size).
+
+    Parameters
+    ----------
+    mean, std : float or Tensor
+        Of all, or of each element.
+    size : int or tuple of int, optional
+        The shape; that of mean and std by default.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.normal(0, 0.01, (2, 3)).shape
+    (2, 3)
+    """
+    cdef tuple shape = np.broadcast_shapes(np.shape(mean), np.shape(std)) if size is None else sizes(size)
+    return mul(randn(shape), std) + mean
+
+
+def bernoulli(p):
+    """1 with probability p and 0 otherwise, in the shape and dtype of p.
+
+    Raises
+    ------
+    ValueError
+        If a probability is outside [0, 1].
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.bernoulli(fnn.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
+    cdef Tensor t = floating(p)
+    if not np.all((t.array >= 0) & (t.array <= 1)):
+        raise ValueError("bernoulli: p must be in [0, 1]")
+    return wrap(np.asarray(randomness().generator().random(shape_of(t.array)) < t.array, t.array.dtype))
+
+
+def multinomial(weights, num_samples, bint replacement=False):
+    """Indices drawn with probabilities in proportion to weights.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (n,) or (B, n)
+        Not negative, finite, and not all 0; they need not add up to 1.
+    num_samples : int
+        How many to draw from each row; without replacement no more than the row has weights above 0.
+    replacement : bool
+        Whether an index may be drawn again.
+
+    Returns
+    -------
+    Tensor of int64, shape (num_samples,) or (B, num_samples)
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative, NaN or infinite, or a row has too few above 0.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.multinomial(fnn.tensor([0.0, 3.0, 0.0]), 1)
+    tensor([1])
+    """
+    cdef ndarray w = np.asarray(floating(weights).array, np.float64)
+    n = whole("multinomial: num_samples", num_samples)
+    if w.ndim not in (1, 2):
+        raise ValueError(f"multinomial: weights must have 1 or 2 dimensions, got shape {shape_of(w)}")
+    if not np.all((w >= 0) & np.isfinite(w)):
+        raise ValueError("multinomial: weights must be finite and not negative")
+    enough = 1 if replacement else n
+    if not 1 <= n < 1 << 40 or (w > 0).sum(-1).min(initial=enough) < enough:
+        raise ValueError(f"multinomial: {n} to draw from rows of shape {shape_of(w)[-1:]}; expected at least 1, and "
+                         f"{'a weight' if replacement else 'that many weights'} above 0")
+    rng = randomness().generator()
+    if not replacement:  # the n largest of log(w) + Gumbel noise: as drawn one after the other
+        with np.errstate(divide="ignore"):
+            keys = np.log(w) + rng.gumbel(size=shape_of(w))
+        return wrap(np.ascontiguousarray(np.argsort(-keys, -1)[..., :n]))
+    sums = (w / w.max(-1, keepdims=True)).reshape(-1, shape_of(w)[-1]).cumsum(1)
+    drawn_rows = [np.searchsorted(row, row[-1] * rng.random(n), "right") for row in sums]
+    return wrap(np.asarray(drawn_rows, np.int64).reshape(shape_of(w)[:-1] + (n,)))
+
+
+def randint(low, high=None, size=None, dtype=None):
+    """Integers drawn from low to high - 1 (from 0 to low - 1 if only one is given): `randint(low, high, size)` or
+    `randint(high, size)`; int64 unless dtype says otherwise.
 
     Examples
     --------
@@ -55,7 +169,10 @@ def randint(low, high=None, size=()):
     >>> fnn.randint(5, size=(2,)).shape
     (2,)
     """
-    return wrap(np.asarray(randomness().generator().integers(low, high, sizes(size))))
+    if isinstance(high, (tuple, list)) and size is None:
+        high, size = None, high
+    shape = () if size is None else sizes(size)
+    return wrap(door("randint", np.asarray(randomness().generator().integers(low, high, shape)), dtype))
 
 
 def randperm(n):

@@ -74,8 +74,10 @@ cpdef Tensor mean(x, dim=None, keepdim=False, axis=None, keepdims=None):
     return scaled_sum(t, mask, keepdim if keepdims is None else keepdims, 1.0 / n if n else float("nan"))
 
 
-cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None):
+cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None, unbiased=None):
     """The variance over dim: the mean squared distance from the mean, with n - correction in the denominator.
+
+    `unbiased=False` is another way to say `correction=0`.
 
     Examples
     --------
@@ -86,12 +88,14 @@ cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, kee
     cdef Tensor t = floating(x), centred
     cdef unsigned long long mask = axes_mask("var", either(dim, axis), cnp.PyArray_NDIM(t.array))
     cdef i64 n = count_of(t.array, mask)
+    if unbiased is not None:
+        correction = 1 if unbiased else 0
     centred = sub(t, scaled_sum(t, mask, True, 1.0 / n if n else float("nan")))
     return scaled_sum(square(centred), mask, keepdim if keepdims is None else keepdims,
                       1.0 / (n - correction) if n > correction else float("nan"))
 
 
-cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None):
+cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None, unbiased=None):
     """The standard deviation over dim: the root of `var`. Equal numbers get a gradient of 0.
 
     Examples
@@ -100,7 +104,7 @@ cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, kee
     >>> fnn.std(fnn.tensor([1.0, 3.0]), correction=0)
     tensor(1.)
     """
-    return power_flat_at_zero(var(x, dim, correction, keepdim, axis, keepdims), 0.5)
+    return power_flat_at_zero(var(x, dim, correction, keepdim, axis, keepdims, unbiased), 0.5)
 
 
 cdef Tensor power_flat_at_zero(Tensor x, double p):
@@ -145,6 +149,8 @@ cdef Tensor extreme(int op, str name, object x, object dim, bint keepdim):
 cpdef Tensor amax(x, dim=None, keepdim=False, axis=None, keepdims=None):
     """The largest value over dim (all by default); NaN if there is one. Equal maxima share the gradient.
 
+    `max` is the same, as in NumPy: PyTorch's `max(x, dim)` also gives the places, which are `argmax(x, dim)` here.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -156,6 +162,8 @@ cpdef Tensor amax(x, dim=None, keepdim=False, axis=None, keepdims=None):
 
 cpdef Tensor amin(x, dim=None, keepdim=False, axis=None, keepdims=None):
     """The smallest value over dim (all by default); NaN if there is one. Equal minima share the gradient.
+
+    `min` is the same, as in NumPy: PyTorch's `min(x, dim)` also gives the places, which are `argmin(x, dim)` here.
 
     Examples
     --------
@@ -367,14 +375,28 @@ cpdef Tensor argmin(x, dim=None, keepdim=False, axis=None):
 
 
 cpdef Tensor all(x, dim=None, keepdim=False, axis=None, keepdims=None):
-    """Whether all elements over dim are true."""
+    """Whether all elements over dim are true.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.all(fnn.tensor([[True, False], [True, True]]), 1)
+    tensor([False,  True])
+    """
     cdef Tensor t = as_tensor(x)
     axes = axes_tuple(axes_mask("all", either(dim, axis), cnp.PyArray_NDIM(t.array)), cnp.PyArray_NDIM(t.array))
     return wrap(np.asarray(np.all(t.array, axes, keepdims=bool(keepdim if keepdims is None else keepdims))))
 
 
 cpdef Tensor any(x, dim=None, keepdim=False, axis=None, keepdims=None):
-    """Whether any element over dim is true."""
+    """Whether any element over dim is true.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.any(fnn.tensor([[True, False], [False, False]]), 1)
+    tensor([ True, False])
+    """
     cdef Tensor t = as_tensor(x)
     axes = axes_tuple(axes_mask("any", either(dim, axis), cnp.PyArray_NDIM(t.array)), cnp.PyArray_NDIM(t.array))
     return wrap(np.asarray(np.any(t.array, axes, keepdims=bool(keepdim if keepdims is None else keepdims))))

@@ -246,6 +246,35 @@ cdef ndarray stretched(ndarray a, tuple shape):
 expand = broadcast_to
 
 
+def tile(x, dims):
+    """x side by side with copies of itself, dims[d] times along each dimension; `Tensor.repeat` is the same.
+
+    Parameters
+    ----------
+    x : Tensor
+    dims : int or tuple of int
+        Counted from the last dimension; where there are more than x has, x gets leading dimensions.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.tile(fnn.tensor([1, 2]), (2, 2))
+    tensor([[1, 2, 1, 2],
+            [1, 2, 1, 2]])
+    """
+    cdef Tensor t = as_tensor(x)
+    cdef tuple times = sizes(dims), shape = shape_of(t.array)
+    cdef Py_ssize_t nd = builtins.max(len(times), len(shape))
+    times, shape = (1,) * (nd - len(times)) + times, (1,) * (nd - len(shape)) + shape
+    if builtins.any([n < 0 for n in times]):
+        raise ValueError(f"tile: expected no negative numbers, got {dims}")
+    if 2 * nd > 64:
+        raise ValueError(f"tile: {nd} dimensions; at most 32 are possible")
+    apart = reshape(t, tuple([m for n in shape for m in (1, n)]))
+    wide = broadcast_to(apart, tuple([m for pair in zip(times, shape) for m in pair]))
+    return reshape(wide, tuple([n * m for n, m in zip(times, shape)]))
+
+
 cdef class FlipNode(Node):
     cdef tuple backward(self, Value dy):
         return (flip(dy, self.saved),)

@@ -120,8 +120,9 @@ cdef class Tensor(Value):
 
     @property
     def size(self):
-        """Number of elements (an int, as in NumPy)."""
-        return cnp.PyArray_SIZE(self.array)
+        """Number of elements: an int, as in NumPy, that can be called, as in PyTorch: ``x.size()`` is the shape and
+        ``x.size(0)`` the first size."""
+        return Size(cnp.PyArray_SIZE(self.array), shape_of(self.array))
 
     @property
     def dtype(self):
@@ -483,6 +484,18 @@ cdef class Tensor(Value):
         bump_version(self)
         return self
 
+    def masked_fill_(self, mask, value):
+        """Overwrites the elements where mask is true with a number; returns the tensor."""
+        write(self, "masked_fill_", value)
+        self.copy_(masked_fill(self, mask, value))
+        return self
+
+    def scatter_(self, int dim, index, src):
+        """Overwrites the elements along dim that index names with those of src or a number; returns the tensor."""
+        write(self, "scatter_", src)
+        self.copy_(scatter(self, dim, index, src))
+        return self
+
     def __iadd__(self, other):
         return in_place(self, np.add, "t += v", other)
 
@@ -598,9 +611,25 @@ cdef class Tensor(Value):
         """A copy with memory of its own; gradients flow through."""
         return clone(self)
 
-    def to(self, dtype):
-        """The tensor in another dtype; itself if it has that dtype. Gradients flow back in the old one."""
-        return cast(self, type_number("to", dtype))
+    def to(self, *target, dtype=None, device=None):
+        """The tensor in another dtype; itself if it has that dtype. Gradients flow back in the old one.
+
+        Parameters
+        ----------
+        *target
+            A dtype, a Tensor that has it, or the device, which is "cpu".
+
+        Raises
+        ------
+        ValueError
+            For any other device.
+        """
+        dtype = wanted_dtype("to", target + (dtype, device))
+        return self if dtype is None else cast(self, type_number("to", dtype))
+
+    def cpu(self):
+        """The tensor itself: there is no other device."""
+        return self
 
     def astype(self, dtype):
         """See `to`."""
@@ -621,6 +650,10 @@ cdef class Tensor(Value):
     def long(self):
         """The tensor as int64."""
         return cast(self, cnp.NPY_INT64)
+
+    def int(self):
+        """The tensor as int32."""
+        return cast(self, cnp.NPY_INT32)
 
     def bool(self):
         """The tensor as bool."""
@@ -750,6 +783,10 @@ cdef class Tensor(Value):
         """See `fastnn.clamp`."""
         return clamp(self, min, max)
 
+    def clip(self, min=None, max=None):
+        """See `fastnn.clamp`."""
+        return clamp(self, min, max)
+
     def add(self, other):
         """See `fastnn.add`."""
         return add(self, other)
@@ -781,6 +818,18 @@ cdef class Tensor(Value):
     def matmul(self, other):
         """See `fastnn.matmul`."""
         return matmul(self, other)
+
+    def mm(self, other):
+        """See `fastnn.mm`."""
+        return mm(self, other)
+
+    def bmm(self, other):
+        """See `fastnn.bmm`."""
+        return bmm(self, other)
+
+    def dot(self, other):
+        """See `fastnn.dot`."""
+        return dot(self, other)
 
     def eq(self, other):
         """See `fastnn.eq`."""
@@ -846,13 +895,13 @@ cdef class Tensor(Value):
         """See `fastnn.logsumexp`."""
         return logsumexp(self, dim, keepdim, axis, keepdims)
 
-    def var(self, dim=None, double correction=1, bint keepdim=False, *, axis=None, keepdims=None):
+    def var(self, dim=None, double correction=1, bint keepdim=False, *, axis=None, keepdims=None, unbiased=None):
         """See `fastnn.var`."""
-        return var(self, dim, correction, keepdim, axis, keepdims)
+        return var(self, dim, correction, keepdim, axis, keepdims, unbiased)
 
-    def std(self, dim=None, double correction=1, bint keepdim=False, *, axis=None, keepdims=None):
+    def std(self, dim=None, double correction=1, bint keepdim=False, *, axis=None, keepdims=None, unbiased=None):
         """See `fastnn.std`."""
-        return std(self, dim, correction, keepdim, axis, keepdims)
+        return std(self, dim, correction, keepdim, axis, keepdims, unbiased)
 
     def argmax(self, dim=None, bint keepdim=False, *, axis=None):
         """See `fastnn.argmax`."""
@@ -935,6 +984,10 @@ cdef class Tensor(Value):
         """See `fastnn.expand`."""
         return broadcast_to(self, sizes(shape))
 
+    def expand_as(self, other):
+        """`expand` to the shape of another tensor."""
+        return broadcast_to(self, np.shape(other))
+
     def broadcast_to(self, *shape):
         """See `fastnn.broadcast_to`."""
         return broadcast_to(self, sizes(shape))
@@ -962,6 +1015,30 @@ cdef class Tensor(Value):
     def index_select(self, int dim, index):
         """See `fastnn.index_select`."""
         return index_select(self, dim, index)
+
+    def scatter(self, int dim, index, src):
+        """See `fastnn.scatter`."""
+        return scatter(self, dim, index, src)
+
+    def topk(self, k, int dim=-1, bint largest=True):
+        """See `fastnn.topk`."""
+        return topk(self, k, dim, largest)
+
+    def nonzero(self):
+        """See `fastnn.nonzero`."""
+        return nonzero(self)
+
+    def repeat(self, *dims):
+        """See `fastnn.tile`."""
+        return tile(self, sizes(dims))
+
+    def tile(self, *dims):
+        """See `fastnn.tile`."""
+        return tile(self, sizes(dims))
+
+    def repeat_interleave(self, repeats, dim=None):
+        """See `fastnn.repeat_interleave`."""
+        return repeat_interleave(self, repeats, dim)
 
     def split(self, split_size, int dim=0):
         """See `fastnn.split`."""

@@ -102,19 +102,40 @@ cpdef Tensor sign(x):
 
 
 cpdef Tensor floor(x):
-    """The largest integer not above x, in x's dtype; the gradient is 0."""
+    """The largest integer not above x, in x's dtype; the gradient is 0.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.floor(fnn.tensor([-1.5, 1.5]))
+    tensor([-2.,  1.])
+    """
     cdef Tensor t = as_tensor(x)
     return step_function(t, np.asarray(np.floor(t.array)) if kind(t.array) >= 0 else t.array.copy())
 
 
 cpdef Tensor ceil(x):
-    """The smallest integer not below x, in x's dtype; the gradient is 0."""
+    """The smallest integer not below x, in x's dtype; the gradient is 0.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.ceil(fnn.tensor([-1.5, 1.5]))
+    tensor([-1.,  2.])
+    """
     cdef Tensor t = as_tensor(x)
     return step_function(t, np.asarray(np.ceil(t.array)) if kind(t.array) >= 0 else t.array.copy())
 
 
 cpdef Tensor round(x):
-    """The nearest integer, ties to even, in x's dtype; the gradient is 0."""
+    """The nearest integer, ties to even, in x's dtype; the gradient is 0.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.round(fnn.tensor([0.5, 1.5, 2.6]))
+    tensor([0., 2., 3.])
+    """
     cdef Tensor t = as_tensor(x)
     return step_function(t, np.asarray(np.rint(t.array)) if kind(t.array) >= 0 else t.array.copy())
 
@@ -393,16 +414,40 @@ cpdef Tensor clamp(x, min=None, max=None):
     return out
 
 
+clip = clamp
+
+
 cpdef Tensor isnan(x):
-    """Where x is NaN, as a bool tensor."""
+    """Where x is NaN, as a bool tensor.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.isnan(fnn.tensor([1.0, float('nan')]))
+    tensor([False,  True])
+    """
     return wrap(np.asarray(np.isnan(as_tensor(x).array)))
 
 
 cpdef Tensor isinf(x):
-    """Where x is infinite, as a bool tensor."""
+    """Where x is infinite, as a bool tensor.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.isinf(fnn.tensor([1.0, float('-inf')]))
+    tensor([False,  True])
+    """
     return wrap(np.asarray(np.isinf(as_tensor(x).array)))
 
 
 cpdef Tensor isfinite(x):
-    """Where x is neither infinite nor NaN, as a bool tensor."""
+    """Where x is neither infinite nor NaN, as a bool tensor.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.isfinite(fnn.tensor([1.0, float('inf')]))
+    tensor([ True, False])
+    """
     return wrap(np.asarray(np.isfinite(as_tensor(x).array)))

@@ -219,7 +219,7 @@ class Training:
         """Take one step; returns the numbers to record, "loss" among them, and the prediction."""
         prediction = self.model(*inputs)
         value = self.loss(prediction, *targets)
-        if not isinstance(value, Tensor) or value.size != 1:
+        if not isinstance(value, Tensor) or value.numel() != 1:
             got = f"shape {value.shape}" if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"fit: loss(prediction, target) must give a Tensor of one number, got {got}")
         number = self.checked(float(value))

@@ -188,3 +188,13 @@ def test_linear_keeps_the_slope_of_its_activation(isa, name, dtype, width, rng):
     for times in (1, 2):  # what was kept is still there
         y.backward(dy, retain_graph=True)
         np.testing.assert_allclose(x.grad.data, times * alone.grad.data, 4 * np.finfo(dtype).eps, 1e-7)
+
+
+def test_products_of_exactly_so_many_dimensions():
+    a, b = fnn.randn(2, 3, 4), fnn.randn(2, 4, 5)
+    np.testing.assert_array_equal(fnn.bmm(a, b).data, (a @ b).data)
+    np.testing.assert_array_equal(a[0].mm(b[0]).data, (a[0] @ b[0]).data)
+    np.testing.assert_array_equal(a[0, 0].dot(b[0, :, 0]).data, (a[0, 0] @ b[0, :, 0]).data)
+    for wrong in (lambda: a.mm(b), lambda: a[0].bmm(b), lambda: a.dot(b), lambda: a[:1].bmm(b)):
+        with pytest.raises(ValueError, match="expected"):
+            wrong()

@@ -1,5 +1,7 @@
 """Shape, indexing, joining, splitting: values against NumPy, gradients, and what is refused."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,18 @@ VIEWS = [
     (lambda x: x.split(2, 2)[1] * x.split([1, 3], 2)[1][..., 1:], lambda x: x[..., 2:] * x[..., 2:]),
     (lambda x: x.chunk(2, 1)[1], lambda x: x[:, 2:]),
     (lambda x: x.unbind(1)[2], lambda x: x[:, 2]),
+    (lambda x: x.repeat(3, 1, 2), lambda x: np.tile(x, (3, 1, 2))),
+    (lambda x: x.repeat(2, 1, 1, 1), lambda x: np.tile(x, (2, 1, 1, 1))),
+    (lambda x: x.tile(2), lambda x: np.tile(x, 2)),
+    (lambda x: x.tile((0, 1)), lambda x: np.tile(x, (0, 1))),
+    (lambda x: x.repeat_interleave(2, 1), lambda x: np.repeat(x, 2, 1)),
+    (lambda x: x.repeat_interleave([0, 2, 1], -2), lambda x: np.repeat(x, [0, 2, 1], 1)),
+    (lambda x: x.repeat_interleave(2), lambda x: np.repeat(x, 2)),
+    (lambda x: x[:1].expand_as(x), lambda x: np.broadcast_to(x[:1], x.shape)),
+    (lambda x: x.topk(2, 1)[0], lambda x: -np.sort(-x, 1)[:, :2]),
+    (lambda x: x.topk(3, largest=False)[0], lambda x: np.sort(x, 2)[..., :3]),
+    (lambda x: x.scatter(1, [[[2] * 4]], 7.0), lambda x: np.where(np.arange(24).reshape(2, 3, 4) // 4 == 2, 7, x)),
+    (lambda x: x.scatter(2, np.full((2, 3, 1), 3), x * 2), lambda x: np.concatenate([x[..., :3], 2 * x[..., :1]], 2)),
     (lambda x: x.sort(1), lambda x: np.sort(x, 1)),
     (lambda x: x.sort(2, descending=True), lambda x: -np.sort(-x, 2)),
     (lambda x: x.contiguous().clone(), lambda x: x),
@@ -234,3 +248,61 @@ def test_what_is_a_copy_shares_no_memory(copied, dtype):
     y = copied(x)
     y += 1
     assert x.tolist() == [[1, 2]]
+
+
+def test_sizes_can_be_called_as_in_pytorch():
+    x = fnn.ones(2, 3)
+    assert x.size == 6
+    assert type(x.size + 1) is int
+    assert (x.size(), x.size(0), x.size(-1)) == ((2, 3), 2, 3)
+    assert fnn.tensor(1.0).size() == ()
+    assert type(pickle.loads(pickle.dumps(x.size))) is int
+    with pytest.raises(IndexError, match="size: dimension 2 is out of range"):
+        x.size(2)
+
+
+def test_the_largest_and_where_they_are():
+    values, indices = fnn.topk(fnn.tensor([[1.0, 3.0, 2.0], [6.0, 5.0, 4.0]]), 2)
+    assert (values.tolist(), indices.tolist()) == ([[3, 2], [6, 5]], [[1, 2], [0, 1]])
+    assert fnn.topk(fnn.tensor([2, 1]), 0)[0].shape == (0,)
+    with pytest.raises(ValueError, match="k is 3; expected 0 to 2"):
+        fnn.topk(fnn.tensor([2, 1]), 3)
+    np.testing.assert_array_equal(fnn.nonzero(fnn.tensor([[0, 1], [2, 0]])).data, [[0, 1], [1, 0]])
+
+
+def test_writing_at_places():
+    x = fnn.zeros(2, 3)
+    assert x.scatter_(1, [[2], [0]], 1) is x
+    np.testing.assert_array_equal(x.data, [[0, 0, 1], [1, 0, 0]])
+    assert x.masked_fill_(x > 0, -1) is x
+    np.testing.assert_array_equal(x.data, [[0, 0, -1], [-1, 0, 0]])
+    with pytest.raises(ValueError, match="src of shape"):
+        x.scatter(1, [[2], [0]], fnn.ones(1, 1))
+    with pytest.raises(IndexError, match="outside"):
+        x.scatter(1, [[3], [0]], 1)
+    for change in (lambda: x.requires_grad_().scatter_(0, [[0]], 1), lambda: x.masked_fill_(x > 0, 1)):
+        with pytest.raises(RuntimeError, match="requires grad"):
+            change()
+
+
+@pytest.mark.parametrize("repeats", [-1, [1, 2], [1, -1, 1], 2**60])
+def test_repeats_that_do_not_fit(repeats):
+    with pytest.raises((ValueError, OverflowError)):
+        fnn.ones(3).repeat_interleave(repeats)
+    with pytest.raises(ValueError, match="negative"):
+        fnn.ones(3).repeat(-1)
+
+
+def test_devices():
+    x = fnn.ones(2)
+    assert x.to("cpu") is x
+    assert x.cpu() is x
+    assert x.to("cpu", fnn.float64).dtype == fnn.double
+    assert x.to(fnn.zeros(1, dtype=fnn.long)).dtype == np.int64
+    assert x.int().dtype == np.int32
+    layer = fnn.nn.Linear(2, 2)
+    assert layer.to("cpu") is layer.cpu() is layer
+    with pytest.raises(ValueError, match="the only device is 'cpu', got 'cuda:0'"):
+        x.to("cuda:0")
+    with pytest.raises(AttributeError, match='the only device is "cpu"'):
+        fnn.cuda  # noqa: B018

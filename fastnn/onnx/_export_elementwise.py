@@ -163,7 +163,7 @@ def _isfinite(g: Graph, x: Any) -> str:
     return g.Not(g.Or(g.IsNaN(x), g.IsInf(x)))
 
 
-@writes("clamp")
+@writes("clamp", "clip")
 def _clamp(g: Graph, x: Any, min: Any = None, max: Any = None) -> str:
     dtype = g.result.dtype
     result = operand(g, x, dtype)
@@ -220,7 +220,7 @@ def _prelu(g: Graph, x: Any, weight: Any) -> str:
 
 
 @writes("to", "as_tensor", "tensor")
-def _to(g: Graph, x: Any, dtype: Any = None, requires_grad: bool = False) -> Any:
+def _to(g: Graph, x: Any, *_: Any, **__: Any) -> Any:
     return x if x.dtype == g.result.dtype else g.cast(x, g.result.dtype)
 
 
@@ -341,6 +341,11 @@ def _ordered(which: int) -> Callable:
         return g.TopK(x, count, axis=int(dim), largest=int(descending), sorted=1, outputs=2)[which]
 
     return write
+
+
+@writes("topk")
+def _topk(g: Graph, x: Any, k: int, dim: int = -1, largest: bool = True) -> Any:
+    return g.TopK(x, g.ints([k]), axis=int(dim), largest=int(largest), sorted=1, outputs=2)
 
 
 writes("sort")(_ordered(0))

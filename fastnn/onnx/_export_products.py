@@ -12,7 +12,7 @@ from ._export_table import writes
 # ----- products -----
 
 
-@writes("matmul")
+@writes("matmul", "mm", "bmm", "dot")
 def _matmul(g: Graph, a: Any, b: Any) -> str:
     dtype = g.result.dtype
     return g.MatMul(operand(g, a, dtype), operand(g, b, dtype))

@@ -69,6 +69,15 @@ def _broadcast_to(g: Graph, x: Any, shape: Any) -> str:
     return g.Expand(x, g.ints([1 if not isinstance(n, Dim) and n == -1 else n for n in sizes]))
 
 
+@writes("tile")
+def _tile(g: Graph, x: Any, dims: Any) -> str:
+    times = list(dims) if isinstance(dims, tuple | list) else [dims]
+    lead = len(times) - x.ndim
+    if lead > 0:
+        x = g.Unsqueeze(x, g.ints(list(range(lead))))
+    return g.Tile(x, g.ints([1] * -lead + times))
+
+
 def piece(g: Graph, x: Value, axis: int, start: Size | None, stop: Size | None, step: int = 1) -> str:
     """x[..., start:stop:step, ...] along one axis."""
     first = (0 if step > 0 else MOST) if start is None else start
@@ -217,6 +226,14 @@ def _scatter_add(g: Graph, x: Any, dim: int, index: Any, src: Any) -> str:
     return g.ScatterElements(x, index_name, values, axis=int(dim), reduction="add")
 
 
+@writes("scatter")
+def _scatter(g: Graph, x: Any, dim: int, index: Any, src: Any) -> str:
+    index_name, values = operand(g, index, np.int64), operand(g, src, g.result.dtype)
+    if isinstance(src, int | float):
+        values = g.Expand(values, g.Shape(index_name))
+    return g.ScatterElements(x, index_name, values, axis=int(dim))
+
+
 @writes("one_hot")
 def _one_hot(g: Graph, index: Any, num_classes: int | None = None) -> str:
     if num_classes is None:
@@ -272,7 +289,7 @@ def _full_of(g: Graph, sizes: Any, value: Any) -> str:
 writes("zeros")(lambda g, *shape, **_: _full_of(g, shape, 0))
 writes("ones")(lambda g, *shape, **_: _full_of(g, shape, 1))
 writes("full")(lambda g, shape, fill_value, **_: _full_of(g, (shape,), fill_value))
-writes("zeros_like")(lambda g, x, *_, **__: g.Expand(g.scalar(0, g.result), g.Shape(x)))
+writes("zeros_like", "empty_like")(lambda g, x, *_, **__: g.Expand(g.scalar(0, g.result), g.Shape(x)))
 writes("ones_like")(lambda g, x, *_, **__: g.Expand(g.scalar(1, g.result), g.Shape(x)))
 writes("full_like")(lambda g, x, fill_value, *_, **__: g.Expand(g.scalar(fill_value, g.result), g.Shape(x)))
 

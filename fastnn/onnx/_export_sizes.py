@@ -108,6 +108,19 @@ class Dim:
 _OPERATIONS = {"Add": add, "Sub": sub, "Mul": mul, "Div": floordiv, "Mod": mod}
 
 
+class Total(Dim):
+    """A dynamic number of elements; called, as `Tensor.size`: the shape, or one of its sizes."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, total: Dim, shape: tuple) -> None:
+        super().__init__(total.values, total.source)
+        self.shape = shape
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+
 def values_of(size: Size, worlds: int) -> tuple[int, ...]:
     """The value of a size in each world."""
     return size.values if isinstance(size, Dim) else (size,) * worlds

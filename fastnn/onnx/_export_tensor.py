@@ -8,7 +8,7 @@ import numpy as np
 from .. import _ops
 from .._ops import Tensor
 from ._export_errors import ExportError
-from ._export_sizes import Dim, Size
+from ._export_sizes import Dim, Size, Total
 
 
 class Traced(Tensor):
@@ -44,10 +44,11 @@ class Traced(Tensor):
 
     @property
     def size(self) -> Any:
+        shape = self.shape
         total: Size = 1
-        for n in self.shape:
+        for n in shape:
             total = total * n
-        return total
+        return Total(total, shape) if isinstance(total, Dim) else _ops.Size(total, shape)
 
     @property  # type: ignore[misc]
     def data(self) -> np.ndarray:
@@ -138,6 +139,9 @@ _METHODS: dict[str, Callable] = {
     "t": lambda x: x.recorder.call("transpose", x, 0, 1),
     "swapaxes": lambda x, a, b: x.recorder.call("transpose", x, a, b),
     "expand": lambda x, *shape: x.recorder.call("broadcast_to", x, _flat(shape)),
+    "expand_as": lambda x, other: x.recorder.call("broadcast_to", x, tuple(other.shape)),
+    "repeat": lambda x, *dims: x.recorder.call("tile", x, _flat(dims)),
+    "tile": lambda x, *dims: x.recorder.call("tile", x, _flat(dims)),
     "broadcast_to": lambda x, *shape: x.recorder.call("broadcast_to", x, _flat(shape)),
     "flip": lambda x, *dims: x.recorder.call("flip", x, _flat(dims)),
     "float": lambda x: x.recorder.call("to", x, np.float32),
@@ -146,7 +150,10 @@ _METHODS: dict[str, Callable] = {
     "bool": lambda x: x.recorder.call("to", x, np.bool_),
     "type": lambda x, dtype: x.recorder.call("to", x, dtype),
     "astype": lambda x, dtype: x.recorder.call("to", x, dtype),
-    "to": lambda x, dtype: x.recorder.call("to", x, dtype),
+    "int": lambda x: x.recorder.call("to", x, np.int32),
+    "to": lambda x, *target, dtype=None, device=None: x.recorder.call("to", x, *target, dtype=dtype, device=device),
+    "cpu": lambda x: x,
+    "clip": lambda x, *args, **kwargs: x.recorder.call("clamp", x, *args, **kwargs),
     "max": lambda x, *args, **kwargs: x.recorder.call("amax", x, *args, **kwargs),
     "min": lambda x, *args, **kwargs: x.recorder.call("amin", x, *args, **kwargs),
     "clone": lambda x: x,
@@ -156,7 +163,7 @@ _METHODS: dict[str, Callable] = {
 # Operations that have no function: methods, and what `_export_modules` adds.
 NATIVE: dict[str, Callable] = {
     "getitem": lambda x, key: x[key],
-    "to": lambda x, dtype: x.to(dtype),
+    "to": lambda x, *target, **named: x.to(*target, **named),
     "invert": lambda x: ~x,
     "floordiv": lambda a, b: a // b,
     "mod": lambda a, b: a % b,

@@ -44,7 +44,7 @@ _NOT_OPERATIONS = (
     "call_module",
 )  # fmt: skip
 _COUNTING = ("conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "interpolate")
-_RANDOM = ("randn", "rand", "randint", "randperm")
+_RANDOM = ("randn", "rand", "randint", "randperm", "randn_like", "rand_like", "normal", "bernoulli", "multinomial")
 _LOCK = threading.Lock()
 _active: "Recorder | None" = None
 
