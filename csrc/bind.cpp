@@ -191,15 +191,104 @@ static py::list list_of(const std::vector<std::string>& names) {
 
 static void bind_runtime(py::module_& m) {
     m.attr("_runtime") = py::capsule(&runtime(), "fastnn._kernels._runtime");
-    m.def("isas", [] { return list_of(names(false)); });
-    m.def("all_isas", [] { return list_of(names(true)); });
-    m.def("isa", [] { return current_isa()->name; });
-    m.def("use_isa", [](const std::string& name) { use_isa_named(name, "use_isa: name"); }, py::arg("name"));
-    m.def("set_num_threads", set_threads, py::arg("n"));
-    m.def("get_num_threads", num_threads);
-    m.def("available_cpus", available_cpus);
-    m.def("memory_stats", memory_stats);
-    m.def("empty_cache", arena_trim);
+    m.def("isas", [] { return list_of(names(false)); },
+          R"(isas()
+
+The names of the instruction sets whose kernels run on this machine, the best one first.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.kernels.isas()[-1]
+'reference'
+)");
+    m.def("all_isas", [] { return list_of(names(true)); },
+          R"(all_isas()
+
+The names of the instruction sets that the kernels were compiled for, whether they run here or not.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> set(fnn.kernels.isas()) <= set(fnn.kernels.all_isas())
+True
+)");
+    m.def("isa", [] { return current_isa()->name; },
+          R"(isa()
+
+The name of the instruction set whose kernels are in use; `FASTNN_ISA` or `use_isa` choose it.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.kernels.isa() in fnn.kernels.isas()
+True
+)");
+    m.def("use_isa", [](const std::string& name) { use_isa_named(name, "use_isa: name"); }, py::arg("name"),
+          R"(use_isa(name)
+
+Uses the kernels of another instruction set from now on, in all threads; a ValueError if it does not run here.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.kernels.use_isa(fnn.kernels.isa())
+)");
+    m.def("set_num_threads", set_threads, py::arg("n"),
+          R"(set_num_threads(n)
+
+How many threads the kernels may use, the calling one among them; 1 or more, or a ValueError. Results are the same bits for
+every number. `fastnn.threads(n)` does it for a block.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.set_num_threads(fnn.get_num_threads())
+)");
+    m.def("get_num_threads", num_threads,
+          R"(get_num_threads()
+
+How many threads the kernels may use: of `FASTNN_NUM_THREADS`, or `available_cpus()`, unless set otherwise.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.get_num_threads() >= 1
+True
+)");
+    m.def("available_cpus", available_cpus,
+          R"(available_cpus()
+
+How many processors this process may use, by its affinity and the quota of its control group.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.available_cpus() >= 1
+True
+)");
+    m.def("memory_stats", memory_stats,
+          R"(memory_stats()
+
+What the memory of tensors has done: bytes `in_use`, `cached` for the next ones and at the `peak`, the number of
+`allocations` and how many of them came `from_system`.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> sorted(fnn.memory_stats())
+['allocations', 'cached', 'from_system', 'in_use', 'peak']
+)");
+    m.def("empty_cache", arena_trim,
+          R"(empty_cache()
+
+Gives the memory that no tensor uses back to the system.
+
+Examples
+--------
+>>> import fastnn as fnn
+>>> fnn.empty_cache()
+)");
 }
 
 }  // namespace bind
