@@ -85,13 +85,12 @@ static Block* cut(size_t bytes) {
 }
 
 static Block* fresh_block(size_t bytes) {
-    if (!in_spans(bytes)) {
+    Span* fresh = in_spans(bytes) ? static_cast<Span*>(from_system(SPAN)) : nullptr;
+    if (!fresh) {  // a large one, or a whole span is more than there is (RLIMIT_AS)
         Block* block = static_cast<Block*>(from_system(bytes));
         if (block) block->span = nullptr;
         return block;
     }
-    Span* fresh = static_cast<Span*>(from_system(SPAN));
-    if (!fresh) return nullptr;
     *fresh = {HEADER, 0, 0, nullptr};
     acquire();
     span = fresh;
@@ -106,7 +105,7 @@ void* allocate(size_t bytes) {
     const size_t size = class_size(c);
     acquire();
     Block* block = free_list[c];
-    const bool kept = block;
+    const bool kept = block, others = stats.cached != 0;
     if (kept) {
         free_list[c] = block->next;
         if (!block->given_back) stats.cached -= size;
@@ -119,7 +118,7 @@ void* allocate(size_t bytes) {
     let_go();
     if (!kept) {
         if (!block) block = fresh_block(HEADER + size);
-        if (!block && stats.cached) {  // perhaps what we keep is what is missing
+        if (!block && others) {  // perhaps what we keep is what is missing
             arena_trim();
             block = fresh_block(HEADER + size);
         }

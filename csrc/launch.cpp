@@ -139,7 +139,7 @@ bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
     if (scratch && !job.scratch) return false;
     for (job.stage = ready ? 1 : 0; job.stage < job.stages; job.stage++) {
         k.conv_stage(job);
-        launch(k.conv, job, job.items, job.item_flops / FLOPS_PER_NS);
+        launch(k.conv, job, job.items, job.item_flops / FLOPS_PER_NS, job.slots);
     }
     release(job.scratch);
     return true;

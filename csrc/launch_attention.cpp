@@ -12,7 +12,7 @@ static bool run_planned(int dtype, Attention& job, KernelOf<Attention> kernel, K
     const i64 elements = job.scratch_size + job.slots * job.slot_size;
     job.scratch = elements ? allocate(size_t(elements) * (dtype == F32 ? 4 : 8)) : nullptr;
     if (elements && !job.scratch) return false;
-    launch(kernel, job, job.items, job.item_ns);
+    launch(kernel, job, job.items, job.item_ns, job.slots);
     if (job.combine_items) launch(combine, job, job.combine_items, COMBINE_NS * double(job.parts));
     release(job.scratch);
     return true;

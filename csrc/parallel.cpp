@@ -14,8 +14,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
+#include <new>
 #include <thread>
 
 namespace fastnn {
@@ -30,7 +31,6 @@ constexpr double SLICE_NS = 4e6;    // for so long a worker that loses its core 
 constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer, and twice as long as our chunks took, has lost its core:
 constexpr i64 FIRST = 2, ALONE = 16;  // shorter work than a slice then stays in the caller for as many times as long as we
 constexpr i64 AGAIN_NS = 100'000'000;  // waited: twice, and doubled up to 16 when it happens again so soon
-constexpr int MOST_THREADS = 256;
 
 static i64 now_ns() {
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -120,7 +120,8 @@ void Pool::worker(int index) {
     index_of_thread = index + 1;
     uint32_t seen = 0;
     for (;;) {
-        const auto fresh = [&] { return posted.load(std::memory_order_acquire) != seen; };
+        // Sequentially consistent, as what `run` does: either it sees this one parked, or this one sees its work.
+        const auto fresh = [&] { return posted.load(std::memory_order_seq_cst) != seen; };
         if (!spin_until(SPIN, fresh)) {
             std::unique_lock<std::mutex> hold(mutex);
             parked.fetch_add(1);
@@ -141,8 +142,8 @@ void Pool::hire(int count) {
             std::thread(&Pool::worker, this, workers.load()).detach();
             workers++;
         }
-    } catch (const std::system_error&) {
-        // no more threads to be had (RLIMIT_NPROC): those that are there do the work
+    } catch (const std::exception&) {
+        // no more threads to be had (RLIMIT_NPROC), or no memory for one: those that are there do the work
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
@@ -189,8 +190,8 @@ __attribute__((constructor)) static void survive_fork() {
 static Pool* the_pool() {
     Pool* p = pool.load(std::memory_order_acquire);
     if (p) return p;
-    Pool* fresh = new Pool;  // never deleted: its workers live as long as the process
-    if (pool.compare_exchange_strong(p, fresh)) return fresh;
+    Pool* fresh = new (std::nothrow) Pool;  // never deleted: its workers live as long as the process
+    if (fresh && pool.compare_exchange_strong(p, fresh)) return fresh;
     delete fresh;
     return p;
 }
@@ -200,11 +201,13 @@ static bool awake() {
     return p && p->workers > 0 && p->parked.load(std::memory_order_relaxed) == 0;
 }
 
-void launch(RangeFunction f, const void* job, i64 items, double cost) {
+void launch(RangeFunction f, const void* job, i64 items, double cost) { launch(f, job, items, cost, MOST_THREADS); }
+
+void launch(RangeFunction f, const void* job, i64 items, double cost, int most) {
     if (items <= 0) return;
     const double total = double(items) * cost;
     if (total < AWAKE_NS || items < 2 || inside) return f(job, 0, items);
-    const int threads = num_threads();
+    const int threads = std::min(num_threads(), most);
     if (threads == 1 || (total < SERIAL_NS && !awake()) || (total < SLICE_NS && alone())) return f(job, 0, items);
 
     const double chunk_ns = std::min(CHUNK_NS, total / 4);
@@ -212,7 +215,7 @@ void launch(RangeFunction f, const void* job, i64 items, double cost) {
     if (chunk >= 64) chunk = (chunk + 63) / 64 * 64;  // borders on cache lines, and full vectors inside
     if (chunk < 1) chunk = 1;
     Pool* p = the_pool();
-    if (chunk >= items || p->busy.test_and_set(std::memory_order_acquire)) return f(job, 0, items);
+    if (chunk >= items || !p || p->busy.test_and_set(std::memory_order_acquire)) return f(job, 0, items);
     p->run(f, job, items, chunk, threads);
     p->busy.clear(std::memory_order_release);
 }

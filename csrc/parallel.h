@@ -14,7 +14,12 @@ typedef void (*RangeFunction)(const void* job, i64 begin, i64 end);
 // milliseconds after a worker lost its core to another process every one of less than 4 ms.
 void launch(RangeFunction f, const void* job, i64 items, double cost);
 
-template <class Job> inline void launch(void (*kernel)(const Job&, i64, i64), const Job& job, i64 items, double cost) {
+// The same with at most so many threads: a job has scratch for those there were, and set_num_threads may be called meanwhile.
+constexpr int MOST_THREADS = 256;
+void launch(RangeFunction f, const void* job, i64 items, double cost, int most);
+
+template <class Job>
+inline void launch(void (*kernel)(const Job&, i64, i64), const Job& job, i64 items, double cost, int most = MOST_THREADS) {
     struct Call {
         void (*kernel)(const Job&, i64, i64);
         const Job& job;
@@ -24,7 +29,7 @@ template <class Job> inline void launch(void (*kernel)(const Job&, i64, i64), co
         const Call& call = *static_cast<const Call*>(c);
         call.kernel(call.job, begin, end);
     };
-    launch(RangeFunction(run), static_cast<const void*>(&call), items, cost);
+    launch(RangeFunction(run), static_cast<const void*>(&call), items, cost, most);
 }
 
 void lost_core(i64 waited);   // nanoseconds: says so where a kernel's own threads wait for each other

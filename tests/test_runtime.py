@@ -237,6 +237,42 @@ def test_threads_of_python_share_the_pool(four_threads):
     assert not wrong
 
 
+def test_another_thread_changes_the_number_while_kernels_run():
+    script = """
+    import threading
+    import numpy as np
+    from fastnn import kernels
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: rng.normal(size=shape).astype(np.float32)
+    x, w, q = normal(4, 16, 48, 48), normal(16, 16, 3, 3), normal(1, 8, 300, 64)
+    work = [
+        lambda: kernels.conv2d(x, w, padding=1),
+        lambda: kernels.conv2d_backward(x, x, w, padding=1)[1],
+        lambda: kernels.attention(q, q, q)[0],
+        lambda: kernels.attention_backward(q, q, q, q, np.zeros_like(q), np.zeros_like(q[..., 0]))[0],
+    ]
+    kernels.set_num_threads(1)
+    want = [f().tobytes() for f in work]
+    over = threading.Event()
+
+    def change():
+        n = 1
+        while not over.wait(0.0002):
+            n = 9 - n
+            kernels.set_num_threads(n)
+
+    other = threading.Thread(target=change)
+    other.start()
+    try:
+        for _ in range(60):
+            assert [f().tobytes() for f in work] == want
+    finally:
+        over.set()
+        other.join()
+    """
+    ok(script)
+
+
 def test_long_work_gives_up_the_lock(four_threads):
     x = np.ones((800, 800))
     ticks = []
@@ -306,6 +342,22 @@ def test_no_memory_is_a_memory_error():
     print("alive")
     """
     assert ok(script) == "alive"
+
+
+@linux
+def test_small_tensors_need_no_large_piece_of_memory():
+    script = """
+    import resource
+    import fastnn as fnn
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**23, used + 2**23))
+    tensors = [fnn.ones(4000) for _ in range(50)]
+    print(sum(t.sum().item() for t in tensors))
+    del tensors
+    fnn.kernels.empty_cache()
+    print(fnn.kernels.memory_stats()["cached"])
+    """
+    assert ok(script).split() == ["200000.0", "0"]
 
 
 # ---- the arena
