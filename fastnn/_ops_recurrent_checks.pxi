@@ -7,8 +7,12 @@ cdef refuse(str name, str what, ndarray got, object wanted):
 cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) except -1:
     """Every array against x (..., I) and the first w_ih (gates * H, I); `single`: a cell's, no directions in states."""
     cdef int gates = gates_of(cell), d, directions = (len(inputs) - STATES) // WEIGHTS
-    cdef ndarray x = (<Tensor>inputs[0]).array, w = (<Tensor>inputs[STATES]).array, r
+    cdef ndarray x = (<Tensor>inputs[0]).array, w, r
     cdef npy_intp I = cnp.PyArray_DIM(x, cnp.PyArray_NDIM(x) - 1), H, P
+    for d in range(directions):
+        need(name, "weight_ih", inputs[STATES + WEIGHTS * d])
+        need(name, "weight_hh", inputs[STATES + WEIGHTS * d + 1])
+    w = (<Tensor>inputs[STATES]).array
     if cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_DIM(w, 0) % gates:
         refuse(name, "weight_ih", w, f"({gates} * hidden_size, input_size)")
     H = P = cnp.PyArray_DIM(w, 0) // gates
@@ -29,6 +33,13 @@ cdef int check_shapes(str name, int cell, tuple inputs, i64 batch, bint single) 
     else:
         expect(name, "h_0", inputs[1], 3, directions, batch, P)
         expect(name, "c_0", inputs[2], 3, directions, batch, H)
+    return 0
+
+
+cdef inline int need(str name, str what, object t) except -1:
+    """A layer's parameter may have been set to None."""
+    if t is None:
+        raise TypeError(f"{name}: {what} is None; expected a Tensor")
     return 0
 
 

@@ -307,6 +307,16 @@ def test_bad_packing():
         packed.pad_sequence([fnn.zeros(2, 3), fnn.zeros(2, 4)])
 
 
+@pytest.mark.parametrize("which", ["weight_ih", "weight_hh"])
+def test_a_parameter_set_to_none_is_refused(which):
+    layer, cell, x = nn.GRU(3, 4, bidirectional=True), nn.LSTMCell(3, 4), fnn.zeros(5, 2, 3)
+    setattr(cell, which, None)
+    setattr(layer, f"{which}_l0_reverse", None)
+    for call in (lambda: layer(x), lambda: cell(x[0])):
+        with pytest.raises(TypeError, match=f"{which} is None"):
+            call()
+
+
 def test_bad_states_and_inputs():
     layer, lstm, x = nn.GRU(3, 4), nn.LSTM(3, 4), fnn.zeros(5, 2, 3)
     for state in (fnn.zeros(1, 3, 4), fnn.zeros(2, 2, 4), fnn.zeros(1, 2, 5), fnn.zeros(2, 4)):
