@@ -254,8 +254,7 @@ cdef Tensor cross_entropy_rows(Tensor x, object target, Tensor w, i64 ignore_ind
     loss, lse = new_array(1, &rows, cnp.PyArray_TYPE(x.array)), new_array(1, &rows, cnp.PyArray_TYPE(x.array))
     fill_cross_entropy(&job, x.array, lse, classes, weight, ignore_index, smoothing)
     job.loss = cnp.PyArray_DATA(loss)
-    if cols:
-        run(<RangeFunction>runtime.table[kind(x.array)].cross_entropy, &job, rows, 1.0 * cols)
+    run(<RangeFunction>runtime.table[kind(x.array)].cross_entropy, &job, rows, 1.0 * cols)  # no classes: 0 for what is ignored
     if reduction == "mean":
         if weight is None:
             for i in range(rows):

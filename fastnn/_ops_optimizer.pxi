@@ -71,7 +71,7 @@ cdef class OptimizerStep:
 
     cdef need(self, str name):
         """Makes the state arrays of one name: zeros in the memory order of the parameters."""
-        if name not in self.state:
+        if self.state.get(name) is None:
             self.state[name] = [(<Tensor>zeros_like(p)).array for p in self.params]
 
     cdef i64 gather(self, int dtype) except -1:

@@ -75,6 +75,8 @@ def test_cross_entropy_of_nothing():
     assert np.isnan(fnn.cross_entropy(fnn.zeros(0, 3), fnn.zeros(0, dtype=fnn.int64)).item())
     assert fnn.cross_entropy(fnn.zeros(0, 3), fnn.zeros(0, dtype=fnn.int64), reduction="sum").item() == 0
     assert np.isnan(fnn.cross_entropy(fnn.zeros(2, 3), fnn.tensor([-100, -100])).item())
+    none = fnn.cross_entropy(fnn.zeros(3000, 0), fnn.tensor([-100] * 3000), reduction="none")
+    np.testing.assert_array_equal(none.numpy(), 0)  # no classes, and nothing that counts: 0, not what the memory held
 
 
 BAD = [
@@ -172,6 +174,9 @@ def test_optimizer_checks_what_it_is_given():
     step.state["m"] = []
     with pytest.raises(ValueError, match="state of parameter 0"):
         step.step(2, 0.1, beta1=0.9, beta2=0.999)
+    step.state["m"] = None  # as if it had never been
+    step.step(2, 0.1, beta1=0.9, beta2=0.999)
+    assert np.allclose(step.state["m"][0], 0.1)
     q = fnn.ones(1).expand(3).requires_grad_()
     q.grad = fnn.ones(3)
     with pytest.raises(ValueError, match="read-only or not dense"):
