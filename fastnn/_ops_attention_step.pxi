@@ -44,7 +44,7 @@ cdef int set_kept(StepAttention& job, ndarray x, ndarray keys, ndarray values) e
         dims = cnp.PyArray_DIMS(kept)
         if (cnp.PyArray_NDIM(kept) != 4 or not cnp.PyArray_IS_C_CONTIGUOUS(kept) or not cnp.PyArray_ISWRITEABLE(kept)
                 or cnp.PyArray_TYPE(kept) != cnp.PyArray_TYPE(x) or dims[0] != job.batch or dims[1] != job.heads
-                or job.seen < 0 or dims[2] < job.seen + job.length or dims[3] != job.depth):
+                or job.seen < 0 or job.seen > dims[2] - job.length or dims[3] != job.depth):
             raise ValueError(f"attend_next: {shape_of(kept)} of {kept.dtype} cannot take {shape_of(x)} of {x.dtype} after "
                              f"{job.seen}; expected a dense (B, N, room, D) with room for them")
     if cnp.PyArray_DIM(keys, 2) != cnp.PyArray_DIM(values, 2):

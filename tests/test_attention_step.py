@@ -8,6 +8,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn import nn
+from fastnn._ops_attention import attend_next
 from fastnn.nn import functional as F
 
 RNG = np.random.default_rng(0)
@@ -250,6 +251,13 @@ def test_an_encoders_step_goes_on_behind_layers_of_its_own():
     assert [type(s) for s in state] == [nn.KeyValues, type(None), nn.KeyValues]
     assert [len(s) for s in state[::2]] == [4, 4]
     assert first.shape == (1, 4, 12)
+
+
+def test_what_has_no_room_is_refused():
+    keys, packed = np.zeros((1, 1, 4, 4), np.float32), fnn.zeros(1, 1, 3, 1, 4)
+    for seen in (4, 2**63 - 1, -1):
+        with pytest.raises(ValueError, match=f"after {seen}"):
+            attend_next(packed, keys, keys.copy(), seen)
 
 
 def test_a_step_after_a_batch_of_another_size_is_refused():
