@@ -40,7 +40,8 @@ static Pooling planned_adaptive(const char* who, const Pair& out, i64 h, i64 w) 
     job.rows.out = out.first;
     job.cols.out = out.second;
     if (const char* wrong = plan_adaptive_pool(job))
-        refuse(PyExc_ValueError, "%s: %s; output_size is %s, the images %s", who, wrong, text(out).c_str(), text({h, w}).c_str());
+        refuse(PyExc_ValueError, "%s: %s; output_size is %s, the images %s", who, wrong, text(out).c_str(),
+               text({h, w}).c_str());
     return job;
 }
 

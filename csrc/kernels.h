@@ -54,8 +54,8 @@ struct Elementwise {
     i64 b_stride[MAX_DIMS];
 };
 
-// y = f(x) and slope = f'(x) in one pass, of n elements that lie dense: most of the work is the same for both, and a backward that
-// finds the slope only multiplies by it. slope may be x itself. Items: elements.
+// y = f(x) and slope = f'(x) in one pass, of n elements that lie dense: most of the work is the same for both, and a backward
+// that finds the slope only multiplies by it. slope may be x itself. Items: elements.
 struct Sloped {
     void* y;
     void* slope;
@@ -64,8 +64,8 @@ struct Sloped {
 
 // A slope for each channel below 0, of x (outer, channels, inner), dense, with inner = 1 where channels lie side by side.
 //   prelu:          out = x where x > 0, else weight * x
-//   prelu_backward: out = dy where x > 0, else weight * dy;  sums (prelu_items, prelu_cols): dy * x where x is not above 0, added up
-//                   within an item, so that as rows of `channels` they sum up to dweight
+//   prelu_backward: out = dy where x > 0, else weight * dy;  sums (prelu_items, prelu_cols): dy * x where x is not above 0,
+//                   added up within an item, so that as rows of `channels` they sum up to dweight
 // Items: prelu_items, whose size the shape alone decides.
 struct Prelu {
     void* out;   // null: not wanted
@@ -191,7 +191,7 @@ struct Matmul {
     i64 items, pack_items;
     i64 packed_size;       // elements of scratch for b of all `batch_packed` matrices; 0: b is read in place
     i64 batch_packed;      // 1 where one b serves all products
-    double item_flops;     // of an item at 150 a ns (narrow vectors: as many as take as long), or reading b if that takes longer
+    double item_flops;     // of an item at 150 a ns (narrow vectors: as many as take as long), or reading b if that is longer
     void* packed;          // handed in by run_matmul
 };
 
@@ -370,17 +370,25 @@ struct RowNorm {
     void* partial;  // (blocks, 2, cols): sums over a block of dy * xhat and dy; null where neither gradient is wanted
 };
 
-// A recurrent layer over whole sequences, `directions` of them (1, or 2: the second walks from the end), each with its own weights.
-// Rows of x, y and all that is kept are the N pairs of a step and a sequence, step by step: step t has the rows [start[t],
-// start[t + 1]), one for each of the first sequences: the longest come first, so that fewer are left as time goes on. H units, P
-// outputs: P = H but for an LSTM with a projection. With a = w_ih x_t + b_ih + w_hh h_{t-1} + b_hh in blocks of H rows:
+// A recurrent layer over whole sequences, `directions` of them (1, or 2: the second walks from the end), each with its own
+// weights. Rows of x, y and all that is kept are the N pairs of a step and a sequence, step by step: step t has the rows
+// [start[t], start[t + 1]), one for each of the first sequences: the longest come first, so that fewer are left as time goes
+// on. H units, P outputs: P = H but for an LSTM with a projection. With a = w_ih x_t + b_ih + w_hh h_{t-1} + b_hh in blocks of
+// H rows:
 //   RNN   h = tanh(a) or relu(a)
-//   LSTM  i f g o = the blocks;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t), then w_hr h_t if given
+//   LSTM  i f g o = the blocks;  c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g);  h_t = sigmoid(o) tanh(c_t), then w_hr h_t if
+//         that is given
 //   GRU   r z n = the blocks, n's two sides apart;  n = tanh(n_x + sigmoid(r) n_h);  h_t = n + sigmoid(z) (h_{t-1} - n)
-// An output is summed over x, then over h, in this order and in one chain, however rows are grouped: a step alone gives the bits that
-// it gives among others. A part is a part of the sequences. Use run_recurrent and run_recurrent_backward (launch_recurrent.cpp).
+// An output is summed over x, then over h, in this order and in one chain, however rows are grouped: a step alone gives the
+// bits that it gives among others. A part is a part of the sequences. Use run_recurrent and run_recurrent_backward
+// (launch_recurrent.cpp).
 enum Cell { RNN_TANH, RNN_RELU, LSTM, GRU };
-enum { TEAM_JOINED, TEAM_FINISHED, TEAM_LOST, TEAM_LINES };  // of threads that go through the steps together: recurrent_team.h
+// The memory of threads that go through the steps together (recurrent_team.h): lines for all of them, then one for each part.
+enum { TEAM_JOINED, TEAM_FINISHED, TEAM_LOST, TEAM_LINES };
+struct TeamLine {
+    alignas(64) i64 n;
+};
+inline i64 team_lines(i64 parts) { return TEAM_LINES + parts; }
 struct Recurrent {
     int cell;
     i64 directions, steps, batch, inputs, units, outputs;
@@ -396,12 +404,12 @@ struct Recurrent {
     void* y;                     // (N, directions * P)
     void* h_n;                   // as h0: the state after each sequence's last step
     void* c_n;
-    void* kept;                  // (directions, N, row) of slots * H: LSTM i f g o, GRU r z n_h n; null: nothing is kept for a backward
+    void* kept;                  // (directions, N, row) of slots * H: LSTM i f g o, GRU r z n_h n; null: no backward follows
     void* c;                     // (directions, N, H), LSTM, as `kept`
     void* hidden;                // (directions, N, H): h before the projection, as `kept`
 
-    // The backward reads x, weights, states, y and what was kept, and fills what is not null; dbias is that of b_ih and b_hh both
-    // but for GRU's n. dgates are the gradients of a, in the places of `kept`: LSTM i f g o, GRU r z n_h n_x.
+    // The backward reads x, weights, states, y and what was kept, and fills what is not null; dbias is that of b_ih and b_hh
+    // both but for GRU's n. dgates are the gradients of a, in the places of `kept`: LSTM i f g o, GRU r z n_h n_x.
     const void *dy, *dh_n, *dc_n;  // as y, h_n, c_n; null: zeros
     void *dx, *dh0, *dc0;
     void *dw_ih[2], *dw_hh[2], *db_ih[2], *db_hh[2], *dw_hr[2];
@@ -411,10 +419,10 @@ struct Recurrent {
 
     // Filled by the runners and recurrent_plan.
     i64 gates, slots;            // blocks of the weights; of `kept`: 1 1, LSTM 4 4, GRU 3 4
-    i64 row;                     // >= slots * H, an odd number of cache lines: else the rows of one unit would share a few sets of L1
+    i64 row;                     // >= slots * H, an odd number of cache lines: else a unit's rows share a few sets of L1
     i64 parts;                   // of the sequences
-    i64 unit_parts;              // of the units, of few sequences: with several steps each waits for all parts of the one before
-    void* team;                  // (directions, TEAM_LINES + unit_parts) cache lines, zeros, where that is so; else null
+    i64 unit_parts;              // of the units, of few sequences: each of several steps waits for all parts of the one before
+    TeamLine* team;              // (directions, team_lines(unit_parts)), zeros, where that is so; else null
     void (*yield)();             // how it waits long
     i64 row_blocks;              // of dx
     i64 weight_parts;            // of the rows of dw_ih and dw_hh
@@ -428,7 +436,8 @@ struct Recurrent {
 };
 
 // Scaled dot-product attention. q (B, N, queries, depth), k (B, N / group, keys, depth), v (B, N / group, keys, width), out
-// like q with the width of v; last strides are 1, the others the views'. A group of neighbouring heads shares a head of k and v.
+// like q with the width of v; last strides are 1, the others the views'. A group of neighbouring heads shares a head of k and
+// v.
 //   s = scale * q k^T + mask;  p = softmax(s) along keys;  out = (p * m) v,  lse = log(sum(exp(s))), natural
 // A boolean mask keeps where it is not 0. With `causal` query i sees the keys j <= i + diagonal. A query that sees no key has
 // out 0 and lse -inf, and sends no gradient. m is dropout's mask: element j of row r = (b N + n) queries + i is number

@@ -101,8 +101,8 @@ static bool run_conv_thinned(int dtype, Conv& job, void* const* kept, void*& mad
     return done;
 }
 
-// A sequence as an image one pixel wide, not high: its memory is the same, and rows are what items are cut of. A depthwise one slides
-// along rows.
+// A sequence as an image one pixel wide, not high: its memory is the same, and rows are what items are cut of. A depthwise one
+// slides along rows.
 static bool is_row(const Conv& job) {
     return job.h == 1 && job.oh == 1 && job.kh == 1 && job.pad_h == 0 && job.w > 1 && (job.groups == 1 || job.groups < job.c) &&
            !is_folded(job);
@@ -126,7 +126,8 @@ bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
     job.way = CONV_MATMUL;
     if (is_matmul(job)) return run_conv_as_matmul(dtype, job, kept, made);
     if (is_thinned(job)) return run_conv_thinned(dtype, job, kept, made);
-    if (is_folded(job) && &k != ISAS[ISA_COUNT - 1].table[dtype]) return run_conv_folded(dtype, job, kept, made);  // loops stay loops
+    const bool loops = &k == ISAS[ISA_COUNT - 1].table[dtype];  // the reference's stay what they are
+    if (is_folded(job) && !loops) return run_conv_folded(dtype, job, kept, made);
     const size_t size = dtype == F32 ? 4 : 8;
     job.slots = num_threads();
     job.slot = thread_index;
@@ -156,7 +157,8 @@ struct Blocks {
 static void reduce_blocks(const Blocks& b, i64 begin, i64 end) { b.kernel(b.job, begin * b.job.inner, end * b.job.inner); }
 
 bool run_reduce(int dtype, int op, const Reduce& job) {
-    const KernelOf<Reduce> kernel = runtime().table[dtype]->reduce[op], last = runtime().table[dtype]->reduce[op == SUM_SQUARES ? SUM : op];
+    const KernelOf<Reduce>* const kernels = runtime().table[dtype]->reduce;
+    const KernelOf<Reduce> kernel = kernels[op], last = kernels[op == SUM_SQUARES ? SUM : op];
     const double ns = 0.1;  // an element, from L2
     const i64 inner = job.inner, rows = inner < PART ? PART / (inner + (inner == 0)) : 1;
     if (inner >= MANY_COLUMNS) {

@@ -71,7 +71,8 @@ static bool step_linear(int dtype, EncoderStep& job, int which, void* y, const v
     return run_matmul_keeping(dtype, product, job.packed[which]);
 }
 
-static void step_norm(int dtype, const EncoderStep& job, int which, void* y, void* sum, const void* x, const void* residual, void* rstd) {
+static void step_norm(int dtype, const EncoderStep& job, int which, void* y, void* sum, const void* x, const void* residual,
+                      void* rstd) {
     RowNorm norm = {};
     norm.y = y, norm.sum = sum, norm.rstd = rstd, norm.x = x, norm.residual = residual;
     norm.weight = job.norm_weight[which], norm.bias = job.norm_bias[which], norm.eps = job.eps[which];

@@ -1,7 +1,7 @@
-// The input gradient of a convolution (and so the transposed convolution) as a product and a fold: each pixel of dy times the whole
-// weight gives c windows of kh x kw, which are added up where they overlap. By the definition, on tiles of channels, 3 channels fill
-// 3 lanes of 8, and from one pixel 15 of 16 taps of a 4 x 4 kernel read zeros: a DCGAN's last layer takes 100 us instead of 257, its
-// first one 90 instead of 324, which is about what reading its weight takes.
+// The input gradient of a convolution (and so the transposed convolution) as a product and a fold: each pixel of dy times the
+// whole weight gives c windows of kh x kw, which are added up where they overlap. By the definition, on tiles of channels, 3
+// channels fill 3 lanes of 8, and from one pixel 15 of 16 taps of a 4 x 4 kernel read zeros: a DCGAN's last layer takes 100 us
+// instead of 257, its first one 90 instead of 324, which is about what reading its weight takes.
 #include "launch_fold.h"
 
 namespace fastnn {
@@ -12,7 +12,8 @@ constexpr i64 COLUMNS = 1 << 18;                               // of what is fol
 static double whole(i64 n) { return double((n + i64(LANES) - 1) / i64(LANES)) * LANES; }
 
 bool is_folded(const Conv& job) {
-    if (job.pass != CONV_INPUT || job.groups > 1 || (job.stride_h == 1 && job.stride_w == 1 && job.oh * job.ow > 1)) return false;
+    const bool apart = job.stride_h > 1 || job.stride_w > 1 || job.oh * job.ow <= 1;  // the pixels' windows
+    if (job.pass != CONV_INPUT || job.groups > 1 || !apart) return false;
     const double taps = double(job.kh * job.kw), pixels = double(job.oh * job.ow);
     const double direct = double(job.h * job.w) * taps / double(job.stride_h * job.stride_w) * double(job.f) * whole(job.c);
     const double product = pixels * double(job.f) * whole(job.kh * job.kw * job.c);

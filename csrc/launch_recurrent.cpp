@@ -14,7 +14,7 @@ constexpr i64 PART_ROWS = 4;   // sequences that are worth a thread: fewer leave
 constexpr i64 MOST_ROWS = 64;  // of a part: what a step reads and writes of more leaves L2
 constexpr double WEIGHT_BYTES_PER_NS = 50;  // of a single step, whose weights come from L3
 constexpr double STEP_NS = 3e3;  // of one thread, from which on two are faster: they wait 0.3 us for each other
-constexpr i64 CACHE_LINE = 64, LOST_NS = 2'000'000;  // what a thread that lost its core cost, at least
+constexpr i64 LOST_NS = 2'000'000;  // what a thread that lost its core cost, at least
 
 struct RecurrentScratch {
     void* memory = nullptr;
@@ -24,7 +24,8 @@ struct RecurrentScratch {
 
 static i64 item_size(int dtype) { return dtype == F32 ? 4 : 8; }
 
-// Whether threads share the units of each step: of few sequences, all as long, where a step takes longer than waiting for each other.
+// Whether threads share the units of each step: of few sequences, all as long, where a step takes longer than waiting for each
+// other.
 static bool shares_units(int dtype, const Recurrent& job) {
     const double weights = double(job.gates * job.units) * double(job.outputs);
     return job.parts == 1 && job.steps > 1 && job.start[job.steps] == job.steps * job.batch && job.batch > 0 &&
@@ -32,7 +33,7 @@ static bool shares_units(int dtype, const Recurrent& job) {
 }
 
 // Every sequence goes its own way, so parts may depend on the number of threads: the bits do not.
-static void plan(int dtype, Recurrent& job) {
+static void plan(const Kernels& k, int dtype, Recurrent& job) {
     job.gates = job.cell == LSTM ? 4 : job.cell == GRU ? 3 : 1;
     job.slots = job.cell == LSTM || job.cell == GRU ? 4 : 1;
     job.row = recurrent_row(job.cell, job.units, item_size(dtype));
@@ -46,19 +47,20 @@ static void plan(int dtype, Recurrent& job) {
         if (job.steps == 1 && job.batch <= MOST_ROWS) job.unit_parts = threads, job.parts = 1;  // each weight is read once
         else if (threads > job.directions && shares_units(dtype, job)) job.unit_parts = threads / job.directions;
     }
-    runtime().table[dtype]->recurrent_plan(job);
+    k.recurrent_plan(job);
 }
 
-static void pack(int dtype, Recurrent& job) {
+static void pack(const Kernels& k, int dtype, Recurrent& job) {
     const double weights = double(job.packed_size * item_size(dtype)) / 3;
-    launch(runtime().table[dtype]->recurrent_pack, job, job.directions * 3, weights / 8);  // ~8 bytes a ns
+    launch(k.recurrent_pack, job, job.directions * 3, weights / 8);  // ~8 bytes a ns
 }
 
 bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     const Kernels& k = *runtime().table[dtype];
     job.backward = false;
-    plan(dtype, job);
-    const i64 item = item_size(dtype), items = job.directions * job.parts * job.unit_parts, bytes = items * job.scratch_size * item;
+    plan(k, dtype, job);
+    const i64 item = item_size(dtype), items = job.directions * job.parts * job.unit_parts;
+    const i64 bytes = items * job.scratch_size * item;
     alignas(64) char little[2048];  // for a step of a small cell: the arena takes a lock twice
     RecurrentScratch scratch;
     if (bytes > i64(sizeof little) && !scratch.take(bytes)) return false;
@@ -67,22 +69,22 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     if (!packed) {
         job.packed = packed = allocate(size_t(job.directions * job.packed_size * item));
         if (!packed) return false;
-        pack(dtype, job);
+        pack(k, dtype, job);
     }
     double ns = job.item_flops / FLOPS_PER_NS;
     const double read = double(job.packed_size * item) / double(job.unit_parts) / WEIGHT_BYTES_PER_NS;
     if (job.steps == 1 && read > ns) ns = read;
     RecurrentScratch team;
-    const i64 line = CACHE_LINE / i64(sizeof(i64)), of_direction = (TEAM_LINES + job.unit_parts) * line;
+    const i64 lines = team_lines(job.unit_parts);  // of a direction
     if (job.unit_parts > 1 && job.steps > 1) {
-        const i64 all = job.directions * of_direction * i64(sizeof(i64));
+        const i64 all = job.directions * lines * i64(sizeof(TeamLine));
         if (!team.take(all)) return false;
-        job.team = memset(team.memory, 0, size_t(all));
+        job.team = static_cast<TeamLine*>(memset(team.memory, 0, size_t(all)));
         job.yield = [] { sched_yield(); };
     }
     launch(k.recurrent, job, items, ns);
     for (i64 d = 0; d < job.directions && job.team; d++)
-        if (static_cast<i64*>(job.team)[d * of_direction + TEAM_LOST * line]) lost_core(LOST_NS);
+        if (job.team[d * lines + TEAM_LOST].n) lost_core(LOST_NS);
     return true;
 }
 
@@ -151,7 +153,7 @@ static void clear_weights(int dtype, const Recurrent& job) {
 bool run_recurrent_backward(int dtype, Recurrent& job) {
     const Kernels& k = *runtime().table[dtype];
     job.backward = true;
-    plan(dtype, job);
+    plan(k, dtype, job);
     const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
     const bool projection = job.w_hr[0];
     RecurrentScratch scratch, packed, dgates, before, dprojected, sums;
@@ -162,7 +164,7 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
         return false;
     job.scratch = scratch.memory, job.packed = packed.memory;
     job.dgates = dgates.memory, job.before = before.memory, job.dprojected = dprojected.memory;
-    pack(dtype, job);
+    pack(k, dtype, job);
     launch(k.recurrent_backward, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
     if (rows == 0 || job.units == 0) {
         if (job.dx) memset(job.dx, 0, size_t(rows * job.inputs * item));

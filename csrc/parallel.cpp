@@ -28,9 +28,10 @@ constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of t
 constexpr auto SPIN = std::chrono::microseconds(100);  // Python takes 10-80 us from one kernel to the next
 constexpr auto PATIENCE = std::chrono::microseconds(30);  // for a worker's last chunk
 constexpr double SLICE_NS = 4e6;    // for so long a worker that loses its core to another process can be away
-constexpr i64 LATE_NS = 200'000;    // a worker that keeps us waiting longer, and twice as long as our chunks took, has lost its core:
-constexpr i64 FIRST = 2, ALONE = 16;  // shorter work than a slice then stays in the caller for as many times as long as we
-constexpr i64 AGAIN_NS = 100'000'000;  // waited: twice, and doubled up to 16 when it happens again so soon
+// A worker that keeps us waiting longer than LATE_NS, and twice as long as our chunks took, has lost its core: shorter work
+// than a slice then stays in the caller for as many times as long as we waited: twice (FIRST), and doubled up to 16 (ALONE)
+// when it happens again within AGAIN_NS.
+constexpr i64 LATE_NS = 200'000, FIRST = 2, ALONE = 16, AGAIN_NS = 100'000'000;
 
 static i64 now_ns() {
     const auto now = std::chrono::steady_clock::now().time_since_epoch();

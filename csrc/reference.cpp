@@ -383,7 +383,8 @@ template <int... OP> using Indices = std::integer_sequence<int, OP...>;
 template <class T, int... U, int... B, int... R>
 static constexpr Kernels table(Indices<U...>, Indices<B...>, Indices<R...>) {
     return {
-        {unary<T, U>...}, {binary<T, B>...}, sloped<T, GELU, GELU_GRAD>, sloped<T, SILU, SILU_GRAD>, prelu<T>, prelu_backward<T>, {reduce<T, R>...},
+        {unary<T, U>...}, {binary<T, B>...}, sloped<T, GELU, GELU_GRAD>, sloped<T, SILU, SILU_GRAD>,
+        prelu<T>, prelu_backward<T>, {reduce<T, R>...},
         softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
         cross_entropy<T>, cross_entropy_backward<T>,
         ctc<T>, ctc_backward<T>,

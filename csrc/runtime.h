@@ -15,8 +15,8 @@ struct StepAttention {
     i64 batch, length, seen, room, heads, depth;
 };
 
-// The next positions through one layer of a transformer's encoder: what its parts do one by one. Weights push everything else out
-// of the caches at every step, and parts called from Python need much else.
+// The next positions through one layer of a transformer's encoder: what its parts do one by one. Weights push everything else
+// out of the caches at every step, and parts called from Python need much else.
 struct EncoderStep {
     void* y;  // (batch, length, heads * depth), as x
     const void* x;
@@ -41,15 +41,15 @@ struct Runtime {
     // matmul that keeps b packed for the next time, where it needs it so: for one b, one n and k, dense or transposed a and one
     // table of kernels. `packed` is null at first; afterwards it is null still, or a block for the caller to release.
     bool (*matmul_keeping)(int dtype, Matmul& job, void*& packed);
-    // A convolution; false: no memory. `kept` is null, or has for each ConvWay null or the weight prepared for it; where that is
-    // missing, it is made and handed to the caller in `made` (null before), to keep for job.way or release.
+    // A convolution; false: no memory. `kept` is null, or has for each ConvWay null or the weight prepared for it; where that
+    // is missing, it is made and handed to the caller in `made` (null before), to keep for job.way or release.
     bool (*conv)(int dtype, Conv& job, void* const* kept, void*& made);
     // Normalisation in its several steps (launch_norm.cpp); every size > 0. false: no memory.
     bool (*group_norm)(int dtype, GroupNorm& job);
     bool (*group_norm_backward)(int dtype, GroupNorm& job);
     bool (*row_norm_backward)(int dtype, RowNorm& job);
-    // Recurrent layers (launch_recurrent.cpp). `packed` is null at first, afterwards the weights as the kernels want them, for the
-    // caller to hand in again or to release. false: no memory.
+    // Recurrent layers (launch_recurrent.cpp). `packed` is null at first, afterwards the weights as the kernels want them, for
+    // the caller to hand in again or to release. false: no memory.
     bool (*recurrent)(int dtype, Recurrent& job, void*& packed);
     bool (*recurrent_backward)(int dtype, Recurrent& job);
     // Attention: plans, computes, joins (launch_attention.cpp). false: no memory.

@@ -78,7 +78,9 @@ template <> INLINE Vec<double> min<double>(Vec<double> a, Vec<double> b) { retur
 template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return _mm512_sqrt_ps(a); }
 template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return _mm512_sqrt_pd(a); }
 #elif defined(__AVX2__)
-INLINE __m256i first_lanes32(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+INLINE __m256i first_lanes32(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
 INLINE __m256i first_lanes64(int n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
 template <> INLINE Vec<float> load_first(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes32(n)); }
 template <> INLINE Vec<double> load_first(const double* p, int n) { return _mm256_maskload_pd(p, first_lanes64(n)); }
@@ -138,7 +140,8 @@ template <> INLINE Vec<float> sqrt<float>(Vec<float> a) { return (Vec<float>)vsq
 template <> INLINE Vec<double> sqrt<double>(Vec<double> a) { return (Vec<double>)vsqrtq_f64((float64x2_t)a); }
 #else
 template <class T> INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
-    for (int i = 0; i < LANES<T>; i++) c[i] = sizeof(T) == 4 ? fmaf(float(a[i]), float(b[i]), float(c[i])) : ::fma(a[i], b[i], c[i]);
+    for (int i = 0; i < LANES<T>; i++)
+        c[i] = sizeof(T) == 4 ? fmaf(float(a[i]), float(b[i]), float(c[i])) : ::fma(a[i], b[i], c[i]);
     return c;
 }
 template <class T> INLINE Vec<T> sqrt(Vec<T> a) {
@@ -148,7 +151,8 @@ template <class T> INLINE Vec<T> sqrt(Vec<T> a) {
 #endif
 #endif
 
-// 2^n from n + 1.5 * 2^23, for whole n in [-126, 127]. Unsigned: other numbers, NaN among them, give anything, but nothing undefined.
+// 2^n from n + 1.5 * 2^23, for whole n in [-126, 127]. Unsigned: other numbers, NaN among them, give anything, but nothing
+// undefined.
 INLINE Vec<float> power_in_bits(Vec<float> shifted) {
     typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
     return reinterpret_cast<Vec<float>>((reinterpret_cast<Unsigned>(shifted) + (127u - 0x4b400000u)) << 23);
@@ -193,7 +197,8 @@ template <class T, class Body> INLINE void for_vectors(i64 n, Body body) {
     if (i < n) body(i, int(n - i));
 }
 
-// LANES numbers below 256 from and to as many bytes. On x86 not by __builtin_convertvector: GCC 12 takes lane by lane, in 40 steps.
+// LANES numbers below 256 from and to as many bytes. On x86 not by __builtin_convertvector: GCC 12 takes lane by lane, in 40
+// steps.
 template <class T> INLINE IVec<T> load_bytes(const uint8_t* p) {
     typedef uint8_t Bytes __attribute__((vector_size(LANES<T>)));
     Bytes v;

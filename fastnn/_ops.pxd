@@ -1,5 +1,6 @@
-# What the families of ops share: the Tensor, and the functions that take one apart and make a new one. `_ops` defines all of it;
-# `_ops_images`, `_ops_norm` ... are modules of their own only so that a change compiles in seconds (all in one took two minutes).
+# What the families of ops share: the Tensor, and the functions that take one apart and make a new one. `_ops` defines all of
+# it; `_ops_images`, `_ops_norm` ... are modules of their own only so that a change compiles in seconds (all in one took two
+# minutes).
 cimport numpy as cnp
 from cpython.ref cimport PyObject
 

@@ -10,8 +10,8 @@ def set_precision(str precision not None):
     ----------
     precision : {"fast", "strict"}
         "fast" may take Winograd's algorithm: up to four times fewer multiplications, at up to eight times the rounding error,
-        relative to the largest values of a 6 x 6 neighbourhood; Inf and NaN spread over such a neighbourhood. "strict" makes every
-        product of the definition.
+        relative to the largest values of a 6 x 6 neighbourhood; Inf and NaN spread over such a neighbourhood. "strict" makes
+        every product of the definition.
 
     Raises
     ------
@@ -80,8 +80,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
            precision=None, residual=None):
     """Convolution (cross-correlation, as everywhere in the field): the kernel slides over the image.
 
-    ``y[n, f, p, q] = act(bias[f] + sum over c, i, j of x[n, c, p * stride - padding + i * dilation, ...] * weight[f, c, i, j])``,
-    with zeros outside x.
+    ``y[n, f, p, q] = act(bias[f] + sum over c, i, j of x[n, c, p * stride - padding + i * dilation, ...] *
+    weight[f, c, i, j])``, with zeros outside x.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     activation : {None, "relu", "tanh", "sigmoid", "gelu", "silu"}
         "relu" is applied while the sums are still in registers.
     max_pool : bool
-        Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded, that is
-        mostly done before the output leaves the cache.
+        Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded, that
+        is mostly done before the output leaves the cache.
     precision : {None, "fast", "strict"}
         "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
     residual : Tensor (N, F, H', W'), optional
@@ -174,7 +174,7 @@ cdef Tensor convolved(object x, object weight, object bias, object stride, objec
         out = add(conv_pass(job, CONV_FORWARD, t, w, b), r)
         out = out if act == COPY else relu(out) if act == RELU else activated(act, out)
         return max_pool2d(out, 2) if max_pool else out
-    if max_pool and needed and act == RELU:  # they commute, gradients included, and ReLU's is a quarter the work behind the pool
+    if max_pool and needed and act == RELU:  # they commute, gradients too, and ReLU is a quarter of the work behind the pool
         return relu(max_pool2d(conv_pass(job, CONV_FORWARD, t, w, b), 2))
     job.pool = max_pool and (act == COPY or act == RELU) and not needed and can_pool(job, kind(t.array))
     out = conv_pass(job, CONV_FORWARD, t, w, b, act == RELU)
@@ -235,7 +235,7 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *,
 
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
                               activation=None, precision=None):
-    """Transposed convolution: the gradient of `conv2d` with respect to its input, as a layer. With stride 2 it doubles an image.
+    """Transposed convolution: the gradient of `conv2d` with respect to its input, as a layer. Stride 2 doubles an image.
 
     Parameters
     ----------

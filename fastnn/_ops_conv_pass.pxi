@@ -86,8 +86,8 @@ cdef bint lasting(object value):
 
 cdef int numbers_of(str name, Tensor weight, object stride, object padding, object dilation, object groups, ConvJob* job,
                     i64* before, i64* after) except -1:
-    """Fills job, which is empty, and what stands around the image from the weight and the numbers beside it. With a frozen weight
-    they are read once, which takes 2 us, more where a network's weights have filled the caches."""
+    """Fills job, which is empty, and what stands around the image from the weight and the numbers beside it. With a frozen
+    weight they are read once, which takes 2 us, more where a network's weights have filled the caches."""
     cdef PackedWeight packed = usable_packed(weight)
     cdef ConvNumbers known = None if packed is None else packed.conv_numbers
     if (known is None or known.stride is not stride or known.padding is not padding or known.dilation is not dilation

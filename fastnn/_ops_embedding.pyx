@@ -1,5 +1,6 @@
 # cython: embedsignature=True, initializedcheck=False, auto_pickle=False, cdivision=True
-"""Rows of a table by number. Reading and summing what was read back are each other's backward. How an op is built stands in `_ops`."""
+"""Rows of a table by number. Reading and summing what was read back are each other's backward. How an op is built stands in
+`_ops`."""
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset

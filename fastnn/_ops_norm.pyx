@@ -1,5 +1,6 @@
 # cython: embedsignature=True, initializedcheck=False, auto_pickle=False, cdivision=True
-"""Ops that normalise: batch, group and instance norm over channels, layer and RMS norm along rows. How an op is built stands in `_ops`."""
+"""Ops that normalise: batch, group and instance norm over channels, layer and RMS norm along rows. How an op is built stands in
+`_ops`."""
 cimport cython
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer

@@ -6,9 +6,9 @@ def remainder_of(a, b):
 
 cdef dict UFUNCS = {
     np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.maximum: maximum, np.minimum: minimum,
-    np.power: pow, np.float_power: lambda a, b: pow(floating(a), b), np.negative: neg, np.positive: as_tensor, np.absolute: abs, np.fabs: abs,
-    np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal, np.exp: exp, np.log: log,
-    np.log1p: log1p,
+    np.power: pow, np.float_power: lambda a, b: pow(floating(a), b), np.negative: neg, np.positive: as_tensor,
+    np.absolute: abs, np.fabs: abs, np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal,
+    np.exp: exp, np.log: log, np.log1p: log1p,
     np.expm1: expm1, np.sin: sin, np.cos: cos, np.tanh: tanh, np.matmul: matmul, np.floor: floor, np.ceil: ceil,
     np.rint: round, np.remainder: remainder_of,
 }

@@ -48,9 +48,10 @@ template <class T> INLINE T* at(void* base, const AttentionView& view, i64 b, i6
     return static_cast<T*>(base) + b * view.batch + head * view.head + row * view.row;
 }
 
-// Rows [row, row + n) of a head, brought to L2 while another head is worked on. Rows of a view of (B, T, N, D) lie apart, which the
-// machine's own prefetcher does not follow, and a short head waits for every one of its lines.
-template <class T> INLINE void fetch_head(const void* base, const AttentionView& view, i64 b, i64 head, i64 row, i64 n, i64 width) {
+// Rows [row, row + n) of a head, brought to L2 while another head is worked on. Rows of a view of (B, T, N, D) lie apart, which
+// the machine's own prefetcher does not follow, and a short head waits for every one of its lines.
+template <class T>
+INLINE void fetch_head(const void* base, const AttentionView& view, i64 b, i64 head, i64 row, i64 n, i64 width) {
     const T* first = at<T>(base, view, b, head, row);
     for (i64 i = 0; i < n; i++)
         for (i64 j = 0; j < width; j += 64 / i64(sizeof(T))) __builtin_prefetch(first + i * view.row + j, 0, 2);
@@ -114,11 +115,11 @@ template <class T> static void pack_columns(T* out, const T* in, i64 in_row, i64
 
 // ---- products ---------------------------------------------------------------------------------------------------
 
-// For each of `count` slivers: c (MR, NV vectors) = a b, or with add c * factor + a b, a factor for each row (null: 1). All slivers in
-// one call: with kc of 32 a call costs as much as two or three steps of k.
+// For each of `count` slivers: c (MR, NV vectors) = a b, or with add c * factor + a b, a factor for each row (null: 1). All
+// slivers in one call: with kc of 32 a call costs as much as two or three steps of k.
 template <class T, int MR, int NV> struct Product {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 b_size, i64 count, i64 kc, bool add,
-                    const T* factor) {
+    static void run(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 b_size, i64 count, i64 kc,
+                    bool add, const T* factor) {
         for (; count > 0; count--, b += b_size, c += b_row) {
             Vec<T> acc[MR][NV] = {};
             rows_times_columns<T, MR, NV, false>(acc, a, a_row, a_col, b, b_row, kc, 0);
@@ -156,8 +157,9 @@ INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col
         const i64 alike = (s < slivers.larger ? slivers.larger : slivers.parts) - s;
         const i64 count = most(1, least(alike, wide == 1 ? left : wide == 2 ? left / 2 : left / 3));
         const int needed = int(least(wide, left));
-        pick_kernel<Product, T>(rows, needed)(c + column, c_row, a, a_row, a_col, b.data + column * b.rows + b.first * width, width,
-                                              b.rows * width, count, kc, add, factor);
+        pick_kernel<Product, T>(rows, needed)(c + column, c_row, a, a_row, a_col,
+                                              b.data + column * b.rows + b.first * width, width, b.rows * width, count, kc,
+                                              add, factor);
         s += count;
     }
 }

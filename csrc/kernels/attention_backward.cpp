@@ -130,8 +130,8 @@ template <class T> struct AttentionBackward {
         }
     }
 
-    // The block of keys and `rows` queries from q0 on. Causal: a tile of keys starts at the first query that sees one of them; of
-    // the squares on the diagonal, all there are at T = 64, half the two products is saved.
+    // The block of keys and `rows` queries from q0 on. Causal: a tile of keys starts at the first query that sees one of them;
+    // of the squares on the diagonal, all there are at T = 64, half the two products is saved.
     void run_square(i64 g, i64 q0, i64 rows) const {
         const Split tiles(rows, TILE_ROWS), key_tiles(keys, TILE_ROWS);
         for (i64 t = 0; t < tiles.parts; t++) run_tile(g, q0 + tiles.begin(t), tiles.begin(t), tiles.width(t));

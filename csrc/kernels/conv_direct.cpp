@@ -126,8 +126,8 @@ struct Lists {
     i64 *steps, *in_at, *out_at;
 };
 
-// Pixels of one phase of an item: rows [j0, j1) and columns [i0, i1) of its outputs, and whether the places that fall above or below
-// (left or right of) the image, for all of them the same ones, are left out.
+// Pixels of one phase of an item: rows [j0, j1) and columns [i0, i1) of its outputs, and whether the places that fall above or
+// below (left or right of) the image, for all of them the same ones, are left out.
 struct Area {
     i64 j0, j1, i0, i1;
     bool skip_y, skip_x;
@@ -171,8 +171,8 @@ static const i64* list_steps(const Segment* segments, i64& count, i64* steps) {
     return steps;
 }
 
-// The pixels of an area of phase (qy, qx): where each reads and writes, counted from row `first`, the window's. The last one stands
-// there again, so that a tile may begin at any of them.
+// The pixels of an area of phase (qy, qx): where each reads and writes, counted from row `first`, the window's. The last one
+// stands there again, so that a tile may begin at any of them.
 template <class T>
 static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 first, i64 qy, i64 qx, const Area& area, i64* in_at,
                        i64* out_at) {
@@ -215,9 +215,9 @@ template <class Body> static void for_stretches(const Axis& axis, i64 q, i64 j, 
 
 constexpr i64 LEAST_SIDE = 4;  // pixels of a row or column that has an area of its own: fewer fill no tile
 
-// body(area) for the areas of rows [j0, j1) of phase (qy, qx). What lies outside of the image is a twelfth of all products for 5 x 5
-// places and 28 x 28 pixels, and takes as much of the time. Rows near the upper and lower edge leave out rows of places, and between
-// them columns near the sides leave out theirs.
+// body(area) for the areas of rows [j0, j1) of phase (qy, qx). What lies outside of the image is a twelfth of all products for
+// 5 x 5 places and 28 x 28 pixels, and takes as much of the time. Rows near the upper and lower edge leave out rows of places,
+// and between them columns near the sides leave out theirs.
 template <class Body> static void for_areas(const Walk& walk, i64 qy, i64 qx, i64 j0, i64 j1, bool skip, Body body) {
     const i64 rows = walk.y.outputs(qy), columns = walk.x.outputs(qx);
     if (j1 > rows) j1 = rows;

@@ -19,8 +19,8 @@ constexpr i64 ADDED = 4096;         // of them that are added up at once
 // parts, which have sums of their own.
 constexpr i64 WANTED = 16, MOST_CHUNKS = 4;
 
-// Tiles whose rows of x are side by side at once, 96 KB for 256 pixels: what dy's sliver is in L1 for; and how far their pixels are
-// apart. For fewer filters than 96 copying takes what it gains.
+// Tiles whose rows of x are side by side at once, 96 KB for 256 pixels: what dy's sliver is in L1 for; and how far their pixels
+// are apart. For fewer filters than 96 copying takes what it gains.
 constexpr i64 PANELS = 12, PANEL_PIXEL = 8, LEAST_FILTERS = 96;
 static_assert(TILE_ROWS <= PANEL_PIXEL, "a pixel of a panel has a tile's rows");
 
@@ -137,7 +137,8 @@ static void sum_block(const WeightCut& c, Block<T> b, const i64* x_at, i64 s0, i
         b.tail = left < L ? int(left) : L;
         b.dy = dy + column;
         const auto run = [&](auto kernel, i64 r, int) { kernel(b, x_at + r, sums + r * c.padded + column); };
-        b.tail == L ? for_tiles<SumWhole, T>(tiles, slivers.width(s), run) : for_tiles<SumShort, T>(tiles, slivers.width(s), run);
+        if (b.tail == L) for_tiles<SumWhole, T>(tiles, slivers.width(s), run);
+        else for_tiles<SumShort, T>(tiles, slivers.width(s), run);
     }
 }
 
@@ -157,8 +158,8 @@ template <class T> static void pack_dy(const WeightCut& c, const Block<T>& b, i6
         }
 }
 
-// The tiles [t0, t1) of one place in `lines` lines of a block from x on, its channel 0, to [tile][pixel][PANEL_PIXEL], tiles `panel`
-// elements apart. A copy takes what follows a tile's rows too, but at the end of a line.
+// The tiles [t0, t1) of one place in `lines` lines of a block from x on, its channel 0, to [tile][pixel][PANEL_PIXEL], tiles
+// `panel` elements apart. A copy takes what follows a tile's rows too, but at the end of a line.
 template <class T>
 static void pack_panels(const Split& tiles, i64 t0, i64 t1, const Block<T>& b, const T* x, i64 lines, i64 panel, T* out) {
     const bool column = b.pixels == 1;
@@ -185,8 +186,8 @@ static Lines lines_inside(const Conv& job, i64 ky, i64 p0, i64 count) {
     return {begin, stop < begin ? begin : stop < count ? stop : count};
 }
 
-// The same as sum_block with both operands side by side in `room`, for a block from line p0 of its image on. Lines that lie above or
-// below the image are left out.
+// The same as sum_block with both operands side by side in `room`, for a block from line p0 of its image on. Lines that lie
+// above or below the image are left out.
 template <class T>
 static void sum_packed(const Conv& job, const WeightCut& c, const Block<T>& b, const i64* x_at, i64 p0, i64 s0, i64 s1, T* sums,
                        const T* dy, T* room) {

@@ -1,5 +1,5 @@
-// Rows of a table by number, and their gradient: each row of the table sums its own readers in the order they came, so that no two
-// threads write to one row, every row is written once, and the bits do not depend on who does it.
+// Rows of a table by number, and their gradient: each row of the table sums its own readers in the order they came, so that no
+// two threads write to one row, every row is written once, and the bits do not depend on who does it.
 #include "kernels.h"
 #include "rows.h"
 

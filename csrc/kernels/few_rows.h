@@ -7,8 +7,8 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 FEW_COLUMNS = 512;  // of an item
-// Short stretches, so that two threads share 256. 136 columns are 8 streams 17 rows of b apart; 16 rows of 256 numbers apart all of
-// them fall on the same set of L1 (AVX2, from L3: 56 GB/s, 17 give 61).
+// Short stretches, so that two threads share 256. 136 columns are 8 streams 17 rows of b apart; 16 rows of 256 numbers apart
+// all of them fall on the same set of L1 (AVX2, from L3: 56 GB/s, 17 give 61).
 constexpr i64 DOT_COLUMNS = NARROW ? 136 : FEW_COLUMNS;
 constexpr int STREAM_MOST_ROWS = NARROW ? 3 : 1;  // of c
 constexpr int STREAM_ROWS = NARROW ? 8 : 4;  // of b at a time: with AVX2 23 GFLOP/s at 1 x 1024 x 1024, four give 19
@@ -35,8 +35,8 @@ template <class T> static T dot_long(const T* a, const T* b, const T* next, i64 
     return sum_lanes<T>(((acc[0] + acc[1]) + (acc[2] + acc[3])) + ((acc[4] + acc[5]) + (acc[6] + acc[7])));
 }
 
-// MR rows of c, columns j, j + apart, ...: LANES dot products at once, summed together at the end. A function of its own: within
-// its callers GCC 12 keeps the sums of MR = 8 in memory, 1.4 times as slow.
+// MR rows of c, columns j, j + apart, ...: LANES dot products at once, summed together at the end. A function of its own:
+// within its callers GCC 12 keeps the sums of MR = 8 in memory, 1.4 times as slow.
 template <class T, int MR>
 __attribute__((noinline)) static void dot_tile(const Matmul& job, T* c, const T* a, const T* b, i64 j, i64 apart) {
     constexpr int NR = LANES<T> / MR;
@@ -74,9 +74,9 @@ static void dot_rows(const Matmul& job, i64 row, T* c, const T* a, const T* b, i
                     const T dot = dot_long(a + row * job.a_row, column, column + job.b_col, job.k);
                     finish_one(job, c + row * job.c_row + j, dot, j);
                 }
-            // The rows of b in a tile lie far apart, so that each begins a stream of its own that goes on in the next tile: side by
-            // side the machine's prefetcher starts anew with every tile (AVX2, 1 x 1024 x 256: from L3 58 GB/s, not 40, from memory
-            // 24, not 13).
+            // The rows of b in a tile lie far apart, so that each begins a stream of its own that goes on in the next tile:
+            // side by side the machine's prefetcher starts anew with every tile (AVX2, 1 x 1024 x 256: from L3 58 GB/s, not 40,
+            // from memory 24, not 13).
             const i64 apart = (j1 - j) / NR;
             for (i64 t = 0; t < apart; t++, j++) dot_tile<T, MR>(job, c + row * job.c_row, a + row * job.a_row, b, j, apart);
             j += apart * (NR - 1);
@@ -86,8 +86,9 @@ static void dot_rows(const Matmul& job, i64 row, T* c, const T* a, const T* b, i
     if constexpr (MR > 1) dot_rows<T, MR / 2>(job, row, c, a, b, j0, j1);
 }
 
-// All columns [j0, j1). Eight rows are one pass while they leave room in L1 (AVX2: at k = 1024 they are 32 KB, all of it, and two
-// passes of four take 0.8 of the time; at 512 1.13). Rows of several passes go over columns whose b is still in L2 for the next.
+// All columns [j0, j1). Eight rows are one pass while they leave room in L1 (AVX2: at k = 1024 they are 32 KB, all of it, and
+// two passes of four take 0.8 of the time; at 512 1.13). Rows of several passes go over columns whose b is still in L2 for the
+// next.
 constexpr int DOT_ROWS = 8;
 constexpr i64 HALF_L1 = 1 << 14, DOT_BYTES = 1 << 17;
 template <class T> static void dot_columns(const Matmul& job, T* c, const T* a, const T* b, i64 j0, i64 j1) {
@@ -100,7 +101,8 @@ template <class T> static void dot_columns(const Matmul& job, T* c, const T* a, 
 }
 
 // c (MR, n) += the outer products of STREAM_ROWS rows of b and what stands beside them in a: av[p][i] = a[i, p].
-template <class T, int MR> static void add_rows(T* c, i64 c_row, const T (*av)[STREAM_MOST_ROWS], const T* b, i64 b_row, i64 n) {
+template <class T, int MR>
+static void add_rows(T* c, i64 c_row, const T (*av)[STREAM_MOST_ROWS], const T* b, i64 b_row, i64 n) {
     for_vectors<T>(n, [&](i64 j, int count) {
         Vec<T> y[MR];
 #pragma GCC unroll 4
@@ -151,7 +153,8 @@ template <class T> static void stream_rows(const Matmul& job, T* c, const T* a, 
     }
     for (i64 i = 0; i < job.m; i++) {
         T* out = c + i * job.c_row;
-        add_last_rows(out, a + i * job.a_row + whole * job.a_col, job.a_col, b + whole * job.b_row, job.b_row, job.k - whole, n);
+        add_last_rows(out, a + i * job.a_row + whole * job.a_col, job.a_col, b + whole * job.b_row, job.b_row, job.k - whole,
+                      n);
         if (job.activation == RELU && !job.accumulate)
             for_vectors<T>(n, [&](i64 j, int count) { store_n(out + j, max<T>(Vec<T>{}, load_n(out + j, count)), count); });
     }

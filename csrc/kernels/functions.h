@@ -1,5 +1,6 @@
 // exp, log, tanh, sigmoid, erf and what is built of them, on Vec<T>. Float: polynomials fitted by reweighted least squares to
-// equal ripple, 1-2 ulp (tests/test_kernels_accuracy.py holds them to it). Double: the C library, lane by lane: right, not fast.
+// equal ripple, 1-2 ulp (tests/test_kernels_accuracy.py holds them to it). Double: the C library, lane by lane: right, not
+// fast.
 #pragma once
 #include "abreast.h"
 

@@ -1,5 +1,5 @@
-// Softmax and cross-entropy in one: forward reads each row twice (max; sum of exp), backward once more (the probabilities are made
-// again from x and the saved log-sum-exp, which costs less than storing and reading them).
+// Softmax and cross-entropy in one: forward reads each row twice (max; sum of exp), backward once more (the probabilities are
+// made again from x and the saved log-sum-exp, which costs less than storing and reading them).
 #include "kernels.h"
 #include "rows.h"
 

@@ -44,13 +44,13 @@ template <class T> static bool astray(const Matmul& job) {
 }
 
 template <class T> static Way choose_way(const Matmul& job) {
-    // Packed before, b is read in one stream, by whole vectors of columns: 8 x 1024 x 1024 takes 0.7 of the time, 5 x 256 x 1024
-    // 0.55, 3 rows 0.65-0.9, but 2 rows 1.2.
+    // Packed before, b is read in one stream, by whole vectors of columns: 8 x 1024 x 1024 takes 0.7 of the time, 5 x 256 x
+    // 1024 0.55, 3 rows 0.65-0.9, but 2 rows 1.2.
     const i64 dot_rows = job.kept && NARROW ? 2 : DOT_ROWS;
     if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
     const i64 b_bytes = job.k * job.n * i64(sizeof(T)), work = job.m * job.n * job.k;
-    // Narrow vectors read b in place by a cache line a row: 3 x 1024 x 1024 at 32 GFLOP/s, streamed at 52; 4 rows 44 and 45, on two
-    // threads 80 and 56; 8 x 1000 x 1000 there 133 and 49.
+    // Narrow vectors read b in place by a cache line a row: 3 x 1024 x 1024 at 32 GFLOP/s, streamed at 52; 4 rows 44 and 45, on
+    // two threads 80 and 56; 8 x 1000 x 1000 there 133 and 49.
     const i64 stream_rows = b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
     // Narrow vectors: what packing once costs (b from L3 and back), copying hides behind the first tile's multiplications.
@@ -62,14 +62,14 @@ template <class T> static Way choose_way(const Matmul& job) {
     if (!job.kept && crowded<T>(job.b_row)) {
         // Many rows: 1024 x 512 x 128 and 1024 x 128 x 512 take 0.86 and 0.81 of the time packed.
         if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return copied;
-        // Such a b leaves L2 from half its size on. Rows 4 KB apart: 16 x 1024 x 1024 at 62 GFLOP/s, in place at 54; 64 rows 79, 56.
-        // Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81.
+        // Such a b leaves L2 from half its size on. Rows 4 KB apart: 16 x 1024 x 1024 at 62 GFLOP/s, in place at 54; 64 rows
+        // 79, 56. Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81.
         const i64 least = job.b_row * sizeof(T) % 4096 ? COPIED_ROWS : PAGES_APART_ROWS;
         if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return copied;
     }
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
-    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows 74
-    // against 88.
+    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows
+    // 74 against 88.
     if (astray<T>(job)) return copied;  // 256^3 at 93 GFLOP/s, not 81; 128^3 89, not 80
     return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : copied;
 }
@@ -99,8 +99,9 @@ template <class T> static Grid grid_of(const Matmul& job, Way way) {
     return {Split(job.m, TILE_ROWS).parts, sliver_count<T>(job.n)};
 }
 
-// Activations other than relu run over the finished rows of a block, which are still in L1 or L2: rows of 16 slivers where there
-// are as many for every thread. gelu of 128 x 384 x 1536 in rows of one sliver adds 0.6 ms to 1.6, in rows of 16 0.2 (AVX2).
+// Activations other than relu run over the finished rows of a block, which are still in L1 or L2: rows of 16 slivers where
+// there are as many for every thread. gelu of 128 x 384 x 1536 in rows of one sliver adds 0.6 ms to 1.6, in rows of 16 0.2
+// (AVX2).
 constexpr i64 ACTIVATED_SLIVERS = 16;
 static bool activated(const Matmul& job) { return job.activation != COPY && job.activation != RELU && !job.accumulate; }
 
@@ -117,7 +118,8 @@ template <class T> void matmul_plan(Matmul& job) {
     job.batch_packed = shared_b ? 1 : job.batch;
     const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
     const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
-    const i64 block_tiles = (way == COPIED ? COPIED_ROWS_AT_MOST : large ? 256 : 128) / TILE_ROWS, block_slivers = large ? 3 : 1;
+    const i64 block_tiles = (way == COPIED ? COPIED_ROWS_AT_MOST : large ? 256 : 128) / TILE_ROWS;
+    const i64 block_slivers = large ? 3 : 1;
     const i64 blocks = grid.tiles < block_tiles ? 1 : (grid.tiles + block_tiles / 2) / block_tiles;
     job.m_block = (grid.tiles + blocks - 1) / blocks + (grid.tiles == 0);  // 22 tiles are one block, not 21 and 1
     job.n_block = 1;
@@ -273,8 +275,9 @@ template <class T> struct Finish {
     }
 };
 
-// How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while the next sliver is fetched, as a few
-// tiles pass too quickly over weights that come from memory for the machine's own prefetcher; or while it copies what it reads.
+// How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while the next sliver is fetched, as a
+// few tiles pass too quickly over weights that come from memory for the machine's own prefetcher; or while it copies what it
+// reads.
 enum Reading { WHOLE, SHORT, FETCHING, COPYING };
 constexpr i64 FETCHING_TILES = 6;  // 16 rows x 384 x 1536, cold weights: 273 us, not 312; 32 rows: 434, not 461. Warm: 3 % lost
 
@@ -360,8 +363,8 @@ template <class T> struct Strip {
     T* copy;
     Finish<T> finish;
 
-    // Two heights of tile at the most, the higher ones first: one choice of kernel for each. Only the first tile fetches: where all
-    // do, 8 rows by 1024 x 1024 in L3 take 210 us, not 195 (without 181); from memory they take 350, not 350 to 400.
+    // Two heights of tile at the most, the higher ones first: one choice of kernel for each. Only the first tile fetches: where
+    // all do, 8 rows by 1024 x 1024 in L3 take 210 us, not 195 (without 181); from memory they take 350, not 350 to 400.
     void run(i64 a_tile_k) const {
         for (i64 t = t0; t < t1;) {
             const int rows = tiles.width(t);

@@ -6,7 +6,9 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-template <class T> INLINE T* part(void** list, i64 tensor, i64 offset) { return list ? static_cast<T*>(list[tensor]) + offset : nullptr; }
+template <class T> INLINE T* part(void** list, i64 tensor, i64 offset) {
+    return list ? static_cast<T*>(list[tensor]) + offset : nullptr;
+}
 
 // Calls run(tensor, offset in it, count) for each stretch of a tensor that the flat range [begin, end) covers.
 template <class Run> static inline void over_tensors(const Optimize& job, i64 begin, i64 end, Run run) {

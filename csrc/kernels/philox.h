@@ -19,8 +19,10 @@ static inline void philox(uint32_t (&out)[4 * COUNTERS], uint64_t first, uint64_
     }
     uint32_t key0 = uint32_t(seed), key1 = uint32_t(seed >> 32);
     for (int round = 0; round < 10; round++) {
-        const Wide p0 = __builtin_convertvector(c0, Wide) * uint64_t(0xD2511F53), p1 = __builtin_convertvector(c2, Wide) * uint64_t(0xCD9E8D57);
-        const Words next0 = __builtin_convertvector(p1 >> 32, Words) ^ c1 ^ key0, next2 = __builtin_convertvector(p0 >> 32, Words) ^ c3 ^ key1;
+        const Wide p0 = __builtin_convertvector(c0, Wide) * uint64_t(0xD2511F53);
+        const Wide p1 = __builtin_convertvector(c2, Wide) * uint64_t(0xCD9E8D57);
+        const Words next0 = __builtin_convertvector(p1 >> 32, Words) ^ c1 ^ key0;
+        const Words next2 = __builtin_convertvector(p0 >> 32, Words) ^ c3 ^ key1;
         c1 = __builtin_convertvector(p1, Words);
         c3 = __builtin_convertvector(p0, Words);
         c0 = next0;

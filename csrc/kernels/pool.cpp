@@ -24,7 +24,7 @@ template <class T, class Body> INLINE void for_runs_of_row(const Pooling& job, i
     const i64 image = item / job.rows.out, r = item % job.rows.out, C = job.channels;
     const Span rows = span_of(job.rows, job.adaptive, r);
     const i64 last_row = image * job.rows.size + rows.first + (rows.end - 1) * job.rows.dilation;
-    const i64 beyond = (job.images * job.rows.size - last_row) * job.cols.size * C;  // from the last row of taps to the end of x
+    const i64 beyond = (job.images * job.rows.size - last_row) * job.cols.size * C;  // from the last row of taps to x's end
     const T* x = static_cast<const T*>(job.in);
     x += (image * job.rows.size + rows.first + rows.begin * job.rows.dilation) * job.cols.size * C;
     const bool side_by_side = job.cols.stride == 1;
@@ -61,7 +61,8 @@ template <int KH, int KW, class T, class Body> INLINE void for_taps(const PoolRu
 // body(window, channel, n, offset) for the vectors of all windows of a run: the window with its x, and the vector's place in y.
 template <class T, class Body> INLINE void for_vectors_of(PoolRun<T> run, Body body) {
     for (i64 at = 0; at < run.count * run.channels; at += run.channels, run.next())
-        for_channels<T>(run.channels, smaller(run.x_room, run.y_room), [&](i64 c, int n) ALWAYS_INLINE { body(run, c, n, at + c); });
+        for_channels<T>(run.channels, smaller(run.x_room, run.y_room),
+                        [&](i64 c, int n) ALWAYS_INLINE { body(run, c, n, at + c); });
 }
 
 // The greatest of a window and its tap, in the channels that read(offset) reads. A greater value or any NaN takes the place of
@@ -84,7 +85,8 @@ template <class T, class Tap, bool KEEP, int K> static __attribute__((noinline))
     const i64 C = run.channels;
     IVec<T> at;
     if (C <= HALF)
-        for (; run.count > 1 && run.x_room - run.x_step >= HALF && run.y_room - C >= HALF; run.next(), run.next(), run.count -= 2) {
+        for (; run.count > 1 && run.x_room - run.x_step >= HALF && run.y_room - C >= HALF;
+             run.next(), run.next(), run.count -= 2) {
             store_halves(y, y + C, greatest<T, K>(run, at, [&](i64 offset) ALWAYS_INLINE {
                 return load_halves(run.x + offset, run.x + run.x_step + offset);
             }));
@@ -97,7 +99,8 @@ template <class T, class Tap, bool KEEP, int K> static __attribute__((noinline))
             tap += 2 * C;
         }
     for_vectors_of<T>(run, [&](const PoolRun<T>& window, i64 c, int n, i64 at_y) ALWAYS_INLINE {
-        store_n(y + at_y, greatest<T, K>(window, at, [&](i64 offset) ALWAYS_INLINE { return load_n(window.x + offset + c, n); }), n);
+        const auto read = [&](i64 offset) ALWAYS_INLINE { return load_n(window.x + offset + c, n); };
+        store_n(y + at_y, greatest<T, K>(window, at, read), n);
         if (KEEP) store_taps<T>(tap + at_y, at, n);
     });
 }

@@ -1,12 +1,12 @@
-// Walking over the windows of a pool, for pool.cpp and pool_backward.cpp. Channels lie side by side, so a tap of a window is a run
-// of whole vectors, and windows are combined lane by lane.
+// Walking over the windows of a pool, for pool.cpp and pool_backward.cpp. Channels lie side by side, so a tap of a window is a
+// run of whole vectors, and windows are combined lane by lane.
 //
 // The last vector of a pixel may run over into the next pixels, which are written later anyway: where C is no multiple of LANES
 // this costs nothing, a masked store 12 cycles on an AMD Zen. Vectors are cut only at the end of what a call writes, where
 // another thread's rows begin, and at the end of what it reads.
 //
-// Windows inside the image are walked in runs: what they have in common is worked out once, 3 ns a window. At stride 1 a run is as
-// one window with the channels of all of them, so that few channels fill vectors too.
+// Windows inside the image are walked in runs: what they have in common is worked out once, 3 ns a window. At stride 1 a run is
+// as one window with the channels of all of them, so that few channels fill vectors too.
 #pragma once
 #include "kernels.h"
 
@@ -45,8 +45,8 @@ INLINE Inside inside(const PoolAxis& axis, bool adaptive) {
     return {(axis.padding + axis.stride - 1) / axis.stride, end < axis.out ? end : axis.out};
 }
 
-// body(q, count, span) for the windows [q, q + count) of a row, until all have been: one, or up to `most` inside the image, where
-// `span` is the first one's and the others have the same taps.
+// body(q, count, span) for the windows [q, q + count) of a row, until all have been: one, or up to `most` inside the image,
+// where `span` is the first one's and the others have the same taps.
 template <class Body> INLINE void for_windows(const PoolAxis& axis, bool adaptive, i64 most, Body body) {
     const Inside whole = inside(axis, adaptive);
     for (i64 q = 0, count; q < axis.out; q += count) {

@@ -1,7 +1,8 @@
-// Pooling, backward: each row of dx gathers from the rows of windows that hold it, so threads never meet and sums have one order.
-// Windows that do not overlap (2x2 at stride 2) write every pixel once; others add into a row that lies in L1.
+// Pooling, backward: each row of dx gathers from the rows of windows that hold it, so threads never meet and sums have one
+// order. Windows that do not overlap (2x2 at stride 2) write every pixel once; others add into a row that lies in L1.
 //
-// Runs of windows are walked as in the forward. What touching windows hand out lies tap by tap, and is dealt out pixel by pixel.
+// Runs of windows are walked as in the forward. What touching windows hand out lies tap by tap, and is dealt out pixel by
+// pixel.
 #include "pool.h"
 
 namespace fastnn {
@@ -49,8 +50,8 @@ template <class T> INLINE void copy_pixel(T* to, const T* from, i64 channels, bo
     for (i64 c = 0; c < channels; c++) to[c] = from[c];
 }
 
-// What `count` windows of C channels side by side, `taps` pixels wide, hand to the pixels from dx on. `offset` is the first one's in
-// dy, `beyond` elements before its end.
+// What `count` windows of C channels side by side, `taps` pixels wide, hand to the pixels from dx on. `offset` is the first
+// one's in dy, `beyond` elements before its end.
 template <class T, class Gradient>
 INLINE void deal_run(const Gradient& gradient, const Divide<T>& divide, i64 C, i64 taps, i64 count, i64 offset, i64 beyond,
                      i64 first_tap, T* dx) {
@@ -64,8 +65,8 @@ INLINE void deal_run(const Gradient& gradient, const Divide<T>& divide, i64 C, i
         for (i64 j = 0; j < taps; j++, at += C) copy_pixel(dx + at, dealt + j * line + q, C, at <= last);
 }
 
-// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images; `room_of_row` elements from dx on
-// are written now or later. ONCE: no pixel is in two windows.
+// One row of windows to the row of dx that is their tap row i. y_row counts the rows of all images; `room_of_row` elements from
+// dx on are written now or later. ONCE: no pixel is in two windows.
 template <class T, bool ONCE, int KW, class Gradient>
 INLINE void spread_row(const Pooling& job, const Gradient& gradient, i64 y_row, i64 i, T* dx, i64 room_of_row) {
     const i64 pixel = job.channels, offset = y_row * job.cols.out * pixel;

@@ -1,5 +1,5 @@
-// PReLU, forward, and both gradients in one walk. Where channels lie side by side the slopes are repeated to whole vectors, and an
-// item adds up dweight in as many columns: both lie in L1.
+// PReLU, forward, and both gradients in one walk. Where channels lie side by side the slopes are repeated to whole vectors, and
+// an item adds up dweight in as many columns: both lie in L1.
 #include "kernels.h"
 
 #include "../vec.h"
@@ -41,7 +41,8 @@ template <class T, bool BACK> static void rows_of_channels(const Prelu& job, i64
 
 template <class T, bool BACK> static void channels_last(const Prelu& job, i64 begin, i64 end) {
     constexpr i64 MOST = 512;
-    const i64 cols = prelu_cols(job), item_size = prelu_item(job), stop = end * item_size < job.size ? end * item_size : job.size;
+    const i64 cols = prelu_cols(job), item_size = prelu_item(job);
+    const i64 stop = end * item_size < job.size ? end * item_size : job.size;
     const T* weight = static_cast<const T*>(job.weight);
     T repeated[MOST];
     if (cols > job.channels && cols <= MOST) {

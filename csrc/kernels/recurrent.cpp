@@ -258,7 +258,8 @@ template <class T> struct Forward : Share<T> {
 
     void copy_units(T* to, const T* from) const { copy_row(to + unit0, from + unit0, unit1 - unit0); }
 
-    // Part p of step s, with what comes before the first step of all or of a block, and after the last. All sequences are as long.
+    // Part p of step s, with what comes before the first step of all or of a block, and after the last. All sequences are as
+    // long.
     void step_of_team(i64 p, i64 s) {
         const i64 s0 = s - s % job.block;
         choose_units(p);
@@ -274,9 +275,7 @@ template <class T> struct Forward : Share<T> {
     }
 
     void run_in_team() {
-        constexpr i64 LINE = 64;
-        const i64 lines = TEAM_LINES + job.unit_parts;
-        Team team(static_cast<char*>(job.team) + this->direction * lines * LINE, job.unit_parts);
+        Team team(job.team + this->direction * team_lines(job.unit_parts), job.unit_parts);
         for (i64 s = team.step(); s < job.steps && (part == 0 || !team.lost()); s++) {
             const auto work = [&](i64 p) { step_of_team(p, s), team.finish(); };
             if (team.take(part, s)) work(part);

@@ -1,6 +1,6 @@
-// Threads that walk through the steps of one sequence together, each with some of the units, whose weights then stay near its core:
-// part p of the units is done at step s by its own thread, or by another one where that has not come. Nobody waits for a thread that
-// has taken nothing, so that one is enough for all.
+// Threads that walk through the steps of one sequence together, each with some of the units, whose weights then stay near its
+// core: part p of the units is done at step s by its own thread, or by another one where that has not come. Nobody waits for a
+// thread that has taken nothing, so that one is enough for all.
 #pragma once
 #include <stdint.h>
 
@@ -12,7 +12,7 @@ namespace FASTNN_ISA {
 
 class Team {
    public:
-    Team(void* memory, i64 parts) : at_(static_cast<Line*>(memory)), parts_(parts) {
+    Team(TeamLine* memory, i64 parts) : at_(memory), parts_(parts) {
         __atomic_fetch_add(&at_[TEAM_JOINED].n, 1, __ATOMIC_RELAXED);
     }
 
@@ -26,7 +26,8 @@ class Team {
     }
     void finish() { __atomic_fetch_add(&at_[TEAM_FINISHED].n, 1, __ATOMIC_RELEASE); }
 
-    // Waits for the end of step s, with work(p) of parts that nobody has begun. Who keeps others waiting for long has lost its core.
+    // Waits for the end of step s, with work(p) of parts that nobody has begun. Who keeps others waiting for long has lost its
+    // core.
     template <class Work> void wait(i64 s, void (*yield)(), Work work) {
         for (i64 turns = 0; step() <= s; turns++) {
             if (turns >= POLLS || __atomic_load_n(&at_[TEAM_JOINED].n, __ATOMIC_RELAXED) == 1 || lost())
@@ -40,10 +41,7 @@ class Team {
 
    private:
     static constexpr i64 POLLS = 64, SPINS = 1 << 13, PATIENCE = SPINS + (1 << 12);  // about 1 us, 100 us, and 2 ms or more
-    struct Line {
-        alignas(64) i64 n;
-    };
-    Line* at_;
+    TeamLine* at_;
     i64 parts_;
 };
 

@@ -1,5 +1,5 @@
-// Sums and the like over the middle of (outer, n, inner). inner == 1: each row is one result, four vectors of partial results run
-// side by side. inner > 1: each vector of columns runs down the n rows. Either way the order is fixed by n alone.
+// Sums and the like over the middle of (outer, n, inner). inner == 1: each row is one result, four vectors of partial results
+// run side by side. inner > 1: each vector of columns runs down the n rows. Either way the order is fixed by n alone.
 #include "kernels.h"
 
 #include "../vec.h"

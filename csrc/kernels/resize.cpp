@@ -1,5 +1,5 @@
-// Up- and down-sampling, nearest and bilinear. Where the pixels come from, and how much of each, stands in the tables of the job;
-// here whole vectors of channels are mixed. The last vector of a pixel may run over into the next ones, as in pool.h.
+// Up- and down-sampling, nearest and bilinear. Where the pixels come from, and how much of each, stands in the tables of the
+// job; here whole vectors of channels are mixed. The last vector of a pixel may run over into the next ones, as in pool.h.
 #include "pool.h"
 
 namespace fastnn {
@@ -104,10 +104,12 @@ template <class T> void resize_backward(const Resize& job, i64 begin, i64 end) {
             i64 done = 0;
             for (; done + V * LANES<T> <= C; done += V * LANES<T>)
                 gather_pixel<T, V>(job, dy, a, b, rows, cols, done, LANES<T>, dx);
-            const i64 last = (rows.end > rows.begin ? rows.end - 1 : 0) * job.cols.out + (cols.end > cols.begin ? cols.end - 1 : 0);
+            const i64 last = (rows.end > rows.begin ? rows.end - 1 : 0) * job.cols.out +
+                             (cols.end > cols.begin ? cols.end - 1 : 0);
             const i64 room = smaller(((end - item) * job.cols.size - b) * C, (image_end - last) * C);
-            for_channels<T>(C - done, room - done,
-                            [&](i64 c, int n) ALWAYS_INLINE { gather_pixel<T, 1>(job, dy, a, b, rows, cols, done + c, n, dx); });
+            for_channels<T>(C - done, room - done, [&](i64 c, int n) ALWAYS_INLINE {
+                gather_pixel<T, 1>(job, dy, a, b, rows, cols, done + c, n, dx);
+            });
         }
     }
 }

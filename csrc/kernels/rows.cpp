@@ -49,7 +49,9 @@ template <class T> void log_softmax_backward(const Rows& job, i64 begin, i64 end
         const T* dy = static_cast<const T*>(job.dy) + r * job.cols;
         T* dx = static_cast<T*>(job.y) + r * job.cols;
         const Vec<T> sum = splat<T>(sum_over<T>(job.cols, [&](i64 i, int n) { return load_n(dy + i, n); }));
-        for_vectors<T>(job.cols, [&](i64 i, int n) { store_n(dx + i, load_n(dy + i, n) - exp_negative(load_n(y + i, n)) * sum, n); });
+        for_vectors<T>(job.cols, [&](i64 i, int n) {
+            store_n(dx + i, load_n(dy + i, n) - exp_negative(load_n(y + i, n)) * sum, n);
+        });
     }
 }
 

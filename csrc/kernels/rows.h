@@ -29,8 +29,8 @@ template <class T, class Body> INLINE T sum_over(i64 cols, Body body) {
     return sum_lanes<T>(sum);
 }
 
-// The largest of each row and log(sum(exp(x - largest))), for up to LANES rows with one logarithm: for rows of 16 half the time.
-// Kept apart, because their sum would round away the digits of small differences between large x.
+// The largest of each row and log(sum(exp(x - largest))), for up to LANES rows with one logarithm: for rows of 16 half the
+// time. Kept apart, because their sum would round away the digits of small differences between large x.
 template <class T> constexpr i64 ROW_BLOCK = LANES<T>;
 template <class T> struct LogSums {
     T top[LANES<T>], log_sum[LANES<T>];

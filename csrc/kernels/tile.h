@@ -6,8 +6,8 @@
 //      row 1 |        |        |        |       gives 242; and 8 rows divide the usual m, and cover the FMA's latency (8
 //      ...   +--------+--------+--------+       accumulators: 4 cycles x 2 units) even where the sliver is one vector.
 //
-// Everything that multiplies stands on these two functions: rows_times_columns (b's rows contiguous) and rows_dot_rows (a b^T with
-// both contiguous along k).
+// Everything that multiplies stands on these two functions: rows_times_columns (b's rows contiguous) and rows_dot_rows (a b^T
+// with both contiguous along k).
 #pragma once
 #include "../vec.h"
 
@@ -68,14 +68,16 @@ INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64
 
 // Kernel<T, MR, NV>::run for a height and a number of vectors. What differs before and after the loop over k only is no
 // kernel of its own: a branch for each tile costs nothing, and twice the kernels are twice the code.
-template <template <class, int, int> class Kernel, class T, int MR> auto pick_width(int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
+template <template <class, int, int> class Kernel, class T, int MR>
+auto pick_width(int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
     switch (vecs) {
         case 1: return Kernel<T, MR, 1>::run;
         case 2: return Kernel<T, MR, 2>::run;
         default: return Kernel<T, MR, TILE_VECS>::run;
     }
 }
-template <template <class, int, int> class Kernel, class T> auto pick_kernel(int rows, int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
+template <template <class, int, int> class Kernel, class T>
+auto pick_kernel(int rows, int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
     switch (rows) {
         case 1: return pick_width<Kernel, T, 1>(vecs);
         case 2: return pick_width<Kernel, T, 2>(vecs);

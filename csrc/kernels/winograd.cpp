@@ -192,7 +192,8 @@ static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plan
                 for (int j = j0; j < j1; j++) {
                     const int point = i * N + j;
                     T* out = m + point * m_plane + column - first;
-                    const Product<T> product = {out, m_row, 0, v + point * v_plane, g.in_row, 1, 0, u, width, 0, g.in_c, 1, false};
+                    const T* from = v + point * v_plane;
+                    const Product<T> product = {out, m_row, 0, from, g.in_row, 1, 0, u, width, 0, g.in_c, 1, false};
                     const auto run = [&](auto kernel, i64 tile, int) { kernel(product, tile, ahead); };
                     for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
                 }

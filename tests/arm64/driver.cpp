@@ -116,10 +116,10 @@ struct Family {
 };
 #define FAMILY(name) {#name, name<float>, name<double>}
 static const Family FAMILIES[] = {
-    FAMILY(elementwise),  FAMILY(extremes),     FAMILY(prelus),       FAMILY(dropout),      FAMILY(reductions),   FAMILY(rows),
-    FAMILY(losses),       FAMILY(embedding),    FAMILY(matmul),       FAMILY(optimizers),   FAMILY(convolution),  FAMILY(winograd),
-    FAMILY(pooling),      FAMILY(resampling),   FAMILY(group_norm),   FAMILY(row_norm),     FAMILY(recurrent),    FAMILY(attention),
-    FAMILY(ctc),
+    FAMILY(elementwise),  FAMILY(extremes),     FAMILY(prelus),       FAMILY(dropout),      FAMILY(reductions),
+    FAMILY(rows),         FAMILY(losses),       FAMILY(embedding),    FAMILY(matmul),       FAMILY(optimizers),
+    FAMILY(convolution),  FAMILY(winograd),     FAMILY(pooling),      FAMILY(resampling),   FAMILY(group_norm),
+    FAMILY(row_norm),     FAMILY(recurrent),    FAMILY(attention),    FAMILY(ctc),
 };
 
 static int run(const Isa& isa, const Family& family) {

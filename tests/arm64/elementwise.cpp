@@ -64,7 +64,8 @@ template <class T> void elementwise() {
         };
         for (const Elementwise& job : jobs)
             check<T>("functions of " + by(n), [&] { return functions<T>(job, UNARY_OPS, BINARY_OPS, 0); });
-        check<T>("functions with slopes of " + by(3 * n), [&] { return with_slopes<T>(Values<T>(a.begin(), a.begin() + 3 * n), 0); });
+        check<T>("functions with slopes of " + by(3 * n),
+                 [&] { return with_slopes<T>(Values<T>(a.begin(), a.begin() + 3 * n), 0); });
     }
 }
 

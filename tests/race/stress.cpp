@@ -35,7 +35,8 @@ static void square_with_scratch(const Square& job, i64 begin, i64 end) {
 
 // Every part of a step adds up what all parts of the step before left, in plain memory.
 struct Walk {
-    i64 *numbers, *team;  // two steps of `parts`
+    i64* numbers;  // two steps of `parts`
+    TeamLine* team;
     i64 parts, steps;
 };
 static void walk(const Walk& job, i64 begin, i64 end) {
@@ -61,9 +62,8 @@ static int walked(i64 parts, i64 steps) {
         for (i64 i = 0; i < parts; i++) sum += want[s % 2 * parts + i];
         for (i64 p = 0; p < parts; p++) want[(s + 1) % 2 * parts + p] = (sum + p) % 1000;
     }
-    const size_t bytes = size_t(TEAM_LINES + parts) * 64;
-    i64* team = static_cast<i64*>(allocate(bytes));
-    for (size_t i = 0; i < bytes / sizeof(i64); i++) team[i] = 0;
+    TeamLine* team = static_cast<TeamLine*>(allocate(size_t(team_lines(parts)) * sizeof(TeamLine)));
+    for (i64 i = 0; i < team_lines(parts); i++) team[i].n = 0;
     launch(walk, Walk{numbers.data(), team, parts, steps}, parts, 1e5);
     release(team);
     return numbers != want;
