@@ -19,6 +19,15 @@ _seed = 0
 _calls = 0
 
 
+def _fresh_lock() -> None:
+    """In a child of fork: another thread, which is not there, may have held the lock."""
+    global _lock
+    _lock = allocate_lock()
+
+
+os.register_at_fork(after_in_child=_fresh_lock)
+
+
 def manual_seed(seed: int) -> None:
     """Seed everything random in fastnn: initialisation, dropout, `randn`, and shuffling without a seed of its own.
 

@@ -91,6 +91,23 @@ def test_fork_while_other_threads_compute():
 
 
 @linux
+def test_fork_while_a_thread_draws_a_mask():
+    script = """
+    import os, signal
+    import fastnn as fnn
+    from fastnn import _random
+    with _random._lock:  # where another thread of Python's may have been stopped
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            fnn.dropout(fnn.ones(3))
+            os._exit(0)
+    print(os.waitpid(pid, 0)[1])
+    """
+    assert ok(script) == "0"
+
+
+@linux
 def test_multiprocessing_by_fork():
     script = """
     import multiprocessing
