@@ -2,6 +2,7 @@
 
 Every kernel takes float32 or float64 arrays, all of one type, of any strides; a byte-swapped or unaligned array is
 copied first, and so is an input that overlaps `out`. Nothing here is differentiated: that is what `fastnn.Tensor` adds.
+`use_isa(name)` counts for the whole process, whose kernels it exchanges: call it while no other thread computes.
 
 Element by element, each as ``f(x, out=None)``: ``copy negative abs sign square sqrt reciprocal exp log tanh sigmoid erf
 relu leaky_relu elu softplus gelu gelu_tanh silu``, as ``f(a, b, out=None)`` with NumPy's broadcasting: ``add subtract
