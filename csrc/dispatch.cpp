@@ -2,6 +2,9 @@
 #include "dispatch.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #define FASTNN_ROW(name) \
     namespace fastnn { namespace name { extern const Kernels kernels_f32, kernels_f64; } }
@@ -16,9 +19,15 @@ namespace fastnn {
 static bool always() { return true; }
 
 #if defined(__x86_64__)
-// __builtin_cpu_supports asks CPUID and, for AVX and later, XGETBV: the OS must save the wide registers too.
+// All that CMakeLists.txt lets the compiler use: processors have it together, but virtual machines may leave single ones out.
+// __builtin_cpu_supports asks CPUID and, for AVX and later, XGETBV: the OS must save the wide registers too. Not every compiler
+// knows the rest by name.
 static bool has_v3() {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    unsigned a, b, c, d;
+    const bool rest = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) && (c & bit_MOVBE) &&
+                      __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
+    return rest && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
 }
 [[maybe_unused]] static bool has_v4() {
     return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
