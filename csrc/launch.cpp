@@ -2,12 +2,12 @@
 // their sum).
 #include <string.h>
 
+#include "launch.h"
 #include "launch_fold.h"
 
 namespace fastnn {
 
 constexpr double BYTES_PER_NS = 16;  // about what a core copies
-constexpr double FLOPS_PER_NS = 150;  // about what a core does in a good kernel; only decides what is worth a thread
 
 bool run_matmul(int dtype, Matmul& job) {
     void* packed = nullptr;
@@ -22,7 +22,7 @@ bool run_matmul_keeping(int dtype, Matmul& job, void*& packed) {
     job.packed = nullptr;
     if (job.packed_size) {
         job.packed = packed;
-        const i64 bytes = job.packed_size * (dtype == F32 ? 4 : 8);
+        const i64 bytes = job.packed_size * item_size(dtype);
         if (!packed) {
             job.packed = packed = allocate(size_t(bytes));
             if (!packed) return false;
@@ -90,15 +90,13 @@ static void thin(const Thinned& job, i64 begin, i64 end) {  // items: rows of pi
 }
 
 static bool run_conv_thinned(int dtype, Conv& job, void* const* kept, void*& made) {
-    const size_t size = dtype == F32 ? 4 : 8, row = size_t(job.ow * job.c) * size;
-    char* x = static_cast<char*>(allocate(size_t(job.batch * job.oh) * row));
-    if (!x) return false;
-    launch(thin, Thinned{job, x, size}, job.batch * job.oh, double(row) / BYTES_PER_NS);
+    const i64 size = item_size(dtype), row = job.ow * job.c * size;
+    const Scratch x(job.batch * job.oh * row);
+    if (!x.memory) return false;
+    launch(thin, Thinned{job, static_cast<char*>(x.memory), size_t(size)}, job.batch * job.oh, double(row) / BYTES_PER_NS);
     Conv dense = job;
-    dense.x = x;
-    const bool done = run_conv_as_matmul(dtype, dense, kept, made);
-    release(x);
-    return done;
+    dense.x = x.memory;
+    return run_conv_as_matmul(dtype, dense, kept, made);
 }
 
 // A sequence as an image one pixel wide, not high: its memory is the same, and rows are what items are cut of. A depthwise one
@@ -128,21 +126,20 @@ bool run_conv(int dtype, Conv& job, void* const* kept, void*& made) {
     if (is_thinned(job)) return run_conv_thinned(dtype, job, kept, made);
     const bool loops = &k == ISAS[ISA_COUNT - 1].table[dtype];  // the reference's stay what they are
     if (is_folded(job) && !loops) return run_conv_folded(dtype, job, kept, made);
-    const size_t size = dtype == F32 ? 4 : 8;
     job.slots = num_threads();
     job.slot = thread_index;
     k.conv_plan(job);
     job.prepared = kept ? kept[job.way] : nullptr;
     const bool ready = job.prepared;
-    if (job.prepared_size && !ready && !(job.prepared = made = allocate(size_t(job.prepared_size) * size))) return false;
-    const i64 scratch = job.scratch_size + job.slots * job.slot_size;
-    job.scratch = scratch ? allocate(size_t(scratch) * size) : nullptr;
-    if (scratch && !job.scratch) return false;
+    const i64 size = item_size(dtype);
+    if (job.prepared_size && !ready && !(job.prepared = made = allocate(size_t(job.prepared_size * size)))) return false;
+    const Scratch scratch((job.scratch_size + job.slots * job.slot_size) * size);
+    if (!scratch.memory) return false;
+    job.scratch = scratch.memory;
     for (job.stage = ready ? 1 : 0; job.stage < job.stages; job.stage++) {
         k.conv_stage(job);
         launch(k.conv, job, job.items, job.item_flops / FLOPS_PER_NS, job.slots);
     }
-    release(job.scratch);
     return true;
 }
 
@@ -170,8 +167,9 @@ bool run_reduce(int dtype, int op, const Reduce& job) {
         return true;
     }
     // (outer, n, inner) -> (outer, parts, inner) -> (outer, inner)
-    const i64 parts = job.n / rows, rest = job.n - parts * rows, size = dtype == F32 ? 4 : 8, row = inner * size;
-    char* sums = static_cast<char*>(allocate(size_t((parts + 1) * row)));
+    const i64 parts = job.n / rows, rest = job.n - parts * rows, row = inner * item_size(dtype);
+    const Scratch scratch((parts + 1) * row);
+    char* const sums = static_cast<char*>(scratch.memory);
     if (!sums) return false;
     for (i64 o = 0; o < job.outer; o++) {
         const char* x = static_cast<const char*>(job.x) + o * job.n * row;
@@ -182,7 +180,6 @@ bool run_reduce(int dtype, int op, const Reduce& job) {
         if (rest) kernel(tail, 0, inner);
         last(total, 0, inner);
     }
-    release(sums);
     return true;
 }
 

@@ -2,19 +2,18 @@
 #include <math.h>
 #include <string.h>
 
-#include "dispatch.h"
+#include "launch.h"
 
 namespace fastnn {
 
 constexpr double COMBINE_NS = 50;  // of a row, about
 
 static bool run_planned(int dtype, Attention& job, KernelOf<Attention> kernel, KernelOf<Attention> combine) {
-    const i64 elements = job.scratch_size + job.slots * job.slot_size;
-    job.scratch = elements ? allocate(size_t(elements) * (dtype == F32 ? 4 : 8)) : nullptr;
-    if (elements && !job.scratch) return false;
+    const Scratch scratch((job.scratch_size + job.slots * job.slot_size) * item_size(dtype));
+    if (!scratch.memory) return false;
+    job.scratch = scratch.memory;
     launch(kernel, job, job.items, job.item_ns, job.slots);
     if (job.combine_items) launch(combine, job, job.combine_items, COMBINE_NS * double(job.parts));
-    release(job.scratch);
     return true;
 }
 
@@ -46,7 +45,7 @@ static void write_behind(const StepAttention& job, i64 item, int which, void* ke
 }
 
 bool run_step_attention(int dtype, const StepAttention& job) {
-    const i64 item = dtype == F32 ? 4 : 8, width = job.heads * job.depth;
+    const i64 item = item_size(dtype), width = job.heads * job.depth;
     write_behind(job, item, 1, job.keys);
     write_behind(job, item, 2, job.values);
     Attention a = {};
@@ -106,11 +105,9 @@ static bool run_parts(int dtype, EncoderStep& job, char* memory, i64 piece, i64 
 }
 
 bool run_encoder_step(int dtype, EncoderStep& job) {
-    const i64 item = dtype == F32 ? 4 : 8, rows = job.at.batch * job.at.length, width = job.at.heads * job.at.depth;
-    void* memory = allocate(size_t(rows * (5 * width + job.hidden + 1) * item));
-    const bool done = memory && run_parts(dtype, job, static_cast<char*>(memory), rows * width * item, width);
-    release(memory);
-    return done;
+    const i64 item = item_size(dtype), rows = job.at.batch * job.at.length, width = job.at.heads * job.at.depth;
+    const Scratch scratch(rows * (5 * width + job.hidden + 1) * item);
+    return scratch.memory && run_parts(dtype, job, static_cast<char*>(scratch.memory), rows * width * item, width);
 }
 
 }  // namespace fastnn

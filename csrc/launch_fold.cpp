@@ -4,9 +4,11 @@
 // instead of 257, its first one 90 instead of 324, which is about what reading its weight takes.
 #include "launch_fold.h"
 
+#include "launch.h"
+
 namespace fastnn {
 
-constexpr double LANES = 8, FLOPS_PER_NS = 150, ADD_NS = 0.7;  // about; ADD_NS: of a number that is folded
+constexpr double LANES = 8, ADD_NS = 0.7;  // about; ADD_NS: of a number that is folded
 constexpr i64 COLUMNS = 1 << 18;                               // of what is folded at once: 1 MB, which stays in L2 or nearly
 
 static double whole(i64 n) { return double((n + i64(LANES) - 1) / i64(LANES)) * LANES; }
@@ -68,9 +70,10 @@ template <class T> static void fold(const Fold& job, i64 begin, i64 end) {  // i
 }
 
 bool run_conv_folded(int dtype, Conv& job, void* const* kept, void*& made) {
-    const i64 n = job.c * job.kh * job.kw, per_image = job.oh * job.ow * n, size = dtype == F32 ? 4 : 8;
+    const i64 n = job.c * job.kh * job.kw, per_image = job.oh * job.ow * n, size = item_size(dtype);
     const i64 images = per_image < COLUMNS ? COLUMNS / per_image : 1, most = images < job.batch ? images : job.batch;
-    void* columns = allocate(size_t(most * per_image * size));
+    const Scratch scratch(most * per_image * size);
+    void* const columns = scratch.memory;
     void* packed = kept ? kept[CONV_MATMUL] : nullptr;
     const bool had = packed != nullptr;
     bool done = columns != nullptr;
@@ -90,7 +93,6 @@ bool run_conv_folded(int dtype, Conv& job, void* const* kept, void*& made) {
         launch(dtype == F32 ? fold<float> : fold<double>, rows, count * job.h, cost);
     }
     if (!had) made = packed;
-    release(columns);
     return done;
 }
 

@@ -1,21 +1,12 @@
 // Normalisation takes several launches: partial results of parts, their combination, the second walk. How the rows are
 // cut depends on the shape alone, so the bits are the same for every number of threads.
-#include "dispatch.h"
+#include "launch.h"
 
 namespace fastnn {
 
 constexpr i64 PART_ELEMENTS = 8192, PART_ROWS = 128;  // of a part, at least: 32 KiB of float, scratch at most 1/64 of x
 constexpr i64 BLOCK_ELEMENTS = 16384, BLOCK_ROWS = 32;
 constexpr double READ_NS = 0.12, PASS_NS = 0.25, COMBINE_NS = 1.0;  // an element, about
-
-// Scratch of the run: released when it goes out of scope.
-struct Scratch {
-    void* memory;
-    explicit Scratch(i64 bytes) : memory(allocate(size_t(bytes))) {}
-    ~Scratch() { release(memory); }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-};
 
 static i64 most(i64 a, i64 b) { return a > b ? a : b; }
 static i64 pieces(i64 n, i64 size) { return (n + size - 1) / size; }
@@ -35,7 +26,7 @@ static void place(GroupNorm& job, void* memory, i64 unit, i64 item) {
 
 bool run_group_norm(int dtype, GroupNorm& job) {
     const Kernels& k = *runtime().table[dtype];
-    const i64 unit = plan(job), item = dtype == F32 ? 4 : 8;
+    const i64 unit = plan(job), item = item_size(dtype);
     const i64 width = job.cols / job.groups, items = job.batch * job.parts;
     const Scratch scratch(unit * (2 * 8 + 5 * item + 2 * job.parts * item));
     if (!scratch.memory) return false;
@@ -52,7 +43,7 @@ bool run_group_norm(int dtype, GroupNorm& job) {
 
 bool run_group_norm_backward(int dtype, GroupNorm& job) {
     const Kernels& k = *runtime().table[dtype];
-    const i64 unit = plan(job), item = dtype == F32 ? 4 : 8;
+    const i64 unit = plan(job), item = item_size(dtype);
     const i64 width = job.cols / job.groups, items = job.batch * job.parts;
     const Scratch scratch(unit * (2 * 8 + 5 * item + 2 * job.parts * item));
     if (!scratch.memory) return false;
@@ -76,7 +67,7 @@ bool run_row_norm_backward(int dtype, RowNorm& job) {
     const bool partial = job.dweight || job.dbias;
     job.block_rows = most(BLOCK_ROWS, BLOCK_ELEMENTS / job.cols);
     job.blocks = pieces(job.rows, job.block_rows);
-    const Scratch scratch(partial ? job.blocks * 2 * job.cols * (dtype == F32 ? 4 : 8) : 0);
+    const Scratch scratch(partial ? job.blocks * 2 * job.cols * item_size(dtype) : 0);
     if (!scratch.memory) return false;
     job.partial = partial ? scratch.memory : nullptr;
     const i64 rows = job.block_rows < job.rows ? job.block_rows : job.rows;

@@ -1,13 +1,12 @@
 // A recurrent layer takes several launches: weights packed, the walk through time, and on the way back the large
 // products that need no order of steps.
-#include "dispatch.h"
-
 #include <sched.h>
 #include <string.h>
 
+#include "launch.h"
+
 namespace fastnn {
 
-constexpr double FLOPS_PER_NS = 150;
 constexpr double PRODUCT_FLOPS_PER_NS = 80;
 constexpr i64 ROW_BLOCK = 64;  // of dx
 constexpr i64 PART_ROWS = 4;   // sequences that are worth a thread: fewer leave a tile's sums too few to hide their latency
@@ -15,14 +14,6 @@ constexpr i64 MOST_ROWS = 64;  // of a part: what a step reads and writes of mor
 constexpr double WEIGHT_BYTES_PER_NS = 50;  // of a single step, whose weights come from L3
 constexpr double STEP_NS = 3e3;  // of one thread, from which on two are faster: they wait 0.3 us for each other
 constexpr i64 LOST_NS = 2'000'000;  // what a thread that lost its core cost, at least
-
-struct RecurrentScratch {
-    void* memory = nullptr;
-    bool take(i64 bytes) { return (memory = allocate(size_t(bytes))) != nullptr; }
-    ~RecurrentScratch() { release(memory); }
-};
-
-static i64 item_size(int dtype) { return dtype == F32 ? 4 : 8; }
 
 // Whether threads share the units of each step: of few sequences, all as long, where a step takes longer than waiting for each
 // other.
@@ -62,7 +53,7 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     const i64 item = item_size(dtype), items = job.directions * job.parts * job.unit_parts;
     const i64 bytes = items * job.scratch_size * item;
     alignas(64) char little[2048];  // for a step of a small cell: the arena takes a lock twice
-    RecurrentScratch scratch;
+    Scratch scratch;
     if (bytes > i64(sizeof little) && !scratch.take(bytes)) return false;
     job.scratch = scratch.memory ? scratch.memory : little;
     job.packed = packed;
@@ -74,7 +65,7 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     double ns = job.item_flops / FLOPS_PER_NS;
     const double read = double(job.packed_size * item) / double(job.unit_parts) / WEIGHT_BYTES_PER_NS;
     if (job.steps == 1 && read > ns) ns = read;
-    RecurrentScratch team;
+    Scratch team;
     const i64 lines = team_lines(job.unit_parts);  // of a direction
     if (job.unit_parts > 1 && job.steps > 1) {
         const i64 all = job.directions * lines * i64(sizeof(TeamLine));
@@ -156,7 +147,7 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     plan(k, dtype, job);
     const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
     const bool projection = job.w_hr[0];
-    RecurrentScratch scratch, packed, dgates, before, dprojected, sums;
+    Scratch scratch, packed, dgates, before, dprojected, sums;
     if (!scratch.take(job.directions * job.parts * job.scratch_size * item) ||
         !packed.take(job.directions * job.packed_size * item) ||
         !dgates.take(job.directions * rows * width * item) || !before.take(job.directions * rows * job.outputs * item) ||
