@@ -199,7 +199,9 @@ cpdef Tensor one_hot(index, num_classes=None):
 
 
 cpdef Tensor sort(x, int dim=-1, bint descending=False):
-    """The values of x in order along dim (a stable sort; NaN counts as the largest). Gradients go back to where the values came from.
+    """The values of x in order along dim (a stable sort; NaN counts as the largest).
+
+    Gradients go back to where the values came from.
 
     As in NumPy, the values alone: the places, which PyTorch gives as well, are `argsort(x, dim, descending)`.
 

@@ -1,6 +1,6 @@
-// Vectors of float that go through a function side by side, operation by operation. A function is one chain of dependent operations;
-// chains one after the other fill the machine's scheduler with operations that wait. Two<V> is two V, Four therefore four vectors: what
-// is written for any V, `template <class V> V f(V x)`, takes them as it takes one.
+// Vectors of float that go through a function side by side, operation by operation. A function is one chain of dependent
+// operations; chains one after the other fill the machine's scheduler with operations that wait. Two<V> is two V, Four
+// therefore four vectors: what is written for any V, `template <class V> V f(V x)`, takes them as it takes one.
 #pragma once
 #include "../vec.h"
 
@@ -22,7 +22,9 @@ INLINE D sqrt(D a) { return sqrt<double>(a); }
 INLINE F abs(F a) { return abs<float>(a); }
 INLINE D abs(D a) { return abs<double>(a); }
 INLINE F copysign(F size, F sign) { return copysign<float>(size, sign); }
-INLINE F with_sign(F size, F sign) { return from_bits<float>(bits<float>(size) | (bits<float>(sign) & bits<float>(splat(-0.0f)))); }
+INLINE F with_sign(F size, F sign) {  // size >= 0: one operation less than copysign
+    return from_bits<float>(bits<float>(size) | (bits<float>(sign) & bits<float>(splat(-0.0f))));
+}
 INLINE F select(IVec<float> mask, F yes, F no) { return select<float>(mask, yes, no); }
 INLINE D select(IVec<double> mask, D yes, D no) { return select<double>(mask, yes, no); }
 

@@ -122,11 +122,17 @@ template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 en
         T* y = static_cast<T*>(job.out) + at;
         const T *a = static_cast<const T*>(job.a) + a_at, *b = static_cast<const T*>(job.b) + b_at;
         if (a_step == 1 && b_step == 1)
-            for_vectors<T>(n, [&](i64 i, int k) { store_n(y + i, apply<OP>(load_n(a + i, k), load_n(b + i, k), alpha), k); });
+            for_vectors<T>(n, [&](i64 i, int k) {
+                store_n(y + i, apply<OP>(load_n(a + i, k), load_n(b + i, k), alpha), k);
+            });
         else if (a_step == 1 && b_step == 0)
-            for_vectors<T>(n, [&, s = splat<T>(*b)](i64 i, int k) { store_n(y + i, apply<OP>(load_n(a + i, k), s, alpha), k); });
+            for_vectors<T>(n, [&, s = splat<T>(*b)](i64 i, int k) {
+                store_n(y + i, apply<OP>(load_n(a + i, k), s, alpha), k);
+            });
         else if (a_step == 0 && b_step == 1)
-            for_vectors<T>(n, [&, s = splat<T>(*a)](i64 i, int k) { store_n(y + i, apply<OP>(s, load_n(b + i, k), alpha), k); });
+            for_vectors<T>(n, [&, s = splat<T>(*a)](i64 i, int k) {
+                store_n(y + i, apply<OP>(s, load_n(b + i, k), alpha), k);
+            });
         else
             scattered_row<T, OP>(y, a, a_step, b, b_step, alpha, n);
     });
