@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -40,20 +41,35 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help shows the options)\n")
 
 
+def _integer(text: str, least: int, wanted: str, below: float = math.inf) -> int:
+    """Read an integer from `least` on, and `below` some number; the complaint says what was `wanted`."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value < below:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text}")
+    return value
+
+
 def positive(text: str) -> int:
     """Read an integer of at least one."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text}")
-    return value
+    return _integer(text, 1, "an integer of at least 1")
+
+
+def count(text: str) -> int:
+    """Read an integer that is not negative."""
+    return _integer(text, 0, "an integer that is not negative")
+
+
+def side(text: str) -> int:
+    """Read the side of a face in a picture."""
+    return _integer(text, 12, "at least 12 pixels")
 
 
 def seed(text: str) -> int:
     """Read a seed: an integer that every generator takes."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**32 - 1, got {text}")
-    return value
+    return _integer(text, 0, "an integer from 0 to 2**32 - 1", 2**32)
 
 
 def finite(text: str) -> float:
@@ -99,7 +115,9 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without m² and █ gets question marks, not a traceback
     try:
-        status = command() or 0
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # matplotlib draws a box, which says it too
+            status = command() or 0
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -115,8 +133,8 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(f"{prog}: {error.strerror or error}{where}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{prog}: {where}{error.strerror or error}", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:  # it was stdout that failed

@@ -95,6 +95,7 @@ def test_filters_draws(capsys, picture, tmp_path):
         (["--at", "-1", "0"], 2, "not negative"),
         (["--kernel", "1", "2"], 2, "--kernel"),
         (["--kernel", *["x"] * 9], 2, "finite number"),
+        (["--kernel", "1e300", *["1"] * 8], 1, "numbers from -1e+30 to 1e+30"),
         (["--step", "magic"], 2, "magic"),
     ],
 )
@@ -223,6 +224,8 @@ def test_the_cascade_from_the_command_line(capsys):
     text = shown(capsys, "faces", "--mtcnn", "--no-picture")
     assert "MTCNN: 1 face in" in text
     assert "left 181.1, top 62.2, right 267.7, bottom 172.1: 100.000 %" in text
+    assert "MTCNN: 1 face in" in shown(capsys, "faces", "--mtcnn", "--no-picture", "--smallest", "109")
+    assert "MTCNN: 0 faces in" in shown(capsys, "faces", "--mtcnn", "--no-picture", "--smallest", "111")
 
 
 def test_weather_stays_in_range_and_keeps_faces():

@@ -57,6 +57,11 @@ def test_feature_maps_of_all_convolutions(ax, net):
     assert ax.get_ylim() == (2, 0)
 
 
+def test_feature_maps_by_other_names(ax, net):
+    fnn.plot.feature_maps(net, fnn.zeros(1, 1, 10, 10), {"1": "first layer"}, ax)
+    assert ax.texts[0].get_text().startswith("first layer\n")
+
+
 def test_a_model_that_fails_is_left_as_it_was(ax, net):
     net.train()
     with pytest.raises(ValueError, match="linear"):

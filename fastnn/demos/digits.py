@@ -140,8 +140,8 @@ def draw(x, y, predicted, table, net, history, file: Path) -> None:
     """Write the picture: learning curve, confusion table, first filters, and the digits it got wrong."""
     figure = require("matplotlib.figure", "demo", "the picture").Figure((14, 8.4), layout="constrained")
     axes = figure.subplot_mosaic([["curve", "table"], ["wrong", "filters"]], width_ratios=(1, 1.05))
-    fnn.plot.learning_curve(history, axes["curve"])
-    axes["curve"].set_ylabel("cross-entropy")
+    fnn.plot.learning_curve({"training": history["loss"], "held out": history["val_loss"]}, axes["curve"])
+    axes["curve"].set(ylabel="cross-entropy", title="Learning curve of the last fold")
     fnn.plot.confusion(table, ax=axes["table"])
     fnn.plot.filters(net.features[0].weight, axes["filters"])
     axes["filters"].set_title("The 32 filters of the first layer: orange looks for ink, blue for its absence")
@@ -156,7 +156,7 @@ def _mistakes(ax, x: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> None:
         row, column = divmod(place, 6)
         ax.imshow(x[i, 0], cmap="gray_r", extent=(column, column + 0.8, row + 0.8, row))
         ax.text(column + 0.4, row + 0.83, f"{y[i]} read as {predicted[i]}", ha="center", va="top", fontsize=8)
-    ax.set(
-        xlim=(-0.1, 6), ylim=(3.1, -0.1), title=f"{len(wrong)} of the {int((predicted != y).sum())} that were misread"
-    )
+    total = int((predicted != y).sum())
+    some = f"{len(wrong)} of the {total}" if total > len(wrong) else f"The {total}"
+    ax.set(xlim=(-0.1, 6), ylim=(3.1, -0.1), title=f"{some} that were misread" if total else "None was misread")
     ax.axis("off")

@@ -19,6 +19,7 @@ from .._cli import CommandError
 from .._extras import require
 from . import _faces, _images
 
+LAYERS = {"net.2": "first layer", "net.6": "second layer", "net.10": "third layer"}  # what is drawn, after ReLU
 MODEL, PICTURE, INSIDE = "faces.safetensors", "faces.png", "faces-inside.png"
 
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--picture", metavar="FILE", default=argparse.SUPPRESS, help="find the faces in your photograph"
     )
-    parser.add_argument("--smallest", type=_side, default=40, metavar="N", help="the smallest face, in pixels")
+    parser.add_argument("--smallest", type=_cli.side, default=40, metavar="N", help="the smallest face, in pixels")
     parser.add_argument("--threshold", type=_share, default=0.99, metavar="P", help="how sure it must be of a face")
     parser.add_argument("--epochs", type=_cli.positive, default=5, metavar="N", help="rounds of each of two trainings")
     parser.add_argument("--seed", type=_cli.seed, default=0, metavar="N", help="the same seed gives the same net")
@@ -39,14 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="FILE", default=argparse.SUPPRESS, help="look with a model saved before, without training"
     )
-
-
-def _side(text: str) -> int:
-    """Read the side of a face."""
-    value = int(text)
-    if value < 12:
-        raise argparse.ArgumentTypeError(f"expected at least 12 pixels, got {text}")
-    return value
 
 
 def _share(text: str) -> float:
@@ -161,9 +154,11 @@ def _look(net: FaceDetector | None, finder: MTCNN | None, photograph: np.ndarray
         _report("fastnn's own", boxes, scores, time.perf_counter() - start)
     if finder is not None:
         start = time.perf_counter()
-        faces = finder.detect(photograph, min(options.smallest, 20))
-        found["MTCNN, pretrained"] = (faces.boxes, faces.scores, faces.points)
-        _report("MTCNN", faces.boxes, faces.scores, time.perf_counter() - start)
+        faces = finder.detect(photograph, min(options.smallest, 20))  # from its usual size on, for its usual boxes
+        large = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(1, initial=0) >= options.smallest
+        boxes, scores = faces.boxes[large], faces.scores[large]
+        found["MTCNN, pretrained"] = (boxes, scores, faces.points[large])
+        _report("MTCNN", boxes, scores, time.perf_counter() - start)
     else:
         print(f"  MTCNN: its weights are not installed ({_images.HOW['facenet-pytorch']})")
     return found
@@ -202,7 +197,7 @@ def _draw_inside(net: FaceDetector, photograph: np.ndarray, found: dict, file: P
     axes = figure.subplot_mosaic(places, width_ratios=(1, 2.4))
     fnn.plot.filters(net.net[0].weight, axes["filters"])
     axes["filters"].set_title("filters of the first layer")
-    fnn.plot.feature_maps(net, scene, ["net.2", "net.6", "net.10"], axes["maps"], columns=6, rows=2)
+    fnn.plot.feature_maps(net, scene, LAYERS, axes["maps"], columns=6, rows=2)
     axes["maps"].set_title("what each layer sees around the face: edges, then parts, then faces")
     fnn.plot.saliency(net, face, axes["occlusion"], size=6)
     axes["occlusion"].set_title("covering it makes the face vanish (orange)")

@@ -13,6 +13,7 @@ import fastnn as fnn
 from .. import _cli
 from .._cli import CommandError
 from .._extras import require
+from ..plot._axes import blue_to_orange
 from . import _images
 
 PICTURE = "filters.png"
@@ -26,6 +27,7 @@ KERNELS = {
     "sharpen": ([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], "the pixel, and how it differs from its neighbours"),
     "emboss": ([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], "light from the corner: a relief"),
 }
+LARGEST = 1e30  # nine of them times 255 are far from float32's end
 SIGNED = ("sobel-x", "sobel-y")  # around zero, so grey is zero in their pictures
 
 
@@ -42,18 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="your own nine numbers, by rows",
     )
     parser.add_argument(
-        "--at", nargs=2, type=_pixel, metavar=("ROW", "COLUMN"), default=argparse.SUPPRESS, help="where to work it out"
+        "--at",
+        nargs=2,
+        type=_cli.count,
+        metavar=("ROW", "COLUMN"),
+        default=argparse.SUPPRESS,
+        help="where to work it out",
     )
     parser.add_argument("--out", default=".", metavar="FOLDER", help=f"where {PICTURE} goes")
     parser.add_argument("--no-picture", action="store_true", help="do without matplotlib: only the step by step")
-
-
-def _pixel(text: str) -> int:
-    """Read the number of a row or column."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer that is not negative, got {text}")
-    return value
 
 
 def run(options: argparse.Namespace) -> None:
@@ -69,6 +68,8 @@ def run(options: argparse.Namespace) -> None:
     name = options.step
     if "kernel" in options:
         name = "your own"
+        if max(map(abs, options.kernel)) > LARGEST:
+            raise CommandError(f"--kernel: numbers from {-LARGEST:g} to {LARGEST:g} expected")
         kernels[name] = (np.reshape(options.kernel, (3, 3)).tolist(), "your nine numbers")
     row, column = options.at if "at" in options else _edge(grey)
     if not (row < grey.shape[0] and column < grey.shape[1]):
@@ -102,7 +103,8 @@ def _explain(name: str, kernel: np.ndarray, grey: np.ndarray, result: np.ndarray
     print(f"\n{name} at row {row}, column {column}: every pixel of the window times the number that lies on it")
     print(f"  {'pixels':<24}{'numbers':<24}{'products'}")
     for pixels, numbers in zip(window, kernel):
-        left, middle, right = (" ".join(f"{v:>7.4g}" for v in line) for line in (pixels, numbers, pixels * numbers))
+        products = pixels * numbers + 0  # which makes 0 of -0
+        left, middle, right = (" ".join(f"{v:>7.4g}" for v in line) for line in (pixels, numbers, products))
         print(f"  {left}{middle:>24}{right:>26}")
     print(f"  the sum of the nine products: {(window * kernel).sum(dtype=np.float64):.4f}")
     print(f"  the filtered picture there:   {result[row, column]:.4f}")
@@ -119,7 +121,7 @@ def draw(colour: np.ndarray, kernels: dict, results: dict[str, np.ndarray], file
     )
     axes = figure.subplots(rows, columns).ravel()
     axes[0].imshow(colour)
-    axes[0].set_title("the photograph")
+    axes[0].set_title("the photograph", fontsize=9)
     for ax, (name, result) in zip(axes[1:], results.items()):
         signed = name in SIGNED or result.mean() < 20
         limit = max(np.percentile(np.abs(result), 99), 1e-9)
@@ -137,7 +139,7 @@ def _numbers(ax, kernel: list) -> None:
     inset = ax.inset_axes([0.02, 0.02, 0.3, 0.3])
     values = np.array(kernel)
     limit = np.abs(values).max() or 1.0
-    inset.imshow(values, cmap="RdBu_r", vmin=-1.4 * limit, vmax=1.4 * limit)
+    inset.imshow(values, cmap=blue_to_orange(), vmin=-limit, vmax=limit)
     sixteenths = bool((values % 1).any() and not (values * 16 % 1).any())
     for (i, j), value in np.ndenumerate(values):
         text = f"{value * 16:g}/16" if sixteenths else f"{value:.3g}"

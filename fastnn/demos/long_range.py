@@ -46,6 +46,8 @@ def run(options: argparse.Namespace) -> None:
     least = 2 * NAMES + PARTS
     if options.length < least:
         raise CommandError(f"--length must be at least {least}: {NAMES} facts, {NAMES} questions, some noise")
+    if options.longest < 2 * NAMES:
+        raise CommandError(f"--longest must be at least {2 * NAMES}: {NAMES} facts, {NAMES} questions")
     out = _cli.folder(options.out)
     facts = f"{NAMES} facts in noise, each a name and one of {VALUES} values"
     print(f"up to {options.length} words: {facts}; the last words ask for each\n")
@@ -115,7 +117,8 @@ def draw(edges, right: dict, lengths: list[int], times: dict, batch: int, file: 
     centre = (edges[:-1] + edges[1:] - 1) / 2
     for name, shares in right.items():
         left.plot(centre, 100 * shares, "o-", label=name)
-    left.axhline(100 / VALUES, color="0.6", linestyle="--", label="guessing")
+    left.axhline(100 / VALUES, color="0.6", linestyle="--")
+    left.text(centre[-1], 100 / VALUES + 1, "guessing", ha="right", va="bottom", color="0.4")
     left.set(ylim=(0, 105), xlabel="how many words back the answer stands", ylabel="right answers, %")
     left.set_title("What is remembered")
     for name, seconds in times.items():
@@ -124,7 +127,7 @@ def draw(edges, right: dict, lengths: list[int], times: dict, batch: int, file: 
     beside.yaxis.set_major_formatter("{x:g}")
     beside.set(xlabel="length of the sequences", ylabel="milliseconds of a training step")
     beside.set_title(f"What it costs, {batch} sequences at once")
+    beside.legend()  # for both: the left one has room for none
     for ax in (left, beside):
-        ax.legend()
         ax.grid(alpha=0.3)
     figure.savefig(file, dpi=90)

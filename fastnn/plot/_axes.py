@@ -27,6 +27,12 @@ def numbers(values: Any, who: str, name: str, ndim: int | None = None) -> np.nda
     return array
 
 
+def blue_to_orange() -> Any:
+    """Return the colours of signed numbers: blue below zero, white, orange above."""
+    colours = require("matplotlib.colors", "plot", "plot")
+    return colours.LinearSegmentedColormap.from_list("blue to orange", [BLUE, "white", ORANGE])
+
+
 def plain(ax: Any) -> None:
     """Take away the frame on the sides that carry no scale."""
     ax.spines[["top", "right"]].set_visible(False)

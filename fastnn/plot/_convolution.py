@@ -1,6 +1,6 @@
 """What a convolutional network has learned: its filters, and what each layer makes of a picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .._ops import Tensor, as_tensor
 from .._tape import no_grad
-from ._axes import axes, numbers
+from ._axes import axes, blue_to_orange, numbers
 
 GAP = 0.06  # between tiles of width 1
 
@@ -57,14 +57,20 @@ def filters(weight: Any, ax: Any = None, *, columns: int | None = None) -> Any:
             image = np.moveaxis((tile - low) / ((high - low) or 1.0), 0, 2)
             _tile(ax, image, i % columns, i // columns)
         else:
-            _tile(ax, tile.sum(0), i % columns, i // columns, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            _tile(ax, tile.sum(0), i % columns, i // columns, cmap=blue_to_orange(), vmin=-limit, vmax=limit)
     _frame(ax, min(columns, len(weight)), -(-len(weight) // columns))
     ax.set_title(f"{len(weight)} filters of {weight.shape[2]} x {weight.shape[3]}")
     return ax
 
 
 def feature_maps(
-    model: Any, image: Any, layers: Sequence[str] | None = None, ax: Any = None, *, columns: int = 12, rows: int = 1
+    model: Any,
+    image: Any,
+    layers: Sequence[str] | Mapping[str, str] | None = None,
+    ax: Any = None,
+    *,
+    columns: int = 12,
+    rows: int = 1,
 ) -> Any:
     """Draw what layers of a network make of one picture, a row of feature maps for each, from edges to parts.
 
@@ -77,8 +83,9 @@ def feature_maps(
         A network of pictures.
     image : array_like, shape (C, H, W) or (1, C, H, W)
         What it looks at.
-    layers : sequence of str, optional
-        Names as in `named_modules`; by default every layer named "Conv2d" whose output is larger than one pixel.
+    layers : sequence of str or mapping of str to str, optional
+        Names as in `named_modules`, and what the picture calls each, if not that; by default every layer named "Conv2d"
+        whose output is larger than one pixel.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     columns, rows : int
@@ -114,7 +121,8 @@ def feature_maps(
             low, high = np.percentile(map_[channel], (0.5, 99.5))
             high = max(high, low + 1e-12)
             _tile(ax, map_[channel], i % columns, top + i // columns, cmap="magma", vmin=low, vmax=high)
-        text = f"{name}\n{map_.shape[0]} x {map_.shape[1]} x {map_.shape[2]}"
+        called = layers[name] if isinstance(layers, Mapping) else name
+        text = f"{called}\n{map_.shape[0]} x {map_.shape[1]} x {map_.shape[2]}"
         ax.text(-0.15, top + 0.5, text, ha="right", va="center", fontsize=9)
         top += -(-len(order) // columns)
     _frame(ax, columns, top)
@@ -144,7 +152,7 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def _listen(model: Any, x: Tensor, layers: Sequence[str] | None) -> dict[str, np.ndarray]:
+def _listen(model: Any, x: Tensor, layers: Iterable[str] | None) -> dict[str, np.ndarray]:
     """Return the outputs of layers, (channels, h, w) each, by name."""
     modules = dict(model.named_modules())
     default = layers is None

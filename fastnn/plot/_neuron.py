@@ -107,4 +107,9 @@ def _curve(ax: Any, activation: Callable, z: float, output: float, name: str) ->
     ax.set_title(name, fontsize=10)
     ax.locator_params(nbins=5)
     ax.tick_params(labelsize=7, color=GREY, labelcolor=GREY)
+    ax.set_axisbelow(False)  # the curve runs through some numbers: they stand before it, on white
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("-", "−") if value else "")  # they cross at 0
+        for label in axis.get_ticklabels():
+            label.set_bbox({"color": "white", "pad": 0.5})
     plain(ax)

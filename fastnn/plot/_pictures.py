@@ -7,7 +7,7 @@ import numpy as np
 
 from .._ops import as_tensor, cat
 from .._tape import grad, no_grad
-from ._axes import GREY, ORANGE, axes, numbers
+from ._axes import GREY, ORANGE, axes, blue_to_orange, numbers
 from ._convolution import _image, evaluating
 
 
@@ -193,7 +193,7 @@ def saliency(
     grey = x.numpy()[0].mean(0)
     ax.imshow(grey, cmap="gray", vmin=grey.min(), vmax=max(grey.max(), grey.min() + 1e-9))
     limit = np.abs(heat).max() or 1.0
-    low, colours = (0, "inferno") if method == "gradient" else (-limit, "RdBu_r")
+    low, colours = (0, "inferno") if method == "gradient" else (-limit, blue_to_orange())
     ax.imshow(heat, cmap=colours, vmin=low, vmax=limit, alpha=0.55, interpolation="bilinear")
     ax.set_title(f"What the answer hangs on ({method})", color="black")
     ax.tick_params(color=GREY)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._axes import BLUE, GREY, ORANGE, axes, numbers, plain, plain_numbers
+from ._axes import BLUE, GREY, ORANGE, axes, blue_to_orange, numbers, plain, plain_numbers
 
 _LOSSES = {"loss": "training", "val_loss": "validation"}  # a History's names and the legend's
 
@@ -160,7 +160,8 @@ def weights(matrix: Any, names: Sequence[str] | None = None, ax: Any = None) -> 
     strongest = np.abs(matrix).argmax(1)
     order = np.lexsort((-matrix[np.arange(len(matrix)), strongest], strongest))
     limit = np.abs(matrix).max() or 1.0
-    image = ax.imshow(matrix[order].T, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    shown, colours = matrix[order].T, blue_to_orange()
+    image = ax.imshow(shown, cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, pad=0.02).outline.set_visible(False)
     ax.set_yticks(range(len(names)), names)
     ax.set_xticks([])
