@@ -4,7 +4,9 @@
 Everything is imported where it is used, so that asking for help costs no more than importing the package.
 """
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -21,13 +23,20 @@ in Python:  import fastnn as fnn        names and behaviour are PyTorch's; help(
 reading:    README.md, docs/design.md and examples/ in the source folder"""
 
 
+def _entry(start: str, summary: str) -> str:
+    """Return a line of the overview, broken below where the summary starts if the terminal is too narrow for it."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    return textwrap.fill(summary, max(width, len(start) + 30), initial_indent=start, subsequent_indent=" " * len(start))
+
+
 def _overview(prog: str) -> str:
     """Return the text that `fastnn` alone prints."""
     from . import __version__
 
     lines = [f"fastnn {__version__}: a small, fast neural-network package for CPUs", "", "commands:"]
-    lines += [f"  {prog} {f'{name} {words}':<23} {summary}" for name, (_, words, summary) in _COMMANDS.items()]
-    lines += [f"  {prog} demo {name:<18} {summary}" for name, summary in DEMOS.items()]
+    what = {f"{name} {words}": summary for name, (_, words, summary) in _COMMANDS.items()}
+    what |= {f"demo {name}": summary for name, summary in DEMOS.items()}
+    lines += [_entry(f"  {prog} {words:<23} ", summary) for words, summary in what.items()]
     return "\n".join([*lines, "", f"{prog} demo NAME --help shows a demo's options", "", _MORE])
 
 

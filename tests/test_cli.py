@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 from command_line import complaint
 
 import fastnn as fnn
+from fastnn import _cli
 from fastnn.__main__ import main
 from fastnn.demos import DEMOS
 
@@ -27,6 +29,21 @@ def test_alone_it_lists_what_there_is(capsys):
     assert fnn.__version__ in text
     for word in ("info", *DEMOS):
         assert word in text
+
+
+def test_the_list_is_broken_where_the_terminal_ends(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([]) == 0
+    text = capsys.readouterr().out.partition("fastnn demo NAME")[0]
+    assert max(map(len, text.splitlines())) <= 80
+    assert " ".join(DEMOS["digits"].split()) in " ".join(text.split())
+
+
+def test_letters_that_a_font_has_not_are_no_warning(recwarn):
+    warning = "Glyph 26085 (\\N{CJK UNIFIED IDEOGRAPH-65E5}) missing from font(s) DejaVu Sans."
+    assert _cli.run("fastnn", lambda: warnings.warn(warning, stacklevel=1)) == 0
+    assert not recwarn.list
 
 
 def test_sources_that_were_not_built_say_so(tmp_path):
@@ -93,7 +110,12 @@ def test_info(capsys):
         (["demo", "neuron", "--bias", "nan"], "nan"),
         (["demo", "neuron", "--inputs"], "--inputs"),
         (["demo", "house-prices", "--epochs", "0"], "at least 1"),
+        (["demo", "house-prices", "--epochs", "many"], "expected an integer of at least 1, got many"),
         (["demo", "house-prices", "--seed", "-1"], "2**32"),
+        (["demo", "house-prices", "--seed", "1.5"], "expected an integer from 0 to 2**32 - 1, got 1.5"),
+        (["demo", "speech", "--voices", "-1"], "expected an integer that is not negative, got -1"),
+        (["demo", "filters", "--at", "one", "1"], "expected an integer that is not negative, got one"),
+        (["demo", "faces", "--smallest", "big"], "expected at least 12 pixels, got big"),
         (["demo", "house-prices", "--rooms", "-3"], "negative"),
         (["demo", "house-prices", "--rooms", "inf"], "finite"),
         (["demo", "house-prices", "--columns", "ten"], "ten"),

@@ -128,6 +128,12 @@ def test_neuron_wants_a_weight_for_each_input(capsys):
     assert "2 inputs and 3 weights" in failed(capsys, "neuron", "--inputs", "1", "2", "--no-picture")
 
 
+@pytest.mark.parametrize("words", [["--inputs", "1e308", "--weights", "10"], ["--inputs", "0", "--bias", "1e301"]])
+def test_neuron_refuses_sums_no_curve_can_show(capsys, words):
+    words = words if "--weights" in words else [*words, "--weights", "0"]
+    assert "the weighted sum is too large" in failed(capsys, "neuron", *words, "--no-picture")
+
+
 @pytest.mark.parametrize(("gate", "right"), [("and", 4), ("or", 4), ("xor", None)])
 def test_what_a_neuron_learns(capsys, gate, right):
     text = shown(capsys, "neuron", "--learn", gate)
@@ -254,6 +260,13 @@ def test_tables_that_cannot_be_learned_from(capsys, tmp_path, content, says):
     line = failed(capsys, "house-prices", "--table", str(file), "--no-picture", "--out", str(tmp_path / "out"))
     assert says in line
     assert not (tmp_path / "out").exists()
+
+
+def test_options_that_contradict_each_other(capsys, sales, model):
+    assert "--table FILE.csv" in failed(capsys, "house-prices", "--no-picture", "--target", "price")
+    line = failed(capsys, "house-prices", "--model", str(model), "--table", str(sales))
+    assert "--model" in line
+    assert "--table" in line
 
 
 def test_a_table_that_is_not_there(capsys, tmp_path):

@@ -142,6 +142,8 @@ def test_colorize_learns_and_colours(capsys, tmp_path, photographs, monkeypatch,
     monkeypatch.setattr(colorize, "CHANNELS", (8, 8, 16))
     words = ("--picture", tmp_path / "old.png", "--out", out)
     assert "not a model" in failed(capsys, "colorize", "--model", out / "colorize.safetensors", *words)
+    said = failed(capsys, "colorize", "--data", photographs, "--resume", "--out", out / "new")
+    assert "nothing to resume" in said
     said = failed(capsys, "colorize", "--data", photographs, "--resume", "--steps", 350, "--out", out)
     assert "not a checkpoint of this demo" in said
 

@@ -120,8 +120,17 @@ def test_gan_faces_learns_and_draws(capsys, tmp_path, monkeypatch, small):
     assert (tmp_path / "drawn.png").exists()
     monkeypatch.setattr(_gan_faces, "CHANNELS", (16, 8, 8, 8, 16))
     assert "not a model of the gan-faces demo" in failed(capsys, "gan-faces", "--seed", 1, "--out", tmp_path)
+    said = failed(capsys, "gan-faces", "--resume", "--steps", 6, "--out", tmp_path / "new")
+    assert "nothing to resume" in said
     said = failed(capsys, "gan-faces", "--resume", "--steps", 12, "--out", tmp_path)
     assert "not a checkpoint of this demo" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["--resume", "--seed", "1"], "without one"), (["--pretrained", "--model", "a"], "one of them")]
+)
+def test_gan_faces_refuses_what_contradicts_itself(capsys, tmp_path, words, says):
+    assert says in failed(capsys, "gan-faces", *words, "--out", tmp_path)
 
 
 @needs_faces

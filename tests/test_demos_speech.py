@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import failed, shown
+from command_line import complaint, failed, shown
 
 from fastnn._cli import CommandError
 from fastnn.demos import _assistant, _g2p, _spanish, _speech, _spoken_digits
@@ -55,7 +55,12 @@ def test_phonemes(capsys, tmp_path):
     assert "same phonemes for 2 of 2 words" in text
     assert float(re.search(r"NumPy code: (\S+)", text)[1]) < 1e-5
     assert (tmp_path / "phonemes.png").read_bytes().startswith(b"\x89PNG")
+    assert "letters it has learned" not in text
+    text = shown(capsys, "phonemes", "naïve", "x2", "--rounds", "1", "--no-picture")
+    assert "not among the letters it has learned, and so guessed: 2 ï\n" in text
     assert "1 to 60" in failed(capsys, "phonemes", "a" * 61, "--no-picture")
+    words = ("phonemes", "--out", str(tmp_path / "phonemes.png"))
+    assert "cannot write to folder" in complaint(capsys, "demo", *words)  # before any work
 
 
 def test_phonemes_without_the_package(capsys, monkeypatch):
@@ -238,6 +243,11 @@ def test_what_speech_says_of_missing_things(capsys, tmp_path, monkeypatch):
     assert "is no folder" in failed(capsys, "speech", "--no-picture", "--data", str(tmp_path / "none"))
     assert "no Spanish recordings" in failed(capsys, "speech", "--no-picture", "--data", str(tmp_path))
     assert "--chunk must be positive" in failed(capsys, "speech", "--no-picture", "--chunk", "0")
+    pytest.importorskip("soundfile")
+    missing = str(tmp_path / "none.ogg")
+    assert f"{missing}: No such file" in failed(capsys, "speech", "--no-picture", "--wav", missing)
+    (tmp_path / "text.ogg").write_text("hello")
+    assert "cannot read" in failed(capsys, "speech", "--no-picture", "--wav", str(tmp_path / "text.ogg"))
     monkeypatch.setattr(_spanish.shutil, "which", lambda name: None)
     assert not _spanish.has_voices()
 

@@ -2,16 +2,20 @@
 
 import gzip
 import importlib.util
+import io
 import os
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
-from command_line import failed, shown
+from command_line import complaint, failed, shown
 
 import fastnn as fnn
 from fastnn.__main__ import main
-from fastnn.demos import _far_back, _minilm, _parallel, _translation, _word_tables, long_range, translate
+from fastnn._cli import CommandError
+from fastnn.demos import _far_back, _minilm, _parallel, _translation, _word_tables, long_range, similar, translate
 
 HELP = os.environ.get("FASTNN_HELP", "")  # LibreOffice's help in both languages, unpacked
 needs_minilm = pytest.mark.skipif(
@@ -204,6 +208,14 @@ def test_what_translate_says_of_missing_things(capsys, tmp_path):
     assert "not a model of the translate demo" in failed(capsys, *words, "--model", str(model))
     fnn.save({"kind": "fastnn translate demo", "size": {}}, model)
     assert "damaged model" in failed(capsys, *words, "--model", str(model))
+    assert "--beams must be at most 100" in failed(capsys, *words, "--beams", "101")
+    assert "--text is empty" in failed(capsys, *words, "--text", "Hola", "--text", " ")
+
+
+def test_bytes_that_are_no_text_are_not_translated(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hola.\n\xff\n"), "utf-8"))
+    with pytest.raises(CommandError, match="not text in UTF-8"):
+        translate._typed()
 
 
 @pytest.mark.slow
@@ -225,10 +237,19 @@ def test_similar_ranks_by_meaning(capsys, tmp_path):
     (words,), (meaning,) = (re.findall(rf"{way} +(\d+)", text) for way in ("by shared words", "fastnn, by meaning"))
     assert int(meaning) == 20 > int(words) + 10
     assert (tmp_path / "similar.png").read_bytes().startswith(b"\x89PNG")
+    words = ("similar", "--out", str(tmp_path / "similar.png"))
+    assert "cannot write to folder" in complaint(capsys, "demo", *words)  # before any work
     (tmp_path / "mine.txt").write_text("A dog barks.\n\nInflation is rising.\n", "utf-8")
     mine = ["similar", "Prices go up.", "--no-picture", "--rounds", "1", "--file"]
     first = shown(capsys, *mine, str(tmp_path / "mine.txt")).split("nearest in meaning to")[1].splitlines()[1]
     assert first.endswith("Inflation is rising.")
+
+
+def test_dollars_are_no_formulas_in_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    net = types.SimpleNamespace(embed=lambda sentences: np.eye(len(sentences)))
+    similar.draw(["It costs $5.", r"Type $\frac$."], net, tmp_path / "similar.png")
+    assert (tmp_path / "similar.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_similar_says_of_missing_things(capsys, tmp_path, monkeypatch):
@@ -278,3 +299,4 @@ def test_long_range_shows_accuracy_and_cost(capsys, tmp_path):
     assert re.search(r"^64 +[\d.]+ +x [\d.]+ +[\d.]+ +x [\d.]+$", text, re.M)
     assert (tmp_path / "long-range.png").read_bytes().startswith(b"\x89PNG")
     assert "--length must be at least 16" in failed(capsys, "long-range", "--no-picture", "--length", "15")
+    assert "--longest must be at least 8" in failed(capsys, "long-range", "--no-picture", "--longest", "7")

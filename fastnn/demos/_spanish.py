@@ -111,10 +111,11 @@ def listen(file: Path) -> np.ndarray:
         samples, rate = audio.read_wav(file)
     else:
         soundfile = require("soundfile", "demo", f"reading {file.suffix or 'such'} files")
-        try:
-            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise CommandError(f"cannot read {file}: {error}") from None
+        with file.open("rb") as opened:  # libsndfile has no words for what keeps a file from being opened
+            try:
+                samples, rate = soundfile.read(opened, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise CommandError(f"cannot read {file}: {error.error_string}") from None
         samples = samples.mean(1)
     if not len(samples):
         raise CommandError(f"{file} has no samples")

@@ -168,6 +168,8 @@ def _trained(kept: list, tests: list, options: argparse.Namespace, out: Path) ->
     nets: list[fnn.nn.Module] = []
     count, again = (LONG, "--long --resume") if options.long else (1, "--resume")
     files = [out / CHECKPOINT.format(f"-{i + 1}" if i else "") for i in range(LONG)]
+    if options.resume and not any(file.exists() for file in files):
+        raise CommandError(f"nothing to resume: there is no {files[0]}")
     for file in files[1:]:
         if not options.resume:
             file.unlink(missing_ok=True)  # of an earlier run: a later --resume must not take it for this one's

@@ -15,6 +15,7 @@ import fastnn as fnn
 from fastnn.models import DCGAN
 
 from .. import _cli
+from .._cli import CommandError
 from .._extras import require
 from . import _faces, _gan_faces, _images, _portraits
 
@@ -42,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Draw, or train and report."""
     require("PIL.Image", "demo", "writing pictures")
+    if options.pretrained and "model" in options:
+        raise CommandError("--pretrained and --model each name the weights to draw with; give one of them")
+    if options.resume and (options.pretrained or "seed" in options or "model" in options):
+        raise CommandError("--resume goes on with a training; --pretrained, --seed and --model draw without one")
     out = _cli.folder(options.out)
     if options.pretrained:
         file = _images.needed("gan-face-generate", "gan_face_generate/weights.tar", "--pretrained")
@@ -86,6 +91,8 @@ def _write(pictures: np.ndarray, file: Path, columns: int, scale: int = 2) -> No
 
 def _train(options: argparse.Namespace, out: Path) -> None:
     """Train, measure, compare, write."""
+    if options.resume and not (out / CHECKPOINT).exists():
+        raise CommandError(f"nothing to resume: there is no {out / CHECKPOINT}")
     start = time.perf_counter()
     finder = _faces.cascade()
     faces = _portraits.faces(finder, _gan_faces.SIZE)

@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--folds", type=_cli.positive, default=5, metavar="N", help="parts of the cross-validation")
     work.add_argument("--seed", type=_cli.seed, default=0, metavar="N", help="the same seed gives the same net")
     work.add_argument("--table", metavar="FILE.csv", default=argparse.SUPPRESS, help="learn from your own table")
-    work.add_argument("--target", metavar="COLUMN", default="price", help="the column of your table that is the price")
+    named = "the column of your table that is the price (default: price)"
+    work.add_argument("--target", metavar="COLUMN", default=argparse.SUPPRESS, help=named)
     files = parser.add_argument_group("files")
     files.add_argument("--out", default="fastnn-house-prices", metavar="FOLDER", help="where picture and model go")
     files.add_argument("--no-picture", action="store_true", help="do without matplotlib")
@@ -90,7 +91,11 @@ def run(options: argparse.Namespace) -> int:
     """Train and report, or answer with a saved model."""
     asked = {column: getattr(options, column) / q.factor for column, q in QUESTIONS.items() if column in options}
     asked |= dict(getattr(options, "ask", []))
+    if "target" in options and "table" not in options:
+        raise CommandError("--target names a column of your own table: --table FILE.csv")
     if "model" in options:
+        if "table" in options:
+            raise CommandError("--model answers with what it has learned, --table is to learn from; give one of them")
         net = _houses.load(options.model)
         _answer(net, asked)
         return 0
@@ -117,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
 def _table(options: argparse.Namespace) -> _houses.Table:
     """Return the table the options name."""
     if "table" in options:
-        return _houses.from_csv(options.table, options.target)
+        return _houses.from_csv(options.table, getattr(options, "target", "price"))
     return _houses.ames(_houses.NINE if options.columns == "nine" else _houses.COURSE)
 
 
@@ -235,5 +240,5 @@ def draw(table: _houses.Table, net: _houses.PriceNet, study: _houses.Study, file
     unit = f"thousand {table.money}" if table.money else "thousand"
     fnn.plot.predicted_against_true(table.price / 1e3, np.exp(score.log_predicted) / 1e3, prices, unit=unit, log=True)
     prices.set_title(f"Held-out houses, R² {score.r2(table):.2f}")
-    fnn.plot.weights(net.net.layers[0].weight, [_label(column) for column in table.columns], first)
+    fnn.plot.weights(net.net.layers[0].weight, [_label(column).replace("$", r"\$") for column in table.columns], first)
     figure.savefig(file, dpi=100)

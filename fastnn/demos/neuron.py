@@ -19,6 +19,7 @@ from . import _expression
 
 PICTURE = "neuron.png"
 TRUTH = {"and": (0, 0, 0, 1), "or": (0, 1, 1, 1), "xor": (0, 1, 1, 0)}
+LARGEST = 1e300  # of the terms of a sum together, so that a curve around it can be drawn
 CORNERS = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
 
 
@@ -46,6 +47,8 @@ def run(options: argparse.Namespace) -> None:
     x, w = options.inputs, options.weights
     if len(x) != len(w):
         raise CommandError(f"{len(x)} inputs and {len(w)} weights: one weight for each input expected")
+    if sum(abs(xi * wi) for xi, wi in zip(x, w)) + abs(options.bias) > LARGEST:
+        raise CommandError(f"the weighted sum is too large for a picture of it: at most {LARGEST:g} expected")
     activation = _expression.activation(options.activation)
     out = None
     if not options.no_picture:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 import fastnn as fnn
-from fastnn.models.pronouncer import BEGIN, Pronouncer
+from fastnn.models.pronouncer import BEGIN, LETTERS, PHONEMES, Pronouncer
 
 from .. import _cli
 from .._cli import CommandError
@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
         if not word or len(word) > 60:
             raise CommandError(f"a word of {len(word)} letters; expected 1 to 60")
     weights = _g2p.needed() / "checkpoint20.npz"
+    out = None if options.no_picture else _cli.folder(options.out)
     net = Pronouncer().load(weights)
     net.freeze()
     original = _g2p.Original()
@@ -54,11 +55,12 @@ def run(options: argparse.Namespace) -> None:
     for word, phonemes, other in zip(words, said, theirs):
         print(f"  {word:<22}{' '.join(phonemes)}" + ("" if phonemes == other else f"   ({' '.join(other)} by NumPy)"))
     off = difference(net, original, words)
+    if unknown := "".join(sorted(set("".join(words)) - set(LETTERS))):
+        print(f"\nnot among the letters it has learned, and so guessed: {' '.join(unknown)}")
     print(f"\nlargest difference of states and scores from the package's NumPy code: {off:.1e}")
     print(f"same phonemes for {sum(a == b for a, b in zip(said, theirs))} of {len(words)} words")
     _times(net, original, words, options.rounds)
-    if not options.no_picture:
-        out = _cli.folder(options.out)
+    if out is not None:
         draw(net, words[0], out / PICTURE)
         print(f"\npicture  {out / PICTURE}")
 
@@ -89,19 +91,17 @@ def _times(net: Pronouncer, original: _g2p.Original, words: list[str], rounds: i
     ours = best(lambda: net.pronounce(words))
     single = best(lambda: [net.pronounce([word]) for word in words])
     theirs = best(lambda: original.pronounce(words))
-    print(f"\n{'milliseconds a word':<34}{'':>8}")
+    print("\nmilliseconds a word")
     print(f"{'NumPy, the package itself':<34}{theirs:>8.3f}")
     print(f"{'fastnn, one word after the other':<34}{single:>8.3f}{theirs / single:>8.1f} times as fast")
     print(f"{f'fastnn, all {len(words)} at once':<34}{ours:>8.3f}{theirs / ours:>8.1f} times as fast")
 
 
 def draw(net: Pronouncer, word: str, file) -> None:
-    """Write the picture: how the probability of each phoneme moves as the word is said."""
+    """Write the picture: the probability of each phoneme as the word is said, those said first on top."""
     figure = require("matplotlib.figure", "demo", "the picture").Figure((10, 5), layout="constrained")
     ax = figure.subplots()
     (said,) = net.pronounce([word])
-    from fastnn.models.pronouncer import PHONEMES
-
     steps, last = [], BEGIN
     with fnn.no_grad():
         state = net.encode([word])
@@ -111,8 +111,11 @@ def draw(net: Pronouncer, word: str, file) -> None:
             last = PHONEMES.index(phoneme)
     table = np.stack(steps, 1)
     shown = np.flatnonzero(table.max(1) > 0.02)
-    ax.imshow(table[shown], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    shown = shown[np.argsort(table[shown].argmax(1), kind="stable")]
+    image = ax.imshow(table[shown], cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.set_xticks(range(len(steps)), [*said, "end"])
-    ax.set_yticks(range(len(shown)), [PHONEMES[i] for i in shown])
-    ax.set(title=f"How {word!r} is said, and what else it could have been", xlabel="said", ylabel="probability of")
+    ax.set_yticks(range(len(shown)), ["end" if PHONEMES[i] == "</s>" else PHONEMES[i] for i in shown])
+    ax.set_title(f"How {word!r} is said, and what else it could have been", parse_math=False)
+    ax.set(xlabel="said", ylabel="could have been")
+    figure.colorbar(image, ax=ax, label="probability")
     figure.savefig(file, dpi=90)

@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.sentence.strip():
         raise CommandError("the sentence is empty")
     net = SentenceEncoder.from_folder(_minilm.needed())
+    out = None if options.no_picture else _cli.folder(options.out)
     net.freeze()
     weights = sum(parameter.numel() for parameter in net.parameters())
     print(f"all-MiniLM-L6-v2 (Apache-2.0): a BERT of six layers, {weights:,} weights\n")
@@ -69,8 +70,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"most words in common: {others[best]} ({shared[best]:.2f})")
     _found(net)
     _times(net, sentences, options.rounds)
-    if not options.no_picture:
-        out = _cli.folder(options.out)
+    if out is not None:
         draw([options.sentence, *others][:20], net, out / PICTURE)
         print(f"\npicture  {out / PICTURE}")
 
@@ -137,7 +137,7 @@ def draw(sentences: list[str], net: SentenceEncoder, file: Path) -> None:
     near = vectors @ vectors.T
     shown = ax.imshow(near, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     short = [f"{text if len(text) <= 48 else text[:47] + '…'}  {i}" for i, text in enumerate(sentences, 1)]
-    ax.set_yticks(range(len(short)), short, fontsize=8)
+    ax.set_yticks(range(len(short)), short, fontsize=8, parse_math=False)
     ax.set_xticks(range(len(short)), range(1, len(short) + 1), fontsize=8)
     ax.set_title("How near sentences are in meaning")
     figure.colorbar(shown, ax=ax, label="product of two vectors of length 1")

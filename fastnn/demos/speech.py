@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("training")
     rounds = "rounds through the recordings (60; of digits 25)"
     work.add_argument("--epochs", type=_cli.positive, default=argparse.SUPPRESS, metavar="N", help=rounds)
-    work.add_argument("--voices", type=int, default=300, metavar="N", help="machine-spoken texts in a round; 0: none")
+    voices = "machine-spoken texts in a round; 0: none"
+    work.add_argument("--voices", type=_cli.count, default=300, metavar="N", help=voices)
     work.add_argument("--streaming", action="store_true", help="a network that hears while somebody speaks")
     work.add_argument("--no-action", action="store_true", help="do without the second network")
     work.add_argument("--seed", type=_cli.seed, default=0, metavar="N", help="the same seed gives the same net")
@@ -53,8 +54,8 @@ def run(options: argparse.Namespace) -> None:
     """Find out what is in the folder, learn it, report; or answer with a saved model."""
     if not options.no_picture:
         require("matplotlib", "demo", "the picture (--no-picture does without it)")
-    if options.chunk <= 0 or options.voices < 0:
-        raise CommandError("--chunk must be positive and --voices not negative")
+    if options.chunk <= 0:
+        raise CommandError(f"--chunk must be positive, got {options.chunk:g}")
     recordings = [(file, _heard(file)) for file in options.wav]  # before the long work
     if "model" in options:
         if not recordings:
