@@ -1,11 +1,12 @@
 """The demos of pictures: filters, digits, faces."""
 
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from command_line import failed, shown
+from command_line import complaint, failed, shown
 
 import fastnn as fnn
 from fastnn._extras import MissingExtraError
@@ -172,6 +173,13 @@ def test_what_is_missing_is_one_line(capsys, monkeypatch):
 )
 def test_faces_refuses(capsys, words, says):
     assert says in failed(capsys, "faces", *words, status=2)
+
+
+@needs_faces
+def test_faces_without_sklearn_says_so_before_the_training(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    assert "needs sklearn" in complaint(capsys, "demo", "faces", "--no-picture", "--out", str(tmp_path))
 
 
 @needs_faces

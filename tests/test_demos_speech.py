@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import sys
 import wave
 from pathlib import Path
 
@@ -250,6 +251,14 @@ def test_what_speech_says_of_missing_things(capsys, tmp_path, monkeypatch):
     assert "cannot read" in failed(capsys, "speech", "--no-picture", "--wav", str(tmp_path / "text.ogg"))
     monkeypatch.setattr(_spanish.shutil, "which", lambda name: None)
     assert not _spanish.has_voices()
+
+
+def test_a_missing_grammar_is_said_before_the_training(capsys, stamps, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "home_assistant_intents", None)
+    words = ("speech", "--no-picture", "--data", str(stamps), "--out", str(tmp_path / "out"))
+    line = complaint(capsys, "demo", *words)
+    assert "--no-action does without it" in line
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ def _grammar_file() -> dict[str, Any]:
     return json.loads((Path(str(package.__file__)).parent / "data" / "es.json").read_text("utf-8"))
 
 
+def needed() -> None:
+    """Raise if a package that the assistant needs is not there."""
+    for package in ("home_assistant_intents", "hassil.parse_expression"):
+        require(package, "demo", "text to action (--no-action does without it)")
+
+
 def grammar() -> Grammar:
     """Read and parse the Spanish grammar."""
     data = _grammar_file()

@@ -7,6 +7,7 @@ weights of facenet-pytorch are installed, they are read into fastnn's layers and
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _share(text: str) -> float:
 def run(options: argparse.Namespace) -> None:
     """Train or load, test, look."""
     if not options.no_picture:
-        require("matplotlib", "demo", "the pictures (--no-picture does without them)")
+        require("matplotlib", "demo", "drawing (--no-picture does without it)")
     photograph = _images.read(options.picture) if "picture" in options else _images.photograph("astronaut.png")
     if options.mtcnn:
         folder = _images.needed("facenet-pytorch", "facenet_pytorch/data/pnet.pt", "the pretrained cascade").parent
@@ -92,6 +93,7 @@ def _load(path: str) -> FaceDetector:
 
 def _learn(finder: MTCNN | None, options: argparse.Namespace) -> FaceDetector:
     """Train, and print how it went with people who were kept out of the training."""
+    linear = require("sklearn.linear_model", "demo", "faces")
     start = time.perf_counter()
     study = _faces.gather(finder, options.seed)
     aligned = "found by MTCNN" if study.aligned else "where they are on average (install MTCNN's weights: see README)"
@@ -106,13 +108,12 @@ def _learn(finder: MTCNN | None, options: argparse.Namespace) -> FaceDetector:
     print(f"  {weights:,} weights, {time.perf_counter() - start:.1f} s")
     windows = f"{len(study.watched.y):,} windows of {_faces.HELD_PEOPLE} other people and other photographs"
     print(f"  {100 * right:.2f} % of {windows}")
-    _baseline(study)
+    _baseline(study, linear)
     return net
 
 
-def _baseline(study: _faces.Study) -> None:
+def _baseline(study: _faces.Study, linear: Any) -> None:
     """Print how a linear classifier does on LFW."""
-    linear = require("sklearn.linear_model", "demo", "faces")
     flat = _faces.weathered(study.train, np.random.default_rng(0)).reshape(len(study.train.y), -1)
     model = linear.LogisticRegression(max_iter=100, solver="lbfgs", tol=1e-2).fit(flat, study.train.y)
     test = _faces.unseen()

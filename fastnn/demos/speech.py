@@ -61,20 +61,27 @@ def run(options: argparse.Namespace) -> None:
         if not recordings:
             raise CommandError("--model needs a recording to write down: --wav FILE")
         recognizer = Recognizer.load(options.model)
-        out = _cli.folder(options.out)
+        out = _ready(options)
     else:
         folder = _folder(options)
         if _spoken_digits.files(folder):
             _digits(folder, options)
             return
         found = _spanish.stamps(folder)
-        out = _cli.folder(options.out)
+        out = _ready(options)
         print(f"{len(found)} recordings of one Spanish speaker (Tux Paint stamps, GPL); reading them ...", flush=True)
         recognizer, examples = _learn(folder, options)
         recognizer.save(out / MODEL)
         recordings = recordings or examples
         print(f"\nmodel    {out / MODEL}")
     _answer(recognizer, recordings, out, options)
+
+
+def _ready(options: argparse.Namespace) -> Path:
+    """Return the folder that is written to; what is missing is said now and not after the training."""
+    if not options.no_action:
+        _assistant.needed()
+    return _cli.folder(options.out)
 
 
 def _folder(options: argparse.Namespace) -> Path:
