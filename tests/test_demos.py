@@ -4,11 +4,12 @@ import contextlib
 import importlib.util
 import io
 import re
+import shlex
 import sys
 
 import numpy as np
 import pytest
-from command_line import failed, shown
+from command_line import failed, printed, shown
 
 import fastnn as fnn
 from fastnn.__main__ import main
@@ -178,6 +179,15 @@ def test_own_table(study):
     assert low < price < high
     assert price == pytest.approx(1000 * 100 * (1 + np.sin(2)) + 50000, rel=0.25)
     assert (out / "house-prices.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_that_it_names_can_be_pasted(capsys, tmp_path):
+    rows = "".join(f"{i},{5 + i * i}\n" for i in range(60))
+    (tmp_path / "sales.csv").write_text(f"$a = $b,price\n{rows}")
+    words = ["--table", str(tmp_path / "sales.csv"), "--epochs", "2", "--folds", "2", "--no-picture"]
+    text = shown(capsys, "house-prices", *words, "--out", str(tmp_path / "my folder"))
+    pasted = shlex.split(re.search(r"ask without training: fastnn (.*)", text)[1])
+    assert "price: " in printed(capsys, *pasted)
 
 
 def test_the_same_seed_gives_the_same_words_and_the_same_file(capsys, sales, tmp_path):

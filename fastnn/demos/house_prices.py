@@ -5,6 +5,7 @@ The table is that of Ames, Iowa (2,930 sales), or your own CSV file. Every score
 
 import argparse
 import math
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _assignment(text: str) -> tuple[str, float]:
     """Read COLUMN=NUMBER."""
-    column, equals, number = text.partition("=")
+    column, equals, number = text.rpartition("=")
     if not equals or not column:
         raise argparse.ArgumentTypeError(f"expected COLUMN=NUMBER, got {text!r}")
     return column, _cli.finite(number)
@@ -115,7 +116,8 @@ def run(options: argparse.Namespace) -> int:
     if not options.no_picture:
         draw(table, net, study, out / PICTURE)
         print(f"picture  {out / PICTURE}")
-    print(f"ask without training: fastnn demo house-prices --model {out / MODEL} {_example(net)}")
+    file = shlex.quote(str(out / MODEL))
+    print(f"ask without training: fastnn demo house-prices --model {file} {_example(net)}")
     return 0
 
 
@@ -186,7 +188,7 @@ def _example(net: _houses.PriceNet) -> str:
     """Return a question about another house, as words of the command line."""
     if net.columns[: len(_houses.COURSE)] == _houses.COURSE:
         return "--rooms 7 --bathrooms 2 --square-metres 150"
-    return f'--ask "{net.columns[0]}={net.median.tolist()[0]:g}"'
+    return f"--ask {shlex.quote(f'{net.columns[0]}={net.median.tolist()[0]:g}')}"
 
 
 def _answer(net: _houses.PriceNet, asked: dict[str, float]) -> None:

@@ -242,9 +242,9 @@ def draw(frames: np.ndarray, log_probs: np.ndarray, text: str, file: Path) -> No
     ax = figure.subplots()
     seconds = _speech.HOP * len(frames)
     ax.imshow(frames.T, origin="lower", aspect="auto", cmap="gray_r", extent=(0, seconds, 0, frames.shape[1]))
-    ax.set(title=text, xlabel="seconds", ylabel="mel band")
+    ax.set(title=f"heard: {text}", xlabel="seconds", ylabel="mel band")
     over = ax.twinx()
-    over.set(ylim=(0, 1), ylabel="probability")
+    over.set(ylim=(0, 1.08), ylabel="probability")  # a letter stands above its peak
     times = STRIDE**2 * _speech.HOP * (np.arange(len(log_probs)) + 1)
     probabilities = np.exp(log_probs)
     over.plot(times, probabilities[:, 0], color="0.6", linewidth=1, label="blank")
