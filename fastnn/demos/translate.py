@@ -159,6 +159,7 @@ def _planned(checkpoint: Path) -> int:
 def _report(model: Model, parts: _parallel.Split, folder: Path, beams: int) -> None:
     """Print BLEU and chrF of translations of held-out pages, beside those of simpler ways, and a few of them."""
     spanish, english = ([getattr(pair, name) for pair in parts.test] for name in ("spanish", "english"))
+    print(f"translating the {len(spanish)} held-out sentences ...\n", flush=True)  # minutes, if many beams are kept
     ways = {"the Spanish as it is": spanish}
     dictionary = _word_tables.freedict(folder)
     if dictionary is not None:
