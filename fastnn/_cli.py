@@ -83,6 +83,15 @@ def finite(text: str) -> float:
     return value
 
 
+def words(text: str) -> str:
+    """Read text; bytes that are no UTF-8 come in as halves of letters, with which no tokenizer can do anything."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"expected text in UTF-8, got {text!r}") from None
+    return text
+
+
 def amount(text: str) -> float:
     """Read a number that is not negative."""
     value = finite(text)

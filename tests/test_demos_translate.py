@@ -212,10 +212,13 @@ def test_what_translate_says_of_missing_things(capsys, tmp_path):
     assert "--text is empty" in failed(capsys, *words, "--text", "Hola", "--text", " ")
 
 
-def test_bytes_that_are_no_text_are_not_translated(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hola.\n\xff\n"), "utf-8"))
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # with a locale, and without
+def test_bytes_that_are_no_text_are_not_translated(capsys, monkeypatch, errors):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hola.\n\xff\n"), "utf-8", errors))
     with pytest.raises(CommandError, match="not text in UTF-8"):
         translate._typed()
+    assert "expected text in UTF-8" in failed(capsys, "translate", "--text", "\udcff", status=2)
+    assert "expected text in UTF-8" in failed(capsys, "similar", "\udcff", status=2)
 
 
 @pytest.mark.slow

@@ -36,7 +36,8 @@ PAIRS = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("sentence", nargs="?", default=ASKED, help="English; the others are ranked by it")
+    ranked = "English; the others are ranked by it"
+    parser.add_argument("sentence", nargs="?", type=_cli.words, default=ASKED, help=ranked)
     parser.add_argument("--file", metavar="FILE", help="sentences to rank, one a line; twenty of ours by default")
     parser.add_argument("--best", type=_cli.positive, default=5, metavar="N", help="how many to show")
     parser.add_argument("--rounds", type=_cli.positive, default=3, metavar="N", help="of the timing, the best counts")

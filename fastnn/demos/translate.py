@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--data", metavar="FOLDER", default=argparse.SUPPRESS, help="with the unpacked packages of LibreOffice's help"
     )
-    data.add_argument("--text", metavar="SENTENCE", action="append", default=[], help="Spanish; may be repeated")
+    data.add_argument(
+        "--text", type=_cli.words, metavar="SENTENCE", action="append", default=[], help="Spanish; may be repeated"
+    )
     data.add_argument("--beams", type=_cli.positive, default=4, metavar="N", help="beginnings kept while translating")
     work = parser.add_argument_group("training")
     steps = f"batches to learn from ({STEPS}; --long {LONG_STEPS})"
@@ -87,8 +89,10 @@ def _folder(options: argparse.Namespace) -> Path:
 def _typed() -> list[str]:
     """Return the lines of standard input."""
     try:
-        return [line.strip() for line in sys.stdin if line.strip()]
-    except UnicodeDecodeError:
+        lines = [line.strip() for line in sys.stdin if line.strip()]
+        "".join(lines).encode()  # without a locale, bytes that are no text come in as halves of letters
+        return lines
+    except UnicodeError:
         raise CommandError("what came in on standard input is not text in UTF-8") from None
 
 
@@ -218,6 +222,7 @@ def draw(model: Model, spanish: str, file: Path, beams: int) -> None:
     ax.set_xticks(range(len(read)), read, rotation=45, ha="left", parse_math=False)
     ax.set_yticks(range(len(said)), said, parse_math=False)
     ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
     ax.set(xlabel="where it looked", ylabel="what was said")
     figure.colorbar(shown, ax=ax, label="share of attention")
     figure.savefig(file, dpi=90)
