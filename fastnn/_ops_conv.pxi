@@ -101,7 +101,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
         is mostly done before the output leaves the cache.
     precision : {None, "fast", "strict"}
         "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
-    residual : Tensor (N, F, H', W'), optional
+    residual : Tensor (N, F, H', W'), or (F, H', W') with one image, optional
         What is added before the activation, as in a residual network's block; in registers where nothing is recorded.
 
     Returns
@@ -128,6 +128,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     cdef Tensor t = as_tensor(x)
     cdef int act = activation_of("conv2d", activation)
     if cnp.PyArray_NDIM(t.array) == 3:
+        residual = None if residual is None else unsqueeze(residual, 0)
         return squeeze(convolved(unsqueeze(t, 0), weight, bias, stride, padding, dilation, groups, act, max_pool, precision,
                                  residual), 0)
     return convolved(t, weight, bias, stride, padding, dilation, groups, act, max_pool, precision, residual)
