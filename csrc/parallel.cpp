@@ -221,28 +221,59 @@ void launch(RangeFunction f, const void* job, i64 items, double cost, int most) 
     p->busy.clear(std::memory_order_release);
 }
 
-// The CPUs that a cgroup's quota pays for ("max 100000" or "150000 100000"), rounded up; MOST_THREADS without one.
-static int quota_of(const char* path) {
-    FILE* file = fopen(path, "r");
-    if (!file) return MOST_THREADS;
-    double quota = 0, period = 0;
-    const bool limited = fscanf(file, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0;
-    fclose(file);
-    return limited ? std::max(1, int((quota + period - 1) / period)) : MOST_THREADS;
+// The two numbers that begin a file of a control group; 0 for each that is not there.
+static void read_numbers(double* x, const char* hierarchy, const char* group, const char* name) {
+    char path[640];
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s%s/%s", hierarchy, group, name);
+    x[0] = x[1] = 0;
+    if (FILE* file = fopen(path, "r")) {
+        if (fscanf(file, "%lf %lf", &x[0], &x[1]) < 1) x[0] = 0;  // "max"
+        fclose(file);
+    }
+}
+
+// The CPUs that a control group's quota pays for, rounded up; MOST_THREADS without one. Version 2 has "150000 100000" or
+// "max 100000" in one file, version 1 has two files, and -1 for no limit.
+static int quota_of(int version, const char* group) {
+    double quota[2], period[2];
+    if (version == 2) {
+        read_numbers(quota, "", group, "cpu.max");
+        period[0] = quota[1];
+    } else {
+        read_numbers(quota, "/cpu", group, "cpu.cfs_quota_us");
+        read_numbers(period, "/cpu", group, "cpu.cfs_period_us");
+    }
+    if (!(quota[0] > 0 && period[0] > 0)) return MOST_THREADS;
+    return int(std::clamp((quota[0] + period[0] - 1) / period[0], 1.0, double(MOST_THREADS)));
+}
+
+// The version of control groups that limits processors in a line of /proc/self/cgroup, whose path is put into `group`:
+// "0::/a/b" is 2, "4:cpu,cpuacct:/a/b" is 1, lines of other controllers are 0.
+static int read_group(char* line, char** group) {
+    char* const names = strchr(line, ':');
+    char* const path = names ? strchr(names + 1, ':') : nullptr;
+    if (!path) return 0;
+    line[strcspn(line, "\n")] = *path = 0;
+    *group = path + 1;
+    if (strcmp(line, "0:") == 0) return 2;
+    char* rest = nullptr;
+    for (char* name = strtok_r(names + 1, ",", &rest); name; name = strtok_r(nullptr, ",", &rest)) {
+        if (strcmp(name, "cpu") == 0) return 1;
+    }
+    return 0;
 }
 
 static int cgroup_quota() {
-    int cpus = quota_of("/sys/fs/cgroup/cpu.max");
-    char line[512], path[640];
+    int cpus = std::min(quota_of(2, ""), quota_of(1, ""));  // a container sees its own group there
+    char line[512], *group;
     if (FILE* file = fopen("/proc/self/cgroup", "r")) {
         while (fgets(line, sizeof line, file)) {
-            line[strcspn(line, "\n")] = 0;
-            if (strncmp(line, "0::", 3) != 0) continue;
+            const int version = read_group(line, &group);
+            if (version == 0) continue;
             // The limits of all groups on the way up hold.
-            for (char* end = line + strlen(line); end && end > line + 3; end = strrchr(line + 3, '/')) {
+            for (char* end = group + strlen(group); end && end > group; end = strrchr(group, '/')) {
                 *end = 0;
-                snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", line + 3);
-                cpus = std::min(cpus, quota_of(path));
+                cpus = std::min(cpus, quota_of(version, group));
             }
         }
         fclose(file);

@@ -174,6 +174,51 @@ def test_affinity_bounds_the_number():
     assert ok(script, OPENBLAS_NUM_THREADS="1") == "1 1"
 
 
+# A process that sees the files of another control group, in mounts of its own; it need not be root outside.
+QUOTA = """
+printf '%s\\n' "$1" >"$2/lines"
+mount -t tmpfs none /sys/fs/cgroup && mount --bind "$2/lines" /proc/$$/cgroup || exit 77
+shift 2
+while [ $# -gt 1 ]; do
+    mkdir -p "/sys/fs/cgroup/$(dirname "$1")" && echo "$2" >"/sys/fs/cgroup/$1"
+    shift 2
+done
+exec "$1" -P -c 'from fastnn import kernels; print(kernels.available_cpus())'
+"""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("lines", "files", "cpus"),
+    [
+        ("0::/", {}, None),
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {"cpu.max": "100000 100000"}, 1),
+        ("0::/", {"cpu.max": "20000 100000"}, 1),
+        ("0::/", {"cpu.max": "150000 100000"}, 2),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "100000 100000"}, 1),
+        ("4:cpu,cpuacct:/\n0::/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpu,cpuacct:/\n0::/", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ("4:cpu:/a/b", {"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "100000"}, 1),
+        ("4:cpuset:/a/b", {"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpu:/a/b", {"cpu/docker/cpu.cfs_quota_us": "100000"}, None),
+    ],
+)
+def test_a_quota_bounds_the_number(lines, files, cpus, tmp_path):
+    arguments = [word for pair in files.items() for word in pair]
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", QUOTA, "sh", lines, tmp_path]
+    command += [*arguments, sys.executable]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        pytest.skip("unshare is not installed")
+    if done.returncode == 77 or "unshare failed" in done.stderr or "Operation not permitted" in done.stderr:
+        pytest.skip("mounts of its own are not allowed here")
+    assert done.returncode == 0, done.stderr
+    cores = len(os.sched_getaffinity(0))
+    assert int(done.stdout) == min(cpus or cores, cores)
+
+
 def test_default_is_what_is_available():
     script = "from fastnn import kernels; print(kernels.get_num_threads() == kernels.available_cpus())"
     assert ok(script) == "True"
