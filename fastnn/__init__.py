@@ -173,6 +173,7 @@ from ._tape import enable_grad as enable_grad
 from ._tape import grad as grad
 from ._tape import is_grad_enabled as is_grad_enabled
 from ._tape import no_grad as no_grad
+from ._threads import register_threadpoolctl as register_threadpoolctl
 from ._threads import threads as threads
 
 # What is imported when first asked for: name -> (module, attribute; None for the module itself).
@@ -357,6 +358,7 @@ __all__ = [
     "randn_like",
     "randperm",
     "reciprocal",
+    "register_threadpoolctl",
     "relu",
     "repeat_interleave",
     "reshape",

@@ -1,5 +1,5 @@
-# einsum. Two operands, each letter at most once in each: a permutation, one batched matmul, a permutation. Anything
-# else is NumPy's, and its gradient is einsum again.
+# einsum. A letter that stands twice in an operand: its diagonal, by indexing. Two operands, each letter at most once in each:
+# a permutation, one batched matmul, a permutation. Anything else is NumPy's, and its gradient is einsum again.
 
 cdef tuple parse(str equation, list operands):
     """The letters of each operand and of the result; the dots of ``...`` become capital letters that are free."""
@@ -44,6 +44,20 @@ cdef dict letter_sizes(str equation, list parts, list operands):
                 raise ValueError(f"einsum: {equation!r}: letter {c!r} has sizes {size[c]} and {n}")
             size[c] = n if size.get(c, 1) == 1 else size[c]
     return size
+
+
+cdef tuple diagonal(str equation, str letters, Tensor t):
+    """The letters of an operand, each once, and the operand: of a letter that stood twice, its diagonal."""
+    while len(set(letters)) != len(letters):
+        twice = [c for c in letters if letters.count(c) > 1][0]
+        i, j = letters.index(twice), letters.rindex(twice)
+        if t.shape[i] != t.shape[j]:
+            raise ValueError(f"einsum: {equation!r}: letter {twice!r} has sizes {t.shape[i]} and {t.shape[j]}")
+        others = [k for k in range(t.ndim) if k != i and k != j]
+        along = np.arange(t.shape[i])
+        t = permute(t, (i, j, *others))[along, along]
+        letters = twice + "".join([letters[k] for k in others])
+    return letters, t
 
 
 cdef class EinsumNode(Node):
@@ -106,7 +120,8 @@ def einsum(str equation not None, *operands):
     Parameters
     ----------
     equation : str
-        One group of letters per operand, ``->`` and the letters of the result; ``...`` for leading dimensions.
+        One group of letters per operand, ``->`` and the letters of the result; ``...`` for any dimensions. A letter that
+        stands twice in a group takes the diagonal: ``"ii"`` is the trace.
     *operands : Tensor
 
     Raises
@@ -128,10 +143,13 @@ def einsum(str equation not None, *operands):
     cdef Tensor out
     cdef bint plain_pair
     parts, result = parse(equation, tensors)
+    for i in range(len(parts)):
+        if len(set(parts[i])) != len(parts[i]):
+            parts[i], tensors[i] = diagonal(equation, parts[i], tensors[i])
     size = letter_sizes(equation, parts, tensors)
     plain_pair = len(tensors) == 2 and kind((<Tensor>tensors[0]).array) >= 0
     for letters, t in zip(parts, tensors):
-        plain_pair = plain_pair and len(set(letters)) == len(letters) and t.shape == tuple([size[c] for c in letters])
+        plain_pair = plain_pair and t.shape == tuple([size[c] for c in letters])
     if plain_pair:
         p, q = parts
         if not builtins.any([c not in q and c not in result for c in p]) and not builtins.any(
@@ -139,9 +157,6 @@ def einsum(str equation not None, *operands):
             return contraction(tensors[0], tensors[1], p, q, result)
     out = wrap(np.array(np.einsum(",".join(parts) + "->" + result, *[(<Tensor>t).array for t in tensors])))
     if grad_enabled() and kind(out.array) >= 0 and builtins.any([(<Tensor>t).needs_grad for t in tensors]):
-        if builtins.any([len(set(letters)) != len(letters) for letters in parts]):
-            raise ValueError(f"einsum: {equation!r} repeats a letter within an operand (a diagonal), which has no "
-                             f"gradient here; take the diagonal by indexing first")
         node = EinsumNode.__new__(EinsumNode)
         node.saved = (tensors, [version(t) for t in tensors], parts, result, size)
         attach(out, node, tuple([edge(t) for t in tensors]))

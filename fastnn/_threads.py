@@ -1,5 +1,6 @@
 """Threads: a context manager for their number, and their entry in threadpoolctl, if somebody uses that."""
 
+import os
 import sys
 from types import TracebackType
 
@@ -51,7 +52,8 @@ class threads:  # a context manager, named like the function it reads as
 def register_threadpoolctl() -> None:
     """Make fastnn's pool visible to threadpoolctl: listed by ``threadpool_info()``, limited by ``threadpool_limits``.
 
-    Done at import when threadpoolctl is already imported; call it when that comes later.
+    Done when fastnn is imported, if threadpoolctl is there already; call it where that is imported later, as by
+    scikit-learn. A second call changes nothing.
 
     Raises
     ------
@@ -61,8 +63,8 @@ def register_threadpoolctl() -> None:
     Examples
     --------
     >>> import threadpoolctl
-    >>> from fastnn._threads import register_threadpoolctl
-    >>> register_threadpoolctl()
+    >>> import fastnn as fnn
+    >>> fnn.register_threadpoolctl()
     >>> "fastnn" in {pool["internal_api"] for pool in threadpoolctl.threadpool_info()}
     True
     """
@@ -73,8 +75,8 @@ def register_threadpoolctl() -> None:
         internal_api = "fastnn"
         filename_prefixes = ("_kernels",)
 
-        def check_symbols_in_library(*_: object) -> bool:  # found by its file name; its symbols are hidden
-            return True
+        def check_symbols_in_library(self) -> bool:  # its symbols are hidden; others may have a file of this name
+            return os.path.realpath(self.filepath) == os.path.realpath(_kernels.__file__)
 
         def get_num_threads(self) -> int:
             return _kernels.get_num_threads()

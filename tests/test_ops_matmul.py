@@ -121,6 +121,14 @@ EQUATIONS = [
     ("ij,kj->ik", (3, 4), (1, 4)),
     ("ij,j->i", (3, 4), (1,)),
     ("ij,k->i", (2, 3), (4,)),
+    ("ii", (3, 3)),
+    ("ii->i", (3, 3)),
+    ("...ii->...i", (2, 3, 3)),
+    ("iji->j", (3, 2, 3)),
+    ("iii", (3, 3, 3)),
+    ("iijj->ij", (2, 2, 3, 3)),
+    ("bii,ij->bj", (2, 3, 3), (3, 4)),
+    ("bn,anm,bm->ba", (2, 5), (3, 5, 4), (2, 4)),
 ]
 
 
@@ -149,7 +157,8 @@ BAD = [
     (lambda: fnn.einsum("i!->i", fnn.ones(2, 3)), ValueError),
     (lambda: fnn.einsum("ijk->i", fnn.ones(2, 3)), ValueError),
     (lambda: fnn.einsum("ij,jk->ik", fnn.ones(2, 3), fnn.ones(4, 5)), ValueError),
-    (lambda: fnn.einsum("ii->i", fnn.ones(2, 2, requires_grad=True)), ValueError),
+    (lambda: fnn.einsum("ii->i", fnn.ones(2, 3)), ValueError),
+    (lambda: fnn.einsum("ii->i", fnn.ones(1, 3)), ValueError),
     (lambda: fnn.einsum("i->j->k", fnn.ones(2)), ValueError),
     (lambda: fnn.einsum(3, fnn.ones(2)), TypeError),
 ]

@@ -245,6 +245,23 @@ def test_a_wrong_number_of_threads_is_refused():
     assert kernels.get_num_threads() == before
 
 
+@pytest.mark.parametrize("first", ["threadpoolctl", "fastnn"])
+def test_threadpoolctl_sees_and_limits_the_pool(first):
+    pytest.importorskip("threadpoolctl")
+    script = f"""
+    import {first}
+    import fastnn as fnn, threadpoolctl
+    fnn.register_threadpoolctl() if "{first}" == "fastnn" else None
+    pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "fastnn"]
+    print(len(pools), pools[0]["num_threads"], pools[0]["version"] == fnn.__version__, end=" ")
+    for limits in (1, {{"fastnn": 2}}, {{"blas": 1}}):
+        with threadpoolctl.threadpool_limits(limits):
+            print(fnn.get_num_threads(), end=" ")
+    print(fnn.get_num_threads())
+    """
+    assert ok(script, FASTNN_NUM_THREADS="3") == "1 3 True 1 2 3 3"
+
+
 # ---- the instruction set
 
 
