@@ -158,8 +158,9 @@ def _write(content: bytes, path: str) -> None:
 def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any:
     """Read a safetensors file: what `save` was given, or a flat dict of the Tensors in somebody else's file.
 
-    Nothing in the file is executed, and the memory taken is in proportion to the file's length. A .pt or .pth file may
-    also be one of PyTorch with a state dict in it (see `load_torch`, which gives arrays in the place of Tensors).
+    Nothing in the file is executed, and the memory taken is in proportion to the file's length. A .pt, .pth
+    or .bin file, and a zip archive of any name, may also be one of PyTorch with a state dict in it (see `load_torch`,
+    which gives arrays in the place of Tensors).
 
     Parameters
     ----------
@@ -203,7 +204,7 @@ def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any
     if model is not None and (isinstance(model, type) or not hasattr(model, "_state")):
         got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise TypeError(f"load: model must be a Module, got {got}")
-    if os.fspath(path).endswith((".pt", ".pth")) and not _safetensors.looks_like(path):
+    if _safetensors.looks_like_torch(path):
         from ._torch_file import load_torch
 
         state = load_torch(path)

@@ -53,7 +53,7 @@ def read(
     ...     read(b"cos\\nsystem\\n.", 0, {})
     ... except FormatError as error:
     ...     print(error)
-    names os.system, which is not loaded
+    names os.system, which is not loaded: only tensors are, as of a state dict
     """
     machine = _Machine(content, start, functions, persistent)
     try:
@@ -171,7 +171,7 @@ class _Machine:
     def named(self, module: str, name: str) -> None:
         text = f"{module}.{name}"
         if text not in self.functions and text != "collections.OrderedDict":
-            raise FormatError(f"names {text}, which is not loaded")
+            raise FormatError(f"names {text}, which is not loaded: only tensors are, as of a state dict")
         self.stack.append(Name(text))
 
     def named_by_stack(self) -> None:

@@ -53,10 +53,14 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
             ) from None
 
 
-def looks_like(path: str | os.PathLike) -> bool:
-    """Whether the file is a safetensors file by its look: PyTorch's have no JSON behind their first 8 bytes."""
+def looks_like_torch(path: str | os.PathLike) -> bool:
+    """Whether the file may be one of PyTorch: its ending is, or it is an archive, and no JSON behind 8 bytes."""
+    if not os.path.isfile(path):  # a pipe cannot be read twice
+        return False
     with open(path, "rb") as file:
-        return file.read(9)[8:] == b"{"
+        start = file.read(9)
+    named = os.fsdecode(path).lower().endswith((".pt", ".pth", ".bin"))
+    return (named or start.startswith(b"PK\x03\x04")) and start[8:] != b"{"
 
 
 def _header(file: BinaryIO, path: str | os.PathLike) -> dict[str, Any]:
@@ -70,7 +74,9 @@ def _header(file: BinaryIO, path: str | os.PathLike) -> dict[str, Any]:
         raise FormatError(f"is {size} bytes, too short for a safetensors file")
     length = int.from_bytes(file.read(8), "little")
     if length > size - 8:
-        raise FormatError(f"is {size} bytes, but says its header is {length} bytes")
+        raise FormatError(
+            f"is no safetensors file, or cut off: it is {size} bytes, and says its header is {length} bytes"
+        )
     if length > _LONGEST:
         raise FormatError(f"has a header of {length} bytes; at most {_LONGEST} are read")
     try:

@@ -92,7 +92,7 @@ def load_torch(path: str | os.PathLike) -> dict:
     ...     fnn.load_torch(path)
     ... except fnn.FormatError as error:
     ...     print(str(error).replace(path, "net.pt"))
-    load_torch: 'net.pt' names os.system, which is not loaded
+    load_torch: 'net.pt' names os.system, which is not loaded: only tensors are, as of a state dict
     """
     with open(path, "rb") as file:
         try:

@@ -170,6 +170,15 @@ def test_the_name_may_be_that_of_another_format(tmp_path):
         assert set(fnn.load(tmp_path / name)) == {"weight", "bias"}
 
 
+def test_files_of_other_formats_are_said_to_be_none(tmp_path):
+    np.savez(tmp_path / "net.npz", w=np.ones(3))
+    with pytest.raises(fnn.FormatError, match=r"net\.npz' is a zip archive, but not one of torch\.save"):
+        fnn.load(tmp_path / "net.npz")
+    np.save(tmp_path / "net.npy", np.ones(3))
+    with pytest.raises(fnn.FormatError, match=r"load: .*net\.npy' is no safetensors file, or cut off: it is 152 bytes"):
+        fnn.load(tmp_path / "net.npy")
+
+
 def test_models_that_are_none(path):
     fnn.save(nn.Linear(3, 4), path)
     with pytest.raises(TypeError, match="model must be a Module, got the class Linear"):

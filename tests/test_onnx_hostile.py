@@ -45,6 +45,16 @@ def test_garbage(data):
     refused(data, "ONNX")
 
 
+def test_errors_are_one_line_that_names_the_file(tmp_path):
+    path = tmp_path / "net.onnx"
+    for content in (b"not a model", b"", model(node("Nonsense", "x", "y")).SerializeToString()):
+        path.write_bytes(content)
+        with pytest.raises(fnn.FormatError, match=r"\Aonnx\.load: '[^\n]*net\.onnx': [^\n]*\Z"):
+            fnn.onnx.load(path)
+        with pytest.raises(fnn.FormatError, match=r"\Aonnx\.load: [^\n]*\Z"):
+            fnn.onnx.load(content)
+
+
 def test_every_truncation_is_refused():
     w = numpy_helper.from_array(np.arange(2, dtype=np.float32), "w")
     data = model(node("Add", "x,w", "y"), weights=[w]).SerializeToString()

@@ -13,7 +13,7 @@ from ..nn import Module, Parameter, _module
 from ._graph import Graph, build
 from ._passes import optimised
 from ._plan import Plan
-from ._reader import check_model, read_model
+from ._reader import check_model, place, read_model
 from ._registry import CONTROL
 from ._values import FLOATS
 
@@ -258,10 +258,10 @@ def load(source: str | os.PathLike | bytes) -> OnnxModule:
     model, folder = read_model(source)
     try:
         return _loaded(model, folder)
-    except FormatError:
-        raise
+    except FormatError as error:
+        raise FormatError(f"{place(source)}: {error}") from error.__cause__
     except Exception as error:  # whatever a damaged file makes some function say
-        raise FormatError(f"not a valid ONNX model: {error}") from error
+        raise FormatError(f"{place(source)}: not a valid ONNX model: {error}") from error
 
 
 def _loaded(model: Any, folder: Path | None) -> OnnxModule:

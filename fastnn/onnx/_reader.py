@@ -37,8 +37,13 @@ def read_model(source: Any) -> tuple[Any, Path | None]:
     try:
         model.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError, which need not be importable under one name
-        raise FormatError(f"not an ONNX file, or damaged: {error}") from None
+        raise FormatError(f"{place(source)}: not an ONNX file, or damaged: {error}") from None
     return model, folder
+
+
+def place(source: Any) -> str:
+    """How an error begins: the function, and the file if it is one."""
+    return f"onnx.load: {os.fspath(source)!r}" if isinstance(source, str | os.PathLike) else "onnx.load"
 
 
 def check_model(model: Any) -> None:
@@ -59,7 +64,7 @@ def check_model(model: Any) -> None:
     try:
         onnx.checker.check_model(model)
     except Exception as error:
-        raise FormatError(f"not a valid ONNX model: {error}") from None
+        raise FormatError(f"not a valid ONNX model: {' '.join(str(error).split())}") from None
 
 
 def take_initialisers(graph: Any, folder: Path | None) -> dict[str, np.ndarray]:
