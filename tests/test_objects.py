@@ -5,11 +5,13 @@ whole process would crash on an older CPU. So an object compiled for an instruct
 namespace, and runs nothing when it is loaded.
 """
 
+import importlib.metadata
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import zlib
 
 import pytest
 
@@ -95,3 +97,10 @@ def test_the_reference_is_compiled_for_any_cpu():
     assert found
     for file in found:
         assert not re.search(r"%[yz]mm\d", output("objdump", "-d", file))
+
+
+def test_a_wheel_of_what_is_installed_has_at_most_3_mb():
+    files = [f for f in importlib.metadata.files("fastnn") or [] if "__pycache__" not in f.parts]
+    assert files
+    size = sum(len(zlib.compress(f.locate().read_bytes())) + 2 * len(str(f)) + 130 for f in files)  # what a zip adds
+    assert size <= 3_000_000
