@@ -310,5 +310,6 @@ def test_error_rates():
     assert decoding.edit_distance("abc", "abc") == 0
     assert decoding.edit_distance(["una", "vela"], ["una", "gran", "vela"]) == 1
     assert decoding.error_rate(["ab", ""], ["abc", "d"]) == 0.5
-    with pytest.raises(ValueError, match="expected pairs"):
-        decoding.error_rate(["a"], [])
+    for read, true in ((["a"], []), (["a", "b"], ["a"]), (["a"], [""])):
+        with pytest.raises(ValueError, match="expected pairs"):
+            decoding.error_rate(read, true)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ def data(rng):
 
 def test_it_is_the_plain_loop(data):
     model, twin = net(), net()
+    begin = time.perf_counter()
     history = fnn.fit(model, nn.MSELoss(), data, epochs=3, batch_size=16, optimizer=adam, seed=4)
+    assert 0 < history.seconds < time.perf_counter() - begin
     x, y = (fnn.tensor(a, dtype=np.float32) for a in data)
     optimizer, order = adam(twin.parameters()), np.random.default_rng(4)
     losses = []
@@ -119,6 +122,8 @@ def test_metrics_and_validation(data):
     model = net()
     history = fnn.fit(model, nn.MSELoss(), (x, y), epochs=2, validation=0.3, metrics={"mae": metrics.mae})
     assert history.steps == 2 * math.ceil(49 / 32)
+    history = fnn.fit(net(), nn.MSELoss(), (x[:2], y[:2]), epochs=1, validation=0.1)
+    assert len(history.val_loss) == 1  # of two rows one is held out
     history = fnn.fit(net(), nn.MSELoss(), (x, y), epochs=2, metrics={"mae": metrics.mae})
     assert set(history) == {"loss", "lr", "mae"}
     found = evaluate(model, nn.MSELoss(), (x, y), {"mae": metrics.mae}, batch_size=13)
@@ -126,6 +131,24 @@ def test_metrics_and_validation(data):
     assert found["loss"] == pytest.approx(np.mean((out - y) ** 2), rel=1e-5)
     assert found["mae"] == pytest.approx(np.mean(np.abs(out - y)), rel=1e-5)
     assert not model.training
+
+
+def test_evaluate_leaves_every_module_in_its_mode(data):
+    model = net(dropout=0.5)
+    model[0].eval()
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+    assert len({evaluate(model, nn.MSELoss(), data)["loss"] for _ in range(3)}) == 1
+    assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_get_the_dtype_of_the_model(data, dtype):
+    seen = set()
+    model = nn.Sequential(nn.Lambda(lambda x: seen.add(x.dtype) or x), nn.Linear(3, 1).to(dtype))
+    fnn.fit(model, nn.MSELoss(), data, epochs=1, validation=data)
+    evaluate(model, nn.MSELoss(), tuple(a.astype(np.float32) for a in data))
+    assert seen == {np.dtype(dtype)}
 
 
 def test_metrics_of_tuples(data):
@@ -312,6 +335,7 @@ def test_history_plots(data, monkeypatch):
         ({"epochs": 1, "data": iter(())}, ValueError, "no batch"),
         ({"epochs": 1, "data": 3}, TypeError, "data must be"),
         ({"epochs": 1, "data": (np.zeros((3, 3)), np.zeros(4))}, ValueError, "lengths"),
+        ({"epochs": 1, "data": (np.zeros((1, 3)), np.zeros((1, 1))), "validation": 0.5}, ValueError, "1 rows are"),
         ({"epochs": 1, "data": {"x": 1}}, TypeError, "data must be"),
         ({"epochs": 1, "loss": 3}, TypeError, "loss must be callable"),
         ({"epochs": 1, "loss": nn.MSELoss}, TypeError, r"loss is the class MSELoss; expected MSELoss\(...\)"),

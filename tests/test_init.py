@@ -30,6 +30,7 @@ def test_orthogonal():
         w = nn.init.orthogonal_(fnn.empty(*shape, dtype=np.float64), gain=2.0).data.reshape(shape[0], -1)
         product = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
         np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)
+    assert {nn.init.orthogonal_(fnn.empty(1, 1)).item() for _ in range(20)} == {-1.0, 1.0}  # uniform: both signs
 
 
 @pytest.mark.parametrize(("a", "b"), [(-2, 2), (0.5, 0.6), (3, 8), (-9, -7), (-1e9, 1e9), (30, 1e9), (-0.1, 40)])
