@@ -137,7 +137,9 @@ def test_regression_metrics_are_scikit_learns(rng):
         assert metrics.mse(p, fnn.tensor(t)) == pytest.approx(sk.mean_squared_error(t, p))
         assert metrics.rmse(p, t) ** 2 == pytest.approx(metrics.mse(p, t))
     assert metrics.r2([[1.0], [2.0]], [1.0, 2.0]) == 1.0
+    assert metrics.r2([0.1, 0.2, 0.4], [0.1, 0.2, 0.3]) == pytest.approx(0.5)  # whatever the unit
     assert metrics.r2([1.0, 2.0], [3.0, 3.0]) == 0.0
+    assert metrics.r2([3.0, 3.0], [3.0, 3.0]) == 1.0
 
 
 @pytest.mark.parametrize("average", ["macro", "micro", None])
