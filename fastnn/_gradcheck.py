@@ -40,7 +40,7 @@ def gradcheck(
     directions : int
         How many random directions are tried.
     order : {1, 2}
-        2 checks the gradients of the gradients as well.
+        2 checks the gradients of the gradients as well, and those that backward gives with create_graph=True.
     seed : int
         Of the directions.
 
@@ -85,6 +85,8 @@ def gradcheck(
     for _ in range(directions):
         _check(call, points, rng, eps, atol, rtol, [f"input {i}" for i in places])
         if order == 2:
+            # A recorded backward may be other code, and where that is wrong its own derivatives may fit it.
+            _check(call, points, rng, eps, atol, rtol, [f"input {i} (create_graph=True)" for i in places], True)
             _check_second(call, points, rng, eps, atol, rtol, [f"input {i}" for i in places])
     return True
 
@@ -110,13 +112,16 @@ def _check(
     atol: float,
     rtol: float,
     names: list[str],
+    create_graph: bool = False,
 ) -> None:
     leaves = [_leaf(p, True) for p in points]
     outputs = call(leaves)
     weights = [tensor(rng.standard_normal(y.shape), dtype=y.dtype) for y in outputs]
     live = [(y, w) for y, w in zip(outputs, weights) if y.requires_grad]
     if live:
-        gradients = grad([y for y, _ in live], leaves, [w for _, w in live], allow_unused=True)
+        gradients = grad(
+            [y for y, _ in live], leaves, [w for _, w in live], create_graph=create_graph, allow_unused=True
+        )
     else:
         gradients = (None,) * len(leaves)
     for k, name in enumerate(names):

@@ -75,6 +75,31 @@ def test_gradcheck_finds_mistakes():
         fnn.gradcheck(lambda x: x, [3])
 
 
+def test_gradcheck_finds_mistakes_of_the_second_order():
+    class Square(fnn.Function):
+        factor, detach = 2, False
+
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, dy):
+            (x,) = ctx.saved_tensors
+            return dy * (x.detach() if Square.detach else x) * (Square.factor if fnn.is_grad_enabled() else 2)
+
+    x = leaf(1.0, 2.0)
+    assert fnn.gradcheck(Square.apply, x, order=2)
+    Square.factor = 3  # only of a backward that is recorded, and its own derivative fits it
+    assert fnn.gradcheck(Square.apply, x)
+    with pytest.raises(AssertionError, match=r"input 0 \(create_graph=True\)"):
+        fnn.gradcheck(Square.apply, x, order=2)
+    Square.factor, Square.detach = 2, True
+    with pytest.raises(AssertionError, match=r"input 0 \(second derivative\)"):
+        fnn.gradcheck(Square.apply, x, order=2)
+
+
 @pytest.mark.parametrize("returned", [3, None, (), fnn.arange(2), np.ones(2)])
 def test_gradcheck_of_nothing_is_no_success(returned):
     with pytest.raises(TypeError, match=f"f returned {type(returned).__name__}"):
