@@ -9,17 +9,18 @@ import fastnn as fnn
 from fastnn import nn
 
 
-@pytest.mark.parametrize(("fill", "std"), [
-    (lambda t: nn.init.uniform_(t, -1, 3), 4 / math.sqrt(12)), (lambda t: nn.init.normal_(t, 1, 0.5), 0.5),
-    (nn.init.xavier_uniform_, math.sqrt(2 / 500)), (nn.init.xavier_normal_, math.sqrt(2 / 500)),
-    (nn.init.kaiming_uniform_, math.sqrt(2 / 300)),
-    (lambda t: nn.init.kaiming_normal_(t, 0.0, "fan_out", "relu"), math.sqrt(2 / 200)),
-    (nn.init.trunc_normal_, 0.8796),
+@pytest.mark.parametrize(("fill", "mean", "std"), [
+    (lambda t: nn.init.uniform_(t, -1, 3), 1, 4 / math.sqrt(12)), (lambda t: nn.init.normal_(t, 1, 0.5), 1, 0.5),
+    (nn.init.xavier_uniform_, 0, math.sqrt(2 / 500)), (nn.init.xavier_normal_, 0, math.sqrt(2 / 500)),
+    (nn.init.kaiming_uniform_, 0, math.sqrt(2 / 300)),
+    (lambda t: nn.init.kaiming_normal_(t, 0.0, "fan_out", "relu"), 0, math.sqrt(2 / 200)),
+    (nn.init.trunc_normal_, 0, 0.8796), (lambda t: nn.init.trunc_normal_(t, 1.0, 0.5, 0.0, 2.0), 1, 0.5 * 0.8796),
 ])  # fmt: skip
-def test_spread_of_initialisations(fill, std):
+def test_spread_of_initialisations(fill, mean, std):
     fnn.manual_seed(2)
     t = fnn.empty(200, 300, requires_grad=True)
     assert fill(t) is t
+    assert t.data.mean() == pytest.approx(mean, abs=0.02)
     assert t.data.std() == pytest.approx(std, rel=0.02)
     assert t.requires_grad
     assert t.is_leaf
