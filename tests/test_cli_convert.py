@@ -9,7 +9,7 @@ import pytest
 from command_line import complaint, printed
 
 import fastnn as fnn
-from fastnn import nn
+from fastnn import _weights_file, nn
 from fastnn.__main__ import main
 
 
@@ -387,3 +387,9 @@ def test_nodes_that_make_no_sense(capsys, tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", info, info)).SerializeToString())
     assert "Nonsense" in printed(capsys, "summary", path)
+
+
+def test_objects_are_not_pickled(tmp_path):
+    with pytest.raises(ValueError, match=r"[Oo]bject"):
+        _weights_file.write({"x": np.array([None])}, tmp_path / "x.npz")
+    assert not (tmp_path / "x.npz").exists()

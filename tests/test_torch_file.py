@@ -12,6 +12,7 @@ import pytest
 from torch_writer import KINDS, LAYOUTS, Code, Zip, call, pickled, storage
 
 import fastnn as fnn
+from fastnn import _pickle
 
 
 @pytest.fixture
@@ -103,6 +104,21 @@ def test_what_python_pickles(protocol, load):
     back = load(file.getvalue())
     assert back == value
     assert back["same"] is back["a"]
+
+
+@pytest.mark.parametrize("body", [
+    b"K\xff", b"M\xff\xff", b"J\xfe\xff\xff\xff", b"\x8a\x02\x00\xff", b"\x8b\x02\0\0\0\x00\xff",
+    b"G\xbf\xf8" + bytes(6), b"X\x02\0\0\0\xc3\xbc", b"\x8c\x03\xed\xa0\x80",
+    b"\x8d\x03" + bytes(7) + b"\xed\xa0\x80", b"U\x02ab", b"T\x02\0\0\0ab", b"B\x02\0\0\0\xff\x00", b"C\x02\xff\x00",
+    b"K\x072\x86", b"K\x07N0", b"K\x07(NN1", b"(K\x01K\x02l", b"](K\x01K\x02e", b"]K\x01a", b"}K\x01Ns",
+    b"}(K\x01NK\x02Nu", b"]r\0\1\0\0j\0\1\0\0\x86", b"]q\x02h\x02\x86", b"]\x94h\0\x86",
+])  # fmt: skip
+def test_opcodes_do_what_they_do_in_python(body):
+    made, end = _pickle.read(b"--" + body + b".", 2, {})
+    expected = pickle.loads(body + b".")
+    assert (made, type(made), end) == (expected, type(expected), len(body) + 3)
+    if type(made) is tuple:
+        assert made[0] is made[1]
 
 
 def test_big_endian_files(load):
