@@ -237,6 +237,7 @@ def test_positions():
     layer, x = nn.SinusoidalPositionalEncoding(6, batch_first=True), fnn.zeros(2, 5, 6)
     np.testing.assert_array_equal(layer(x, offset=45).data[1], table[45:])
     np.testing.assert_array_equal(nn.SinusoidalPositionalEncoding(6)(fnn.zeros(5, 2, 6)).data[:, 1], table[:5])
+    np.testing.assert_array_equal(nn.SinusoidalPositionalEncoding(6)(fnn.zeros(5, 6)).data, table[:5])
 
 
 @pytest.mark.parametrize("interleaved", [False, True])

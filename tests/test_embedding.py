@@ -71,6 +71,7 @@ def test_the_layer(tmp_path):
     assert layer([[4, 1]]).shape == (1, 2, 3)
     assert list(layer.state_dict()) == ["weight"]
     fixed = nn.Embedding.from_pretrained(fnn.tensor([[1.0, 2.0]]))
+    assert (fixed.num_embeddings, fixed.embedding_dim) == (1, 2)
     assert not fixed.weight.requires_grad
     assert fixed([0, 0]).tolist() == [[1, 2], [1, 2]]
     assert F.embedding(np.zeros((0, 2), int), fixed.weight).shape == (0, 2, 2)

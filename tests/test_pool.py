@@ -131,6 +131,7 @@ LAYERS = [
     (nn.MaxPool1d(3, 2, 1), (2, 3, 9), lambda x: F.max_pool1d(x, 3, 2, 1)),
     (nn.MaxPool2d((3, 2), 2, ceil_mode=True), (2, 3, 6, 7), lambda x: F.max_pool2d(x, (3, 2), 2, ceil_mode=True)),
     (nn.MaxPool2d(3, dilation=2), (3, 6, 7), lambda x: F.max_pool2d(x, 3, dilation=2)),
+    (nn.MaxPool2d(1, 2), (2, 3, 6, 7), lambda x: x[..., ::2, ::2]), (nn.AvgPool1d(1), (2, 3, 9), lambda x: x),
     (nn.AvgPool1d(2), (2, 3, 9), lambda x: F.avg_pool1d(x, 2)),
     (nn.AvgPool2d(3, 1, 1, False, False), (2, 3, 6, 7), lambda x: F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)),
     (nn.AvgPool2d(2, divisor_override=3), (2, 3, 6, 7), lambda x: F.avg_pool2d(x, 2, divisor_override=3)),

@@ -1,5 +1,6 @@
 """Weights to and from PyTorch, which writes and judges the files here: every layer of both, both formats, both ways."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -257,3 +258,38 @@ def test_tied_weights_under_one_name(tmp_path):
     theirs.load_state_dict(safetensors_torch.load_file(tmp_path / "back.safetensors"))
     with pytest.raises(ValueError, match=r"missing: first\.weight, second\.weight"):
         fnn.load(write({"other": torch.ones(5, 3)}, tmp_path, "safetensors"), ours)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    (nn, torch.nn), (nn.functional, torch.nn.functional), (nn.init, torch.nn.init), (fnn.optim, torch.optim),
+    (fnn.optim.lr_scheduler, torch.optim.lr_scheduler), (fnn.optim.swa_utils, torch.optim.swa_utils),
+    (nn.utils.rnn, torch.nn.utils.rnn), (nn.utils.parametrizations, torch.nn.utils.parametrizations),
+], ids=lambda module: module.__name__)  # fmt: skip
+def test_arguments_have_the_order_and_the_defaults_of_pytorchs(ours, theirs):
+    wrong, compared = [], 0
+    for name in sorted(set(dir(ours)) & set(dir(theirs))):
+        if not callable(getattr(ours, name)) or name.startswith("_"):
+            continue
+        mine, other = parameters(getattr(ours, name)), parameters(getattr(theirs, name))
+        order = [p for p in mine if in_order(mine, p) and in_order(other, p)]
+        if order != [p for p in other if p in order]:
+            wrong.append(f"{name}: {order}")
+        for p in set(mine) & set(other):
+            if isinstance(other[p].default, bool | int | float | str | tuple):
+                compared += 1
+                if mine[p].default != other[p].default:
+                    wrong.append(f"{name}: {p} is {mine[p].default!r}, not {other[p].default!r}")
+    assert wrong == []
+    assert compared > 1
+
+
+def in_order(signature, name):
+    return name in signature and signature[name].kind is not inspect.Parameter.KEYWORD_ONLY
+
+
+def parameters(function):
+    """Return a function's parameters by name; none for what Python cannot look into."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
