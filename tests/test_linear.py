@@ -37,6 +37,8 @@ def test_linear_takes_any_callable(rng):
         nn.Linear(1, 1, activation="rellu")
     with pytest.raises(TypeError, match="activation"):
         nn.Linear(1, 1, activation=3)
+    named = nn.Linear(3, 2, activation=fnn.tanh)
+    assert repr(named) == "Linear(in_features=3, out_features=2, bias=True, activation=tanh)"
 
 
 @pytest.mark.parametrize(("sizes", "error"), [((0, 1), ValueError), ((1, -1), ValueError), ((1.5, 1), TypeError),
