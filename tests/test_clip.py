@@ -29,6 +29,16 @@ def test_clip_grad_norm_is_pytorchs(norm_type, bound, rng):
         np.testing.assert_allclose(a.grad.data, b.grad.numpy(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("gradient", "bound"), [(1.05, 1.0), (0.95, 1.0), (2e-6, 1e-6), (0.0, 1e-6)])
+def test_where_clipping_begins_is_pytorchs(gradient, bound):
+    torch = pytest.importorskip("torch")
+    ours, theirs = fnn.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    ours.grad, theirs.grad = fnn.tensor([gradient]), torch.tensor([gradient])
+    nn.clip_grad_norm_([ours], bound)
+    torch.nn.utils.clip_grad_norm_([theirs], bound)
+    assert ours.grad.item() == pytest.approx(theirs.grad.item(), rel=1e-6)
+
+
 def test_clip_errors():
     w = fnn.zeros(2, requires_grad=True)
     w.grad = fnn.tensor([math.inf, 1.0])

@@ -59,6 +59,21 @@ def test_schedules_are_pytorchs(name, options, optimizer):
         np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "options"), [case for case in SCHEDULES if case[0] != "OneCycleLR"])
+def test_a_new_schedule_goes_on_behind_last_epoch(name, options):
+    whole = getattr(lr_scheduler, name)(fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1), **options)
+    for _ in range(3):
+        whole.step()
+    group = {"params": [fnn.zeros(1, requires_grad=True)], "lr": whole.get_last_lr()[0]}
+    with pytest.raises(KeyError, match="'initial_lr' is missing"):
+        getattr(lr_scheduler, name)(fnn.optim.SGD([group], lr=0.1), **options, last_epoch=3)
+    again = getattr(lr_scheduler, name)(fnn.optim.SGD([{**group, "initial_lr": 0.1}], lr=0.1), **options, last_epoch=3)
+    for _ in range(6):
+        whole.step()
+        assert again.get_last_lr() == pytest.approx(whole.get_last_lr(), rel=1e-9)
+        again.step()
+
+
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
 def test_plateau_is_pytorchs(mode, threshold_mode, rng):
