@@ -102,7 +102,7 @@ def test_written_out_twice_without_biases(kind):
     agree(model, made, inputs)
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", GATES)
 def test_more_axes_and_states_that_broadcast(kind):
     for states, x, axis in (((1, H), (2, WIDTH), 1), ((3, 2, H), (3, 2, WIDTH), -1), ((2, 1, H), (3, WIDTH), -1)):
         model, inputs = net(kind, cell(kind, product="MatMul", axis=axis), "'", states, x)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import fastnn as fnn
+
 onnx = pytest.importorskip("onnx")
 from onnx import helper, numpy_helper  # noqa: E402
-from onnx_by_hand import load, make, normal  # noqa: E402
+from onnx_by_hand import F32, load, make, normal  # noqa: E402
 
 
 def one(op, x, *more, opset=20, outs="y", **how):
@@ -80,3 +82,24 @@ def test_the_mask_of_an_old_dropout_is_of_its_input_s_type():
 @pytest.mark.parametrize("opset", [11, 13])
 def test_hardmax_of_nothing(opset):
     assert one("Hardmax", np.zeros((7, 0), np.float32), opset=opset, axis=1)[0].shape == (7, 0)
+
+
+def test_bits_are_read_as_a_type_of_their_width_only():
+    x = np.array([1.0, -2.0], np.float32)
+    np.testing.assert_array_equal(one("BitCast", x, to=onnx.TensorProto.INT32, opset=26)[0], x.view(np.int32))
+    with pytest.raises(ValueError, match="float32 and int64 differ in width"):
+        one("BitCast", x, to=onnx.TensorProto.INT64, opset=26)
+
+
+def test_numbers_as_text_are_as_short_as_their_type_allows():
+    for dtype, third in ((np.float16, "0.33325195"), (np.float32, "0.33333334"), (np.float64, "0.3333333333333333")):
+        x = np.array([1 / 3, -2.0, np.inf, -np.inf, np.nan], dtype)
+        assert one("Cast", x, to=onnx.TensorProto.STRING)[0].tolist() == [third, "-2", "INF", "-INF", "NaN"]
+
+
+def test_what_is_clipped_keeps_its_gradient():
+    ends = {"low": np.float32(-1), "high": np.float32(1)}
+    made = load(make([("Clip", "x,low,high", "y", {})], {"x": (F32, (3,))}, ["y"], ends))
+    x = fnn.tensor([-2.0, 0.5, 2.0], requires_grad=True)
+    made(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 0]
