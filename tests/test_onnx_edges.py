@@ -103,3 +103,20 @@ def test_what_is_clipped_keeps_its_gradient():
     x = fnn.tensor([-2.0, 0.5, 2.0], requires_grad=True)
     made(x).sum().backward()
     assert x.grad.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 1.0), (2.0, 1.0), (1.0, 2.0), (0.5, 3.0)])
+@pytest.mark.parametrize(("trans_a", "trans_b"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_gemm_takes_its_factors(alpha, beta, trans_a, trans_b):
+    a, b = normal(2, 3), normal(3, 4)
+    for c in (normal(4), normal(2, 1)):
+        given = [(m.T.copy() if t else m) for m, t in ((a, trans_a), (b, trans_b))]
+        y = one("Gemm", *given, c, alpha=alpha, beta=beta, transA=trans_a, transB=trans_b)[0]
+        np.testing.assert_allclose(y, alpha * (a @ b) + beta * c, rtol=1e-5, atol=1e-6)
+
+
+def test_boxes_that_overlap_at_all_are_suppressed_unless_the_model_says_how_much():
+    boxes = np.array([[[0, 0, 1, 1], [0, 0.9, 1, 1.9], [0, 3, 1, 4]]], np.float32)
+    scores = np.array([[[0.9, 0.8, 0.7]]], np.float32)
+    found = one("NonMaxSuppression", boxes, scores, np.array([3]))[0]
+    assert found.tolist() == [[0, 0, 0], [0, 0, 2]]
