@@ -183,3 +183,20 @@ def test_chains_that_do_not_fit():
         lr_scheduler.SequentialLR(a, [first, second], [2])
     with pytest.raises(TypeError, match="schedules"):
         lr_scheduler.SequentialLR(a, [first, 3], [2])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9, 1.0, None])
+def test_averaged_models_are_pytorchs(decay, rng):
+    torch = pytest.importorskip("torch")
+    models = [fnn.nn.Linear(2, 1), torch.nn.Linear(2, 1)]
+    start, later = rng.standard_normal((1, 2)).astype(np.float32), rng.standard_normal((3, 1, 2)).astype(np.float32)
+    means = []
+    for library, model in zip((fnn, torch), models):
+        swa = library.optim.swa_utils
+        model.load_state_dict({"weight": library.tensor(start), "bias": library.zeros(1)})
+        mean = swa.AveragedModel(model, multi_avg_fn=None if decay is None else swa.get_ema_multi_avg_fn(decay))
+        for weight in later:
+            model.load_state_dict({"weight": library.tensor(weight), "bias": library.ones(1)})
+            mean.update_parameters(model)
+        means.append(np.concatenate([p.detach().numpy().ravel() for p in mean.module.parameters()]))
+    np.testing.assert_allclose(*means, rtol=1e-5, atol=1e-6)
