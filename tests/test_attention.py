@@ -123,6 +123,8 @@ BAD = [
     (lambda: nn.MultiheadAttention(8, 2, dropout=2), ValueError, "dropout"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0, :, :, :7], X[0]), ValueError, "key"),
     (lambda: nn.MultiheadAttention(8, 2)(X, X, X), ValueError, "query is"),
+    (lambda: nn.MultiheadAttention(8, 2)(X[0][:, :1], X[0], X[0]), ValueError, "one batch in all"),  # broadcasts not
+    (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0][:, :1], X[0][:, :1], need_weights=False), ValueError, "one batch"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], np.zeros((3, 4), bool)), ValueError, "key_padding_mask"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], attn_mask=np.zeros((4, 4), bool)), ValueError, "attn_mask"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], np.zeros(4, bool)), ValueError, "key_padding_mask"),

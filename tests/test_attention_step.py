@@ -47,6 +47,32 @@ def test_step_by_step_equals_the_whole_sequence(norm_first, batch_first):
         np.testing.assert_allclose(np.concatenate(pieces, axis), causal, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "extra", [{"add_bias_kv": True}, {"add_zero_attn": True}, {"add_bias_kv": True, "add_zero_attn": True}]
+)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_steps_see_the_keys_of_the_layers_own(extra, batch_first):
+    net = nn.TransformerDecoderLayer(16, 4, 24, batch_first=batch_first, dtype=np.float64).eval()
+    encoder = nn.TransformerEncoderLayer(16, 4, 24, batch_first=batch_first, dtype=np.float64).eval()
+    attention = {"batch_first": batch_first, "dtype": np.float64, **extra}
+    net.self_attn, net.multihead_attn, encoder.self_attn = (nn.MultiheadAttention(16, 4, **attention) for _ in range(3))
+    axis = 1 if batch_first else 0
+    x, memory = (normal(*((3, t, 16) if batch_first else (t, 3, 16))) for t in (7, 5))
+    padding = np.arange(5) >= np.array([[5], [3], [0]])  # the last row sees nothing but them
+    with fnn.no_grad():
+        whole = net(x, memory, tgt_is_causal=True, memory_key_padding_mask=padding).data
+        causal = encoder(x, is_causal=True).data
+    states, pieces, state, causal_pieces = None, [], None, []
+    for at, size in ((0, 1), (1, 4), (5, 2)):
+        piece = fnn.tensor(np.take(x.data, range(at, at + size), axis))
+        out, states = net.step(piece, memory, states, padding)
+        pieces.append(out.data)
+        out, state = encoder.step(piece, state)
+        causal_pieces.append(out.data)
+    np.testing.assert_allclose(np.concatenate(pieces, axis), whole, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(causal_pieces, axis), causal, atol=1e-12)
+
+
 def test_a_cache_grows_by_doubling_and_keeps_its_views():
     cache = nn.KeyValues(2)
     first = cache.append(normal(2, 1, 2, 3), normal(2, 1, 2, 4))
@@ -292,3 +318,32 @@ def test_a_step_refuses_a_state_that_is_none_of_its_own_before_any_layer_has_mov
     with pytest.raises(TypeError, match=r"step_across: .* got int"):
         attention.step_across(x, x, 3)
     assert [len(kept) for kept in states] == [1] * layers
+
+
+def test_a_decoders_step_refuses_a_state_that_is_none_of_its_own():
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    x = fnn.randn(1, 1, 8)
+    for wrong in ([None], [None] * 3, [], 5, nn.KeyValues()):
+        with pytest.raises(
+            ValueError, match=r"TransformerDecoder\.step: state must be None or a list of 2, one a layer"
+        ):
+            decoder.step(x, x, wrong)
+    for wrong in ([None], [None] * 3, 5, nn.KeyValues()):
+        with pytest.raises(ValueError, match=r"TransformerDecoderLayer\.step: .* list of 2, of itself and the memory"):
+            decoder.layers[0].step(x, x, wrong)
+
+
+def test_a_step_says_which_shapes_it_takes():
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+    x, memory = fnn.zeros(2, 1, 8), fnn.zeros(2, 5, 8)
+    for wrong in (fnn.zeros(1, 8), fnn.zeros(2, 1, 4), fnn.zeros(2, 1, 1, 8)):
+        with pytest.raises(ValueError, match=r"step: x is \(.*; expected \(B, t, 8\)"):
+            layer.step(wrong)
+        with pytest.raises(ValueError, match=r"step_across: x is \(.*; expected \(B, t, 8\)"):
+            layer.step_across(wrong, memory)
+        with pytest.raises(ValueError, match=r"step_across: memory is \(.*; expected \(B, t, 8\)"):
+            layer.step_across(x, wrong)
+    with pytest.raises(ValueError, match="x has 2 sequences, the memory 3; expected as many"):
+        layer.step_across(x, fnn.zeros(3, 5, 8))
+    with pytest.raises(ValueError, match=r"expected \(t, B, 8\)"):
+        nn.MultiheadAttention(8, 2).step(fnn.zeros(1, 8))

@@ -158,7 +158,7 @@ class MultiheadAttention(Module):
         batched = query.ndim == 3
         query, key, value = (self._batch_first(x, batched) for x in (query, key, value))
         mask = self._mask(attn_mask, key_padding_mask, query, key.shape[1])
-        extended = self.bias_k is not None or self.add_zero_attn
+        extended = self._extends
         p = self.dropout if self.training else 0.0
         if same and self._packed and not (need_weights or extended):
             qkv = _ops.linear(query, self.in_proj_weight, self.in_proj_bias)
@@ -166,8 +166,7 @@ class MultiheadAttention(Module):
             return self._given(self._joined(heads), batched), None
         q, k, v = self._project(query, key, value)
         if extended:
-            q_length = q.shape[2]
-            k, v, mask = self._extended(k, v, mask, is_causal, q_length)
+            k, v, mask = self._extended(k, v, mask, is_causal, q.shape[2])
             is_causal = False
         if not need_weights:
             heads = _ops_attention.attend(q, k, v, mask, dropout=p, causal=is_causal)
@@ -185,14 +184,20 @@ class MultiheadAttention(Module):
         """
         with no_grad():
             state = begun("MultiheadAttention.step", state)
-            x = self._batch_first(_ops.as_tensor(x), True)
+            x = self._batch_first(self._piece("step", "x", x, self.embed_dim), True)
             if not self._packed:
                 raise ValueError(
                     f"MultiheadAttention.step: kdim is {self.kdim}, vdim {self.vdim}; expected {self.embed_dim}, as "
                     f"a sequence attends to itself"
                 )
             qkv = _ops.linear(x, self.in_proj_weight, self.in_proj_bias)
-            return self._given(self.out_proj(state.attend(self._cut(qkv, 3))), True), state
+            if not self._extends:
+                return self._given(self.out_proj(state.attend(self._cut(qkv, 3))), True), state
+            past = len(state)
+            q, k, v = (x.transpose(1, 2) for x in _ops.unbind(self._cut(qkv, 3), 2))
+            keys, values = state.append(k, v)
+            keys, values, mask = self._extended(keys, values, None, True, q.shape[2], past)
+            return self._given(self._joined(_ops_attention.attend(q, keys, values, mask)), True), state
 
     def step_across(self, x, memory, state: KeyValues | None = None, key_padding_mask=None):
         """Attention of the next positions (B, t, E) to a memory (B, S, kdim), projected once and kept in the state.
@@ -200,16 +205,35 @@ class MultiheadAttention(Module):
         Returns the result and the state. Without gradients and dropout.
         """
         with no_grad():
-            x = self._batch_first(_ops.as_tensor(x), True)
+            x = self._batch_first(self._piece("step_across", "x", x, self.embed_dim), True)
             if state is None:
-                memory = self._batch_first(_ops.as_tensor(memory), True)
+                memory = self._batch_first(self._piece("step_across", "memory", memory, self.kdim), True)
                 state = KeyValues(max(1, memory.shape[1]))
                 state.append(*self._project(x, memory, memory)[1:])
             q = self._projected(x, 0)
             keys, values = begun("MultiheadAttention.step_across", state).tensors()
+            if len(keys) != len(x):
+                raise ValueError(
+                    f"MultiheadAttention.step_across: x has {len(x)} sequences, the memory {len(keys)}; expected as many"
+                )
             mask = self._mask(None, key_padding_mask, x, keys.shape[2])
+            if self._extends:
+                keys, values, mask = self._extended(keys, values, mask, False, q.shape[2])
             heads = _ops_attention.attend(q, keys, values, mask)
             return self._given(self._joined(heads), True), state
+
+    @property
+    def _extends(self) -> bool:
+        """Whether keys and values of the layer's own stand behind those given."""
+        return self.bias_k is not None or self.add_zero_attn
+
+    def _piece(self, function: str, name: str, x, size: int) -> _ops.Tensor:
+        """What a step is given, checked."""
+        x = _ops.as_tensor(x)
+        if x.ndim != 3 or x.shape[2] != size:
+            wanted = f"(B, t, {size})" if self.batch_first else f"(t, B, {size})"
+            raise ValueError(f"MultiheadAttention.{function}: {name} is {x.shape}; expected {wanted}")
+        return x
 
     def _check(self, query, key, value) -> None:
         sizes = (self.embed_dim, self.kdim, self.vdim)
@@ -217,10 +241,12 @@ class MultiheadAttention(Module):
         fits = query.ndim in (2, 3) and all(
             x.ndim == query.ndim and x.shape[-1] == size for x, size in zip(inputs, sizes, strict=True)
         )
+        batch = 0 if self.batch_first else 1
+        fits = fits and (query.ndim == 2 or query.shape[batch] == key.shape[batch])
         if not fits or key.shape[:-1] != value.shape[:-1]:
             raise ValueError(
                 f"MultiheadAttention: query is {query.shape}, key {key.shape}, value {value.shape}; expected last "
-                f"sizes {sizes}, equal leading ones of key and value, and a batch in all or none"
+                f"sizes {sizes}, equal leading ones of key and value, and one batch in all or none"
             )
 
     def _batch_first(self, x, batched: bool):
@@ -288,11 +314,12 @@ class MultiheadAttention(Module):
                 mask = _added(mask, dtype) + _added(padding, dtype)
         return ~mask if mask is not None and mask.dtype == np.bool_ else mask
 
-    def _extended(self, k, v, mask, is_causal: bool, queries: int):
-        """Keys and values with the learned and the zero ones behind them, which every query sees."""
+    def _extended(self, k, v, mask, is_causal: bool, queries: int, past: int = 0):
+        """Keys and values with the learned and the zero ones behind them, which every query sees. Causal queries see
+        `past` more keys than their own number."""
         extra = 0
         if is_causal:
-            seen = _ops.as_tensor(np.tri(queries, k.shape[2], dtype=bool))
+            seen = _ops.as_tensor(np.tri(queries, k.shape[2], past, dtype=bool))
             if mask is None:
                 mask = seen
             elif mask.dtype == np.bool_:

@@ -117,3 +117,12 @@ def begun(function: str, state: Any) -> KeyValues:
     if not isinstance(state, KeyValues):
         raise TypeError(f"{function}: the state must be None or what a step returned, got {type(state).__name__}")
     return state
+
+
+def listed(function: str, state: Any, count: int, what: str) -> list:
+    """Return the states of `count` parts; None begins them all."""
+    if state is None:
+        return [None] * count
+    if not isinstance(state, list | tuple) or len(state) != count:
+        raise ValueError(f"{function}: state must be None or a list of {count}, {what}")
+    return list(state)

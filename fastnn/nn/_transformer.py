@@ -10,7 +10,7 @@ from .. import _ops, _ops_attention, init
 from .._tape import no_grad
 from . import _module
 from ._container import ModuleList
-from ._key_values import begun
+from ._key_values import begun, listed
 from ._linear import _size
 from ._module import Module, plain
 from ._row_norm import LayerNorm
@@ -61,9 +61,7 @@ class TransformerEncoder(_Stack):
         with no_grad():
             plan = self._plan
             _, layers, parts, norm = plan if plan and plan[0] == _module.changes else self._make_plan()
-            states = [None] * len(layers) if state is None else list(state) if isinstance(state, list | tuple) else []
-            if len(states) != len(layers):
-                raise ValueError(f"TransformerEncoder.step: state must be None or a list of {len(layers)}, one a layer")
+            states = listed("TransformerEncoder.step", state, len(layers), "one a layer")
             kept = [begun("TransformerEncoder.step", s) if part else s for s, part in zip(states, parts, strict=True)]
             src, done = _ops_attention.encoder_steps(_ops.as_tensor(src), parts, kept, norm)
             states[:done] = kept[:done]
@@ -132,7 +130,7 @@ class TransformerDecoder(_Stack):
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
         """The next positions -> the result and the next state."""
         with no_grad():
-            states = list(state or [None] * self.num_layers)
+            states = listed("TransformerDecoder.step", state, len(self.layers), "one a layer")
             for i, layer in enumerate(self.layers):
                 tgt, states[i] = layer.step(tgt, memory, states[i], memory_key_padding_mask)
             return self._finish(tgt), states

@@ -13,7 +13,7 @@ from .._tape import no_grad
 from . import functional
 from ._attention import MultiheadAttention
 from ._dropout import Dropout
-from ._key_values import begun
+from ._key_values import begun, listed
 from ._linear import FUSED, Linear, _activation, _size
 from ._module import Module, plain
 from ._row_norm import LayerNorm
@@ -171,7 +171,7 @@ class TransformerEncoderLayer(_Layer):
             return None
         adds = drop.training or drop2.training or callable(self.activation) or out.activation or second.activation
         along = norm1.normalized_shape == norm2.normalized_shape == (attn.embed_dim,)
-        if adds or not (along and attn.batch_first and attn._packed):
+        if adds or attn._extends or not (along and attn.batch_first and attn._packed):
             return None
         return (
             attn.num_heads,
@@ -232,7 +232,7 @@ class TransformerDecoderLayer(_Layer):
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
         """The next positions (B, t, E) -> the result and the next state, which keeps the projected memory."""
         with no_grad():
-            states = [None, None] if state is None else list(state)
+            states = listed("TransformerDecoderLayer.step", state, 2, "of itself and the memory")
 
             def attend(x):
                 y, states[0] = self.self_attn.step(x, states[0])
