@@ -42,7 +42,9 @@ def _logits(step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
 def _start(name: str, tokens, length: int) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
-        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), t at least 1")
+        raise ValueError(
+            f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), both at least 1"
+        )
     if length < 0:
         raise ValueError(f"{name}: length must be at least 0, got {length}")
     return tokens
@@ -99,10 +101,13 @@ def greedy(step: Step, tokens, length: int, end: int | None = None, state=None) 
     return _grow(step, _start("greedy", tokens, length), length, end, state, lambda logits: logits.argmax(-1))
 
 
-def _kept(logits: np.ndarray, top_k: int | None, top_p: float) -> np.ndarray:
+def _kept(logits: np.ndarray, temperature: float, top_k: int | None, top_p: float) -> np.ndarray:
     """The probabilities of the likeliest tokens, 0 for the others, (B, V)."""
-    p = np.exp(logits - logits.max(-1, keepdims=True))
+    with np.errstate(over="ignore", invalid="ignore"):  # hopeless ones may come to -inf; a NaN is told below
+        p = np.exp((logits - logits.max(-1, keepdims=True)) / temperature)
     p /= p.sum(-1, keepdims=True)
+    if np.isnan(p).any():
+        raise ValueError("sample: the logits have a NaN, or no largest that is finite; expected numbers")
     order = np.argsort(-p, -1, kind="stable")
     ranked = np.take_along_axis(p, order, -1)
     before = np.cumsum(ranked, -1) - ranked
@@ -139,6 +144,11 @@ def sample(
     rng : numpy.random.Generator, optional
         Where the draws come from; fastnn's own by default.
 
+    Raises
+    ------
+    ValueError
+        For tokens of another shape, options out of range, and logits that make no distribution.
+
     References
     ----------
     .. [1] Fan, Lewis and Dauphin, "Hierarchical neural story generation", ACL 2018.
@@ -166,7 +176,7 @@ def sample(
         rng = generator()
 
     def choose(logits):
-        below = np.cumsum(_kept(logits.astype(np.float64) / temperature, top_k, top_p), -1)
+        below = np.cumsum(_kept(logits.astype(np.float64), temperature, top_k, top_p), -1)
         return (below <= rng.random((len(logits), 1)) * below[:, -1:]).sum(-1)
 
     return _grow(step, tokens, length, end, state, choose)
@@ -205,7 +215,7 @@ def beam_search(
     Raises
     ------
     ValueError
-        For tokens of another shape, and less than one beam.
+        For tokens of another shape, less than one beam, and an end that is no token.
 
     Examples
     --------
@@ -225,6 +235,8 @@ def beam_search(
     piece = tokens
     for n in range(1, length + 1):
         logits, state = _logits(step, piece, state)
+        if not 0 <= end < logits.shape[-1]:
+            raise ValueError(f"beam_search: end is {end}; expected 0 to {logits.shape[-1] - 1}, a token")
         logits = logits.astype(np.float64)
         top = logits.max(-1, keepdims=True)
         log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))

@@ -95,6 +95,12 @@ def test_draws_follow_the_seed():
     assert draws[0] == draws[1] != draws[2]
 
 
+def test_the_coldest_draw_is_the_likeliest():
+    step = table_model(5)
+    coldest = generation.sample(step, [[0], [1]], 12, temperature=1e-310)  # by which all other logits overflow
+    np.testing.assert_array_equal(coldest, generation.greedy(step, [[0], [1]], 12))
+
+
 BAD = [
     (lambda: generation.greedy(table_model(0), [1, 2], 3), r"greedy: tokens is \(2,\)"),
     (lambda: generation.greedy(table_model(0), [[0.5]], 3), "float64"),
@@ -104,6 +110,10 @@ BAD = [
     (lambda: generation.sample(table_model(0), [[1]], 1, top_k=0), "top_k 0"),
     (lambda: generation.sample(table_model(0), [[1]], 1, temperature=-1.0), "temperature is -1"),
     (lambda: generation.beam_search(table_model(0), [[1]], 1, 4, beams=0), "beams"),
+    (lambda: generation.beam_search(table_model(0), [[1]], 1, 99), "end is 99; expected 0 to"),
+    (lambda: generation.beam_search(table_model(0), [[1]], 1, -1), "end is -1; expected 0 to"),
+    (lambda: generation.sample(lambda tokens, state: ([[0.0, np.nan]], None), [[1]], 1), "logits have a NaN"),
+    (lambda: generation.sample(lambda tokens, state: ([[0.0, np.inf]], None), [[1]], 1), "no largest that is finite"),
 ]
 
 
