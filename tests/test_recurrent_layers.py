@@ -62,6 +62,26 @@ def test_packed_sequences(cell, rng):
         np.testing.assert_array_equal(a.data, b.data)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_unpadded_and_unpacked_sequences_are_what_they_were(batch_first, rng):
+    whole = [fnn.tensor(rng.normal(size=(n, 3)), requires_grad=True) for n in (2, 5, 1, 5)]
+    lengths = [s.shape[0] for s in whole]
+    for parts in (
+        packed.unpad_sequence(packed.pad_sequence(whole, batch_first), fnn.tensor(lengths), batch_first),
+        packed.unpack_sequence(packed.pack_sequence(whole, enforce_sorted=False)),
+    ):
+        slopes = fnn.grad(sum((part * part).sum() for part in parts), whole)
+        for part, s, slope in zip(parts, whole, slopes, strict=True):
+            np.testing.assert_array_equal(part.data, s.data)
+            np.testing.assert_array_equal(slope.data, 2 * s.data)
+    assert packed.unpad_sequence(fnn.zeros(5, 2, 3), [0, 5])[0].shape == (0, 3)
+    for x, wrong in ((fnn.zeros(5, 2), [6, 1]), (fnn.zeros(5, 2), [1]), (fnn.zeros(5), [1])):
+        with pytest.raises(ValueError, match="unpad_sequence"):
+            packed.unpad_sequence(x, wrong)
+    with pytest.raises(TypeError, match="PackedSequence"):
+        packed.unpack_sequence(fnn.zeros(5))
+
+
 def test_gradients_through_lengths():
     layer = nn.LSTM(3, 4, bidirectional=True, dtype=np.float64)
     hx = tuple(fnn.tensor(np.random.default_rng(i).normal(size=(2, 3, 4))) for i in range(2))

@@ -8,7 +8,10 @@ import numpy as np
 from ... import _ops, _ops_recurrent
 from ..._ops import Tensor
 
-__all__ = ["PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence"]
+__all__ = [
+    "PackedSequence", "pack_padded_sequence", "pack_sequence", "pad_packed_sequence", "pad_sequence",
+    "unpack_sequence", "unpad_sequence",
+]  # fmt: skip
 
 
 class PackedSequence(NamedTuple):
@@ -251,3 +254,44 @@ def pack_sequence(sequences: Sequence[Tensor], enforce_sorted: bool = True) -> P
     """
     tensors = _checked_sequences("pack_sequence", sequences)
     return pack_padded_sequence(pad_sequence(tensors), [s.shape[0] for s in tensors], enforce_sorted=enforce_sorted)
+
+
+def unpad_sequence(padded_sequences: Tensor, lengths: Any, batch_first: bool = False) -> list[Tensor]:
+    """The inverse of `pad_sequence`: each of (T, B, ...), or (B, T, ...) with `batch_first`, as far as it goes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If lengths are not integers from 0 to T, one for each sequence.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> x = fnn.tensor([[1.0, 2.0], [3.0, 0.0]])
+    >>> fnn.nn.utils.rnn.unpad_sequence(x, [2, 1], batch_first=True)
+    [tensor([1., 2.]), tensor([3.])]
+    """
+    name = "unpad_sequence"
+    x = _ops.as_tensor(padded_sequences)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: the input is {x.shape}; expected {'(B, T, ...)' if batch_first else '(T, B, ...)'}")
+    x = x if batch_first else x.transpose(0, 1)
+    return [row[:end] for row, end in zip(x, checked_lengths(name, lengths, x.shape[0], x.shape[1], 0).tolist())]
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[Tensor]:
+    """The inverse of `pack_sequence`: the sequences (length, ...) in their own order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `pad_packed_sequence`.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> packed = fnn.nn.utils.rnn.pack_sequence([fnn.tensor([1.0]), fnn.tensor([2.0, 3.0])], enforce_sorted=False)
+    >>> fnn.nn.utils.rnn.unpack_sequence(packed)
+    [tensor([1.]), tensor([2., 3.])]
+    """
+    return unpad_sequence(*pad_packed_sequence(packed_sequences, batch_first=True), batch_first=True)
