@@ -18,6 +18,7 @@ __all__ = ["LogMel", "mel_filters", "read_wav", "resample"]
 
 MOST_SECONDS = 3600  # of a file that is read at once
 PCM, IEEE_FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+UNKNOWN = 2**32 - 1  # bytes of samples: all there are
 ZEROS = 16  # crossings of zero on each side of the resampling filter
 
 
@@ -90,6 +91,8 @@ def _chunks(name: Path, data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
         elif tag == b"data":
             if format_ is None:
                 raise ValueError(f"read_wav: {name} does not say what its samples are (no fmt before data)")
+            if size == UNKNOWN:  # written into a pipe, whose writer could not come back to say how much it was
+                size = len(data) - start
             if start + size > len(data):
                 raise ValueError(
                     f"read_wav: {name} is cut off: {len(data) - start} bytes of samples where it says {size}"

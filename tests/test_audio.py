@@ -82,6 +82,17 @@ def test_what_the_standard_library_writes(tmp_path):
     assert samples.tolist() == [-1.0, 0.25]
 
 
+def test_what_was_written_into_a_pipe_goes_on_to_its_end(saved):
+    data = bytearray(wav(TONE))
+    for place in (4, 40):  # the sizes of the file and of its samples, which nobody knew
+        data[place : place + 4] = b"\xff" * 4
+    samples, rate = audio.read_wav(saved(bytes(data) + b"\0"))  # and half a sample
+    assert rate == RATE
+    np.testing.assert_allclose(samples, TONE, atol=4e-5)
+    with pytest.raises(ValueError, match="has no samples"):
+        audio.read_wav(saved(bytes(data[:44])))
+
+
 GOOD = wav(TONE)
 
 

@@ -90,6 +90,12 @@ def test_the_recogniser_refuses():
     net = SpeechRecognizer(5, 8, channels=(8, 8), hidden=8)
     with pytest.raises(ValueError, match="needs the whole recording"):
         net.step(fnn.zeros(1, 4, 8))
+    one_way = SpeechRecognizer(5, 8, channels=(8, 8), hidden=8, bidirectional=False)
+    for x in (fnn.zeros(4, 8), fnn.zeros(1, 4, 7)):
+        with pytest.raises(ValueError, match=r"SpeechRecognizer.step: x is .* expected \(N, k, 8\)"):
+            one_way.step(x)
+    with pytest.raises(ValueError, match=r"x is \(1, 4, 8\); expected \(2, k, 8\)"):
+        one_way.step(fnn.zeros(1, 4, 8), one_way.start(2))
     with pytest.raises(ValueError, match="cell must be"):
         SpeechRecognizer(5, cell="rnn")
     for x in (fnn.zeros(1, 3, 8), fnn.zeros(1, 9, 7), fnn.zeros(9, 8)):

@@ -121,11 +121,14 @@ class SpeechRecognizer(Module):
         Raises
         ------
         ValueError
-            If the network is bidirectional: it would need the end of what is said.
+            If the network is bidirectional: it would need the end of what is said; or if x is of another shape.
         """
         if self.bidirectional:
             raise ValueError("SpeechRecognizer.step: a bidirectional network needs the whole recording")
         x = as_tensor(x)
+        batch = "N" if state is None else len(state.waiting)
+        if x.ndim != 3 or x.shape[2] != self.bands or batch not in ("N", len(x)):
+            raise ValueError(f"SpeechRecognizer.step: x is {x.shape}; expected ({batch}, k, {self.bands})")
         state = self.start(len(x)) if state is None else state
         x = cat([state.waiting, (x - self.mean) / self.std], 1)
         count = x.shape[1] // STRIDE**2 * STRIDE**2

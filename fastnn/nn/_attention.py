@@ -214,7 +214,7 @@ class MultiheadAttention(Module):
             keys, values = begun("MultiheadAttention.step_across", state).tensors()
             if len(keys) != len(x):
                 raise ValueError(
-                    f"MultiheadAttention.step_across: x has {len(x)} sequences, the memory {len(keys)}; expected as many"
+                    f"MultiheadAttention.step_across: x has {len(x)} sequences, the memory {len(keys)}; expected equal"
                 )
             mask = self._mask(None, key_padding_mask, x, keys.shape[2])
             if self._extends:
