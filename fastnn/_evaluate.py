@@ -6,6 +6,7 @@ from typing import Any
 from . import _feed
 from ._ops import Tensor, cat
 from ._tape import no_grad
+from .nn._evaluating import evaluating
 from .nn._module import Module
 
 
@@ -45,22 +46,16 @@ def evaluate(
     source = _feed.batches(_feed.in_memory(data, _feed.dtype_of(model)), batch_size, False, None, "evaluate: data")
     total, rows = 0.0, 0
     kept: list[tuple] = []
-    was_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with no_grad():
-            for batch in source:
-                inputs, targets = _feed.inputs_and_targets(batch)
-                prediction = model(*inputs)
-                n = _feed.rows_of(inputs[0])
-                if loss is not None:
-                    total += float(loss(prediction, *targets)) * n
-                rows += n
-                if metrics:
-                    kept.append((detached(prediction), *targets))
-    finally:
-        for module in was_training:
-            module.training = True
+    with evaluating(model), no_grad():
+        for batch in source:
+            inputs, targets = _feed.inputs_and_targets(batch)
+            prediction = model(*inputs)
+            n = _feed.rows_of(inputs[0])
+            if loss is not None:
+                total += float(loss(prediction, *targets)) * n
+            rows += n
+            if metrics:
+                kept.append((detached(prediction), *targets))
     if rows == 0:
         raise ValueError("evaluate: there are no data")
     return ({} if loss is None else {"loss": total / rows}) | measure(metrics or {}, kept)

@@ -198,3 +198,15 @@ def test_states_may_be_named_tuples_and_numbers_of_numpy():
     assert type(state) is State
     assert state.seen == 3
     assert state.kept.tolist() == [1, 1, 0]
+
+
+def test_what_generates_leaves_its_parts_in_their_modes():
+    model, translator = fnn.models.LanguageModel(5, 8, 2, 1), fnn.models.Translator(5, 5, 8, 2, 1)
+    for net, write in (
+        (model, lambda: model.generate([[1]], 2)),
+        (translator, lambda: translator.translate([[3, 4]], 1, 2, 2)),
+        (translator, lambda: translator.attention([[3, 4]], [[1, 3]])),
+    ):
+        net.dropout.eval()
+        write()
+        assert [net.training, net.dropout.training, net.head.training] == [True, False, True]

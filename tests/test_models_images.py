@@ -122,6 +122,8 @@ def test_nms_keeps_the_surest():
     assert nms([[0, 0, 1, 1], [1, 0, 2, 1]], [1, 2], 0.0).tolist() == [1, 0]
     assert nms([[0, 0, 1, 1], [1, 0, 2, 1]], [1, 2], 0.0, pixel=1).tolist() == [1]
     assert nms(np.zeros((0, 4)), []).tolist() == []
+    pixels = np.array([[0, 0, 200, 200], [10, 0, 210, 200], [0, 0, 20, 20]], np.uint8)  # whose areas have no room there
+    assert nms(pixels, np.array([1, 200, 0], np.uint8)).tolist() == [1, 2]
     assert nms([[3, 3, 3, 3], [3, 3, 3, 3]], [1, 2]).tolist() == [1, 0]
 
 
@@ -209,6 +211,18 @@ def test_the_detector_finds(rng):
     assert net.detect(np.zeros((120, 160), np.float32))[0].shape == (0, 4)
     assert net.detect(np.zeros((10, 10), np.float32))[0].shape == (0, 4)
     assert net.detect(picture, smallest=13, threshold=0.999)[1].shape == (0,)
+
+
+def test_the_detector_evaluates_and_leaves_its_parts_as_they_were(rng):
+    net, picture = FaceDetector(channels=(4, 4, 4)), rng.random((60, 60), np.float32)
+    net.net[1].eval()  # as one does with the norms of a network that is trained further
+    before = {name: value.numpy().copy() for name, value in net.state_dict().items()}
+    found = net.detect(picture, threshold=0.3, votes=1)
+    assert [part.training for part in (net, net.net[1], net.net[5])] == [True, False, True]
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+    for one, other in zip(found, net.eval().detect(picture, threshold=0.3, votes=1), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from .. import _ops
 from .._tape import no_grad
 from ..nn import BatchNorm2d, Conv2d, Dropout, MaxPool2d, Module, ReLU, Sequential
 from ..nn import functional as F
+from ..nn._evaluating import evaluating
 from ._boxes import nms
 
 WINDOW, STRIDE = 26, 4
@@ -69,7 +70,7 @@ class FaceDetector(Module):
         overlap: float = 0.3,
         votes: int = 3,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find faces: the window slid over a pyramid of the picture, then non-maximum suppression.
+        """Find faces, in evaluation mode: the window slid over a pyramid of the picture, then non-maximum suppression.
 
         A face is found by many windows side by side and of neighbouring sizes, a mistake often by a single one: they
         vote, and a box is the mean of those that voted for it.
@@ -109,7 +110,7 @@ class FaceDetector(Module):
         image = _ops.from_numpy(picture[None, None] - np.float32(0.5))
         height, width = picture.shape
         scale, boxes, scores = WINDOW / smallest, [np.empty((0, 4))], [np.empty(0)]
-        with no_grad():
+        with evaluating(self), no_grad():
             while min(height, width) * scale >= WINDOW:
                 size = (round(height * scale), round(width * scale))
                 level = F.adaptive_avg_pool2d(image, size) if scale < 1 else F.interpolate(image, size, mode="bilinear")

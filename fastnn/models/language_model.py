@@ -10,6 +10,7 @@ from .._tape import no_grad
 from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, SinusoidalPositionalEncoding, init
 from ..nn import TransformerEncoder as Layers
 from ..nn import TransformerEncoderLayer as Layer
+from ..nn._evaluating import evaluating
 
 
 class LanguageModel(Module):
@@ -75,10 +76,6 @@ class LanguageModel(Module):
 
     def generate(self, tokens, length: int, end: int | None = None, **options) -> np.ndarray:
         """Continue tokens (B, t) by up to `length` more: the likeliest, or with `options` as `generation.sample`."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             grow = generation.sample if options else generation.greedy
             return grow(self.step, tokens, length, end, **options)
-        finally:
-            self.train(training)

@@ -17,6 +17,7 @@ from .._io import load
 from .._ops import Tensor, as_tensor
 from .._tape import no_grad
 from ..nn import Dropout, Embedding, LayerNorm, Module, TransformerEncoder, TransformerEncoderLayer
+from ..nn._evaluating import evaluating
 
 LONGEST = 256  # tokens of a sentence that are read; what follows is cut off
 # What a weight of one layer is called in the files, and here; queries, keys and values are one matrix here.
@@ -180,16 +181,11 @@ class SentenceEncoder(Module):
             raise TypeError("SentenceEncoder.embed: sentences is a str; expected a list of sentences")
         out = np.zeros((len(sentences), self.words.weight.shape[1]), np.float32)
         order = np.argsort([len(sentence) for sentence in sentences], kind="stable")
-        training = self.training
-        self.eval()
-        try:
-            with no_grad():
-                for at in range(0, len(order), batch):
-                    some = order[at : at + batch]
-                    tokens, padding = self.tokens([sentences[i] for i in some])
-                    out[some] = self.pooled(tokens, padding if padding.any() else None).numpy()
-        finally:
-            self.train(training)
+        with evaluating(self), no_grad():
+            for at in range(0, len(order), batch):
+                some = order[at : at + batch]
+                tokens, padding = self.tokens([sentences[i] for i in some])
+                out[some] = self.pooled(tokens, padding if padding.any() else None).numpy()
         return out
 
 

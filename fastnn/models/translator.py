@@ -9,6 +9,7 @@ import numpy as np
 from .. import generation
 from .._tape import no_grad
 from ..nn import Dropout, Embedding, Linear, Module, SinusoidalPositionalEncoding, Transformer, init
+from ..nn._evaluating import evaluating
 
 
 class Translator(Module):
@@ -100,13 +101,11 @@ class Translator(Module):
 
         The result is (B, layers, T, S), means over heads, each row adding up to 1.
         """
-        training = self.training
-        self.eval()
         seen: list = []
         looks = [layer.multihead_attn for layer in self.transformer.decoder.layers]
         notes = [look.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])) for look in looks]
         try:
-            with no_grad():
+            with evaluating(self), no_grad():
                 self.forward(source, target)
                 for note in notes:
                     note.remove()
@@ -115,7 +114,6 @@ class Translator(Module):
         finally:
             for note in notes:
                 note.remove()
-            self.train(training)
 
     def step(self, tokens, state):
         """The target's next tokens (B, t) -> logits of what follows, (B, target_vocabulary), and the state.
@@ -135,13 +133,9 @@ class Translator(Module):
 
     def translate(self, source, start: int, end: int, length: int, beams: int = 1) -> np.ndarray:
         """source: (B, S) -> the likeliest target without its start, (B, at most length), filled up with `end`."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             tokens = np.full((len(source), 1), start)
             state = self.begin(source)
             if beams == 1:
                 return generation.greedy(self.step, tokens, length, end, state)[:, 1:]
             return generation.beam_search(self.step, tokens, length, end, beams=beams, state=state)[0][:, 1:]
-        finally:
-            self.train(training)

@@ -1,13 +1,14 @@
 """What a convolutional network has learned: its filters, and what each layer makes of a picture."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from .._ops import Tensor, as_tensor
 from .._tape import no_grad
+from ..nn._evaluating import evaluating
 from ._axes import axes, blue_to_orange, numbers
 
 GAP = 0.06  # between tiles of width 1
@@ -35,7 +36,7 @@ def filters(weight: Any, ax: Any = None, *, columns: int | None = None) -> Any:
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If `weight` has other than four axes, or is empty.
+        If `weight` has other than four axes, or is empty, or there are no columns.
 
     Examples
     --------
@@ -47,6 +48,8 @@ def filters(weight: Any, ax: Any = None, *, columns: int | None = None) -> Any:
     weight = numbers(weight, "filters", "weight", 4)
     if not weight.size:
         raise ValueError(f"plot.filters: weight is empty, its shape is {weight.shape}")
+    if columns is not None and columns < 1:
+        raise ValueError(f"plot.filters: columns is {columns}; expected at least 1")
     ax = axes(ax, "filters")
     colour = weight.shape[1] == 3
     columns = columns or int(np.ceil(np.sqrt(2 * len(weight))))
@@ -100,7 +103,7 @@ def feature_maps(
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If a layer does not exist or its output is no image, or the image has other axes.
+        If a layer does not exist or its output is no image, the image has other axes, or there are no columns or rows.
 
     Examples
     --------
@@ -111,6 +114,8 @@ def feature_maps(
     6
     """
     x = _image(image, "feature_maps")
+    if columns < 1 or rows < 1:
+        raise ValueError(f"plot.feature_maps: columns is {columns}, rows is {rows}; expected at least 1")
     maps = _listen(model, x, layers)
     ax = axes(ax, "feature_maps")
     top = 0
@@ -138,18 +143,6 @@ def _image(image: Any, who: str) -> Tensor:
     if x.ndim != 4 or x.shape[0] != 1:
         raise ValueError(f"plot.{who}: image must be (C, H, W) or (1, C, H, W), got {tuple(x.shape)}")
     return x
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Put a model into evaluation mode for a while, each part of it back into its own afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def _listen(model: Any, x: Tensor, layers: Iterable[str] | None) -> dict[str, np.ndarray]:

@@ -7,8 +7,9 @@ import numpy as np
 
 from .._ops import as_tensor, cat
 from .._tape import grad, no_grad
+from ..nn._evaluating import evaluating
 from ._axes import GREY, ORANGE, axes, blue_to_orange, numbers
-from ._convolution import _image, evaluating
+from ._convolution import _image
 
 
 def confusion(table: Any, names: Sequence[str] | None = None, ax: Any = None) -> Any:
