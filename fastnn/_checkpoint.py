@@ -44,6 +44,7 @@ def write(run: Any, path: str | os.PathLike) -> None:
             "best_epoch": run.history.best_epoch,
             "epoch": run.state.epoch,
             "step": run.state.step,
+            "seed": run.seed,
             "batch": run.batch,
             "totals": run.totals,
             "kept": [list(parts) for parts in run.kept],
@@ -63,11 +64,14 @@ def restore(run: Any, path: str | os.PathLike) -> None:
     FormatError
         If the file is damaged.
     ValueError
-        If it is not a checkpoint, or not of such a model, optimizer or schedule.
+        If it is not a checkpoint, or not of such a model, optimizer or schedule, or of another seed.
     """
     saved = load(path)
     if saved.get("checkpoint") != _FORMAT:
         raise ValueError(f"fit: {os.fspath(path)!r} is not a checkpoint of fit")
+    seed = saved.get("seed")  # by which data were held out, here and by who called
+    if seed is not None and run.seed is not None and seed != run.seed:
+        raise ValueError(f"fit: {os.fspath(path)!r} is of a training with seed {seed}, not {run.seed}")
     if (saved["schedule"] is None) is not (run.schedule is None):
         raise ValueError(f"fit: {os.fspath(path)!r} was saved {'without' if run.schedule else 'with'} a schedule")
     saved["now"], saved["start"] = _arrays(saved["now"]), _arrays(saved["start"])

@@ -86,7 +86,7 @@ def fit(
     checkpoint : path, optional
         A file to write everything to after each epoch and on Ctrl-C, atomically (see `save`).
     resume : bool
-        Go on from `checkpoint` if that file exists: bit for bit as if it had never stopped.
+        Go on from `checkpoint` if that file exists: bit for bit as if it had never stopped. The seed must be the same.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def fit(
     with seeded(seed) as rng:
         run = Training(model, loss, optimizer, schedule, dict(metrics or {}), callbacks, clip_norm)
         run.set_data(data, validation, batch_size, rng)
-        run.set_limits(epochs, steps, patience, min_delta, best_weights, checkpoint)
+        run.set_limits(epochs, steps, patience, min_delta, best_weights, checkpoint, seed)
         if resume and checkpoint is not None and os.path.exists(checkpoint):
             _checkpoint.restore(run, checkpoint)
         return run.go(progress)

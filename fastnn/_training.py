@@ -138,7 +138,9 @@ class Training:
         min_delta: float,
         best_weights: bool,
         checkpoint: str | os.PathLike | None,
+        seed: int | None,
     ) -> None:
+        self.seed = None if seed is None else int(seed)
         self.epochs = math.inf if epochs is None else epochs
         self.steps = math.inf if steps is None else steps
         self.patience = math.inf if patience is None else patience

@@ -181,6 +181,9 @@ def test_an_interrupted_training_goes_on(capsys, folder, tmp_path, monkeypatch):
     assert (tmp_path / "b" / translate.CHECKPOINT).is_file()
     monkeypatch.setattr(fnn, "fit", fit)
     words[4] = "9"  # what was planned counts
+    other = failed(capsys, *words, "--out", str(tmp_path / "b"), "--resume", "--seed", "1")  # it holds out other pages
+    assert "cannot resume" in other
+    assert "training with seed 0, not 1" in other
     again = shown(capsys, *words, "--out", str(tmp_path / "b"), "--resume")
     a, b = (fnn.load(tmp_path / name / translate.MODEL) for name in "ab")
     assert a["vocabulary"] == b["vocabulary"]

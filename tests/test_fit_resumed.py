@@ -101,6 +101,11 @@ def test_checkpoints_that_do_not_fit(data, tmp_path):
     with pytest.raises(fnn.FormatError):
         fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path, resume=True)
     fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path)
+    model = net()
+    before = values(model)
+    with pytest.raises(ValueError, match="is of a training with seed 0, not 1"):  # it holds out other rows
+        fnn.fit(model, nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True, seed=1, validation=0.2)
+    assert_equal(values(model), before)
     with pytest.raises(ValueError, match="without a schedule"):
         fnn.fit(net(), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True,
                 schedule=lambda o: lr_scheduler.ExponentialLR(o, 0.9))  # fmt: skip

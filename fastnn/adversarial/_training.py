@@ -265,7 +265,7 @@ def fit(
     with seeded(seed) as rng:
         run = _Adversarial(pair, optimizer, schedule, game, callbacks)
         run.set_data(data, None, batch_size, rng)
-        run.set_limits(epochs, steps, None, 0.0, False, checkpoint)
+        run.set_limits(epochs, steps, None, 0.0, False, checkpoint, seed)
         if resume and checkpoint is not None and os.path.exists(checkpoint):
             _checkpoint.restore(run, checkpoint)
         try:

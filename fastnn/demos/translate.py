@@ -145,7 +145,7 @@ def _train(model: Model, parts: _parallel.Split, steps: int, checkpoint: Path, o
     except ValueError as error:
         if not options.resume:
             raise
-        raise CommandError(f"cannot resume from {checkpoint}: of another network? {error}") from None
+        raise CommandError(f"cannot resume from {checkpoint}: {error}") from None
     if history.interrupted:
         print(f"interrupted after {history.steps} of {steps} steps; --resume goes on", file=sys.stderr)
         raise KeyboardInterrupt
