@@ -191,6 +191,29 @@ def test_winograd_is_as_near_as_promised(isa, case):
     assert relative(dw, want_dw) < 4e-6
 
 
+@pytest.mark.parametrize("data", ["normal", "relu"])
+@pytest.mark.parametrize("shape", [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14)], ids=str)
+def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, shape):
+    """At most 8 times forward and 6 times in the gradients, beside float64."""
+    if isa == "reference":
+        pytest.skip("plain loops are direct")
+    n, c, f, h, wd = shape
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((n, c, h, wd)).astype(np.float32)
+    x = channels_last(np.maximum(x, 0) if data == "relu" else x)
+    w, dy = (rng.standard_normal(s).astype(np.float32) for s in ((f, c, 3, 3), (n, f, h, wd)))
+
+    def everything(dtype, precision):
+        arrays = [a.astype(dtype) for a in (dy, x, w)]
+        y = kernels.conv2d(*arrays[1:], padding=1, precision=precision)
+        return [y, *kernels.conv2d_backward(*arrays, padding=1, precision=precision)[:2]]
+
+    want = everything(np.float64, "strict")
+    fast, strict = (list(map(relative, everything(np.float32, p), want)) for p in ("fast", "strict"))
+    assert fast[0] < 8 * strict[0]
+    assert max(fast[1] / strict[1], fast[2] / strict[2]) < 6
+
+
 # Of stride 2, where the weight's transform pays.
 STRIDED = [(1, 64, 128, 32, 32, 1), (1, 130, 72, 9, 8, 1), (3, 64, 40, 15, 22, 0)]
 STRIDED += [(2, 72, 130, 11, 13, 2), (1, 128, 136, 8, 8, 1)]

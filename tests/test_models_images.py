@@ -221,6 +221,9 @@ def test_the_detector_evaluates_and_leaves_its_parts_as_they_were(rng):
     assert [part.training for part in (net, net.net[1], net.net[5])] == [True, False, True]
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before[name])
+    whole = np.round(255 * picture).astype(np.uint8)
+    for one, other in zip(net.detect(whole, votes=1), net.detect(whole / 255, votes=1), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
     for one, other in zip(found, net.eval().detect(picture, threshold=0.3, votes=1), strict=True):
         np.testing.assert_array_equal(one, other)
 

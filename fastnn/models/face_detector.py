@@ -78,7 +78,7 @@ class FaceDetector(Module):
         Parameters
         ----------
         picture : ndarray, shape (H, W)
-            Grey, from 0 to 1.
+            Grey, floats from 0 to 1 or integers to 255.
         smallest : int
             Side of the smallest face to look for, in pixels.
         threshold : float
@@ -102,7 +102,9 @@ class FaceDetector(Module):
         ValueError
             If the picture has another shape, or a number makes no sense.
         """
-        picture = np.asarray(picture, np.float32)
+        picture = np.asarray(picture)
+        levels = 255 if picture.dtype.kind in "iu" else 1
+        picture = picture.astype(np.float32) / np.float32(levels)
         if picture.ndim != 2 or not picture.size:
             raise ValueError(f"FaceDetector.detect: picture must be (H, W), got {picture.shape}")
         if smallest < 1 or not 0.1 <= factor <= 0.95:
