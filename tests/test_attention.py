@@ -135,6 +135,11 @@ BAD = [
     (lambda: nn.SinusoidalPositionalEncoding(4)(fnn.zeros(1, 2, 4), -1), ValueError, "offset -1; expected"),
     (lambda: nn.SinusoidalPositionalEncoding(4)(np.zeros((1, 2, 4), np.int64)), ValueError, "x is of int64"),
     (lambda: F.rotary_embedding(X[..., :7]), ValueError, "even D"),
+    (lambda: F.rotary_embedding(np.ones((2, 4), int)), TypeError, "x is of int64; expected floats"),  # 1 turned to 0
+    (lambda: F.rotary_embedding(X, base=-1.0), ValueError, "base must be above 0, got -1"),
+    (lambda: F.sinusoidal_positions(-1, 4), ValueError, "length is -1"),
+    (lambda: F.sinusoidal_positions(2, 0), ValueError, "dim 0"),
+    (lambda: F.sinusoidal_positions(2, 4, base=0.0), ValueError, "base 0.0"),
     (lambda: nn.KeyValues(0), ValueError, "room"),
 ]
 

@@ -45,6 +45,13 @@ LAYERS = {
         F,
         (2, 5, 8),
     ),
+    "TransformerEncoder": (
+        lambda nn: nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(8, 2, 16), 2, nn.LayerNorm(8), False, mask_check=False
+        ),
+        F,
+        (5, 2, 8),
+    ),
     "a network": (sequential, F, (2, 3, 8, 8)),
 }
 KINDS = ["safetensors", "zip", "pickles"]

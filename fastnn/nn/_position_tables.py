@@ -14,6 +14,11 @@ def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 1
     -------
     Tensor (length, dim)
 
+    Raises
+    ------
+    ValueError
+        If the length is negative, dim less than 1, or base not above 0.
+
     References
     ----------
     .. [1] Vaswani et al., "Attention is all you need", NeurIPS 2017.
@@ -24,6 +29,10 @@ def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 1
     >>> fnn.nn.functional.sinusoidal_positions(2, 4)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
+    if length < 0 or dim < 1 or not base > 0:
+        raise ValueError(
+            f"sinusoidal_positions: length is {length}, dim {dim}, base {base}; expected 0 or more, 1 or more, above 0"
+        )
     angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange((dim + 1) // 2) / dim)
     table = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, -1)[:, :dim]
     return _ops.as_tensor(table.astype(dtype))
@@ -50,7 +59,9 @@ def rotary_embedding(x, offset: int = 0, base: float = 10000.0, interleaved: boo
     Raises
     ------
     ValueError
-        If D is odd.
+        If D is odd, or base not above 0.
+    TypeError
+        If x is not of floats.
 
     References
     ----------
@@ -65,6 +76,10 @@ def rotary_embedding(x, offset: int = 0, base: float = 10000.0, interleaved: boo
     x = _ops.as_tensor(x)
     if x.ndim < 2 or x.shape[-1] % 2:
         raise ValueError(f"rotary_embedding: x is {x.shape}; expected (..., T, D) with an even D")
+    if x.dtype.kind != "f":
+        raise TypeError(f"rotary_embedding: x is of {x.dtype}; expected floats")
+    if not base > 0:
+        raise ValueError(f"rotary_embedding: base must be above 0, got {base}")
     length, dim = x.shape[-2:]
     angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange(dim // 2) / dim)
     cos, sin = (_ops.as_tensor(f(angle).astype(x.dtype)) for f in (np.cos, np.sin))

@@ -36,6 +36,8 @@ class TransformerEncoder(_Stack):
         Copied, parameters and all.
     num_layers : int
     norm : Module, optional
+    enable_nested_tensor, mask_check : bool
+        PyTorch's ways to save work on padding; nothing depends on them here.
 
     Examples
     --------
@@ -47,7 +49,14 @@ class TransformerEncoder(_Stack):
 
     _plan: tuple[int, list[Module], list[tuple | None], tuple | None] | None = None
 
-    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder_layer: Module,
+        num_layers: int,
+        norm: Module | None = None,
+        enable_nested_tensor: bool = True,
+        mask_check: bool = True,
+    ) -> None:
         super().__init__(encoder_layer, num_layers, norm)
 
     def forward(self, src, mask=None, src_key_padding_mask=None, is_causal: bool = False):
