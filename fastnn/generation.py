@@ -36,7 +36,10 @@ def select_rows(state, rows):
 
 def _logits(step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
     logits, state = step(tokens, state)
-    return logits.data if isinstance(logits, Tensor) else np.asarray(logits), state
+    logits = logits.data if isinstance(logits, Tensor) else np.asarray(logits)
+    if logits.ndim != 2 or len(logits) != len(tokens):
+        raise ValueError(f"generation: step gave logits {logits.shape} for tokens {tokens.shape}; expected (B, V)")
+    return logits, state
 
 
 def _start(name: str, tokens, length: int) -> np.ndarray:
@@ -215,7 +218,7 @@ def beam_search(
     Raises
     ------
     ValueError
-        For tokens of another shape, less than one beam, and an end that is no token.
+        For tokens of another shape, less than one beam, an end that is no token, and logits that make no distribution.
 
     Examples
     --------
@@ -239,7 +242,10 @@ def beam_search(
             raise ValueError(f"beam_search: end is {end}; expected 0 to {logits.shape[-1] - 1}, a token")
         logits = logits.astype(np.float64)
         top = logits.max(-1, keepdims=True)
-        log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # told below
+            log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))
+        if np.isnan(log_z).any():
+            raise ValueError("beam_search: the logits have a NaN, or no largest that is finite; expected numbers")
         ended = total + (logits[:, end, None] - log_z).reshape(batch, -1)
         for b in range(batch):
             beam = ended[b].argmax()

@@ -113,6 +113,9 @@ BAD = [
     (lambda: generation.beam_search(table_model(0), [[1]], 1, 99), "end is 99; expected 0 to"),
     (lambda: generation.beam_search(table_model(0), [[1]], 1, -1), "end is -1; expected 0 to"),
     (lambda: generation.sample(lambda tokens, state: ([[0.0, np.nan]], None), [[1]], 1), "logits have a NaN"),
+    (lambda: generation.beam_search(lambda tokens, state: ([[0.0, np.nan]], None), [[1]], 1, 0), "logits have a NaN"),
+    (lambda: generation.greedy(lambda tokens, state: (np.zeros((1, 1, 2)), None), [[1]], 1), r"logits \(1, 1, 2\)"),
+    (lambda: generation.beam_search(lambda tokens, state: (np.zeros((3, 2)), None), [[1]], 1, 0), r"expected \(B, V\)"),
     (lambda: generation.sample(lambda tokens, state: ([[0.0, np.inf]], None), [[1]], 1), "no largest that is finite"),
 ]
 

@@ -135,7 +135,7 @@ def test_a_classifier_learns_what_order_says():
     assert (intent.numpy().argmax(1) == y[:, 0]).mean() > 0.97
     known = y[:, 1:] >= 0
     assert (tag.numpy().argmax(2) == y[:, 1:])[known].mean() > 0.97
-    for wrong in (np.zeros(3, int), np.array([[1, 2], [0, 0]])):
+    for wrong in (np.zeros(3, int), np.array([[1, 2], [0, 0]]), [[1, 0, 2]]):
         with pytest.raises(ValueError, match="IntentClassifier: "):
             net(wrong)
 

@@ -32,7 +32,7 @@ class IntentClassifier(Module):
     Raises
     ------
     ValueError
-        When called, if x is not (N, T), or a row has no word.
+        When called, if x is not (N, T), or a row has no word, or one behind a zero.
 
     Examples
     --------
@@ -61,6 +61,8 @@ class IntentClassifier(Module):
         lengths = known.sum(1)
         if not known.any(1).all():
             raise ValueError("IntentClassifier: a row has no word (only zeros)")
+        if (known[:, 1:] > known[:, :-1]).any():
+            raise ValueError("IntentClassifier: a row has a word behind a zero; expected its words, then zeros")
         y, _ = self.recurrent(self.drop(self.embedding(x)), lengths=lengths)
         y = self.drop(y)
         whole = where(as_tensor(known[:, :, None]), y, -1e4).amax(1)

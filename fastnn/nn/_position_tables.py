@@ -31,7 +31,7 @@ def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 1
     """
     if length < 0 or dim < 1 or not base > 0:
         raise ValueError(
-            f"sinusoidal_positions: length is {length}, dim {dim}, base {base}; expected 0 or more, 1 or more, above 0"
+            f"sinusoidal_positions: length is {length}, dim {dim}, base {base}; expected from 0, from 1, above 0"
         )
     angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange((dim + 1) // 2) / dim)
     table = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, -1)[:, :dim]
