@@ -91,6 +91,18 @@ def test_a_cache_grows_by_doubling_and_keeps_its_views():
         cache.append(normal(3, 1, 1, 3), normal(3, 1, 1, 4))
 
 
+def test_a_copy_of_a_cache_goes_on_for_itself():
+    cache = nn.KeyValues()
+    copy.copy(cache).append(normal(1, 2, 3, 4), normal(1, 2, 3, 4))
+    assert len(cache) == 0
+    first, a, b = (normal(1, 2, 1, 4) for _ in range(3))
+    cache.append(first, first)
+    other = copy.copy(cache)
+    kept = cache.append(a, a)[0]
+    other.append(b, b)
+    np.testing.assert_array_equal(kept.data, np.concatenate([first.data, a.data], 2))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_cache_attends_as_attention_to_all_it_keeps(dtype):
     cache, other = nn.KeyValues(2), nn.KeyValues(2)

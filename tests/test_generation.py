@@ -1,5 +1,6 @@
 """Sequences from models: greedy, beams, draws; cached and uncached steps; the models of sequences learn small tasks."""
 
+import copy
 import itertools
 from typing import NamedTuple
 
@@ -201,6 +202,17 @@ def test_states_may_be_named_tuples_and_numbers_of_numpy():
     assert type(state) is State
     assert state.seen == 3
     assert state.kept.tolist() == [1, 1, 0]
+
+
+def test_a_state_goes_on_once_and_its_copy_once_more():
+    language, translator = fnn.models.LanguageModel(9, 8, 2, 2).eval(), fnn.models.Translator(9, 9, 8, 2, 2).eval()
+    for net, first in ((language, None), (translator, translator.begin([[3, 4]]))):
+        _, state = net.step(np.array([[1, 2]]), first)
+        kept = copy.deepcopy(state)
+        want = net.step(np.array([[5]]), state)[0].numpy()
+        with pytest.raises(ValueError, match="of 2 tokens has gone on to 3; copy"):
+            net.step(np.array([[6]]), state)
+        np.testing.assert_array_equal(net.step(np.array([[5]]), kept)[0].numpy(), want)
 
 
 def test_what_generates_leaves_its_parts_in_their_modes():

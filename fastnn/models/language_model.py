@@ -12,6 +12,8 @@ from ..nn import TransformerEncoder as Layers
 from ..nn import TransformerEncoderLayer as Layer
 from ..nn._evaluating import evaluating
 
+GONE_ON = "of {} tokens has gone on to {}; copy.deepcopy one to go on from it twice"
+
 
 class LanguageModel(Module):
     """A model of what comes next in a sequence of tokens.
@@ -68,9 +70,14 @@ class LanguageModel(Module):
         return self.head(self.layers(self._embedded(tokens), is_causal=True))
 
     def step(self, tokens, state=None):
-        """The next tokens (B, t) -> logits of what follows the last one, (B, vocabulary), and the state."""
+        """The next tokens (B, t) -> logits of what follows the last one, (B, vocabulary), and the state, which goes on.
+
+        To go on in two ways, copy the state before (`copy.deepcopy`).
+        """
         with no_grad():
             seen, state = state or (0, None)
+            if state is not None and len(state[0]) != seen:
+                raise ValueError(f"LanguageModel.step: the state {GONE_ON.format(seen, len(state[0]))}")
             x, state = self.layers.step(self._embedded(tokens, seen), state)
             return self.head(x[:, -1]), (seen + tokens.shape[1], state)
 

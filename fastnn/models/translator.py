@@ -10,6 +10,7 @@ from .. import generation
 from .._tape import no_grad
 from ..nn import Dropout, Embedding, Linear, Module, SinusoidalPositionalEncoding, Transformer, init
 from ..nn._evaluating import evaluating
+from .language_model import GONE_ON
 
 
 class Translator(Module):
@@ -118,10 +119,12 @@ class Translator(Module):
     def step(self, tokens, state):
         """The target's next tokens (B, t) -> logits of what follows, (B, target_vocabulary), and the state.
 
-        The first state is ``begin(source)``.
+        The first state is ``begin(source)``. To go on from one in two ways, copy it before (`copy.deepcopy`).
         """
         with no_grad():
             seen, memory, hidden, layers = state
+            if layers is not None and len(layers[0][0]) != seen:
+                raise ValueError(f"Translator.step: the state {GONE_ON.format(seen, len(layers[0][0]))}")
             x = self._embedded(self.target, tokens, seen)
             x, layers = self.transformer.decoder.step(x, memory, layers, hidden)
             return self.head(x[:, -1]), (seen + tokens.shape[1], memory, hidden, layers)

@@ -1,5 +1,6 @@
 """What attention keeps of a sequence that it is fed one piece at a time."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,10 @@ class KeyValues:
         """Keys and values as views, (B, N, T, D)."""
         keys, values = (_ops.as_tensor(array[:, :, : self._length]) for array in self._arrays)
         return keys, values
+
+    def __copy__(self) -> "KeyValues":
+        """Return one that goes on for itself; both would write into the same memory otherwise."""
+        return deepcopy(self)
 
     def select(self, rows) -> "KeyValues":
         """Return a copy of the given rows of the batch, in this order and as often as they are named."""
