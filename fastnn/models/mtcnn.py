@@ -17,6 +17,7 @@ from .._io import load
 from .._tape import no_grad
 from ..nn import Conv2d, Linear, MaxPool2d, Module, PReLU
 from ..nn import functional as F
+from ..nn._evaluating import evaluating
 from ._boxes import nms
 
 BATCH = 512  # crops that go through a network at once
@@ -165,7 +166,7 @@ class MTCNN(Module):
                 f"MTCNN.detect: smallest must be at least 1 and factor 0.1 to 0.95, got {smallest}, {factor}"
             )
         image = picture.transpose(2, 0, 1)[None].astype(np.float32)
-        with no_grad():
+        with evaluating(self), no_grad():
             boxes = self._propose(image, smallest, thresholds[0], factor)
             boxes = self._refine(image, boxes, thresholds[1])
             return self._finish(image, boxes, thresholds[2])
