@@ -78,6 +78,30 @@ def test_the_layer(tmp_path):
     assert F.embedding(fnn.tensor(0), fixed.weight).tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("order", [1.0, 2.0, np.inf])
+def test_rows_that_are_read_are_shortened(order, rng):
+    table, index = rng.normal(size=(6, 4)), np.array([[0, 1, 5], [5, 5, 2]])
+    table[1] *= 1e-3  # which stays
+    layer = nn.Embedding.from_pretrained(table.copy(), False, max_norm=0.5, norm_type=order)
+    want = table.copy()
+    for i in (0, 2, 5):
+        want[i] *= 0.5 / (np.linalg.norm(table[i], order) + 1e-7)
+    y = layer(index)
+    np.testing.assert_allclose(layer.weight.data, want, rtol=1e-12)
+    np.testing.assert_array_equal(y.data, layer.weight.data[index])
+    y.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.numpy()[:, 0], [1, 1, 1, 0, 0, 3])
+    with pytest.raises(IndexError, match="input holds 6"):
+        layer([6])
+    layer.freeze()
+    assert layer(index).shape == (2, 3, 4)
+    with pytest.raises(ValueError, match=r"frozen row is .* max_norm 0.5; read all rows before"):
+        layer([3])
+    for wrong in ({"max_norm": 0.0}, {"max_norm": float("nan")}, {"norm_type": 0.0}):
+        with pytest.raises(ValueError, match="Embedding: max_norm is"):
+            nn.Embedding(2, 2, **wrong)
+
+
 @pytest.mark.parametrize("type_", [np.int8, np.uint8, np.int32, np.uint64, ">i4"])
 def test_integers_of_any_type(type_):
     table = np.arange(6.0).reshape(3, 2)

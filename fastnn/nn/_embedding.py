@@ -1,8 +1,11 @@
 """Embedding: a vector for each of a number of things."""
 
+import numpy as np
+
 from .. import init
 from .._ops import Tensor, as_tensor, empty
 from .._ops_embedding import embedding
+from .._tape import no_grad
 from ._module import Module
 from ._parameter import Parameter
 
@@ -27,6 +30,9 @@ class Embedding(Module):
         Rows and columns of the table.
     padding_idx : int, optional
         A row that begins as zeros and gets no gradient; negative counts from the end.
+    max_norm, norm_type : float
+        When called, rows that are read and longer than `max_norm` are scaled down to it, in the table itself; lengths
+        are norms of order `norm_type`.
     dtype : data type, optional
 
     Attributes
@@ -41,7 +47,8 @@ class Embedding(Module):
     Raises
     ------
     ValueError, TypeError
-        If sizes are no integers or negative, or `padding_idx` is no row; when called, if numbers are no integers.
+        If sizes are no integers or negative, `padding_idx` is no row, or a norm is not above 0; when called, if numbers
+        are no integers, or a row is too long and frozen.
     IndexError
         When called, if a number is no row.
 
@@ -52,7 +59,16 @@ class Embedding(Module):
     (1, 3, 4)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, *, dtype=None) -> None:
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        *,
+        dtype=None,
+    ) -> None:
         for name, n in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
             if isinstance(n, bool) or not hasattr(n, "__index__"):
                 raise TypeError(f"Embedding: {name} must be an integer, got {type(n).__name__}")
@@ -60,6 +76,9 @@ class Embedding(Module):
                 raise ValueError(f"Embedding: {name} must not be negative, got {n}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
+        if not (max_norm is None or max_norm > 0) or not norm_type > 0:
+            raise ValueError(f"Embedding: max_norm is {max_norm}, norm_type {norm_type}; expected numbers above 0")
+        self.max_norm, self.norm_type = max_norm, float(norm_type)
         self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype))
         self.reset_parameters()
 
@@ -70,7 +89,14 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> "Embedding":
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+    ) -> "Embedding":
         """Return a layer whose table is `embeddings` (V, D); with `freeze` it is not trained.
 
         Raises
@@ -85,16 +111,34 @@ class Embedding(Module):
             raise ValueError(f"Embedding.from_pretrained: embeddings are {table.shape}; expected (rows, columns)")
         if table.dtype.kind != "f":
             raise TypeError(f"Embedding.from_pretrained: embeddings are of {table.dtype}; expected floats")
-        layer = cls(0, table.shape[1])
+        layer = cls(0, table.shape[1], None, max_norm, norm_type)
         layer.num_embeddings = table.shape[0]
         layer.padding_idx = _row("Embedding.from_pretrained", padding_idx, table.shape[0])
         layer.weight = Parameter(table.detach(), requires_grad=not freeze)
         return layer
 
+    def _shorten(self, input) -> None:
+        """Scale the rows that `input` names down to `max_norm`."""
+        with no_grad():
+            rows = np.unique(as_tensor(input).data)
+            read = embedding(rows, self.weight).data
+            length = np.linalg.norm(read, self.norm_type, axis=1)
+            long = length > self.max_norm
+            if long.any():
+                if not self.weight.data.flags.writeable:
+                    raise ValueError(
+                        f"Embedding: a frozen row is {length.max():.6g} long, max_norm {self.max_norm}; read all rows "
+                        f"before freezing"
+                    )
+                self.weight[rows[long]] = read[long] * (self.max_norm / (length[long, None] + 1e-7)).astype(read.dtype)
+
     def forward(self, input):
         """input: integers (...) -> (..., embedding_dim)."""
+        if self.max_norm is not None:
+            self._shorten(input)
         return embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        norm = "" if self.max_norm is None else f", max_norm={self.max_norm}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{norm}"
