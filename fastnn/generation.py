@@ -34,35 +34,35 @@ def select_rows(state, rows):
     return state.select(rows) if hasattr(state, "select") else state[np.asarray(rows)]
 
 
-def _logits(step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
+def _logits(name: str, step: Step, tokens: np.ndarray, state) -> tuple[np.ndarray, Any]:
     logits, state = step(tokens, state)
     logits = logits.data if isinstance(logits, Tensor) else np.asarray(logits)
-    if logits.ndim != 2 or len(logits) != len(tokens):
-        raise ValueError(f"generation: step gave logits {logits.shape} for tokens {tokens.shape}; expected (B, V)")
+    if logits.ndim != 2 or len(logits) != len(tokens) or not logits.size:
+        raise ValueError(f"{name}: step gave logits {logits.shape} for {len(tokens)} rows; expected ({len(tokens)}, V)")
+    if not np.isfinite(logits.max(-1)).all():  # with NaN among them too; any token would look like an answer
+        raise ValueError(f"{name}: step gave logits of which one is NaN or infinite, or all are -inf")
     return logits, state
 
 
 def _start(name: str, tokens, length: int) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
-        raise ValueError(
-            f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), both at least 1"
-        )
+        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), t at least 1")
     if length < 0:
         raise ValueError(f"{name}: length must be at least 0, got {length}")
-    return tokens
+    return tokens.astype(np.int64, copy=False)  # bytes have no room for what a larger vocabulary answers
 
 
-def _grow(step: Step, tokens: np.ndarray, length: int, end: int | None, state, choose) -> np.ndarray:
+def _grow(name: str, step: Step, tokens: np.ndarray, length: int, end: int | None, state, choose) -> np.ndarray:
     """Append what `choose` makes of the logits; rows that came to `end` go on with it."""
     pieces, done = [tokens], np.zeros(len(tokens), bool)
     for _ in range(length):
-        logits, state = _logits(step, pieces[-1], state)
+        logits, state = _logits(name, step, pieces[-1], state)
         chosen = choose(logits)
         if end is not None:
             chosen = np.where(done, end, chosen)
             done |= chosen == end
-        pieces.append(chosen[:, None].astype(tokens.dtype))
+        pieces.append(chosen[:, None])
         if end is not None and done.all():
             break
     return np.concatenate(pieces, 1)
@@ -91,7 +91,7 @@ def greedy(step: Step, tokens, length: int, end: int | None = None, state=None) 
     Raises
     ------
     ValueError
-        For tokens of another shape.
+        For tokens or logits of another shape, and logits that are NaN, infinite or all -inf.
 
     Examples
     --------
@@ -101,16 +101,14 @@ def greedy(step: Step, tokens, length: int, end: int | None = None, state=None) 
     >>> greedy(count, [[0]], 6, end=4)
     array([[0, 1, 2, 3, 4]])
     """
-    return _grow(step, _start("greedy", tokens, length), length, end, state, lambda logits: logits.argmax(-1))
+    tokens = _start("greedy", tokens, length)
+    return _grow("greedy", step, tokens, length, end, state, lambda logits: logits.argmax(-1))
 
 
-def _kept(logits: np.ndarray, temperature: float, top_k: int | None, top_p: float) -> np.ndarray:
-    """The probabilities of the likeliest tokens, 0 for the others, (B, V)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # hopeless ones may come to -inf; a NaN is told below
-        p = np.exp((logits - logits.max(-1, keepdims=True)) / temperature)
+def _kept(logits: np.ndarray, top_k: int | None, top_p: float) -> np.ndarray:
+    """The probabilities of the likeliest tokens, 0 for the others, (B, V); the largest logit of each row is 0."""
+    p = np.exp(logits)
     p /= p.sum(-1, keepdims=True)
-    if np.isnan(p).any():
-        raise ValueError("sample: the logits have a NaN, or no largest that is finite; expected numbers")
     order = np.argsort(-p, -1, kind="stable")
     ranked = np.take_along_axis(p, order, -1)
     before = np.cumsum(ranked, -1) - ranked
@@ -147,11 +145,6 @@ def sample(
     rng : numpy.random.Generator, optional
         Where the draws come from; fastnn's own by default.
 
-    Raises
-    ------
-    ValueError
-        For tokens of another shape, options out of range, and logits that make no distribution.
-
     References
     ----------
     .. [1] Fan, Lewis and Dauphin, "Hierarchical neural story generation", ACL 2018.
@@ -166,10 +159,10 @@ def sample(
     array([[0, 0, 0, 0, 0, 0]])
     """
     tokens = _start("sample", tokens, length)
-    if not temperature >= 0 or (top_k is not None and top_k < 1) or not 0 < top_p <= 1:
+    if not 0 <= temperature < np.inf or (top_k is not None and top_k < 1) or not 0 < top_p <= 1:
         raise ValueError(
-            f"sample: temperature is {temperature}, top_k {top_k}, top_p {top_p}; expected at least 0, at least 1 or "
-            f"None, above 0 and at most 1"
+            f"sample: temperature is {temperature}, top_k {top_k}, top_p {top_p}; expected at least 0 and "
+            f"finite, at least 1 or None, above 0 and at most 1"
         )
     if temperature == 0:
         return greedy(step, tokens, length, end, state)
@@ -179,10 +172,13 @@ def sample(
         rng = generator()
 
     def choose(logits):
-        below = np.cumsum(_kept(logits.astype(np.float64), temperature, top_k, top_p), -1)
+        logits = logits.astype(np.float64)
+        with np.errstate(over="ignore"):  # near 0 all but the likeliest become -inf
+            logits = (logits - logits.max(-1, keepdims=True)) / temperature
+        below = np.cumsum(_kept(logits, top_k, top_p), -1)
         return (below <= rng.random((len(logits), 1)) * below[:, -1:]).sum(-1)
 
-    return _grow(step, tokens, length, end, state, choose)
+    return _grow("sample", step, tokens, length, end, state, choose)
 
 
 def _largest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -207,7 +203,7 @@ def beam_search(
         How many beginnings of a row are kept.
     length_penalty : float
         Sequences are ranked by the sum of their log probabilities over the number of new tokens to this power: 0
-        prefers short ones, 1 takes the mean.
+        prefers short ones (below 0 even more so), 1 takes the mean.
 
     Returns
     -------
@@ -218,7 +214,7 @@ def beam_search(
     Raises
     ------
     ValueError
-        For tokens of another shape, less than one beam, an end that is no token, and logits that make no distribution.
+        As `greedy`; and for less than one beam, and an `end` that is no token.
 
     Examples
     --------
@@ -237,15 +233,12 @@ def beam_search(
     total = np.zeros((batch, 1))
     piece = tokens
     for n in range(1, length + 1):
-        logits, state = _logits(step, piece, state)
-        if not 0 <= end < logits.shape[-1]:
-            raise ValueError(f"beam_search: end is {end}; expected 0 to {logits.shape[-1] - 1}, a token")
+        logits, state = _logits("beam_search", step, piece, state)
+        if not 0 <= end < logits.shape[1]:
+            raise ValueError(f"beam_search: end is {end}; expected one of the {logits.shape[1]} tokens")
         logits = logits.astype(np.float64)
         top = logits.max(-1, keepdims=True)
-        with np.errstate(invalid="ignore"):  # told below
-            log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))
-        if np.isnan(log_z).any():
-            raise ValueError("beam_search: the logits have a NaN, or no largest that is finite; expected numbers")
+        log_z = top + np.log(np.exp(logits - top).sum(-1, keepdims=True))
         ended = total + (logits[:, end, None] - log_z).reshape(batch, -1)
         for b in range(batch):
             beam = ended[b].argmax()
@@ -260,7 +253,8 @@ def beam_search(
         parent, token = chosen // places.shape[1], np.take_along_axis(places.reshape(batch, -1), chosen, -1)
         rows = (first[:, None] * grown.shape[1] + parent).reshape(-1)
         grown = np.concatenate([grown[first[:, None], parent], token[:, :, None]], -1).astype(tokens.dtype)
-        if all(best[b][0] >= total[b, 0] / length**length_penalty for b in range(batch)):
+        divisor = max((n + 1) ** length_penalty, length**length_penalty)
+        if all(best[b][0] >= total[b, 0] / divisor for b in range(batch)):
             break  # no beginning can come to more: what follows is at most 0, and the divisor at most this
         state = select_rows(state, rows)
         piece = token.reshape(-1, 1).astype(tokens.dtype)

@@ -87,6 +87,30 @@ def test_draws_have_the_frequencies():
     np.testing.assert_allclose(frequencies(temperature=0.5), cold / cold.sum(), atol=0.02)
 
 
+def test_a_temperature_near_zero_takes_the_likeliest():
+    out = generation.sample(lambda t, s: (np.float32([[1, 3, 2]]), s), [[0]], 4, temperature=1e-320)
+    assert out.tolist() == [[0, 1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("how", [generation.greedy, generation.sample, lambda *a: generation.beam_search(*a, 299)[0]])
+def test_bytes_do_not_wrap_round(how):
+    """A vocabulary larger than the type of the tokens has room for."""
+    out = how(lambda t, s: (1000.0 * np.eye(300)[[299] * len(t)], s), np.array([[1]], np.uint8), 2)
+    assert set(out[0, 1:].tolist()) == {299}
+
+
+def test_beams_go_on_where_a_longer_one_may_win_below_zero():
+    """With a penalty of -1 the score is the sum times the number: log 0.3 at one token loses to 2 log 0.7 at two."""
+
+    def step(tokens, state):
+        n = 1 if state is None else state + 1
+        return np.tile(np.log([0.3, 0.7] if n == 1 else [0.999, 0.001]), (len(tokens), 1)), n
+
+    tokens, score = generation.beam_search(step, [[1]], 8, 0, beams=2, length_penalty=-1.0)
+    assert tokens.tolist() == [[1, 1, 0]]
+    np.testing.assert_allclose(score, 2 * np.log(0.7 * 0.999))
+
+
 def test_draws_follow_the_seed():
     step = table_model(5)
     draws = []
@@ -110,14 +134,16 @@ BAD = [
     (lambda: generation.sample(table_model(0), [[1]], 1, top_p=0.0), "top_p 0.0"),
     (lambda: generation.sample(table_model(0), [[1]], 1, top_k=0), "top_k 0"),
     (lambda: generation.sample(table_model(0), [[1]], 1, temperature=-1.0), "temperature is -1"),
+    (lambda: generation.sample(table_model(0), [[1]], 1, temperature=np.inf), "temperature is inf"),
     (lambda: generation.beam_search(table_model(0), [[1]], 1, 4, beams=0), "beams"),
-    (lambda: generation.beam_search(table_model(0), [[1]], 1, 99), "end is 99; expected 0 to"),
-    (lambda: generation.beam_search(table_model(0), [[1]], 1, -1), "end is -1; expected 0 to"),
-    (lambda: generation.sample(lambda tokens, state: ([[0.0, np.nan]], None), [[1]], 1), "logits have a NaN"),
-    (lambda: generation.beam_search(lambda tokens, state: ([[0.0, np.nan]], None), [[1]], 1, 0), "logits have a NaN"),
-    (lambda: generation.greedy(lambda tokens, state: (np.zeros((1, 1, 2)), None), [[1]], 1), r"logits \(1, 1, 2\)"),
-    (lambda: generation.beam_search(lambda tokens, state: (np.zeros((3, 2)), None), [[1]], 1, 0), r"expected \(B, V\)"),
-    (lambda: generation.sample(lambda tokens, state: ([[0.0, np.inf]], None), [[1]], 1), "no largest that is finite"),
+    (lambda: generation.beam_search(table_model(0), [[1]], 1, -1), "end is -1; expected one of the 5 tokens"),
+    (lambda: generation.beam_search(table_model(0), [[1]], 1, 5), "end is 5"),
+    (lambda: generation.greedy(lambda t, s: (np.zeros((1, 2, 5)), s), [[1, 2]], 1), r"greedy: step gave logits \(1, 2"),
+    *[
+        (lambda how=how, bad=bad: how(lambda t, s: (np.float32([bad]), s), [[1]], 2, 0), "step gave logits of which")
+        for how in (generation.greedy, generation.sample, generation.beam_search)
+        for bad in ([0, np.nan], [0, np.inf], [-np.inf, -np.inf])
+    ],
 ]
 
 
