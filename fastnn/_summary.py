@@ -14,6 +14,7 @@ from ._table import Table, short
 from ._tape import no_grad
 from .nn import ConvTranspose2d, Linear, Module, MultiheadAttention
 from .nn._conv import _Conv
+from .nn._evaluating import evaluating
 from .nn._recurrent import Recurrent
 from .nn._recurrent_cell import RecurrentCell
 from .nn._transformer_layer import _Layer
@@ -142,16 +143,10 @@ def _run(module: Module, layers: dict[int, Layer], example: tuple) -> None:
         inputs = list(inspect.signature(part.forward).bind(*args, **kwargs).arguments.values())
         layer.flops += _flops(part, inputs, output)
 
-    modes = [(part, part.training) for part in module.modules()]
-    with ExitStack() as stack, no_grad():
-        for part, _ in modes:
+    with ExitStack() as stack, evaluating(module), no_grad():
+        for part in module.modules():
             stack.callback(part.register_forward_hook(note, with_kwargs=True).remove)
-        try:
-            module.eval()
-            module(*(as_tensor(x) if isinstance(x, np.ndarray) else x for x in example))
-        finally:
-            for part, training in modes:
-                part.training = training
+        module(*(as_tensor(x) if isinstance(x, np.ndarray) else x for x in example))
 
 
 def _shapes(output: Any) -> str:

@@ -192,6 +192,24 @@ def test_language_model_learns_to_repeat():
     assert net.generate(half, 3, temperature=1.0, top_k=3).shape == (50, 9)
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_writing_leaves_every_part_in_its_mode(mode):
+    """A part that was put into evaluation mode for good is not trained from then on, nor the other way round."""
+    language, translator = fnn.models.LanguageModel(8, 8, 2, 1), fnn.models.Translator(8, 8, 8, 2, 1)
+    source, target = np.array([[3, 4]]), np.array([[1, 5]])
+    calls = (
+        (language, lambda: language.generate(source, 2)),
+        (translator, lambda: translator.translate(source, 1, 2, 3)),
+        (translator, lambda: translator.attention(source, target)),
+    )
+    for net, call in calls:
+        net.train(mode)
+        net.dropout.train(not mode)
+        before = [part.training for part in net.modules()]
+        call()
+        assert [part.training for part in net.modules()] == before
+
+
 @pytest.mark.trains
 def test_translator_learns_to_reverse():
     """Sources of different lengths, filled up with 0; 1 starts, 2 ends."""

@@ -16,6 +16,7 @@ from ..nn import BatchNorm2d, Conv2d, Dropout, MaxPool2d, Module, ReLU, Sequenti
 from ..nn import functional as F
 from ..nn._evaluating import evaluating
 from ._boxes import nms
+from ._sizes import positive
 
 WINDOW, STRIDE = 26, 4
 
@@ -29,6 +30,11 @@ class FaceDetector(Module):
         Feature maps of the three convolutions.
     dropout : float
         The share of the last maps that is dropped in training.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers below one or no integers, and other than three.
 
     Notes
     -----
@@ -49,6 +55,9 @@ class FaceDetector(Module):
     """
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64), dropout: float = 0.3) -> None:
+        channels = positive("FaceDetector", channels=channels)
+        if len(channels) != 3:
+            raise ValueError(f"FaceDetector: channels must be three, got {list(channels)}")
         first, second, third = channels
         self.net = Sequential(
             *(Conv2d(1, first, 3), BatchNorm2d(first), ReLU(), MaxPool2d(2)),

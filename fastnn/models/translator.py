@@ -105,16 +105,14 @@ class Translator(Module):
         seen: list = []
         looks = [layer.multihead_attn for layer in self.transformer.decoder.layers]
         notes = [look.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0])) for look in looks]
-        try:
-            with evaluating(self), no_grad():
+        with evaluating(self), no_grad():
+            try:
                 self.forward(source, target)
+            finally:
                 for note in notes:
                     note.remove()
-                memory, hidden = self.encode(source)
-                return np.stack([look(x, memory, memory, hidden)[1].numpy() for look, x in zip(looks, seen)], 1)
-        finally:
-            for note in notes:
-                note.remove()
+            memory, hidden = self.encode(source)
+            return np.stack([look(x, memory, memory, hidden)[1].numpy() for look, x in zip(looks, seen)], 1)
 
     def step(self, tokens, state):
         """The target's next tokens (B, t) -> logits of what follows, (B, target_vocabulary), and the state.
