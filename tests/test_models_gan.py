@@ -134,6 +134,20 @@ def test_sizes_that_make_no_sense(make, error, words):
         make()
 
 
+def test_a_latent_of_another_shape_is_refused():
+    """Not taken for another number of pictures."""
+    net = DCGAN(1, latent=6, channels=1)
+    assert net(fnn.zeros(2, 6, 1, 1)).shape == (2, 1, 64, 64)
+    for shape in ((6,), (6, 2), (2, 3), (3, 2, 6)):
+        with pytest.raises(ValueError, match=r"DCGAN: z is .*expected \(N, 6\)"):
+            net(fnn.zeros(*shape))
+
+
+def test_no_pictures_are_no_groups():
+    judge = Discriminator((4,), 4, group=2)
+    assert judge(fnn.zeros(0, 1, 4, 4)).shape == (0, 1)
+
+
 def test_generators_are_saved_and_come_back(tmp_path):
     net, other = Generator((8, 4), 8, latent=5).eval(), Generator((8, 4), 8, latent=5).eval()
     fnn.save(net, tmp_path / "net.safetensors")

@@ -127,6 +127,14 @@ def test_nms_keeps_the_surest():
     assert nms([[3, 3, 3, 3], [3, 3, 3, 3]], [1, 2]).tolist() == [1, 0]
 
 
+def test_nms_of_small_integers():
+    """Areas beyond the type, scores without a sign, or without more than yes and no."""
+    boxes = np.array([[0, 0, 200, 200], [0, 0, 200, 190], [0, 0, 20, 20]])
+    for dtype in (np.uint8, np.int16, np.float16):
+        for scores in (np.array([7, 9, 0], np.uint8), [0, 1, 0], np.array([False, True, False])):
+            assert nms(boxes.astype(dtype), scores).tolist() == nms(boxes, [7, 9, 0]).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("boxes", "scores", "of"),
     [([[0, 0, 1]], [1], "union"), ([[0, 0, 1, 1]], [1, 2], "union"), ([[0, 0, 1, 1]], [1], "x")],
@@ -156,6 +164,19 @@ def test_lenet_sizes(size):
 def test_lenet_errors(arguments, error):
     with pytest.raises(error):
         LeNet(*arguments)
+
+
+def test_sizes_may_be_numpy_s():
+    """As they come out of a shape or a search over sizes."""
+    channels, one = np.array([2, 3]), np.int64(1)
+    assert LeNet(np.int64(7), np.int64(8), one, channels, np.int64(5))(fnn.zeros(2, 1, 8, 8)).shape == (2, 7)
+    assert ResNet(5, 1, channels, one)(fnn.zeros(2, 1, 8, 8)).shape == (2, 5)
+    for make in (lambda: ResNet(blocks=1.5), lambda: LeNet(channels=(2, 3.5)), lambda: FaceDetector("abc")):
+        with pytest.raises(TypeError, match="must be made of integers"):
+            make()
+    for make in (lambda: LeNet(channels=16), lambda: FaceDetector((2, 3))):
+        with pytest.raises(ValueError, match=r"channels (must be )?t(wo|hree)"):
+            make()
 
 
 def test_resnet_learns(rng):

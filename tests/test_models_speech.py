@@ -109,6 +109,15 @@ def test_the_recogniser_refuses():
 # ----- text to action -----
 
 
+def test_padding_stands_behind_the_words():
+    """In front or between it would be read as a shorter sentence, and the last words not at all."""
+    net = IntentClassifier(9, 2, 3, width=4, hidden=4)
+    assert net([[1, 2, 0], [3, 4, 5]])[1].shape == (2, 3, 3)
+    for row in ([0, 1, 2], [1, 0, 2]):
+        with pytest.raises(ValueError, match="zeros before a word"):
+            net([[1, 2, 3], row])
+
+
 def test_a_classifier_learns_what_order_says():
     """'a b' and 'b a' want different things, and the word behind 'at' is the argument."""
     rng = np.random.default_rng(0)

@@ -44,6 +44,8 @@ def nms(boxes: Any, scores: Any, overlap: float = 0.5, *, of: str = "union", pix
         raise ValueError(f"nms: boxes is {boxes.shape}, scores is {scores.shape}; expected (n, 4) and (n,)")
     if of not in ("union", "smaller"):
         raise ValueError(f"nms: of must be 'union' or 'smaller', got {of!r}")
+    # Small integers would wrap round in areas, and scores without a sign where they change it.
+    boxes, scores = (x.astype(np.result_type(x, np.float32), copy=False) for x in (boxes, scores))
     left, top, right, bottom = boxes.T
     area = (right - left + pixel) * (bottom - top + pixel)
     order = np.argsort(-scores, kind="stable")

@@ -13,7 +13,7 @@ def positive(name: str, **sizes: Any) -> tuple[int, ...]:
         Names the network, the size, and what it is.
     """
     for what, given in sizes.items():
-        values = tuple(given) if isinstance(given, Sequence) else (given,)
+        values = _values(given)
         if not values:
             raise ValueError(f"{name}: {what} must not be empty")
         for value in values:
@@ -21,5 +21,8 @@ def positive(name: str, **sizes: Any) -> tuple[int, ...]:
                 raise TypeError(f"{name}: {what} must be made of integers, got {given!r}")
             if value < 1:
                 raise ValueError(f"{name}: {what} must be at least 1, got {given!r}")
-    first = next(iter(sizes.values()))
-    return tuple(first) if isinstance(first, Sequence) else (first,)
+    return _values(next(iter(sizes.values())))
+
+
+def _values(given: Any) -> tuple:
+    return tuple(given) if isinstance(given, Sequence) or getattr(given, "ndim", 0) == 1 else (given,)

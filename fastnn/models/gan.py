@@ -164,10 +164,10 @@ class Spread(Module):
     def forward(self, x: Any) -> Any:
         """x: (N, C, H, W) -> (N, C + 1, H, W)."""
         n, _, height, width = x.shape
-        group = min(self.group, n)
+        group = min(self.group, n) or 1
         if n % group:
             raise ValueError(f"Spread: {n} pictures are not groups of {group}")
-        groups = x.reshape(n // group, group, -1)
+        groups = x.reshape(n // group, group, math.prod(x.shape[1:]))
         away = groups - _ops.mean(groups, 1, keepdim=True)
         # The small number keeps the root's slope finite where all are the same.
         spread = _ops.mean(_ops.sqrt(_ops.mean(_ops.square(away), 1) + 1e-8), 1)
@@ -293,6 +293,8 @@ class DCGAN(Module):
 
     def forward(self, z: Any) -> Any:
         """z: (N, latent) or (N, latent, 1, 1) -> (N, image_channels, 64, 64)."""
+        if z.shape[1:] not in ((self.latent,), (self.latent, 1, 1)):
+            raise ValueError(f"DCGAN: z is {z.shape}; expected (N, {self.latent}) or (N, {self.latent}, 1, 1)")
         return self.main(z.reshape(-1, self.latent, 1, 1))
 
     def load(self, path: str | os.PathLike) -> "DCGAN":

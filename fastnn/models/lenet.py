@@ -7,6 +7,7 @@ x ---> [ conv 3x3 | ReLU | pool 2x2 ] ---> [ conv 3x3 | ReLU | pool 2x2 ] ---> [
 from collections.abc import Sequence
 
 from ..nn import Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
+from ._sizes import positive
 
 
 class LeNet(Module):
@@ -58,8 +59,7 @@ class LeNet(Module):
         hidden: int = 128,
         dropout: float = 0.0,
     ) -> None:
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise TypeError(f"LeNet: size must be an integer, got {type(size).__name__}")
+        channels = positive("LeNet", channels=channels, size=size)
         if size < 4 or len(channels) != 2:
             raise ValueError(f"LeNet: size must be at least 4 and channels two, got {size} and {list(channels)}")
         self.features = Sequential(

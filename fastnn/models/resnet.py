@@ -7,6 +7,7 @@ block:   x ---> [ conv 3x3 | norm | ReLU | conv 3x3 | norm ] ---> + ---> ReLU --
 from collections.abc import Sequence
 
 from ..nn import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, Module, ReLU, Residual, Sequential
+from ._sizes import positive
 
 
 def _block(inputs: int, outputs: int, stride: int) -> Residual:
@@ -63,8 +64,7 @@ class ResNet(Module):
     def __init__(
         self, classes: int = 10, in_channels: int = 3, channels: Sequence[int] = (16, 32, 64), blocks: int = 3
     ) -> None:
-        if not channels or isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
-            raise ValueError(f"ResNet: at least one stage of at least one block, got {list(channels)} and {blocks!r}")
+        channels = positive("ResNet", channels=channels, blocks=blocks)
         self.stem = Sequential(
             Conv2d(in_channels, channels[0], 3, padding=1, bias=False), BatchNorm2d(channels[0]), ReLU()
         )
