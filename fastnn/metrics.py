@@ -38,10 +38,15 @@ def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[n
     p, t = (_array(function, name, value) for name, value in (("pred", pred), ("target", target)))
     if p.ndim == t.ndim + 1 and p.shape[1] > 1 and p.shape[:1] + p.shape[2:] == t.shape:
         p = p.argmax(1)
-    elif p.shape == t.shape and t.dtype.kind == "f" and t.ndim == 2 and t.shape[1] > 1:  # one-hot or probabilities
-        p, t = p.argmax(1), t.argmax(1)
+    elif p.shape == t.shape and t.ndim == 2 and t.shape[1] > 1 and (t.dtype.kind == "f" or _one_hot(p, t)):
+        p, t = p.argmax(1), t.argmax(1)  # one-hot or probabilities
     elif p.size == t.size and (p.shape == t.shape or p.shape == (*t.shape, 1) or t.shape == (*p.shape, 1)):
-        p = p > threshold if p.dtype.kind == "f" else p
+        if p.dtype.kind == "f":
+            if t.max() > 1:
+                raise ValueError(
+                    f"{function}: one score a row, and targets to {t.max():g}; expected classes (integers)"
+                )
+            p = p > threshold
     else:
         raise ValueError(
             f"{function}: pred is {p.shape}, target is {t.shape}; expected one class or one row of scores each"
@@ -51,6 +56,11 @@ def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[n
     if t.min() < 0 or p.min() < 0:
         raise ValueError(f"{function}: classes must not be negative")
     return p.reshape(-1).astype(np.int64), t.reshape(-1).astype(np.int64)
+
+
+def _one_hot(p: np.ndarray, t: np.ndarray) -> bool:
+    """Whether each row of whole numbers is one 1 among zeros, beside scores."""
+    return p.dtype.kind == "f" and bool(((t == 0) | (t == 1)).all() and (t.sum(1) == 1).all())
 
 
 def _count(function: str, p: np.ndarray, t: np.ndarray, classes: int | None) -> int:
@@ -121,8 +131,9 @@ def r2(pred: Any, target: Any) -> float:
     p, t = _numbers("r2", pred, target)
     p, t = p.reshape(len(p), -1) if p.ndim else p.reshape(1, 1), t.reshape(len(t), -1) if t.ndim else t.reshape(1, 1)
     left = ((p - t) ** 2).sum(0)
-    total = ((t - t.mean(0)) ** 2).sum(0)
-    scores = np.where(total > 0, 1 - left / np.where(total > 0, total, 1.0), np.where(left > 0, 0.0, 1.0))
+    varies = (t != t[0]).any(0)  # of three times 0.1 the mean is not 0.1
+    total = np.where(varies, ((t - t.mean(0)) ** 2).sum(0), 1.0)
+    scores = np.where(varies, 1 - left / total, left == 0)
     return float(scores.mean())
 
 
@@ -141,7 +152,7 @@ def accuracy(pred: Any, target: Any, threshold: float = 0.5) -> float:
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or there is one score a row and more than two classes.
 
     Examples
     --------

@@ -140,6 +140,9 @@ def test_regression_metrics_are_scikit_learns(rng):
     assert metrics.r2([0.1, 0.2, 0.4], [0.1, 0.2, 0.3]) == pytest.approx(0.5)  # whatever the unit
     assert metrics.r2([1.0, 2.0], [3.0, 3.0]) == 0.0
     assert metrics.r2([3.0, 3.0], [3.0, 3.0]) == 1.0
+    assert metrics.r2([0.2, 0.1, 0.1], [0.1, 0.1, 0.1]) == 0.0
+    assert metrics.r2([0.1, 0.1, 0.1], [0.1, 0.1, 0.1]) == 1.0
+    assert metrics.r2([np.nan], [1.0]) == 0.0
 
 
 @pytest.mark.parametrize("average", ["macro", "micro", None])
@@ -174,7 +177,9 @@ def test_binary_metrics(rng):
         assert getattr(metrics, name)(logits, t, threshold=0.0) == pytest.approx(theirs(t, p))
     assert metrics.precision([0, 0], [1, 1]) == 0.0
     onehot = np.eye(3)[[0, 2, 1]]
-    assert metrics.accuracy(onehot * 0.9, onehot) == 1.0
+    for dtype in (float, np.float32, int, np.uint8, bool):
+        assert metrics.accuracy(onehot * 0.4, onehot.astype(dtype)) == 1.0
+    assert metrics.accuracy(onehot * 0.9, [[1, 1, 0], [0, 0, 1], [0, 1, 0]]) == pytest.approx(8 / 9)  # each by itself
 
 
 @pytest.mark.parametrize(
@@ -186,6 +191,7 @@ def test_binary_metrics(rng):
         (lambda: metrics.mse(["a"], [1.0]), TypeError),
         (lambda: metrics.accuracy(np.zeros((4, 3)), np.zeros(5, int)), ValueError),
         (lambda: metrics.accuracy([1, 0], [0.5, 1.0]), ValueError),
+        (lambda: metrics.accuracy([0.0, 1.0, 2.0], [0, 1, 2]), ValueError),
         (lambda: metrics.accuracy([1, 0], [-1, 0]), ValueError),
         (lambda: metrics.precision([0, 2], [1, 2]), ValueError),
         (lambda: metrics.f1([0, 1], [1, 1], average="mean"), ValueError),

@@ -114,7 +114,7 @@ def test_padding_stands_behind_the_words():
     net = IntentClassifier(9, 2, 3, width=4, hidden=4)
     assert net([[1, 2, 0], [3, 4, 5]])[1].shape == (2, 3, 3)
     for row in ([0, 1, 2], [1, 0, 2]):
-        with pytest.raises(ValueError, match="zeros before a word"):
+        with pytest.raises(ValueError, match="a word behind a zero"):
             net([[1, 2, 3], row])
 
 

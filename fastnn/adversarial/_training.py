@@ -258,8 +258,7 @@ def fit(
     }
     discriminator.requires_grad_(True)
     groups = [
-        {"params": list(network.parameters()), "lr": rate}
-        for network, rate in zip((generator, discriminator), rates)
+        {"params": list(network.parameters()), "lr": rate} for network, rate in zip((generator, discriminator), rates)
     ]
     pair, optimizer = Pair(generator, discriminator, decay), Adam(groups, betas=betas)
     with seeded(seed) as rng:
