@@ -116,6 +116,23 @@ def test_a_step_moves_each_network_by_its_own_loss():
     assert_equal(values(judge), values(its_judge))
 
 
+def test_what_is_frozen_stays_so():
+    """The first layers of either network held still, as when few pictures continue a training on many."""
+    generator, judge = networks()
+    frozen = [next(generator.parameters()), next(judge.parameters())]
+    before = [p.data.copy() for p in frozen]
+    for p in frozen:
+        p.requires_grad_(False)
+    wanted = [p.requires_grad for net in (generator, judge) for p in net.parameters()]
+    adversarial.fit(generator, judge, PICTURES, steps=2, progress=False)
+    assert [p.requires_grad for net in (generator, judge) for p in net.parameters()] == wanted
+    for p, old in zip(frozen, before):
+        np.testing.assert_array_equal(p.data, old)
+    judge.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter of the discriminator requires a gradient"):
+        adversarial.fit(generator, judge, PICTURES, steps=2, progress=False)
+
+
 def test_the_average_follows_the_generator():
     net, judge = networks()
     pair, _ = adversarial.fit(net, judge, PICTURES, steps=3, decay=0.0, progress=False)

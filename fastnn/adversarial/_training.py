@@ -81,6 +81,15 @@ class _Adversarial(Training):
     ) -> None:
         super().__init__(pair, generator_loss, optimizer, schedule, {}, callbacks, None)
         self.pair, self.game = pair, game
+        # What the caller has frozen in the discriminator stays so.
+        self.judging = [p for p in pair.discriminator.parameters() if p.requires_grad]
+        if not self.judging:
+            raise ValueError("adversarial.fit: no parameter of the discriminator requires a gradient; nothing to learn")
+
+    def judge_learns(self, learns: bool) -> None:
+        """Ask for gradients of what the discriminator learns, or for none."""
+        for parameter in self.judging:
+            parameter.requires_grad_(learns)
 
     def learn(self, inputs: tuple, targets: tuple) -> tuple[dict[str, float], Any]:
         """Move the discriminator, then the generator."""
@@ -96,7 +105,7 @@ class _Adversarial(Training):
 
     def _discriminate(self, real: Tensor, fake: Tensor, conditions: tuple) -> float:
         game, judge = self.game, self.pair.discriminator
-        judge.requires_grad_(True)
+        self.judge_learns(True)
         both = game["augment"](_ops.cat([real, fake]))
         said = judge(both, *(_ops.cat([c, c]) for c in conditions))
         loss = discriminator_loss(said[: len(real)], said[len(real) :], game["loss"])
@@ -117,7 +126,7 @@ class _Adversarial(Training):
 
     def _generate(self, real: Tensor, fake: Tensor, conditions: tuple) -> dict[str, float]:
         game, judge = self.game, self.pair.discriminator
-        judge.requires_grad_(False)  # its weights' gradients are a third of the work, and nobody wants them
+        self.judge_learns(False)  # its weights' gradients are a third of the work, and nobody wants them
         loss = generator_loss(judge(game["augment"](fake), *conditions), game["loss"])
         numbers = {"loss": float(loss)}
         if game["l1"]:
@@ -169,7 +178,7 @@ def fit(
     Parameters
     ----------
     generator, discriminator : Module
-        Trained in place.
+        Trained in place, but for parameters that require no gradient.
     data : array, tuple of arrays, Dataset, DataLoader or iterable of batches
         As in `fastnn.fit`.
     epochs, steps : int
@@ -256,7 +265,6 @@ def fit(
         "warmup": warmup,
         "augment": augment or (lambda x: x),
     }
-    discriminator.requires_grad_(True)
     groups = [
         {"params": list(network.parameters()), "lr": rate} for network, rate in zip((generator, discriminator), rates)
     ]
@@ -270,7 +278,7 @@ def fit(
         try:
             history = run.go(progress)
         finally:
-            discriminator.requires_grad_(True)
+            run.judge_learns(True)
     return pair, history
 
 
