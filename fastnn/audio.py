@@ -105,7 +105,7 @@ def _format(name: Path, text: bytes) -> tuple[int, int, int, int]:
     """Read a fmt chunk: (kind, channels, rate, bits)."""
     if len(text) < 16:
         raise ValueError(f"read_wav: {name} is damaged: its fmt chunk has {len(text)} bytes, expected 16 or more")
-    kind, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", text)
+    kind, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", text)
     if kind == EXTENSIBLE and len(text) >= 26:
         kind = struct.unpack_from("<H", text, 24)[0]
     if (kind, bits) not in {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (IEEE_FLOAT, 32), (IEEE_FLOAT, 64)}:
@@ -115,6 +115,8 @@ def _format(name: Path, text: bytes) -> tuple[int, int, int, int]:
         )
     if not (1 <= channels <= 256 and 1 <= rate <= 10**7):
         raise ValueError(f"read_wav: {name} is damaged: {channels} channels at {rate} samples a second")
+    if align not in (0, channels * bits // 8):  # as 24 bits in four bytes, which would be read as noise
+        raise ValueError(f"read_wav: {name} has {channels} channels of {bits} bits in {align} bytes; expected no gaps")
     return kind, channels, rate, bits
 
 
@@ -170,11 +172,12 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     up, down = to // common, rate // common
     cut = min(1.0, up / down)  # of the old band
     half = math.ceil(ZEROS / cut)
+    reach = min(half, len(x))  # of a wide filter only what lies over a sample, or a few samples would ask for gigabytes
     count = -(-len(x) * up // down)
     y = np.empty(count, np.float32)
-    padded = np.pad(x, (half, half + 1))
-    offsets = np.arange(-half, half + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    padded = np.pad(x, (reach, reach + 1))
+    offsets = np.arange(-reach, reach + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     for phase in range(min(up, count)):  # new samples phase, phase + up, ... lie alike between old ones
         first, fraction = divmod(phase * down, up)
         distance = offsets - fraction / up
@@ -203,7 +206,7 @@ def mel_filters(bands: int, size: int, rate: int, low: float = 0.0, high: float 
     Raises
     ------
     ValueError
-        If the band is empty or reaches above half the rate, or there are no bands.
+        If the band is empty or reaches above half the rate, there are no bands, or `size` is below 2.
 
     References
     ----------
@@ -217,8 +220,11 @@ def mel_filters(bands: int, size: int, rate: int, low: float = 0.0, high: float 
     (257, 40)
     """
     high = rate / 2 if high is None else high
-    if bands < 1 or not 0 <= low < high <= rate / 2:
-        raise ValueError(f"mel_filters: {bands} bands from {low} to {high} Hz; expected 0 <= low < high <= {rate / 2}")
+    if bands < 1 or size < 2 or not 0 <= low < high <= rate / 2:
+        raise ValueError(
+            f"mel_filters: {bands} bands from {low} to {high} Hz, size {size}; expected at least 1 band, "
+            f"0 <= low < high <= {rate / 2} and a size of at least 2"
+        )
     lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (low, high))
     mels = np.linspace(lowest, highest, bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
@@ -279,11 +285,12 @@ class LogMel:
         floor: float = 1e-6,
     ) -> None:
         self.rate, self.bands, self.floor = rate, bands, floor
-        self.length, self.step = round(window * rate), round(hop * rate)
-        if rate < 1 or self.length < 2 or not 1 <= self.step <= self.length or not floor > 0:
+        finite = window < math.inf and hop < math.inf  # and numbers
+        self.length, self.step = (round(window * rate), round(hop * rate)) if finite else (0, 0)
+        if rate < 1 or self.length < 2 or not 1 <= self.step <= self.length or not 0 < floor < math.inf:
             raise ValueError(
                 f"LogMel: windows of {window} s every {hop} s at {rate} samples a second, floor {floor}; expected at "
-                f"least two samples a window, 0 < hop <= window and a positive floor"
+                f"least two samples a window, 0 < hop <= window and a positive floor, all finite"
             )
         self.size = 1 << (self.length - 1).bit_length()
         self.taper = (0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(self.length) + 0.5) / self.length)).astype(np.float32)
@@ -310,7 +317,8 @@ class LogMel:
         x = np.asarray(samples)
         if x.ndim != 1 or x.dtype.kind not in "fiu":
             raise ValueError(f"LogMel: samples are {x.dtype} of shape {x.shape}; expected numbers (n,)")
-        x = x.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+            x = x.astype(np.float32, copy=False)
         if not np.isfinite(x).all():
             raise ValueError("LogMel: samples are infinite or not a number")
         return x

@@ -110,6 +110,7 @@ GOOD = wav(TONE)
         (wav(TONE, fmt=struct.pack("<HHIIHH", 1, 0, RATE, 0, 2, 16)), "0 channels"),
         (wav(TONE, fmt=struct.pack("<HHIIHH", 1, 1, 0, 0, 2, 16)), "at 0 samples a second"),
         (wav(TONE, fmt=struct.pack("<HHIIHH", 1, 1, RATE, 0, 2, 12)), "format 1 with 12 bits"),
+        (wav(TONE, fmt=struct.pack("<HHIIHH", 1, 1, RATE, 0, 4, 24)), "1 channels of 24 bits in 4 bytes"),
         (wav(TONE, fmt=b"\1\0\1\0"), "fmt chunk has 4 bytes"),
         (GOOD[:12] + GOOD[36:], "no fmt before data"),
         (wav(np.array([0.0, np.nan]), kind=3, bits=32), "infinite or not a number"),
@@ -162,6 +163,7 @@ def test_tones_stay_and_what_would_fold_over_goes(rate, to):
 def test_resample_edges():
     assert audio.resample(np.zeros(0), 8000, 16000).shape == (0,)
     assert audio.resample(np.ones(1), 44100, 16000).shape == (1,)
+    assert abs(audio.resample(np.ones(5), 10**7, 1)[0]) < 1e-5  # a filter of 2.5 GB, but for five samples of it
     x = np.ones(5, np.float32)
     same = audio.resample(x, 7, 7)
     assert same is not x
@@ -189,6 +191,9 @@ def test_triangles_sum_to_one_between_the_ends():
     middle = (frequency > 300) & (frequency < 5000)
     np.testing.assert_allclose(filters[middle].sum(1), 1)
     assert not filters[(frequency <= 100) | (frequency >= 6000)].any()
+    for size in (1, 0, -3):
+        with pytest.raises(ValueError, match="a size of at least 2"):
+            audio.mel_filters(4, size, 16000)
 
 
 def test_chunks_of_any_size_give_the_same_bits():
@@ -215,14 +220,18 @@ def test_short_silent_and_integer_sound():
     assert mel.push(np.zeros(0)).shape == (0, 40)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((2, 2)), np.array(["a"]), np.array([1, np.nan]), np.array([np.inf])])
+@pytest.mark.parametrize("wrong", [np.zeros((2, 2)), np.array(["a"]), np.array([1, np.nan]), np.array([1e300])])
 def test_features_refuse(wrong):
     with pytest.raises(ValueError, match="LogMel: samples"):
         audio.LogMel(16000)(wrong)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"window": 0}, {"hop": 0}, {"hop": 0.1}, {"floor": 0}, {"bands": 0}, {"low": 9000.0}, {"high": 9000.0}]
+    "settings",
+    [
+        *({"window": 0}, {"hop": 0}, {"hop": 0.1}, {"floor": 0}, {"bands": 0}, {"low": 9000.0}, {"high": 9000.0}),
+        *({name: value} for name in ("window", "hop", "floor", "low", "high") for value in (np.nan, np.inf)),
+    ],
 )
 def test_settings_that_make_no_sense(settings):
     with pytest.raises(ValueError, match=r"LogMel: |mel_filters: "):
