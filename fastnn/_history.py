@@ -77,7 +77,7 @@ class History:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where; the current ones by default.
+            Where; a new figure by default.
 
         Returns
         -------

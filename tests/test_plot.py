@@ -31,6 +31,16 @@ def test_learning_curve_of_several_runs(ax):
     assert ax.get_yscale() == "log"
 
 
+def test_single_epochs_are_seen(ax):
+    """No line leads through one point, nor to one between two that are no numbers."""
+    fnn.plot.learning_curve({"one": [0.5], "gaps": [1.0, np.nan, 0.2], "whole": [1.0, 0.5, 0.2]}, ax)
+    assert [line.get_marker() for line in ax.lines] == ["o", "o", "None"]
+    alone = figure.Figure().subplots()
+    fnn.plot.learning_curve({"loss": [0.5]}, alone)
+    low, high = alone.get_xlim()
+    assert [tick for tick in alone.get_xticks() if low <= tick <= high] == [1]  # no half epochs
+
+
 def test_losses_below_zero_are_drawn_on_a_plain_scale(ax):
     fnn.plot.learning_curve({"loss": [0.5, -0.5]}, ax)
     assert ax.get_yscale() == "linear"
@@ -41,6 +51,15 @@ def test_predictions(ax):
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[1, 1.1], [2, 1.9], [4, 5]], rtol=1e-6)
     assert ax.get_xlim() == ax.get_ylim()
     assert ax.get_ylabel() == "predicted (m)"
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_predictions_that_have_no_place_are_left_out(ax, log):
+    fnn.plot.predicted_against_true([np.nan, -1.0, 2.0, 4.0], [1.0, 3.0, np.inf, 5.0], ax, log=log)
+    low, high = ax.get_xlim()
+    assert (low, high) == ax.get_ylim()
+    assert low < 4 < 5 < high < 6
+    assert (low < -1) is not log  # what is left below zero is drawn on plain axes
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
@@ -59,11 +78,25 @@ def test_weights_of_a_layer_that_wants_gradients(ax):
     fnn.plot.weights(np.zeros((2, 2)), ax=ax)
 
 
+def test_weights_that_are_no_numbers_leave_the_colours_of_the_others(ax):
+    fnn.plot.weights([[np.nan, 1.0], [-2.0, np.inf]], ax=ax)
+    assert ax.images[0].get_clim() == (-2, 2)
+
+
+def test_names_of_many_inputs_are_thinned(ax):
+    fnn.plot.weights(np.ones((2, 784)), ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()][:3] == ["x1", "x21", "x41"]
+    assert len(ax.get_yticks()) == 40
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 12])
 def test_neuron(ax, n):
     fnn.plot.neuron(np.arange(n), np.arange(n) - 1.5, 0.5, np.tanh, ax, name="tanh")
     z = (np.arange(n) * (np.arange(n) - 1.5)).sum() + 0.5
     assert f"{np.tanh(z):.4g}" in [text.get_text() for text in ax.texts]
+    assert len(ax.texts) == 2 * n + 5  # the sum, the bias, the answer, two arrows
+    fnn.plot.neuron(np.ones(17), np.ones(17), 0.5, np.tanh, plain := figure.Figure().subplots())
+    assert len(plain.texts) == 5  # too many to be read
     fnn.plot.neuron([0.0], [0.0], 0.0, lambda z: fnn.relu(fnn.tensor(z)), ax)
 
 
@@ -72,6 +105,13 @@ def test_neuron(ax, n):
     [
         (lambda ax: fnn.plot.learning_curve({}, ax), ValueError, "empty"),
         (lambda ax: fnn.plot.learning_curve({"loss": ["a"]}, ax), ValueError, "numbers"),
+        (
+            lambda ax: fnn.plot.learning_curve({"loss": np.ones((2, 3, 4))}, ax),
+            ValueError,
+            r"training \(2, 3, 4\)",
+        ),
+        (lambda ax: fnn.plot.predicted_against_true([np.nan], [1.0], ax), ValueError, "no pair is finite"),
+        (lambda ax: fnn.plot.predicted_against_true([0.0], [1.0], ax, log=True), ValueError, "above 0"),
         (lambda ax: fnn.plot.predicted_against_true([1.0], [1.0, 2.0], ax), ValueError, r"\(2,\)"),
         (lambda ax: fnn.plot.predicted_against_true([], [], ax), ValueError, "true is"),
         (lambda ax: fnn.plot.predicted_against_true([[1.0]], [[1.0]], ax), ValueError, "axes"),
@@ -89,6 +129,11 @@ def test_what_cannot_be_drawn(ax, draw, error, says):
         draw(ax)
     assert str(raised.value).startswith("plot.")
     assert not ax.lines
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    before = pyplot.get_fignums()
+    with pytest.raises(error, match=says):
+        draw(None)
+    assert pyplot.get_fignums() == before  # no empty window is left behind
 
 
 def test_without_matplotlib(monkeypatch):

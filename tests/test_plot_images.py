@@ -62,6 +62,17 @@ def test_feature_maps_by_other_names(ax, net):
     assert ax.texts[0].get_text().startswith("first layer\n")
 
 
+def test_pixels_that_are_no_numbers_leave_the_others_visible(ax, net):
+    x = np.random.default_rng(0).random((1, 10, 10)).astype(np.float32)
+    x[0, 0, 0] = np.nan
+    fnn.plot.feature_maps(net, x, ["0"], ax)
+    assert np.isfinite([image.get_clim() for image in ax.images]).all()
+    weight = np.ones((2, 1, 3, 3))
+    weight[0, 0, 0, 0] = np.nan
+    fnn.plot.filters(weight, plain := figure.Figure().subplots())
+    assert {image.get_clim() for image in plain.images} == {(-1, 1)}
+
+
 def test_a_model_that_fails_is_left_as_it_was(ax, net):
     net.train()
     with pytest.raises(ValueError, match="linear"):
@@ -75,6 +86,22 @@ def test_confusion(ax):
     assert ax.get_title() == "7 of 8 right (87.50 %)"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
     fnn.plot.confusion(np.zeros((2, 2)), ax=ax)
+
+
+def test_large_counts_are_written_out(ax):
+    fnn.plot.confusion([[1234567, 12], [3, 7654321]], ax=ax)
+    assert sorted(text.get_text() for text in ax.texts) == ["12", "1234567", "3", "7654321"]
+    assert ax.get_title().startswith("8888888 of 8888903 right")
+
+
+def test_many_classes_and_long_names_can_be_read(ax):
+    fnn.plot.confusion(np.eye(100) + 1, ax=ax)
+    assert not ax.texts
+    assert [label.get_text() for label in ax.get_yticklabels()] == [str(i) for i in range(0, 100, 4)]
+    named = figure.Figure().subplots()
+    fnn.plot.confusion(np.eye(10), ["automobile"] * 10, named)
+    assert {label.get_rotation() for label in named.get_xticklabels()} == {90}
+    assert len(named.texts) == 10
 
 
 def test_boxes(ax):
@@ -99,12 +126,18 @@ def test_occlusion_finds_what_matters(ax):
     x[0, 3, 3] = 1
     for method in ("occlusion", "gradient"):
         ax = figure.Figure().subplots()
-        fnn.plot.saliency(net, x, ax, method=method, size=3, target=1)
+        with fnn.no_grad():  # whatever it is called in
+            fnn.plot.saliency(net, x, ax, method=method, size=3, target=1)
         heat = ax.images[1].get_array()
         assert heat.shape == (10, 10)
         assert np.unravel_index(heat.argmax(), heat.shape) == (3, 3)
         assert heat[7:, 7:].max() == 0
     assert x.sum() == 1
+
+
+class Two(nn.Module):
+    def forward(self, x):
+        return x, x
 
 
 @pytest.mark.parametrize(
@@ -120,6 +153,12 @@ def test_occlusion_finds_what_matters(ax):
         (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ["9"], ax), "no layer '9'; there are 0, 1"),
         (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ["5"], ax), r"gives \(1, 3\)"),
         (lambda ax, net: fnn.plot.feature_maps(nn.Sequential(nn.Identity()), np.zeros((1, 3, 3)), ax=ax), "no layer"),
+        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), columns=0, ax=ax), "columns must be"),
+        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), rows=-1, ax=ax), "rows must be"),
+        (lambda ax, net: fnn.plot.feature_maps(Two(), np.zeros((1, 3, 3)), [""], ax), "gives no Tensor"),
+        (lambda ax, net: fnn.plot.saliency(Two(), np.zeros((1, 10, 10)), ax), "gives a tuple; one Tensor expected"),
+        (lambda ax, net: fnn.plot.filters(np.zeros((1, 1, 3, 3)), ax, columns=-2), "columns must be"),
+        (lambda ax, net: fnn.plot.confusion([[-1, 2], [3, 4]], ax=ax), "a count is negative"),
         (lambda ax, net: fnn.plot.confusion([[1, 2]], ax=ax), "one for each class"),
         (lambda ax, net: fnn.plot.confusion([[1]], ["a", "b"], ax), "2 names"),
         (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3, 2)), [], ax), "picture must be"),

@@ -1,5 +1,6 @@
 """What every picture begins and ends with: the Axes, the numbers, the colours."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,34 @@ def blue_to_orange() -> Any:
     return colours.LinearSegmentedColormap.from_list("blue to orange", [BLUE, "white", ORANGE])
 
 
+def largest(values: np.ndarray) -> float:
+    """Return the largest size among the finite values, or 1 where all are zero: what a scale of colours ends at."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0
+
+
+def counts(who: str, **given: Any) -> None:
+    """Refuse what is no integer of at least one."""
+    for name, value in given.items():
+        if not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"plot.{who}: {name} must be an integer of at least 1, got {value!r}")
+
+
+def named(axis: Any, names: Sequence[str], most: int = 40, **settings: Any) -> None:
+    """Put a name at each place of an axis; of many only every k-th, so that they can be read."""
+    step = -(-len(names) // most)
+    axis.set_ticks(range(0, len(names), step), list(names)[::step], **settings)
+
+
 def plain(ax: Any) -> None:
     """Take away the frame on the sides that carry no scale."""
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def whole_numbers(axis: Any) -> None:
+    """Label an axis at whole numbers alone."""
+    axis.set_major_locator(
+        require("matplotlib.ticker", "plot", "plot").MaxNLocator("auto", integer=True, min_n_ticks=1)
+    )
 
 
 def plain_numbers(axis: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from .._ops import Tensor, as_tensor
 from .._tape import no_grad
 from ..nn._evaluating import evaluating
-from ._axes import axes, blue_to_orange, numbers
+from ._axes import axes, blue_to_orange, counts, largest, numbers
 
 GAP = 0.06  # between tiles of width 1
 
@@ -36,7 +36,7 @@ def filters(weight: Any, ax: Any = None, *, columns: int | None = None) -> Any:
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If `weight` has other than four axes, or is empty, or there are no columns.
+        If `weight` has other than four axes, or is empty; if `columns` is no integer of at least 1.
 
     Examples
     --------
@@ -48,12 +48,12 @@ def filters(weight: Any, ax: Any = None, *, columns: int | None = None) -> Any:
     weight = numbers(weight, "filters", "weight", 4)
     if not weight.size:
         raise ValueError(f"plot.filters: weight is empty, its shape is {weight.shape}")
-    if columns is not None and columns < 1:
-        raise ValueError(f"plot.filters: columns is {columns}; expected at least 1")
+    if columns is not None:
+        counts("filters", columns=columns)
     ax = axes(ax, "filters")
     colour = weight.shape[1] == 3
     columns = columns or int(np.ceil(np.sqrt(2 * len(weight))))
-    limit = np.abs(weight.sum(1)).max() or 1.0
+    limit = largest(weight.sum(1))
     for i, tile in enumerate(weight):
         if colour:
             low, high = tile.min(), tile.max()
@@ -103,7 +103,8 @@ def feature_maps(
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If a layer does not exist or its output is no image, the image has other axes, or there are no columns or rows.
+        If a layer does not exist or its output is no image, or the image has other axes; if `columns` or `rows` is no
+        integer of at least 1.
 
     Examples
     --------
@@ -113,9 +114,8 @@ def feature_maps(
     >>> len(ax.images)
     6
     """
+    counts("feature_maps", columns=columns, rows=rows)
     x = _image(image, "feature_maps")
-    if columns < 1 or rows < 1:
-        raise ValueError(f"plot.feature_maps: columns is {columns}, rows is {rows}; expected at least 1")
     maps = _listen(model, x, layers)
     ax = axes(ax, "feature_maps")
     top = 0
@@ -123,7 +123,8 @@ def feature_maps(
         order = np.argsort(-map_.std((1, 2)), kind="stable")[: columns * rows]
         for i, channel in enumerate(order):
             # A few pixels that stand out would leave the rest in the dark.
-            low, high = np.percentile(map_[channel], (0.5, 99.5))
+            seen = map_[channel][np.isfinite(map_[channel])]
+            low, high = np.percentile(seen if seen.size else 0.0, (0.5, 99.5))
             high = max(high, low + 1e-12)
             _tile(ax, map_[channel], i % columns, top + i // columns, cmap="magma", vmin=low, vmax=high)
         called = layers[name] if isinstance(layers, Mapping) else name
@@ -153,11 +154,11 @@ def _listen(model: Any, x: Tensor, layers: Iterable[str] | None) -> dict[str, np
         layers = [name for name, module in modules.items() if type(module).__name__ == "Conv2d"]
     if unknown := [name for name in layers if name not in modules]:
         raise ValueError(f"plot.feature_maps: no layer {unknown[0]!r}; there are {', '.join(filter(None, modules))}")
-    heard: dict[str, np.ndarray] = {}
+    heard: dict[str, np.ndarray | None] = {}
 
     def hook(name: str):
         def keep(module, args, output):
-            heard[name] = np.array(output.detach().numpy(), np.float64)
+            heard[name] = np.array(output.detach().numpy(), np.float64) if isinstance(output, Tensor) else None
 
         return keep
 
@@ -171,7 +172,7 @@ def _listen(model: Any, x: Tensor, layers: Iterable[str] | None) -> dict[str, np
     for name in layers:
         output = heard.get(name)
         if output is None or output.ndim != 4:
-            shape = "nothing" if output is None else output.shape
+            shape = "no Tensor" if output is None else output.shape
             raise ValueError(f"plot.feature_maps: layer {name!r} gives {shape}; images (1, C, H, W) expected")
         if not (default and output[0, 0].size == 1):
             maps[name] = output[0]

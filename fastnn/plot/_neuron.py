@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ._axes import BLUE, GREY, ORANGE, axes, numbers, plain
+from ._axes import BLUE, GREY, ORANGE, axes, largest, numbers, plain
+
+SMALL = 0.5  # more than 16 inputs: numbers at them could not be read
 
 
 def neuron(
@@ -16,7 +18,7 @@ def neuron(
     Parameters
     ----------
     inputs, weights : array_like, shape (n,)
-        The numbers that come in and what each is multiplied by.
+        The numbers that come in and what each is multiplied by; of more than 16 the numbers are not written.
     bias : float
         What is added to the weighted sum.
     activation : callable
@@ -44,17 +46,17 @@ def neuron(
     >>> fnn.plot.neuron([1, 2, 3], [0.2, 0.8, -0.5], 2.0, np.tanh, name="tanh").get_title()
     'tanh(0.2·1 + 0.8·2 − 0.5·3 + 2) = 0.98'
     """
-    ax = axes(ax, "neuron")
     x, w = numbers(inputs, "neuron", "inputs", 1), numbers(weights, "neuron", "weights", 1)
     if x.shape != w.shape or not x.size:
         raise ValueError(f"plot.neuron: inputs is {x.shape}, weights is {w.shape}; the same expected")
     z = float(w @ x + bias)
     output = float(numbers(activation(np.array([z])), "neuron", "the output").reshape(-1)[0])
+    ax = axes(ax, "neuron")
     ax.set(xlim=(0, 10), ylim=(0, 6))
     ax.axis("off")
     rows = np.linspace(5.4, 0.6, len(x)) if len(x) > 1 else np.array([3.0])
     for y, xi, wi in zip(rows, x, w):
-        _wire(ax, y, xi, wi, np.abs(w).max() or 1.0)
+        _wire(ax, y, xi, wi, largest(w), min(1.0, 8 / len(x)))
     _disc(ax, 4.1, 3.0, f"Σ\n{z:.4g}", 22)
     ax.annotate(f"bias {bias:.4g}", (4.1, 2.35), (4.1, 0.5), ha="center", color=GREY, arrowprops=_arrow(GREY, 1.2))
     ax.annotate("", (5.3, 3.0), (4.7, 3.0), arrowprops=_arrow("black", 1.4))
@@ -80,19 +82,31 @@ def _arrow(colour: str, width: float) -> dict:
     return {"arrowstyle": "-|>", "color": colour, "linewidth": width, "shrinkA": 0, "shrinkB": 0}
 
 
-def _disc(ax: Any, x: float, y: float, text: str, size: float) -> None:
+def _disc(ax: Any, x: float, y: float, text: str, size: float, scale: float = 1.0) -> None:
     """Draw a circle with text in it, round whatever the shape of the axes."""
-    ax.plot([x], [y], "o", markersize=2 * size, color="white", markeredgecolor="black", markeredgewidth=1.3, zorder=3)
-    ax.text(x, y, text, ha="center", va="center", fontsize=10, zorder=4)
+    ax.plot(
+        [x],
+        [y],
+        "o",
+        markersize=2 * size * scale,
+        color="white",
+        markeredgecolor="black",
+        markeredgewidth=1.3,
+        zorder=3,
+    )
+    if scale >= SMALL:
+        ax.text(x, y, text, ha="center", va="center", fontsize=10 * scale, zorder=4)
 
 
-def _wire(ax: Any, y: float, value: float, weight: float, largest: float) -> None:
+def _wire(ax: Any, y: float, value: float, weight: float, most: float, scale: float) -> None:
     """Draw one input and its way to the sum: the thicker the larger the weight, orange up and blue down."""
     colour = ORANGE if weight > 0 else BLUE if weight < 0 else GREY
-    ax.plot([0.9, 4.1], [y, 3.0], color=colour, linewidth=0.6 + 4 * abs(weight) / largest, alpha=0.75, zorder=1)
+    ax.plot([0.9, 4.1], [y, 3.0], color=colour, linewidth=0.6 + 4 * scale * abs(weight) / most, alpha=0.75, zorder=1)
     box = {"boxstyle": "round,pad=0.15", "color": "white"}
-    ax.text(2.2, y + (3.0 - y) * 1.3 / 3.2, f"{weight:.4g}", ha="center", va="center", color=colour, bbox=box, zorder=2)
-    _disc(ax, 0.9, y, f"{value:.4g}", 15)
+    if scale >= SMALL:
+        at, size = y + (3.0 - y) * 1.3 / 3.2, 10 * scale
+        ax.text(2.2, at, f"{weight:.4g}", ha="center", va="center", color=colour, bbox=box, zorder=2, fontsize=size)
+    _disc(ax, 0.9, y, f"{value:.4g}", 15, scale)
 
 
 def _curve(ax: Any, activation: Callable, z: float, output: float, name: str) -> None:

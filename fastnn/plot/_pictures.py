@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .._ops import as_tensor, cat
-from .._tape import grad, no_grad
+from .._ops import Tensor, as_tensor, cat
+from .._tape import enable_grad, grad, no_grad
 from ..nn._evaluating import evaluating
-from ._axes import GREY, ORANGE, axes, blue_to_orange, numbers
+from ._axes import GREY, ORANGE, axes, blue_to_orange, largest, named, numbers
 from ._convolution import _image
 
 
@@ -18,7 +18,8 @@ def confusion(table: Any, names: Sequence[str] | None = None, ax: Any = None) ->
     Parameters
     ----------
     table : array_like of int, shape (classes, classes)
-        Counts, as from `fastnn.metrics.confusion_matrix`. The colour is the share of the row.
+        Counts, as from `fastnn.metrics.confusion_matrix`. The colour is the share of the row; the counts are written
+        for up to 30 classes.
     names : sequence of str, optional
         What the classes are called; their numbers by default.
     ax : matplotlib Axes, optional
@@ -33,7 +34,7 @@ def confusion(table: Any, names: Sequence[str] | None = None, ax: Any = None) ->
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If the table is not square, or `names` is not one for each class.
+        If the table is not square, has negative counts, or `names` is not one for each class.
 
     Examples
     --------
@@ -43,26 +44,29 @@ def confusion(table: Any, names: Sequence[str] | None = None, ax: Any = None) ->
     '3 of 4 right (75.00 %)'
     """
     table = numbers(table, "confusion", "table", 2)
-    names = [str(i) for i in range(len(table))] if names is None else list(names)
+    names = [str(name) for name in (range(len(table)) if names is None else names)]
     if table.shape[0] != table.shape[1] or not table.size or len(names) != len(table):
         raise ValueError(
             f"plot.confusion: table is {table.shape}, with {len(names)} names; one for each class expected"
         )
+    if (table < 0).any():
+        raise ValueError("plot.confusion: a count is negative")
     ax = axes(ax, "confusion")
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     # The diagonal is nearly everything: the root lets a single mistake be seen beside it.
     ax.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1.25)
+    size = min(9, 160 / len(table))
     for (i, j), count in np.ndenumerate(table):
-        if count:
+        if count and len(table) <= 30:
             colour = "white" if share[i, j] > 0.5 else "black" if i == j else ORANGE
             weight = "normal" if i == j else "bold"
-            ax.text(j, i, f"{count:g}", ha="center", va="center", color=colour, fontsize=9, fontweight=weight)
-    ax.set_xticks(range(len(names)), names)
-    ax.set_yticks(range(len(names)), names)
+            ax.text(j, i, f"{count:.12g}", ha="center", va="center", color=colour, fontsize=size, fontweight=weight)
+    crowded = len(names) * max(map(len, names)) > 50  # names beside each other would run into one another
+    named(ax.xaxis, names, 30, **({"rotation": 90} if crowded else {}))
+    named(ax.yaxis, names, 30)
     total, right = table.sum(), np.trace(table)
-    ax.set(
-        xlabel="predicted", ylabel="true", title=f"{right:g} of {total:g} right ({100 * right / max(total, 1):.2f} %)"
-    )
+    share_right = 100 * right / max(total, 1)
+    ax.set(xlabel="predicted", ylabel="true", title=f"{right:.12g} of {total:.12g} right ({share_right:.2f} %)")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
@@ -161,7 +165,7 @@ def saliency(
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If the method, the target, the size or the picture's axes do not fit.
+        If the method, the target, the size or the picture's axes do not fit, or the model gives no Tensor.
 
     References
     ----------
@@ -185,7 +189,10 @@ def saliency(
         raise ValueError(f"plot.saliency: size must be from 1 to {min(height, width)}, got {size}")
     with evaluating(model):
         with no_grad():
-            answer = model(x).reshape(-1)
+            answer = model(x)
+        if not isinstance(answer, Tensor):
+            raise ValueError(f"plot.saliency: the model gives a {type(answer).__name__}; one Tensor expected")
+        answer = answer.reshape(-1)
         target = int(answer.argmax().item()) if target is None else target
         if not 0 <= target < answer.shape[0]:
             raise ValueError(f"plot.saliency: target must be from 0 to {answer.shape[0] - 1}, got {target}")
@@ -193,7 +200,7 @@ def saliency(
     ax = axes(ax, "saliency")
     grey = x.numpy()[0].mean(0)
     ax.imshow(grey, cmap="gray", vmin=grey.min(), vmax=max(grey.max(), grey.min() + 1e-9))
-    limit = np.abs(heat).max() or 1.0
+    limit = largest(heat)
     low, colours = (0, "inferno") if method == "gradient" else (-limit, blue_to_orange())
     ax.imshow(heat, cmap=colours, vmin=low, vmax=limit, alpha=0.55, interpolation="bilinear")
     ax.set_title(f"What the answer hangs on ({method})", color="black")
@@ -206,7 +213,8 @@ def _gradient(model: Any, x: Any, target: int) -> np.ndarray:
     """Return the largest gradient over the channels, (H, W)."""
     x = as_tensor(np.array(x.numpy()))
     x.requires_grad = True
-    (slope,) = grad(model(x).reshape(-1)[target], x)
+    with enable_grad():
+        (slope,) = grad(model(x).reshape(-1)[target], x)
     return np.abs(slope.numpy()[0]).max(0).astype(np.float64)
 
 
@@ -217,11 +225,16 @@ def _occlusion(model: Any, x: Any, target: int, size: int) -> np.ndarray:
     step = max(1, size // 4)
     ends = [sorted({*range(0, n - size + 1, step), n - size}) for n in (height, width)]
     places = [(top, left) for top in ends[0] for left in ends[1]]
-    covered = np.repeat(pixels[None], len(places), 0)
-    for i, (top, left) in enumerate(places):
-        covered[i, :, top : top + size, left : left + size] = pixels.mean((1, 2))[:, None, None]
-    with no_grad():
-        parts = [model(as_tensor(covered[i : i + 64])) for i in range(0, len(places), 64)]
+    mean = pixels.mean((1, 2))[:, None, None]
+
+    def covered(some: list[tuple[int, int]]) -> Any:
+        pictures = np.repeat(pixels[None], len(some), 0)
+        for picture, (top, left) in zip(pictures, some):
+            picture[:, top : top + size, left : left + size] = mean
+        return as_tensor(pictures)
+
+    with no_grad():  # some at a time: all pictures of a photograph together would take gigabytes
+        parts = [model(covered(places[i : i + 16])) for i in range(0, len(places), 16)]
         answers = cat([part.reshape(part.shape[0], -1) for part in parts]).numpy()[:, target]
         whole = float(model(x).reshape(-1)[target].item())
     fall, counts = np.zeros((height, width)), np.zeros((height, width))

@@ -5,7 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from ._axes import BLUE, GREY, ORANGE, axes, blue_to_orange, numbers, plain, plain_numbers
+from ._axes import (
+    BLUE,
+    GREY,
+    ORANGE,
+    axes,
+    blue_to_orange,
+    largest,
+    named,
+    numbers,
+    plain,
+    plain_numbers,
+    whole_numbers,
+)
 
 _LOSSES = {"loss": "training", "val_loss": "validation"}  # a History's names and the legend's
 
@@ -41,17 +53,21 @@ def learning_curve(history: Any, ax: Any = None, *, reference: Mapping[str, floa
     >>> ax.get_xlabel()
     'epoch'
     """
-    ax = axes(ax, "learning_curve")
     names = list(history.keys()) if isinstance(history, Mapping) else [n for n in _LOSSES if n in list(history)]
-    curves = {_LOSSES.get(name, name): history[name] for name in names}
+    curves = {
+        _LOSSES.get(name, name): np.atleast_2d(numbers(history[name], "learning_curve", repr(name))) for name in names
+    }
     if not curves:
         raise ValueError("plot.learning_curve: the history is empty")
-    positive = True
-    for (name, values), colour in zip(curves.items(), [BLUE, ORANGE, *[f"C{i}" for i in range(2, 10)]] * len(curves)):
-        runs = np.atleast_2d(numbers(values, "learning_curve", repr(name)))
-        epochs = np.arange(1, runs.shape[1] + 1)
-        positive &= bool((runs > 0).all())
-        ax.plot(epochs, runs.mean(0), color=colour, linewidth=1.8, label=name)
+    if deep := [f"{name} {runs.shape}" for name, runs in curves.items() if runs.ndim > 2]:
+        raise ValueError(f"plot.learning_curve: {', '.join(deep)}; (epochs,) or (runs, epochs) expected")
+    ax = axes(ax, "learning_curve")
+    positive = all(bool((runs > 0).all()) for runs in curves.values())
+    for (name, runs), colour in zip(curves.items(), [BLUE, ORANGE, *[f"C{i}" for i in range(2, 10)]] * len(curves)):
+        epochs, mean = np.arange(1, runs.shape[1] + 1), runs.mean(0)
+        # A line through one epoch, or between two that are no numbers, would not be seen.
+        marker = "o" if len(mean) == 1 or not np.isfinite(mean).all() else None
+        ax.plot(epochs, mean, color=colour, linewidth=1.8, label=name, marker=marker, markersize=4)
         if len(runs) > 1:
             ax.fill_between(epochs, runs.min(0), runs.max(0), color=colour, alpha=0.15, linewidth=0)
     for name, level in (reference or {}).items():
@@ -59,6 +75,7 @@ def learning_curve(history: Any, ax: Any = None, *, reference: Mapping[str, floa
     if positive:
         ax.set_yscale("log")
         plain_numbers(ax.yaxis)
+    whole_numbers(ax.xaxis)
     ax.set(xlabel="epoch", ylabel="loss", title="Learning curve")
     ax.legend(frameon=False)
     plain(ax)
@@ -88,7 +105,7 @@ def predicted_against_true(true: Any, predicted: Any, ax: Any = None, *, unit: s
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If the shapes differ or there are no values.
+        If the shapes differ or there is no value that can be drawn: finite, and above 0 on logarithmic axes.
 
     Examples
     --------
@@ -96,12 +113,16 @@ def predicted_against_true(true: Any, predicted: Any, ax: Any = None, *, unit: s
     >>> fnn.plot.predicted_against_true([1.0, 2.0], [1.1, 1.8], unit="m").get_xlabel()
     'true (m)'
     """
-    ax = axes(ax, "predicted_against_true")
     true = numbers(true, "predicted_against_true", "true", 1)
     predicted = numbers(predicted, "predicted_against_true", "predicted", 1)
     if true.shape != predicted.shape or not true.size:
         raise ValueError(f"plot.predicted_against_true: true is {true.shape}, predicted is {predicted.shape}")
-    ends = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+    both = np.stack([true, predicted])
+    both = both[:, (np.isfinite(both) & (both > (0 if log else -np.inf))).all(0)]
+    if not both.size:
+        raise ValueError(f"plot.predicted_against_true: no pair is finite{' and above 0, for log axes' if log else ''}")
+    ax = axes(ax, "predicted_against_true")
+    ends = both.min(), both.max()
     ax.scatter(true, predicted, s=9, color=BLUE, alpha=0.3, linewidths=0)
     ax.plot(ends, ends, color=ORANGE, linewidth=1.4, label="perfect")
     margin = 0.03 * (ends[1] - ends[0]) or 1.0
@@ -127,7 +148,7 @@ def weights(matrix: Any, names: Sequence[str] | None = None, ax: Any = None) -> 
     matrix : array_like, shape (neurons, inputs)
         Such as `net.layers[0].weight`. Neurons are sorted by the input that moves them most.
     names : sequence of str, optional
-        A name for each input.
+        A name for each input; of more than 40 only every k-th is written.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -149,7 +170,6 @@ def weights(matrix: Any, names: Sequence[str] | None = None, ax: Any = None) -> 
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['rooms', 'year']
     """
-    ax = axes(ax, "weights")
     matrix = numbers(matrix, "weights", "matrix", 2)
     if names is None:
         names = [f"x{i + 1}" for i in range(matrix.shape[1])]
@@ -157,13 +177,13 @@ def weights(matrix: Any, names: Sequence[str] | None = None, ax: Any = None) -> 
         raise ValueError(
             f"plot.weights: matrix is {matrix.shape}, with {len(names)} names; one for each input expected"
         )
+    ax = axes(ax, "weights")
     strongest = np.abs(matrix).argmax(1)
     order = np.lexsort((-matrix[np.arange(len(matrix)), strongest], strongest))
-    limit = np.abs(matrix).max() or 1.0
-    shown, colours = matrix[order].T, blue_to_orange()
+    limit, shown, colours = largest(matrix), matrix[order].T, blue_to_orange()
     image = ax.imshow(shown, cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, pad=0.02).outline.set_visible(False)
-    ax.set_yticks(range(len(names)), names)
+    named(ax.yaxis, names)
     ax.set_xticks([])
     ax.set(xlabel=f"{len(matrix)} neurons, by the input that moves each most", title="Weights of the first layer")
     ax.spines[:].set_visible(False)
