@@ -187,7 +187,7 @@ def edit_distance(read: Any, true: Any) -> int:
     for i, a in enumerate(read, 1):
         row = [i]
         for j, b in enumerate(true, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (a != b)))
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + bool(a != b)))
         above = row
     return above[-1]
 

@@ -308,6 +308,7 @@ def test_decoders_refuse():
 def test_error_rates():
     assert decoding.edit_distance("", "abc") == decoding.edit_distance("abc", "") == 3
     assert decoding.edit_distance("abc", "abc") == 0
+    assert type(decoding.edit_distance(np.array([1, 2]), np.array([2]))) is int
     assert decoding.edit_distance(["una", "vela"], ["una", "gran", "vela"]) == 1
     assert decoding.error_rate(["ab", ""], ["abc", "d"]) == 0.5
     for read, true in ((["a"], []), (["a", "b"], ["a"]), (["a"], [""])):

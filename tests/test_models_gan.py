@@ -125,6 +125,7 @@ def test_patches():
         (lambda: Discriminator((8, 4), 10), ValueError, "multiple of 4"),
         (lambda: Discriminator((8, 4), 8, group=1), ValueError, "group must be at least 2, got 1"),
         (lambda: UNet(0, 1), ValueError, "in_channels"),
+        (lambda: UNet(1, 1, activation="relu"), TypeError, "activation must be a Module or None, got 'relu'"),
         (lambda: PatchDiscriminator(3, ()), ValueError, "channels must not be empty"),
         (lambda: DCGAN(channels=0), ValueError, "channels"),
     ],

@@ -137,7 +137,13 @@ def test_nms_of_small_integers():
 
 @pytest.mark.parametrize(
     ("boxes", "scores", "of"),
-    [([[0, 0, 1]], [1], "union"), ([[0, 0, 1, 1]], [1, 2], "union"), ([[0, 0, 1, 1]], [1], "x")],
+    [
+        ([[0, 0, 1, np.nan]], [1], "union"),
+        ([[0, 0, 1, 1]], [np.nan], "union"),
+        ([[0, 0, 1]], [1], "union"),
+        ([[0, 0, 1, 1]], [1, 2], "union"),
+        ([[0, 0, 1, 1]], [1], "x"),
+    ],
 )
 def test_nms_of_what_does_not_fit(boxes, scores, of):
     with pytest.raises(ValueError, match="nms: "):

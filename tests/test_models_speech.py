@@ -104,6 +104,13 @@ def test_the_recogniser_refuses():
     for lengths in ([9], [3, 9], [10, 9], [4.0, 5.0]):
         with pytest.raises(ValueError, match="lengths"):
             net(fnn.zeros(2, 9, 8), lengths)
+    for channels in ((8,), (8, 8, 8)):
+        with pytest.raises(ValueError, match="channels must be two"):
+            SpeechRecognizer(5, 8, channels)
+    heard = SpeechRecognizer(5, 8, channels=(8, 8), hidden=8, bidirectional=False)
+    for x, state in ((fnn.zeros(9, 8), None), (fnn.zeros(1, 9, 7), None), (fnn.zeros(2, 9, 8), heard.start(1))):
+        with pytest.raises(ValueError, match=r"SpeechRecognizer.step: x is .*expected \((N|1), k, 8\)"):
+            heard.step(x, state)
 
 
 # ----- text to action -----
@@ -176,6 +183,8 @@ def test_the_frozen_answers_are_the_package_s():
 
 def test_words_of_any_kind():
     net = Pronouncer(width=8)
+    assert net.pronounce(["HeLLo"]) == net.pronounce(["hello"])
+    assert not np.allclose(net.encode(["hello"]).data, net.encode(["heööo"]).data)
     assert net.pronounce([]) == []
     assert len(net.pronounce(["", "ñandú", "a" * 100, "x"])) == 4
     with pytest.raises(TypeError, match="expected a list"):

@@ -29,7 +29,7 @@ def nms(boxes: Any, scores: Any, overlap: float = 0.5, *, of: str = "union", pix
     Raises
     ------
     ValueError
-        If shapes do not fit, or `of` is neither.
+        If shapes do not fit, something is NaN, or `of` is neither.
 
     Examples
     --------
@@ -42,6 +42,8 @@ def nms(boxes: Any, scores: Any, overlap: float = 0.5, *, of: str = "union", pix
         return np.empty(0, np.int64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
         raise ValueError(f"nms: boxes is {boxes.shape}, scores is {scores.shape}; expected (n, 4) and (n,)")
+    if np.isnan(boxes).any() or np.isnan(scores).any():  # NaN overlaps nothing and everything
+        raise ValueError("nms: boxes or scores are not a number")
     if of not in ("union", "smaller"):
         raise ValueError(f"nms: of must be 'union' or 'smaller', got {of!r}")
     # Small integers would wrap round in areas, and scores without a sign where they change it.

@@ -96,7 +96,7 @@ class Pronouncer(Module):
         lengths = np.array([len(word) + 1 for word in words])
         x = np.full((len(words), lengths.max()), STOP)
         for row, word in zip(x, words):
-            row[: len(word)] = [LETTERS.index(c) if c in LETTERS else UNKNOWN for c in word]
+            row[: len(word)] = [LETTERS.index(c) if c in LETTERS else UNKNOWN for c in map(str.lower, word)]
         return self.reader(self.letter_embedding(x), lengths=lengths)[1]
 
     def forward(self, phonemes, state):
@@ -105,7 +105,7 @@ class Pronouncer(Module):
         return self.out(y), state
 
     def pronounce(self, words: Sequence[str]) -> list[list[str]]:
-        """Return the phonemes of words, all at once; at each step the likeliest.
+        """Return the phonemes of words, all at once; at each step the likeliest. Capitals are read as small letters.
 
         Raises
         ------

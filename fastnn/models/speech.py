@@ -7,6 +7,7 @@ The convolutions look back, never ahead: without the backward half of a bidirect
 comes.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .._ops import Tensor, as_tensor, cat, zeros
 from ..nn import GRU, LSTM, Conv1d, Dropout, LayerNorm, Linear, Module
 from ..nn import functional as F
+from ._sizes import positive
 
 KERNEL, STRIDE = 5, 2
 BACK = KERNEL - STRIDE  # frames of the past that a convolution needs
@@ -54,8 +56,8 @@ class SpeechRecognizer(Module):
 
     Raises
     ------
-    ValueError
-        If the cell is another.
+    ValueError, TypeError
+        If the cell is another, channels are not two, or sizes are too small or no integers.
 
     Examples
     --------
@@ -70,7 +72,7 @@ class SpeechRecognizer(Module):
         self,
         classes: int,
         bands: int = 40,
-        channels: tuple[int, int] = (96, 128),
+        channels: Sequence[int] = (96, 128),
         hidden: int = 128,
         layers: int = 2,
         cell: str = "gru",
@@ -80,6 +82,9 @@ class SpeechRecognizer(Module):
         kinds = {"gru": GRU, "lstm": LSTM}
         if cell not in kinds:
             raise ValueError(f"SpeechRecognizer: cell must be 'gru' or 'lstm', got {cell!r}")
+        channels = positive("SpeechRecognizer", channels=channels, bands=bands)
+        if len(channels) != 2:
+            raise ValueError(f"SpeechRecognizer: channels must be two, got {list(channels)}")
         self.bands, self.bidirectional = bands, bool(bidirectional)
         self.first = Conv1d(bands, channels[0], KERNEL, STRIDE)
         self.second = Conv1d(channels[0], channels[1], KERNEL, STRIDE)

@@ -78,6 +78,8 @@ class UNet(Module):
         self.up = ModuleList([_stage(a + b, a) for a, b in reversed(list(pairwise(channels)))])
         self.pool, self.upsample = AvgPool2d(2), Upsample(scale_factor=2)
         self.out = Conv2d(channels[0], out_channels, 3, padding=1)
+        if activation is not None and not callable(activation):
+            raise TypeError(f"UNet: activation must be a Module or None, got {activation!r}")
         self.activation = activation
 
     def forward(self, x: Any) -> Any:
