@@ -84,6 +84,8 @@ def test_phonemes_without_the_package(capsys, monkeypatch):
         (999, "novecientos noventa y nueve"),
         (1000, "mil"),
         (2026, "dos mil veintiséis"),
+        (21000, "veintiún mil"),
+        (131001, "ciento treinta y un mil uno"),
         (500000, "quinientos mil"),
     ],
 )

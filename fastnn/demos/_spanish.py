@@ -54,6 +54,8 @@ def number(n: int) -> str:
     --------
     >>> number(1985)
     'mil novecientos ochenta y cinco'
+    >>> number(21_000), number(301_001)
+    ('veintiún mil', 'trescientos un mil uno')
     """
     if n < 30:
         return UNITS[n]
@@ -63,7 +65,10 @@ def number(n: int) -> str:
         return "cien"
     if n < 1000:
         return HUNDREDS[n // 100 - 1] + (f" {number(n % 100)}" if n % 100 else "")
-    thousands = "mil" if n < 2000 else number(n // 1000) + " mil"
+    many = number(n // 1000)
+    if many.endswith("uno"):  # which is short before what is counted
+        many = many[:-3] + ("ún" if many.endswith("veintiuno") else "un")
+    thousands = "mil" if n < 2000 else f"{many} mil"
     return thousands + (f" {number(n % 1000)}" if n % 1000 else "")
 
 
