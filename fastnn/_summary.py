@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,6 +151,8 @@ def _run(module: Module, layers: dict[int, Layer], example: tuple) -> None:
 
 def _shapes(output: Any) -> str:
     """The shape of a tensor, or those of several."""
+    if isinstance(output, Mapping):
+        output = tuple(output.values())
     if isinstance(output, tuple | list):
         return ", ".join(text for text in map(_shapes, output) if text)
     if isinstance(output, Tensor | np.ndarray):

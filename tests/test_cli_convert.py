@@ -335,6 +335,14 @@ def test_a_shared_parameter_counts_once():
     assert fnn.summary(net).parameters == 9
 
 
+def test_outputs_by_name_have_shapes():
+    class Named(nn.Linear):
+        def forward(self, x):
+            return {"y": super().forward(x), "n": 3, "x": x}
+
+    assert fnn.summary(Named(3, 4), fnn.zeros(2, 3)).layers[0].shape == "(2, 4), (2, 3)"
+
+
 def test_a_summary_that_fails_leaves_the_module_as_it_was():
     net = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 4))
     net[0].eval()
