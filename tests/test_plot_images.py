@@ -162,6 +162,7 @@ class Two(nn.Module):
         (lambda ax, net: fnn.plot.confusion([[1, 2]], ax=ax), "one for each class"),
         (lambda ax, net: fnn.plot.confusion([[1]], ["a", "b"], ax), "2 names"),
         (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3, 2)), [], ax), "picture must be"),
+        (lambda ax, net: fnn.plot.boxes(np.full((3, 3), 60000, np.uint16), [], ax), "picture has integers to 60000"),
         (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3)), [[1, 2, 3]], ax), r"boxes is \(1, 3\)"),
         (lambda ax, net: fnn.plot.boxes(np.zeros((3, 3)), [[1, 2, 3, 4]], ax, scores=[1, 2]), r"scores \(2,\)"),
         (lambda ax, net: fnn.plot.saliency(net, np.zeros((1, 10, 10)), ax, method="magic"), "'magic'"),

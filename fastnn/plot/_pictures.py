@@ -97,7 +97,7 @@ def boxes(picture: Any, boxes: Any, ax: Any = None, *, scores: Any = None, point
     MissingExtraError
         Without matplotlib (a ModuleNotFoundError).
     ValueError
-        If a shape does not fit.
+        If a shape does not fit, or the picture has integers above 255.
 
     Examples
     --------
@@ -250,6 +250,8 @@ def _picture(picture: Any, who: str) -> np.ndarray:
     shown = numbers(picture, who, "picture")
     if shown.ndim not in (2, 3) or (shown.ndim == 3 and shown.shape[2] != 3) or not shown.size:
         raise ValueError(f"plot.{who}: picture must be (H, W) or (H, W, 3), got {shown.shape}")
+    if integers and shown.max() > 255:  # of 16 bits, it would be all white
+        raise ValueError(f"plot.{who}: picture has integers to {shown.max():.0f}; to 255 expected, or floats to 1")
     return np.clip(shown / 255 if integers and shown.max() > 1 else shown, 0, 1)
 
 
