@@ -146,7 +146,10 @@ class Two(nn.Module):
         (lambda ax, net: fnn.plot.filters(np.zeros((3, 3)), ax), "4 axes"),
         (lambda ax, net: fnn.plot.filters(np.zeros((0, 1, 3, 3)), ax), "empty"),
         (lambda ax, net: fnn.plot.filters(np.zeros((2, 1, 3, 3)), ax, columns=0), "columns must be an integer"),
-        (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ax=ax, columns=0), "columns must be an integer"),
+        (
+            lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ax=ax, columns=0),
+            "columns must be an integer",
+        ),
         (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((1, 10, 10)), ax=ax, rows=0), "rows must be an integer"),
         (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((10, 10)), ax=ax), "image must be"),
         (lambda ax, net: fnn.plot.feature_maps(net, np.zeros((2, 1, 10, 10)), ax=ax), "image must be"),

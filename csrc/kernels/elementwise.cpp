@@ -1,5 +1,7 @@
 // y = f(x) and out = f(a, b) over broadcast shapes. The planner has merged dimensions that walk together, so most calls are one
 // long row; what is left of the shape is walked row by row, and each row runs in vectors.
+#include <type_traits>
+
 #include "functions.h"
 #include "kernels.h"
 
@@ -58,11 +60,16 @@ template <class T> __attribute__((noinline)) const T* gather(T* out, const T* p,
     return out;
 }
 
-// y = f(x), both contiguous.
+// y = f(x), both contiguous: four vectors abreast where f is a chain of many operations, else two.
 template <class T, int OP> __attribute__((noinline)) void unary_row(T* y, const T* x, Vec<T> alpha, i64 n) {
-    for_abreast<T>(n, [&](i64 i, int lanes, auto v) __attribute__((always_inline)) {
-        store_n(y + i, apply<OP>(load_as(v, x + i, lanes), decltype(v)(alpha)), lanes);
-    });
+    constexpr bool chain = OP >= EXP && OP != RELU && OP != LEAKY_RELU;
+    i64 i = 0;
+    if constexpr (sizeof(T) == sizeof(float)) {
+        typedef std::conditional_t<chain, Four, Two<F>> V;
+        constexpr i64 wide = sizeof(V) / sizeof(T);
+        for (; i + wide <= n; i += wide) store_n(y + i, apply<OP>(load_as(V(), x + i, LANES<T>), V(alpha)), LANES<T>);
+    }
+    for_vectors<T>(n - i, [&](i64 j, int k) { store_n(y + i + j, apply<OP>(load_n(x + i + j, k), alpha), k); });
 }
 
 // Calls row(out_at, a_at, b_at, n) for each stretch of the innermost dimension that the flat range [begin, end) covers.

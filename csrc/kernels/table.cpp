@@ -4,11 +4,6 @@
 #include "../vec.h"
 
 namespace fastnn {
-#ifdef FASTNN_DOUBLES
-namespace FASTNN_DOUBLES {
-#include "families.h"
-}
-#endif
 namespace FASTNN_ISA {
 
 template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indices<U...>, Indices<B...>, Indices<R...>) {
@@ -76,25 +71,7 @@ template <class T, int... U, int... B, int... R> constexpr Kernels table_of(Indi
 
 template <int N> using Count = typename MakeIndices<N>::type;
 extern constexpr Kernels kernels_f32 = table_of<float>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
-
-// With FASTNN_DOUBLES the doubles of the largest families are another row's, and the linker drops this one's: doubles are for
-// being right, and these were 0.14 MB of the wheel's 3.13.
-constexpr Kernels doubles() {
-    Kernels table = table_of<double>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
-#ifdef FASTNN_DOUBLES
-#define TAKE(kernel) table.kernel = FASTNN_DOUBLES::kernel<double>
-    TAKE(conv_plan), TAKE(conv_stage), TAKE(conv);
-    TAKE(max_pool), TAKE(max_pool_pick), TAKE(max_pool_backward), TAKE(avg_pool), TAKE(avg_pool_backward);
-    TAKE(recurrent_plan), TAKE(recurrent_pack), TAKE(recurrent), TAKE(recurrent_backward);
-    TAKE(recurrent_inputs), TAKE(recurrent_weights);
-    TAKE(attention_plan), TAKE(attention), TAKE(attention_combine);
-    TAKE(attention_backward_plan), TAKE(attention_backward), TAKE(attention_backward_combine);
-    TAKE(prelu), TAKE(prelu_backward);
-#undef TAKE
-#endif
-    return table;
-}
-extern constexpr Kernels kernels_f64 = doubles();
+extern constexpr Kernels kernels_f64 = table_of<double>(Count<UNARY_OPS>{}, Count<BINARY_OPS>{}, Count<REDUCTIONS>{});
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn
