@@ -5,6 +5,7 @@ row, logits (B, V) belong to what follows them, and state is None at first. Stat
 what has a ``select(rows)``, as `nn.KeyValues`, arrays of B rows, and numbers that hold for all rows.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ def _logits(name: str, step: Step, tokens: np.ndarray, state) -> tuple[np.ndarra
     logits = logits.data if isinstance(logits, Tensor) else np.asarray(logits)
     if logits.ndim != 2 or len(logits) != len(tokens) or not logits.size:
         raise ValueError(f"{name}: step gave logits {logits.shape} for {len(tokens)} rows; expected ({len(tokens)}, V)")
-    if not np.isfinite(logits.max(-1)).all():  # with NaN among them too; any token would look like an answer
+    if not all(map(math.isfinite, logits.max(-1).tolist())):  # NaN among them too; any token would look like an answer
         raise ValueError(f"{name}: step gave logits of which one is NaN or infinite, or all are -inf")
     return logits, state
 
