@@ -7,34 +7,6 @@ cdef extern from *:
     PyObject* PyArray_BASE_OBJECT "PyArray_BASE"(ndarray a)
 
 
-class Size(int):
-    """How many elements a tensor has. Called, it is PyTorch's `Tensor.size`: the shape, or one of its sizes."""
-
-    def __new__(cls, n, shape):
-        self = int.__new__(cls, n)
-        self._shape = shape
-        return self
-
-    def __call__(self, dim=None):
-        return self._shape if dim is None else self._shape[axis_of("size", dim, <int>len(self._shape))]
-
-    def __reduce__(self):
-        return int, (int(self),)
-
-
-cdef object wanted_dtype(str name, tuple target):
-    """The dtype among what a user converts to, None if there is only the device."""
-    dtype = None
-    for wanted in target:
-        if isinstance(wanted, Tensor):
-            dtype = (<Tensor>wanted).array.dtype
-        elif isinstance(wanted, str) and wanted.partition(":")[0] in ("cuda", "mps", "xpu", "gpu"):
-            raise ValueError(f"{name}: the only device is 'cpu', got {wanted!r}")
-        elif wanted is not None and not (isinstance(wanted, str) and wanted == "cpu"):
-            dtype = wanted
-    return dtype
-
-
 class Handle:
     """What register_hook returns; ``remove()`` takes the hook away."""
 

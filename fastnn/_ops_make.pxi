@@ -396,6 +396,19 @@ cdef class CastNode(Node):
         return (cast(<Tensor>dy, <int>self.alpha),)
 
 
+cdef object wanted_dtype(str name, tuple target):
+    """The dtype among what a user converts to, None if there is only the device."""
+    dtype = None
+    for wanted in target:
+        if isinstance(wanted, Tensor):
+            dtype = (<Tensor>wanted).array.dtype
+        elif isinstance(wanted, str) and wanted.partition(":")[0] in ("cuda", "mps", "xpu", "gpu"):
+            raise ValueError(f"{name}: the only device is 'cpu', got {wanted!r}")
+        elif wanted is not None and not (isinstance(wanted, str) and wanted == "cpu"):
+            dtype = wanted
+    return dtype
+
+
 cdef Tensor cast(Tensor x, int type_num):
     """x in another dtype; gradients come back in the old one."""
     cdef CastNode node

@@ -11,6 +11,21 @@ cdef int axis_of(str name, object axis, int nd) except -1:
     return d + nd if d < 0 else d
 
 
+class Size(int):
+    """How many elements a tensor has. Called, it is PyTorch's `Tensor.size`: the shape, or one of its sizes."""
+
+    def __new__(cls, n, shape):
+        self = int.__new__(cls, n)
+        self._shape = shape
+        return self
+
+    def __call__(self, dim=None):
+        return self._shape if dim is None else self._shape[axis_of("size", dim, <int>len(self._shape))]
+
+    def __reduce__(self):
+        return int, (int(self),)
+
+
 cdef Tensor view_of(Tensor x, ndarray array):
     """array, made from x's, as a tensor that shares x's version if it shares the memory: begins where x's does."""
     if cnp.PyArray_DATA(array) != cnp.PyArray_DATA(x.array):

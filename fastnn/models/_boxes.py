@@ -37,7 +37,7 @@ def nms(boxes: Any, scores: Any, overlap: float = 0.5, *, of: str = "union", pix
     >>> fnn.models.nms([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], [0.8, 0.9, 0.7]).tolist()
     [1, 2]
     """
-    boxes, scores = (a if a.dtype.kind == "f" else a.astype(np.float64) for a in map(np.asarray, (boxes, scores)))
+    boxes, scores = np.asarray(boxes), np.asarray(scores)
     if boxes.size == 0 == scores.size:
         return np.empty(0, np.int64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
