@@ -1,11 +1,10 @@
 // Convolution and its input gradient by the definition, on the register tile of matmul.
 //
 //   the window of an item's rows, zeros around        a tile: MR output pixels times NV vectors of filters
-//   +-------------------------------------+           pixel p at in_at[p] of the window reads, for each row of the
-//   kernel, | 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 |           one contiguous run of kw * C elements (a Segment); the
-//   packed weight | 0 [ p p p ] . . . . . . . . . . . 0 |           [sliver][segment rows][width] streams by. No
-//   im2col: the run of the next | 0 [ p p p ] . . . . . . . . . . . 0 |           pixel is the same memory, C elements
-//   on.
+//   +-------------------------------------+           pixel p at in_at[p] of the window reads, for each row of the kernel,
+//   | 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 |           one contiguous run of kw * C elements (a Segment); the packed weight
+//   | 0 [ p p p ] . . . . . . . . . . . 0 |           [sliver][segment rows][width] streams by. No im2col: the run of the
+//   | 0 [ p p p ] . . . . . . . . . . . 0 |           next pixel is the same memory, C elements on.
 //   +-------------------------------------+
 //
 // Strides, dilation, groups and the phases of an input gradient only change the list of segments. Copying the window
