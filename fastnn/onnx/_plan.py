@@ -11,13 +11,12 @@ steps (`_short`)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from .._errors import FormatError
-from .._ops import Tensor
+from .._ops import Tensor, follow
 from ._graph import Graph, Node
 from ._registry import check_attributes, find
 from ._shapes import shape_determined
@@ -30,13 +29,8 @@ HANDING_ON = ("SequenceConstruct", "SequenceInsert", "SplitToSequence", "Optiona
 
 
 Made = tuple[Callable, tuple[int, ...], tuple[int, ...], Node]  # function, slots read, slots written, for messages
-Step = tuple[Callable, Callable, tuple[int, ...], tuple[int, ...], Node]  # getter of what is read; what is done with
+Step = tuple[Callable, tuple[int, ...], tuple[int, ...], tuple[int, ...], Node]  # and the slots that nobody reads later
 KEPT_SHAPES = 32  # sets of input shapes whose values are remembered
-
-
-def getter(slots: tuple[int, ...]) -> Callable:
-    """What takes the values of slots out of a list, as something to be unpacked."""
-    return itemgetter(*slots) if len(slots) > 1 else itemgetter(slice(slots[0], slots[0] + 1) if slots else slice(0))
 
 
 class Plan:
@@ -93,7 +87,7 @@ class Plan:
         for function, reads, writes, node in reversed(steps):
             dead = tuple({s for s in (*reads, *writes) if s not in kept})
             kept.update(dead)
-            freeing.append((function, getter(reads), writes, dead, node))
+            freeing.append((function, reads, writes, dead, node))
         return freeing[::-1]
 
     def run(self, feeds: Sequence[Any]) -> list[Any]:
@@ -102,7 +96,7 @@ class Plan:
         for slot, fed in zip(self.inputs, feeds):
             slots[slot] = fed
         if not self.shortens:
-            _follow(self.steps, slots)
+            follow(self.steps, slots)
             return [slots[slot] for slot in self.outputs]
         shapes = tuple([getattr(f, "shape", None) for f in feeds])
         known = self.remembered.get(shapes)
@@ -111,18 +105,18 @@ class Plan:
         fixed, steps, outputs = known
         for slot, made in fixed:
             slots[slot] = made
-        _follow(steps, slots)
+        follow(steps, slots)
         return [slots[slot] for slot in outputs]
 
     def _remembering(self, shapes: tuple, slots: list[Any]) -> list[Any]:
         """A run that keeps what depends on the shapes alone, and makes steps that know it."""
         if None in shapes:
-            _follow(self.steps, slots)
+            follow(self.steps, slots)
             return [slots[slot] for slot in self.outputs]
         kept = set(self.fixed)
-        steps = [(f, get, writes, tuple(d for d in dead if d not in kept), n) for f, get, writes, dead, n in self.steps]
+        steps = [(f, r, w, tuple(d for d in dead if d not in kept), n) for f, r, w, dead, n in self.steps]
         seen = {name: _form(slots[slot]) for name, slot in self.numbers.items()}
-        _follow([_watched(step, seen) for step in steps], slots)
+        follow([_watched(step, seen) for step in steps], slots)
         if len(self.remembered) >= KEPT_SHAPES:
             self.remembered.clear()
         forms = {name: form for name, form in seen.items() if form is not None and name in self.shaped}
@@ -133,26 +127,9 @@ class Plan:
         return [slots[slot] for slot in self.outputs]
 
 
-def _follow(steps: list[Step], slots: list[Any]) -> None:
-    node = None
-    try:
-        for function, get, writes, dead, node in steps:  # noqa: B007  (for the note)
-            out = function(*get(slots))
-            if type(out) is tuple:
-                for slot, made in zip(writes, out):
-                    slots[slot] = made
-            else:
-                slots[writes[0]] = out
-            for slot in dead:
-                slots[slot] = None
-    except Exception as error:
-        error.add_note(f"in node {node}")
-        raise
-
-
 def _watched(step: Step, seen: dict[str, Any]) -> Step:
     """A step that notes the form of what it makes."""
-    function, get, writes, dead, node = step
+    function, reads, writes, dead, node = step
 
     def run(*args: Any) -> Any:
         out = function(*args)
@@ -160,7 +137,7 @@ def _watched(step: Step, seen: dict[str, Any]) -> Step:
         seen.update((name, _form(o)) for name, o in zip(node.outputs, made))
         return out
 
-    return run, get, writes, dead, node
+    return run, reads, writes, dead, node
 
 
 def _form(value: Any) -> tuple[tuple[int, ...], bool] | None:
