@@ -20,7 +20,9 @@ constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of
 constexpr i64 CHUNK = 64;               // filters of M at a time, about
 constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
 constexpr i64 LEAST_ITEMS = 8;          // of a single block of tiles, in chunks of filters
-constexpr i64 DEPTH = 16;               // channels of U at a time where it is used at once: 37 KB of a sliver
+// Channels of U at a time where it is used at once: 113 KB of a sliver. With 16 each sum goes to memory and back three times as
+// often (AVX2: 0.93 of the time of C512 H7, forward and both gradients; 32 take as long as 16). AVX-512, not measured: 221 KB.
+constexpr i64 DEPTH = NARROW ? 48 : 32;
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
@@ -90,20 +92,29 @@ static void read_weight(T* w, const Conv& job, const Tiling<T, M, S>& g, i64 c0,
         read_rows(w + c * 9 * LANES<T>, from + ((c0 + c) * g.out_c + f) * 9, 9, 9, filters);
 }
 
-// U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector.
+// Rows [FIRST, FIRST + ROWS) of points of U for `channels` of the weight and one vector of filters.
+template <class T, int M, int S, int FIRST, int ROWS>
+INLINE void make_rows(T* u, i64 u_plane, i64 width, const T* w, int channels, i64 step) {
+    constexpr int U = Winograd<M, S>::U;
+#pragma GCC unroll 1
+    for (int c = 0; c < channels; c++, u += width, w += 9 * LANES<T>)
+        both_axes<T, 3, U, FIRST, ROWS>([](const auto& x, auto& made) { Winograd<M, S>::template weight<T>(x, made); },
+                                        [&](int y, int x) { return load(w + (y * 3 + x) * step); },
+                                        [&](int y, int x, Vec<T> value) { store(u + (y * U + x) * u_plane, value); });
+}
+
+// U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector: in two halves, for which AVX2's
+// registers are enough, and inlined, as a `u_plane` known to the compiler saves an address for each store.
 template <class T, int M, int S>
-static void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 end, i64 f) {
+INLINE void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 end, i64 f) {
     constexpr int U = Winograd<M, S>::U, L = LANES<T>;
     const int channels = int(end - c0 < CHANNELS ? end - c0 : CHANNELS);
     T w[CHANNELS * 9 * L];
     read_weight(w, job, g, c0, channels, f);
+    const T* first = g.turned ? w + 8 * L : w;
     const i64 step = g.turned ? -L : L;
-    for (int c = 0; c < channels; c++, u += width) {
-        const T* first = w + (c * 9 + (g.turned ? 8 : 0)) * L;
-        both_axes<T, 3, U>([](const auto& x, auto& made) { Winograd<M, S>::template weight<T>(x, made); },
-                           [&](int y, int x) { return load(first + (y * 3 + x) * step); },
-                           [&](int y, int x, Vec<T> value) { store(u + (y * U + x) * u_plane, value); });
-    }
+    make_rows<T, M, S, 0, U / 2>(u, u_plane, width, first, channels, step);
+    make_rows<T, M, S, U / 2, U / 2>(u, u_plane, width, first, channels, step);
 }
 
 // An item's channels of U, for every tile and perhaps for later calls. Eight channels at a time: the points are far apart,
@@ -206,7 +217,8 @@ static void multiply_at_once(const Conv& job, const Tiling<T, M, S>& g, T* m, i6
                              T* u, i64 s) {
     constexpr int N = Winograd<M, S>::N, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS), tiles(g.tiles, TILE_ROWS);
-    const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L), u_plane = plane(DEPTH, width);
+    const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
+    constexpr i64 u_plane = plane(DEPTH, TILE_VECS * L);
     for (i64 c = 0; c < g.in_c; c += DEPTH) {
         const i64 stop = c + DEPTH < g.in_c ? c + DEPTH : g.in_c;
         for (i64 at = c; at < stop; at += CHANNELS)

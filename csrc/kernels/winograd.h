@@ -133,11 +133,11 @@ template <> struct Winograd<2, 2> {
     }
 };
 
-// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the
-// rows of what came of it.
-template <class T, int IN, int OUT, class One, class Load, class Store>
+// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the rows of what
+// came of it; of OUT rows [FIRST, FIRST + ROWS).
+template <class T, int IN, int OUT, int FIRST = 0, int ROWS = OUT, class One, class Load, class Store>
 INLINE void both_axes(One one, Load load_at, Store store_at) {
-    Vec<T> half[OUT][IN];
+    Vec<T> half[ROWS][IN];
 #pragma GCC unroll 6
     for (int j = 0; j < IN; j++) {
         Vec<T> column[IN], made[OUT];
@@ -145,14 +145,14 @@ INLINE void both_axes(One one, Load load_at, Store store_at) {
         for (int i = 0; i < IN; i++) column[i] = load_at(i, j);
         one(column, made);
 #pragma GCC unroll 6
-        for (int i = 0; i < OUT; i++) half[i][j] = made[i];
+        for (int i = 0; i < ROWS; i++) half[i][j] = made[FIRST + i];
     }
 #pragma GCC unroll 6
-    for (int i = 0; i < OUT; i++) {
+    for (int i = 0; i < ROWS; i++) {
         Vec<T> made[OUT];
         one(half[i], made);
 #pragma GCC unroll 6
-        for (int j = 0; j < OUT; j++) store_at(i, j, made[j]);
+        for (int j = 0; j < OUT; j++) store_at(FIRST + i, j, made[j]);
     }
 }
 
