@@ -6,13 +6,24 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
+// The sum of body(offset, lanes, V) over a row, several vectors abreast where there are as many: 128 rows of 1,000 take 0.87 of
+// the time, of 64 as long. Where exponentials are summed only, or rows are short (log-softmax, losses), it gains nothing.
+INLINE F together(F v, int n) { return keep_first<float>(v, n, F{}); }
+INLINE D together(D v, int n) { return keep_first<double>(v, n, D{}); }
+template <class V> INLINE F together(Two<V> v, int n) { return together(v.a, n) + together(v.b, n); }
+template <class T, class Body> INLINE T sum_abreast(i64 cols, Body body) {
+    Vec<T> sum = {};
+    for_abreast<T>(cols, [&](i64 i, int n, auto v) __attribute__((always_inline)) { sum += together(body(i, n, v), n); });
+    return sum_lanes<T>(sum);
+}
+
 template <class T> void softmax(const Rows& job, i64 begin, i64 end) {
     for (i64 r = begin; r < end; r++) {
         const T* x = static_cast<const T*>(job.x) + r * job.cols;
         T* y = static_cast<T*>(job.y) + r * job.cols;
         const Vec<T> top = splat<T>(row_max(x, job.cols));
-        const T sum = sum_over<T>(job.cols, [&](i64 i, int n) {
-            const Vec<T> e = exp_negative(load_n(x + i, n) - top);
+        const T sum = sum_abreast<T>(job.cols, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
+            const auto e = exp_negative(load_as(v, x + i, n) - decltype(v)(top));
             store_n(y + i, e, n);
             return e;
         });
