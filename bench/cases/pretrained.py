@@ -178,6 +178,7 @@ def _tokens(length: int) -> Callable[[np.random.Generator], list[np.ndarray]]:
 
 CASES = [
     _case("pnet", "MTCNN's P-net 3x160x240", _pixels(1, 3, 160, 240), _native(lambda: _face_net("pnet"))),
+    _case("rnet", "MTCNN's R-net 3x24x24 batch 16", _pixels(16, 3, 24, 24), _native(lambda: _face_net("rnet"))),
     _case("onet", "MTCNN's O-net 3x48x48", _pixels(1, 3, 48, 48), _native(lambda: _face_net("onet"))),
     _case("onet", "MTCNN's O-net 3x48x48 batch 32", _pixels(32, 3, 48, 48), _native(lambda: _face_net("onet"))),
     _case("dcgan", "DCGAN, a face of 64x64", _pixels(1, 100, 1, 1), _native(_generator)),
