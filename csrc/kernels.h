@@ -122,7 +122,7 @@ struct CrossEntropy {
     i64 dloss_stride;
     const void* x;      // (rows, cols)
     const i64* target;  // (rows)
-    const void* weight; // (cols) or null
+    const void* weight;  // (cols) or null
     i64 cols;
     i64 ignore_index;
     double label_smoothing;
@@ -167,7 +167,7 @@ struct Embedding {
 
 // c = act(a b + bias), or c += a b with `accumulate` (no bias, no activation then). Any strides in a and b (a transposed
 // matrix is one with its strides swapped); c has unit column stride. bias is (n) or null. `batch` products, whose
-// offsets come from `batch_shape` and the three stride lists (0 broadcasts). Use run_matmul (matmul.h): it plans, packs, runs.
+// offsets come from `batch_shape` and the three stride lists (0 broadcasts). Use run_matmul (launch.cpp).
 struct Matmul {
     void* c;
     const void* a;
@@ -501,8 +501,9 @@ struct Kernels {
     KernelOf<GroupNorm> norm_column_sums, norm_weights;                // items: (batch, cols); cols
     KernelOf<RowNorm> row_norm, row_norm_backward, row_norm_weights;   // items: rows; blocks; cols
     void (*recurrent_plan)(Recurrent& job);
-    KernelOf<Recurrent> recurrent_pack, recurrent, recurrent_backward;  // items: (directions, 3); (directions, parts) twice
-    KernelOf<Recurrent> recurrent_inputs, recurrent_weights;            // items: row_blocks; (directions, weight_parts)
+    KernelOf<Recurrent> recurrent_pack, recurrent;            // items: (directions, 3); (directions, parts, unit_parts)
+    KernelOf<Recurrent> recurrent_backward;                   // items: (directions, parts)
+    KernelOf<Recurrent> recurrent_inputs, recurrent_weights;  // items: row_blocks; (directions, weight_parts)
     void (*attention_plan)(Attention& job);
     void (*attention_backward_plan)(Attention& job);
     KernelOf<Attention> attention, attention_combine, attention_backward, attention_backward_combine;

@@ -9,7 +9,7 @@
 namespace fastnn {
 
 constexpr double LANES = 8, ADD_NS = 0.7;  // about; ADD_NS: of a number that is folded
-constexpr i64 COLUMNS = 1 << 18;                               // of what is folded at once: 1 MB, which stays in L2 or nearly
+constexpr i64 COLUMNS = 1 << 18;           // of what is folded at once: 1 MB, which stays in L2 or nearly
 
 static double whole(i64 n) { return double((n + i64(LANES) - 1) / i64(LANES)) * LANES; }
 

@@ -34,7 +34,7 @@ template <class T> INLINE Vec<T> log_add(Vec<T> a, Vec<T> b) {
 }
 template <class T> INLINE T log_add(T a, T b) { return log_add<T>(splat<T>(a), splat<T>(b))[0]; }
 
-// One item of the batch: its frames, its letters, its scratch of ctc_scratch(job) elements.
+// One item of the batch: its frames, its letters, its scratch of ctc_scratch(longest) elements.
 template <class T> struct CtcItem {
     const Ctc& job;
     i64 n, length, letters, half;  // half = longest + 1, the blanks of a row

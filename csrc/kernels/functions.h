@@ -110,9 +110,9 @@ template <class V> INLINE V tanh(V x) {
 }
 INLINE D tanh(D x) { return lanewise(x, [](double v) { return ::tanh(v); }); }
 
-// 1 / (1 + e^-x), numerator and denominator times 2^-64: neither is inf where the result is denormal, so that small results keep
-// their digits and no branch asks for them.
-// Divisions are divisions: a 14-bit reciprocal with Newton steps costs half as much again (7.0 us against 4.7).
+// 1 / (1 + e^-x), numerator and denominator times 2^-64: neither is inf where the result is denormal, so that small results
+// keep their digits and no branch asks for them. Divisions are divisions: a 14-bit reciprocal with Newton steps costs half as
+// much again (7.0 us against 4.7).
 template <class V> INLINE V sigmoid(V x) {
     const F small = splat(5.42101086e-20f);  // 2^-64
     const V size = min(splat(40.0f), max(splat(-104.0f), x));

@@ -90,7 +90,7 @@ template <class T> static i64 packed_b_size(const Matmul& job, Way way) {
 
 static i64 columns_of(Way way) { return way == DOT ? DOT_COLUMNS : FEW_COLUMNS; }
 
-// The grid of items: m_tiles by n_slivers, in blocks. A way for few rows takes all rows and a stretch of columns.
+// The grid of items: tiles by slivers, in blocks. A way for few rows takes all rows and a stretch of columns.
 struct Grid {
     i64 tiles, slivers;
 };

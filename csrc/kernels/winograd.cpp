@@ -103,8 +103,8 @@ INLINE void make_rows(T* u, i64 u_plane, i64 width, const T* w, int channels, i6
                                         [&](int y, int x, Vec<T> value) { store(u + (y * U + x) * u_plane, value); });
 }
 
-// U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector: in two halves, for which AVX2's
-// registers are enough, and inlined, as a `u_plane` known to the compiler saves an address for each store.
+// U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector: in two halves, for which
+// AVX2's registers are enough, and inlined, as a `u_plane` known to the compiler saves an address for each store.
 template <class T, int M, int S>
 INLINE void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 end, i64 f) {
     constexpr int U = Winograd<M, S>::U, L = LANES<T>;

@@ -133,8 +133,8 @@ template <> struct Winograd<2, 2> {
     }
 };
 
-// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the rows of what
-// came of it; of OUT rows [FIRST, FIRST + ROWS).
+// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the rows of
+// what came of it; of OUT rows [FIRST, FIRST + ROWS).
 template <class T, int IN, int OUT, int FIRST = 0, int ROWS = OUT, class One, class Load, class Store>
 INLINE void both_axes(One one, Load load_at, Store store_at) {
     Vec<T> half[ROWS][IN];
