@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <vector>
 
 namespace fastnn {
 namespace bind {
@@ -30,6 +31,12 @@ std::string shape_text(int ndim, const npy_intp* shape) {
 }
 
 std::string shape_text(const Array& x) { return shape_text(x.ndim(), x.shape()); }
+
+void expect_shape(const char* who, const char* name, const Array& x, int ndim, const npy_intp* shape) {
+    if (x.ndim() != ndim || !std::equal(shape, shape + ndim, x.shape()))
+        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(),
+               shape_text(ndim, shape).c_str());
+}
 
 static PyArrayObject* as_float_array(const char* who, const char* name, py::handle x, const Array* like) {
     if (!PyArray_Check(x.ptr()))

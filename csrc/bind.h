@@ -12,7 +12,6 @@
 #include <numpy/arrayobject.h>
 
 #include <string>
-#include <vector>
 
 #include "dispatch.h"
 
@@ -47,12 +46,13 @@ private:
 [[noreturn]] void refuse(PyObject* type, const char* format, ...);
 std::string shape_text(int ndim, const npy_intp* shape);
 std::string shape_text(const Array& x);
+void expect_shape(const char* who, const char* name, const Array& x, int ndim, const npy_intp* shape);  // else a ValueError
 
 // `who` is the function and `name` the argument, for messages. Anything but a float32 or float64 array is a TypeError;
 // swapped or unaligned arrays are copied. `like`: the array whose type x must have.
 Array input(const char* who, const char* name, py::handle x, const Array* like = nullptr);
-Array dense_input(const char* who, const char* name, py::handle x,
-                  const Array* like = nullptr);                   // copied unless C-contiguous
+// The same, copied unless C-contiguous.
+Array dense_input(const char* who, const char* name, py::handle x, const Array* like = nullptr);
 Array integers(const char* who, const char* name, py::handle x);  // int64, C-contiguous
 
 // A new C-contiguous array.

@@ -33,12 +33,6 @@ static Array heads_input(const char* who, const char* name, py::handle given, co
     return x.stride(3) == 1 || x.shape(3) < 2 ? x : dense_input(who, name, given, like);
 }
 
-static void expect_heads(const char* who, const char* name, const Array& x, const npy_intp* shape, int ndim = 4) {
-    if (x.ndim() != ndim || !std::equal(shape, shape + ndim, x.shape()))
-        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(),
-               shape_text(ndim, shape).c_str());
-}
-
 // A new (B, N, T, D) with the memory of (B, T, N, D), as a layer wants to see it next.
 static Array new_heads(DType dtype, const npy_intp* shape) {
     const npy_intp memory[4] = {shape[0], shape[2], shape[1], shape[3]};
@@ -83,8 +77,8 @@ static CheckedHeads checked_heads(const char* who, py::handle q, py::handle k, p
         refuse(PyExc_ValueError, "%s: q has %zd heads, k has %zd; expected a multiple", who, heads, shared);
     const npy_intp k_shape[4] = {batch, shared, of.k.shape(2), depth};
     const npy_intp v_shape[4] = {batch, shared, of.k.shape(2), of.v.shape(3)};
-    expect_heads(who, "k", of.k, k_shape);
-    expect_heads(who, "v", of.v, v_shape);
+    expect_shape(who, "k", of.k, 4, k_shape);
+    expect_shape(who, "v", of.v, 4, v_shape);
     if (!(options.dropout >= 0 && options.dropout <= 1))
         refuse(PyExc_ValueError, "%s: dropout is %S; expected 0 to 1", who, py::float_(options.dropout).ptr());
     Attention& job = of.job;
@@ -131,9 +125,9 @@ static py::tuple attention_backward(py::handle dout_in, py::handle q, py::handle
     const npy_intp shape[4] = {of.q.shape(0), of.q.shape(1), of.q.shape(2), of.v.shape(3)};
     const Array dout = heads_input(who, "dout", dout_in, &of.q), out = heads_input(who, "out", out_in, &of.q);
     const Array lse = dense_input(who, "lse", lse_in, &of.q);
-    expect_heads(who, "dout", dout, shape);
-    expect_heads(who, "out", out, shape);
-    expect_heads(who, "lse", lse, shape, 3);
+    expect_shape(who, "dout", dout, 4, shape);
+    expect_shape(who, "out", out, 4, shape);
+    expect_shape(who, "lse", lse, 3, shape);
     const Array dq = new_heads(dtype, of.q.shape()), dk = new_heads(dtype, of.k.shape()), dv = new_heads(dtype, of.v.shape());
     Attention& job = of.job;
     job.out = out.data(), job.dout = dout.data(), job.lse = lse.data();

@@ -1,5 +1,6 @@
 // CTC loss.
 #include <algorithm>
+#include <vector>
 
 #include "bind.h"
 

@@ -1,6 +1,4 @@
 // Batch, group, layer and RMS norm.
-#include <algorithm>
-
 #include "bind_images.h"
 
 namespace fastnn {
@@ -15,12 +13,6 @@ static void fill(const Array& x, double value) {
         else
             static_cast<double*>(x.data())[i] = value;
     }
-}
-
-static void expect_shape(const char* who, const char* name, const Array& x, int ndim, const npy_intp* shape) {
-    if (x.ndim() != ndim || !std::equal(shape, shape + ndim, x.shape()))
-        refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(x).c_str(),
-               shape_text(ndim, shape).c_str());
 }
 
 // An array of this shape, or none where None was given.

@@ -1,5 +1,6 @@
 // One step of an optimizer on lists of arrays, in place, in one call for all of them.
 #include <algorithm>
+#include <vector>
 
 #include "bind.h"
 

@@ -1,7 +1,7 @@
 // RNN, GRU and LSTM over whole sequences, with the weights of one or two directions along the first dimension.
 #include <string.h>
 
-#include <algorithm>
+#include <vector>
 
 #include "bind.h"
 
@@ -28,10 +28,7 @@ struct Layer {
     Array checked(const char* name, py::handle given, std::vector<npy_intp> shape) const {
         if (given.is_none()) return Array();
         const Array a = dense_input(who, name, given, &x);
-        const bool fits = a.ndim() == int(shape.size()) && std::equal(shape.begin(), shape.end(), a.shape());
-        if (!fits)
-            refuse(PyExc_ValueError, "%s: %s is %s; expected %s", who, name, shape_text(a).c_str(),
-                   shape_text(int(shape.size()), shape.data()).c_str());
+        expect_shape(who, name, a, int(shape.size()), shape.data());
         return a;
     }
     Array state(const char* name, py::handle given, i64 width) const {

@@ -1,8 +1,6 @@
 // Pooling and resampling of images in plain loops, as reference.cpp has the other kernels: the definition of correct.
 #include "reference_pool.h"
 
-#include <math.h>
-
 namespace fastnn {
 namespace reference {
 

@@ -75,7 +75,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         i64 b_batch[8]
         int activation
         double alpha
-        bint accumulate, kept
+        bint kept
 
     enum: CONV_FORWARD, CONV_INPUT, CONV_WEIGHT
     enum: CONV_WAYS
