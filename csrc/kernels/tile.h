@@ -6,8 +6,9 @@
 //      row 1 |        |        |        |       gives 242; and 8 rows divide the usual m, and cover the FMA's latency (8
 //      ...   +--------+--------+--------+       accumulators: 4 cycles x 2 units) even where the sliver is one vector.
 //
-// Everything that multiplies stands on these two functions: rows_times_columns (b's rows contiguous) and rows_dot_rows (a b^T
-// with both contiguous along k).
+// What multiplies stands on two functions: rows_anywhere (b's rows contiguous; rows_times_columns, where a's rows are as far
+// apart) and rows_dot_rows (a b^T with both contiguous along k). Loops of their own have only what is no such product or too
+// short for one: depthwise convolution, one row streamed past b, short segments, a few tiles of Winograd's.
 #pragma once
 #include "../vec.h"
 
