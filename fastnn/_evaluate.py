@@ -35,6 +35,8 @@ def evaluate(
     ------
     ValueError
         If there are no data.
+    TypeError
+        If `model` is no Module.
 
     Examples
     --------
@@ -43,6 +45,8 @@ def evaluate(
     >>> evaluate(fnn.nn.Identity(), fnn.nn.L1Loss(), (fnn.zeros(4, 1), fnn.ones(4, 1)))
     {'loss': 1.0}
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"evaluate: model must be a Module, got {type(model).__name__}")
     source = _feed.batches(_feed.in_memory(data, _feed.dtype_of(model)), batch_size, False, None, "evaluate: data")
     total, rows = 0.0, 0
     kept: list[tuple] = []

@@ -269,6 +269,8 @@ def test_a_picture_shows_the_nodes_and_where_they_are():
     low, high = ax.get_xlim()
     assert all(low < x < high for x, _ in places)
     pyplot.close(ax.figure)
+    with pytest.raises(TypeError, match=r"plot\.graph: model must be an onnx\.ModelProto, got Sequential"):
+        fnn.plot.graph(net)
 
 
 # ----- fastnn.summary -----

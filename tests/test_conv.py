@@ -150,6 +150,7 @@ def test_precision_globally_and_by_layer(rng):
         (lambda: fnn.nn.Conv2d(3, 8, 3, groups=2), "multiples of groups"),
         (lambda: fnn.nn.Conv2d(3, 8, 3, padding_mode="mirror"), "padding_mode"),
         (lambda: fnn.nn.Conv2d(3, 8, 3, precision="exact"), "precision"),
+        (lambda: fnn.nn.Conv2d(3, 8, 3, padding="smae"), "'same' or 'valid', got 'smae'"),
         (lambda: fnn.nn.Conv2d(3, 8, 3, 2, padding="same", padding_mode="reflect"), "stride 1 only"),
         (lambda: fnn.nn.Conv1d(3, 8, 3, 2, padding="same"), "stride 1 only"),
         (lambda: F.conv_transpose2d(fnn.zeros(1, 2, 3, 3), fnn.zeros(2, 2, 2, 2), output_padding=1), "output_padding"),

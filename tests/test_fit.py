@@ -133,6 +133,11 @@ def test_metrics_and_validation(data):
     assert not model.training
 
 
+def test_evaluate_wants_a_module(data):
+    with pytest.raises(TypeError, match="evaluate: model must be a Module, got function"):
+        evaluate(lambda x: x, nn.MSELoss(), data)
+
+
 def test_evaluate_leaves_every_module_in_its_mode(data):
     model = net(dropout=0.5)
     model[0].eval()

@@ -57,6 +57,8 @@ class _Conv(Module):
             raise ValueError(f"{name}: padding_mode must be one of {', '.join(modes)}, got {padding_mode!r}")
         if precision not in (None, "fast", "strict"):
             raise ValueError(f"{name}: precision must be 'fast', 'strict' or None, got {precision!r}")
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"{name}: padding must be numbers, 'same' or 'valid', got {padding!r}")
         self.padding = (
             padding if isinstance(padding, str) or _nested(padding) else _sizes(name, "padding", padding, axes, 0)
         )
@@ -242,6 +244,11 @@ class ConvTranspose2d(_Conv):
     -----
     x: (N, C, H, W) or (C, H, W); y: (N, F, H', W') or (F, H', W').
     H' = (H - 1) * stride - 2 * padding + dilation * (kh - 1) + output_padding + 1. weight: (C, F / groups, kh, kw).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes out of range, groups that do not divide, and words that are not known or, as `padding`, no numbers.
 
     Examples
     --------

@@ -46,6 +46,8 @@ def graph(model: Any, ax: Any = None) -> Any:
     ------
     MissingExtraError
         Without matplotlib or onnx (a ModuleNotFoundError).
+    TypeError
+        If `model` is no ModelProto.
 
     Examples
     --------
@@ -57,6 +59,8 @@ def graph(model: Any, ax: Any = None) -> Any:
     """
     from ..onnx._overview import overview
 
+    if not isinstance(model, require("onnx", "onnx", "plot.graph").ModelProto):
+        raise TypeError(f"plot.graph: model must be an onnx.ModelProto, got {type(model).__name__}")
     boxes = _boxes(overview(model))
     _connect(boxes)
     width, height = _place(boxes)
