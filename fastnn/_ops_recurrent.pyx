@@ -24,8 +24,8 @@ cnp.import_array()
 cdef Runtime* runtime = <Runtime*>PyCapsule_GetPointer(_kernels._runtime, "fastnn._kernels._runtime")
 
 cdef enum:
-    STATES = 3           # inputs 0, 1, 2 are x, h0, c0; then five weights of each direction
-    WEIGHTS = 5          # w_ih, w_hh, b_ih, b_hh, w_hr
+    STATES = 3            # inputs 0, 1, 2 are x, h0, c0; then five weights of each direction
+    WEIGHTS = 5           # w_ih, w_hh, b_ih, b_hh, w_hr
     ALONE_FLOPS = 200000  # below: about 10 us, the GIL is kept
 
 CELLS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}
@@ -149,7 +149,7 @@ cdef class RecurrentNode(Node):
     """`saved`: what the backward reads that the op made itself; y's memory among it."""
     cdef int cell
     cdef ndarray start
-    cdef tuple inputs    # dense tensors of one type
+    cdef tuple inputs  # dense tensors of one type
     cdef list versions
 
     cdef tuple backward(self, Value dy):

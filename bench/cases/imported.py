@@ -14,6 +14,7 @@ import numpy as np
 from bench.case import Answer, Case, Inputs, Run, Setup, Variants
 from bench.cases import recurrent, resnet
 from bench.cases.conv import EXTREME, WINOGRAD, images
+from bench.cases.transformer import layer_shapes
 from bench.runners import Nodes, onnx_model, onnxruntime_op
 
 D, HEADS, VERSION = 256, 8, "as imported"
@@ -64,21 +65,12 @@ def _lstm(steps: int, batch: int, inputs: int, units: int) -> Case:
 # ------------------------------------------------------------------------------------------------------- transformer
 
 
-def _shapes() -> dict[str, tuple[int, ...]]:
-    """The parameters of nn.TransformerEncoderLayer."""
-    wide = {"self_attn.in_proj_weight": (3 * D, D), "self_attn.in_proj_bias": (3 * D,)}
-    wide |= {"self_attn.out_proj.weight": (D, D), "self_attn.out_proj.bias": (D,)}
-    wide |= {"linear1.weight": (4 * D, D), "linear1.bias": (4 * D,), "linear2.weight": (D, 4 * D), "linear2.bias": (D,)}
-    return wide | {f"norm{i}.{name}": (D,) for i in (1, 2) for name in ("weight", "bias")}
-
-
 def _inputs(batch: int, steps: int) -> Callable[[], Inputs]:
     def made() -> Inputs:
         rng = np.random.default_rng(0)
         x = {"x": rng.standard_normal((batch, steps, D), np.float32)}
-        return x | {
-            name: rng.standard_normal(shape, np.float32) * np.float32(0.05) for name, shape in _shapes().items()
-        }
+        shapes = layer_shapes(D).items()
+        return x | {name: rng.standard_normal(shape, np.float32) * np.float32(0.05) for name, shape in shapes}
 
     return made
 

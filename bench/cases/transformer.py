@@ -22,7 +22,7 @@ def _inputs() -> Inputs:
     rng = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (VOCABULARY, D), "position": (T, D)}
     for i in range(LAYERS):
-        shapes |= {f"layers.layers.{i}.{name}": shape for name, shape in _layer_shapes().items()}
+        shapes |= {f"layers.layers.{i}.{name}": shape for name, shape in layer_shapes(D).items()}
     shapes |= {"head.weight": (VOCABULARY, D), "head.bias": (VOCABULARY,)}
     made: dict[str, np.ndarray] = {"tokens": rng.integers(0, VOCABULARY, (BATCHES, BATCH, T + 1))}
     for name, shape in shapes.items():
@@ -31,11 +31,12 @@ def _inputs() -> Inputs:
     return made
 
 
-def _layer_shapes() -> dict[str, tuple[int, ...]]:
-    wide = {"self_attn.in_proj_weight": (3 * D, D), "self_attn.in_proj_bias": (3 * D,)}
-    wide |= {"self_attn.out_proj.weight": (D, D), "self_attn.out_proj.bias": (D,)}
-    wide |= {"linear1.weight": (4 * D, D), "linear1.bias": (4 * D,), "linear2.weight": (D, 4 * D), "linear2.bias": (D,)}
-    return wide | {f"norm{i}.{name}": (D,) for i in (1, 2) for name in ("weight", "bias")}
+def layer_shapes(d: int) -> dict[str, tuple[int, ...]]:
+    """The parameters of nn.TransformerEncoderLayer, d wide."""
+    wide = {"self_attn.in_proj_weight": (3 * d, d), "self_attn.in_proj_bias": (3 * d,)}
+    wide |= {"self_attn.out_proj.weight": (d, d), "self_attn.out_proj.bias": (d,)}
+    wide |= {"linear1.weight": (4 * d, d), "linear1.bias": (4 * d,), "linear2.weight": (d, 4 * d), "linear2.bias": (d,)}
+    return wide | {f"norm{i}.{name}": (d,) for i in (1, 2) for name in ("weight", "bias")}
 
 
 def _model(lib: Any, inputs: Inputs) -> Any:

@@ -1,8 +1,8 @@
 """Spelling to phonemes: one GRU reads the letters, another says the phonemes, from the state the first ends in.
 
 letters, </s> ---> [ embedding | GRU ] ---> state ---> [ GRU step ] ---> [ dense ] ---> phoneme ---+
-                                                            ^                                    |
-                                                            +------------ [ embedding ] <--------+   until </s>
+                                                            ^                                      |
+                                                            +------------ [ embedding ] <----------+   until </s>
 """
 
 import os

@@ -1,6 +1,6 @@
 """ONNX: models of other packages run on fastnn's kernels, and fastnn's in other programs. Needs the extra `onnx`.
 
-    model = fastnn.onnx.load("model.onnx")   # a Module
+    model = fastnn.onnx.load("model.onnx")  # a Module
     y = model(x)
     fastnn.onnx.export(net, example, "net.onnx", dynamic_axes={"x": {0: "batch"}})
 

@@ -87,7 +87,7 @@ class View:
             kept: list[Atom] = []
             for stride, n in atoms:
                 if kept and kept[-1][0] == stride * n:
-                    stride, n = stride, n * kept.pop()[1]
+                    n *= kept.pop()[1]
                 kept.append((stride, n))
             axes.append(tuple(kept))
         return View(self.base, tuple(axes), self.picks)
