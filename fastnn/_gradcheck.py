@@ -55,6 +55,8 @@ def gradcheck(
         If a gradient is wrong: the message names the input and both numbers.
     TypeError
         If no input, or nothing that f returns, is a float Tensor.
+    ValueError
+        If `order` is neither 1 nor 2.
 
     Examples
     --------

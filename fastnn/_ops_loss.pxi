@@ -312,6 +312,11 @@ cpdef Tensor mse_loss(input, target, str reduction="mean"):
         Of one shape: broadcasting here is nearly always a mistake.
     reduction : {"mean", "sum", "none"}
 
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the reduction is not known.
+
     Examples
     --------
     >>> import fastnn as fnn

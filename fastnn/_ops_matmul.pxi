@@ -387,6 +387,11 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
     -------
     Tensor (..., out)
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or there is no such activation.
+
     Examples
     --------
     >>> import fastnn as fnn

@@ -132,6 +132,8 @@ def multinomial(weights, num_samples, bint replacement=False):
     ------
     ValueError
         If a weight is negative, NaN or infinite, or a row has too few above 0.
+    TypeError
+        If `num_samples` is no integer.
 
     Examples
     --------

@@ -381,6 +381,8 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, bint create_grap
     ------
     RuntimeError
         If an output or an input requires no gradient, or an input was not used.
+    TypeError, ValueError
+        If one is no Tensor, or a gradient of an output has another shape than it.
 
     Examples
     --------

@@ -146,6 +146,11 @@ def sample(
     rng : numpy.random.Generator, optional
         Where the draws come from; fastnn's own by default.
 
+    Raises
+    ------
+    ValueError
+        As `greedy`; and for numbers out of these bounds.
+
     References
     ----------
     .. [1] Fan, Lewis and Dauphin, "Hierarchical neural story generation", ACL 2018.

@@ -268,6 +268,11 @@ class DCGAN(Module):
     z: (N, latent) or (N, latent, 1, 1); output: (N, image_channels, 64, 64) from -1 to 1. Parameters are named as in
     PyTorch's DCGAN tutorial and in what was trained with it.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers below one or no integers; when called, if z has another shape.
+
     References
     ----------
     Radford, Metz, Chintala, "Unsupervised representation learning with deep convolutional generative adversarial

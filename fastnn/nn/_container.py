@@ -190,8 +190,8 @@ class Sequential(ModuleList):
 
     Raises
     ------
-    TypeError
-        If something in it is not a Module.
+    TypeError, KeyError
+        If something in it is not a Module; if a name in the dict is empty, has a dot or is the name of a method.
 
     Examples
     --------

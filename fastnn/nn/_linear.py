@@ -167,6 +167,11 @@ class Unflatten(Module):
     unflattened_size : tuple of int
         What it becomes; one size may be -1.
 
+    Raises
+    ------
+    ValueError
+        When called, if x has no such axis, or one of another size.
+
     Examples
     --------
     >>> import fastnn as fnn

@@ -66,6 +66,11 @@ class L1Loss(_Loss):
 class HuberLoss(_Loss):
     """A parabola near zero and a line from `delta` on; see `nn.functional.huber_loss`.
 
+    Raises
+    ------
+    ValueError
+        If the reduction is not known or `delta` is not positive; when called, if the shapes differ.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -86,6 +91,11 @@ class HuberLoss(_Loss):
 
 class SmoothL1Loss(_Loss):
     """`HuberLoss` divided by its `beta`; see `nn.functional.smooth_l1_loss`.
+
+    Raises
+    ------
+    ValueError
+        If the reduction is not known or `beta` is negative; when called, if the shapes differ.
 
     Examples
     --------
@@ -127,6 +137,8 @@ class CrossEntropyLoss(_Loss):
     ------
     ValueError
         If the reduction is not known or `label_smoothing` is outside [0, 1]; when called, if shapes do not fit.
+    IndexError
+        When called, if a target is no class.
 
     Examples
     --------

@@ -25,6 +25,11 @@ class SinusoidalPositionalEncoding(Module):
     -----
     There is no longest sequence: the table grows as it is needed.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a `d_model` below one; when called, if x is not (..., d_model) of floats, or `offset` is negative.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -69,6 +74,11 @@ class RotaryEmbedding(Module):
         The slowest pair turns by about 1 / base a position.
     interleaved : bool
         Whether pairs are neighbours.
+
+    Raises
+    ------
+    ValueError
+        If `base` is not above 0; when called, as `functional.rotary_embedding`.
 
     Examples
     --------

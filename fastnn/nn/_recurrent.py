@@ -300,7 +300,7 @@ class RNN(Recurrent):
     Raises
     ------
     ValueError, TypeError
-        For sizes and states that do not fit.
+        For sizes and states that do not fit, and another nonlinearity.
 
     References
     ----------
@@ -346,8 +346,8 @@ class GRU(Recurrent):
         n &= \\tanh(W_{in} x + b_{in} + r (W_{hn} h + b_{hn})) \\\\
         h' &= (1 - z) n + z h
 
-    Parameters, Attributes and Notes are those of `RNN`, without a nonlinearity; weights hold r, z, n, one below the
-    other: (3 * hidden_size, ...).
+    Parameters, Attributes, Notes and Raises are those of `RNN`, without a nonlinearity; weights hold r, z, n, one below
+    the other: (3 * hidden_size, ...).
 
     References
     ----------
@@ -387,8 +387,8 @@ class LSTM(Recurrent):
         c' &= f c + i g \\\\
         h' &= o \\tanh(c')
 
-    Parameters, Attributes and Notes are those of `RNN`, without a nonlinearity; weights hold i, f, g, o, one below the
-    other: (4 * hidden_size, ...). The state is a pair `(h, c)`.
+    Parameters, Attributes, Notes and Raises are those of `RNN`, without a nonlinearity; weights hold i, f, g, o, one
+    below the other: (4 * hidden_size, ...). The state is a pair `(h, c)`.
 
     Parameters
     ----------

@@ -95,6 +95,11 @@ class RNNCell(_PlainCell):
     weight_ih, weight_hh, bias_ih, bias_hh : Parameter
         As in `RNN`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes and states that do not fit, and another nonlinearity.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -114,7 +119,7 @@ class RNNCell(_PlainCell):
 
 
 class GRUCell(_PlainCell):
-    """One step of a `GRU`. Parameters and Attributes are those of `RNNCell`, without a nonlinearity.
+    """One step of a `GRU`. Parameters, Attributes and Raises are those of `RNNCell`, without a nonlinearity.
 
     Examples
     --------
@@ -130,7 +135,7 @@ class GRUCell(_PlainCell):
 
 
 class LSTMCell(RecurrentCell):
-    """One step of an `LSTM`. Parameters and Attributes are those of `RNNCell`, without a nonlinearity.
+    """One step of an `LSTM`. Parameters, Attributes and Raises are those of `RNNCell`, without a nonlinearity.
 
     Examples
     --------

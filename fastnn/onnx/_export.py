@@ -74,6 +74,8 @@ def export(
         If the package onnx is not installed.
     ValueError, TypeError
         If names, axes or inputs do not fit.
+    OSError
+        If the file cannot be written.
 
     Notes
     -----

@@ -240,6 +240,10 @@ def load(source: str | os.PathLike | bytes) -> OnnxModule:
     ------
     FormatError
         If the file is damaged, its graph has a cycle or an unknown operator or opset, or external data lies elsewhere.
+    OSError
+        If it cannot be read.
+    TypeError
+        If `source` is none of these.
     MissingExtraError
         If the package `onnx` is not installed.
 

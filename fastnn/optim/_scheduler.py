@@ -34,6 +34,15 @@ class LRScheduler:
         The rates at the start, per group.
     last_epoch : int
         Steps taken.
+
+    Raises
+    ------
+    TypeError
+        If `optimizer` is none.
+    ValueError
+        If `per` is neither.
+    KeyError
+        If it continues, and a group has no "initial_lr".
     """
 
     _unsaved: tuple[str, ...] = ("optimizer",)

@@ -62,6 +62,11 @@ class AveragedModel(Module):
     -----
     The first update copies. State: "n_averaged" and "module.*", as in PyTorch.
 
+    Raises
+    ------
+    TypeError
+        If `model` is no Module.
+
     References
     ----------
     Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992; for generators Yazıcı and others,
