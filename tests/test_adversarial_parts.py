@@ -87,6 +87,8 @@ def test_penalties_are_their_formulas(rng):
     norms = np.sqrt((slopes(judge, real + share * (fake - real)) ** 2).sum((1, 2, 3)))
     assert got == pytest.approx(((norms - 1) ** 2).mean(), rel=1e-6)
     r1 = r1_penalty(judge, fnn.tensor(real)).item()
+    assert r1_penalty(judge, real).item() == r1  # arrays, as the losses take them
+    assert gradient_penalty(judge, real, real).item() == gradient_penalty(judge, *[fnn.tensor(real)] * 2).item()
     assert r1 == pytest.approx((slopes(judge, real) ** 2).sum((1, 2, 3)).mean() / 2, rel=1e-6)
 
 

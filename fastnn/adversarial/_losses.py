@@ -138,9 +138,9 @@ def gradient_penalty(discriminator: Callable, real: Tensor, fake: Tensor, *condi
     >>> round(fnn.adversarial.gradient_penalty(steep, fnn.zeros(5, 2), fnn.ones(5, 2)).item(), 4)
     16.0
     """
+    real, fake = _ops.as_tensor(real).detach(), _ops.as_tensor(fake).detach()
     if real.shape != fake.shape or not real.ndim:
         raise ValueError(f"gradient_penalty: real is {real.shape}, fake {fake.shape}; expected equal shapes (N, ...)")
-    real, fake = real.detach(), fake.detach()
     share = _random.generator().random((len(real), *(1,) * (real.ndim - 1))).astype(real.dtype)
     between = real + (fake - real) * _ops.from_numpy(share)
     norms = _ops.sqrt(_slopes(discriminator, between, conditions) + _TINY)
@@ -175,4 +175,4 @@ def r1_penalty(discriminator: Callable, real: Tensor, *conditions: Any) -> Tenso
     >>> fnn.adversarial.r1_penalty(steep, fnn.zeros(5, 2)).item()
     12.5
     """
-    return _ops.mean(_slopes(discriminator, real, conditions)) / 2
+    return _ops.mean(_slopes(discriminator, _ops.as_tensor(real), conditions)) / 2
