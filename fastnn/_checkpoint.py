@@ -79,7 +79,8 @@ def restore(run: Any, path: str | os.PathLike) -> None:
     run.optimizer.load_state_dict(saved["optimizer"])
     if run.schedule is not None:
         run.schedule.load_state_dict(saved["schedule"])
-    run.best_values = {name: tensor.data for name, tensor in saved["best_values"].items()}
+    if run.best_weights:  # else nobody would keep them up to date
+        run.best_values = {name: tensor.data for name, tensor in saved["best_values"].items()}
     run.history.records, run.history.best_epoch = saved["records"], saved["best_epoch"]
     run.state.epoch, run.state.step = saved["epoch"], saved["step"]
     for name in ("best", "waited", "batch", "totals", "rows", "start"):

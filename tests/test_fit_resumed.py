@@ -92,6 +92,16 @@ def test_what_patience_has_stopped_stays_stopped_when_resumed(validation, data, 
     assert (history.stopped, len(history)) == ("patience", 5)
 
 
+def test_weights_that_nobody_kept_are_not_put_back(data, tmp_path):
+    """Those of a run that kept its best are not the best of the run that goes on with `best_weights=False`."""
+    options = {"validation": 0.2, "checkpoint": tmp_path / "checkpoint", "resume": True}
+    fnn.fit(net(), nn.MSELoss(), data, epochs=2, **options)
+    model, kept = net(), []
+    keep = [lambda s: kept.append(values(s.model))]
+    fnn.fit(model, nn.MSELoss(), data, epochs=4, best_weights=False, callbacks=keep, **options)
+    assert_equal(values(model), kept[-1])
+
+
 def test_checkpoints_that_do_not_fit(data, tmp_path):
     path = tmp_path / "checkpoint"
     fnn.save({"a": 1}, path)
