@@ -164,7 +164,7 @@ def random_split(
     n = len(dataset)
     if not all(length >= 0 for length in lengths):
         raise ValueError(f"random_split: lengths must not be negative, got {list(lengths)}")
-    if any(isinstance(length, float) for length in lengths):
+    if any(isinstance(length, float | np.floating) for length in lengths):
         if not math.isclose(sum(lengths), 1.0, rel_tol=1e-6):
             raise ValueError(f"random_split: fractions add up to {sum(lengths)}; expected 1")
         sizes = [math.floor(n * length) for length in lengths]
@@ -191,14 +191,17 @@ def _columns(dataset: Any) -> tuple[list[np.ndarray] | None, np.ndarray | None]:
 
 
 def _stack(items: Sequence[Any]) -> Any:
-    """Make one batch of items: arrays are stacked; tuples, lists and dicts are gone into."""
+    """Make one batch of items: arrays are stacked; tuples, also named ones, lists and dicts are gone into."""
     first = items[0]
     if isinstance(first, Mapping):
+        if any(item.keys() != first.keys() for item in items):
+            raise ValueError("DataLoader: items have different keys; pass collate_fn")
         return {key: _stack([item[key] for item in items]) for key in first}
     if isinstance(first, tuple | list):
         if any(len(item) != len(first) for item in items):
             raise ValueError("DataLoader: items have different numbers of parts; pass collate_fn")
-        return tuple(_stack(part) for part in zip(*items))
+        parts = [_stack(part) for part in zip(*items)]
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
     if isinstance(first, str | bytes):
         return list(items)
     arrays = [item.data if isinstance(item, Tensor) else item for item in items]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -85,6 +86,13 @@ def test_other_datasets_are_stacked():
 
     assert [b["i"].tolist() for b in DataLoader(Many(), batch_size=3)] == [[0, 1, 2], [3, 4]]
     assert list(DataLoader(Rows(), batch_size=2, collate_fn=len)) == [2, 2, 1]
+    Pair = namedtuple("Pair", "x y")
+    pairs = next(iter(DataLoader([Pair(np.zeros(2), 3), Pair(np.ones(2), 4)], batch_size=2)))
+    assert type(pairs) is Pair
+    assert (pairs.x.shape, pairs.y.tolist()) == ((2, 2), [3, 4])
+    for items in ([{"a": 1}, {"b": 1}], [{"a": 1}, {"a": 1, "b": 1}], [(1, 2), (3,)], [[1], [2, 3]]):
+        with pytest.raises(ValueError, match=r"items have different .*; pass collate_fn"):
+            next(iter(DataLoader(items, batch_size=2)))
     ragged = [np.zeros(2), np.zeros(3)]
     with pytest.raises(ValueError, match="different shapes"):
         next(iter(DataLoader(ragged, batch_size=2)))
@@ -120,6 +128,7 @@ def test_random_split():
     again = random_split(data, [6, 3, 2], seed=0)
     for p, q in zip(parts, again):
         np.testing.assert_array_equal(p.indices, q.indices)
+    assert [len(p) for p in random_split(data, np.array([0.5, 0.25, 0.25], np.float32))] == [6, 3, 2]
     for bad in ([5, 5], [0.5, 0.6], [12, -1]):
         with pytest.raises(ValueError, match="random_split"):
             random_split(data, bad)
