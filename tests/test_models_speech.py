@@ -11,7 +11,7 @@ from fastnn._errors import FormatError
 from fastnn.demos import _g2p
 from fastnn.models import IntentClassifier, Pronouncer, SpeechRecognizer
 from fastnn.models.intent import action_loss
-from fastnn.models.pronouncer import BEGIN
+from fastnn.models.pronouncer import BEGIN, LETTERS, NAMES, STOP, UNKNOWN
 from fastnn.models.speech import text_loss
 
 G2P = Path(__file__).parent / "data" / "g2p.npz"
@@ -58,7 +58,7 @@ def test_a_recogniser_learns_to_count_beeps(cell, both):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_chunks_of_any_size_are_heard_as_the_whole(cell):
     net = SpeechRecognizer(5, 8, channels=(8, 16), hidden=16, layers=2, cell=cell, bidirectional=False).eval()
-    net.mean.data[...] = 0.5
+    net.mean.data[...], net.std.data[...] = 0.5, 2
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 203, 8)).astype(np.float32)
     with fnn.no_grad():
@@ -76,7 +76,7 @@ def test_chunks_of_any_size_are_heard_as_the_whole(cell):
 def test_what_stands_beside_a_recording_does_not_matter():
     """A batch pads its short recordings; padding changes nothing, forward or backward."""
     net = SpeechRecognizer(5, 8, channels=(8, 16), hidden=16, layers=2).eval()
-    net.mean.data[...] = 0.5
+    net.mean.data[...], net.std.data[...] = 0.5, 2
     x = np.random.default_rng(0).normal(size=(2, 40, 8)).astype(np.float32)
     with fnn.no_grad():
         alone = net(x[1:, :21])[0].numpy()
@@ -84,6 +84,20 @@ def test_what_stands_beside_a_recording_does_not_matter():
         both, steps = net(x, [40, 21])
     assert steps.tolist() == [10, 5]
     np.testing.assert_allclose(both.numpy()[:5, 1:], alone, atol=2e-6)
+    net.mean.data[...], net.std.data[...] = 0, 1
+    with fnn.no_grad():
+        np.testing.assert_allclose(net((x[1:, :21] - 0.5) / 2)[0].numpy(), alone, atol=2e-6)
+
+
+def test_a_text_too_long_for_its_frames_counts_for_nothing():
+    """Two steps have no room for three letters; the loss of one letter in two steps of thirds is log 3."""
+    frames = fnn.tensor(np.zeros((2, 2, 3), np.float32), requires_grad=True)
+    log_probs = fnn.log_softmax(frames, -1)
+    loss = text_loss((log_probs, [2, 2]), (np.array([[1, 2, 1], [1, 0, 0]]), [3, 1]))
+    assert loss.item() == pytest.approx(np.log(3) / 2)  # the mean of both texts
+    loss.backward()
+    assert not frames.grad.numpy()[:, 0].any()
+    assert frames.grad.numpy()[:, 1].any()
 
 
 def test_the_recogniser_refuses():
@@ -123,6 +137,29 @@ def test_padding_stands_behind_the_words():
     for row in ([0, 1, 2], [1, 0, 2]):
         with pytest.raises(ValueError, match="a word behind a zero"):
             net([[1, 2, 3], row])
+
+
+def test_what_stands_beside_a_sentence_does_not_matter():
+    """Also where all that its words say is below zero, as which the places behind them count."""
+    net = IntentClassifier(9, 2, 3, width=4, hidden=4)
+    x = np.array([[1, 2, 0, 0], [3, 4, 5, 6]])
+    with fnn.no_grad():
+        for weight in net.recurrent.parameters():
+            weight.data[...] = -np.abs(weight.data)  # states that are pulled below zero
+        net.embedding.weight.data[1:3] = 1
+        (intent, tag), (alone, tags) = net(x), net(x[:1, :2])
+        assert net.recurrent(net.embedding(x[:1, :2]))[0].numpy().max() < 0
+    np.testing.assert_allclose(intent.numpy()[:1], alone.numpy(), atol=1e-6)
+    np.testing.assert_allclose(tag.numpy()[:1, :2], tags.numpy(), atol=1e-6)
+
+
+def test_the_loss_is_that_of_the_intent_and_of_the_tags(rng):
+    intent, tag = (fnn.tensor(rng.normal(size=shape)) for shape in ((2, 4), (2, 3, 5)))
+    y = np.array([[3, 0, 4, -100], [1, 2, 0, 1]])
+    expected = fnn.cross_entropy(intent, y[:, 0]) + fnn.cross_entropy(
+        tag.reshape(6, 5)[np.array([0, 1, 3, 4, 5])], np.array([0, 4, 2, 0, 1])
+    )
+    assert action_loss((intent, tag), fnn.tensor(y)).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_classifier_learns_what_order_says():
@@ -185,7 +222,11 @@ def test_words_of_any_kind():
     net = Pronouncer(width=8)
     assert net.pronounce(["HeLLo"]) == net.pronounce(["hello"])
     assert not np.allclose(net.encode(["hello"]).data, net.encode(["heööo"]).data)
-    assert net.pronounce([]) == []
+    with fnn.no_grad():  # of which the second is not known
+        state = net.reader(net.letter_embedding([[LETTERS.index("f"), UNKNOWN, STOP]]))[1]
+        np.testing.assert_array_equal(net.encode(["fö"]).numpy(), state.numpy())
+    assert net.pronounce([]) == net.pronounce(np.array([], str)) == []
+    assert net.pronounce(np.array(["hello", "you"])) == net.pronounce(["hello", "you"])
     assert len(net.pronounce(["", "ñandú", "a" * 100, "x"])) == 4
     with pytest.raises(TypeError, match="expected a list"):
         net.pronounce("word")
@@ -204,3 +245,24 @@ def test_weights_of_another_shape(tmp_path):
     np.savez(file, enc_emb=np.zeros(3))
     with pytest.raises(FormatError, match="not the weights of g2p-en"):
         Pronouncer().load(file)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_weights(tmp_path, save):
+    file, net = tmp_path / "checkpoint20.npz", Pronouncer(width=4)
+    state = net.state_dict()
+    save(file, **{theirs: state[name].data for theirs, name in NAMES.items()})
+    good = file.read_bytes()
+    net.load(file)
+    refused = 0
+    for at in [*range(0, len(good), 61), *range(len(good) - 120, len(good))]:
+        damaged = bytearray(good)
+        damaged[at] ^= 0xFF
+        file.write_bytes(damaged)
+        try:
+            net.load(file)
+        except FormatError:
+            refused += 1
+    assert refused > 50
+    with pytest.raises(FileNotFoundError):
+        net.load(tmp_path / "none.npz")

@@ -6,6 +6,7 @@ letters, </s> ---> [ embedding | GRU ] ---> state ---> [ GRU step ] ---> [ dense
 """
 
 import os
+import zlib
 from collections.abc import Sequence
 from zipfile import BadZipFile
 
@@ -77,18 +78,17 @@ class Pronouncer(Module):
         Raises
         ------
         FormatError
-            If the file is none, or has not the arrays of this network.
+            If the file is damaged, or has not the arrays of this network.
+        OSError
+            If it cannot be opened.
         """
-        try:
-            with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                state = {name: arrays[theirs] for theirs, name in NAMES.items()}
-            self.load_state_dict(state)
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            raise FormatError(f"{os.fspath(file)}: not the weights of g2p-en: {error}") from None
-        except (KeyError, TypeError, ValueError, EOFError, RuntimeError, BadZipFile) as error:
-            raise FormatError(f"{os.fspath(file)}: not the weights of g2p-en: {error}") from None
+        with open(file, "rb") as opened:  # errors of the system stay what they are
+            try:
+                with np.load(opened, allow_pickle=False) as arrays:
+                    state = {name: arrays[theirs] for theirs, name in NAMES.items()}
+                self.load_state_dict(state)
+            except (OSError, KeyError, TypeError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
+                raise FormatError(f"{os.fspath(file)}: not the weights of g2p-en: {error}") from None
         return self
 
     def encode(self, words: Sequence[str]) -> Tensor:
@@ -114,7 +114,7 @@ class Pronouncer(Module):
         """
         if isinstance(words, str):
             raise TypeError("Pronouncer.pronounce: words is a str; expected a list of words")
-        if not words:
+        if len(words) == 0:  # an array's truth is not its length
             return []
         said = np.full((len(words), MOST + 1), END)
         with no_grad():
