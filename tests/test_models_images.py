@@ -121,6 +121,8 @@ def test_nms_keeps_the_surest():
     assert nms(boxes[:2], [0.5, 0.5], 0.82).tolist() == [0, 1]
     assert nms([[0, 0, 1, 1], [1, 0, 2, 1]], [1, 2], 0.0).tolist() == [1, 0]
     assert nms([[0, 0, 1, 1], [1, 0, 2, 1]], [1, 2], 0.0, pixel=1).tolist() == [1]
+    tens = [[0, 0, 9, 9], [0, 5, 9, 14]], [2, 1]  # of 10 x 10 pixels, a third of all in common
+    assert [nms(*tens, overlap, pixel=1).tolist() for overlap in (0.33, 0.34)] == [[0], [0, 1]]
     assert nms(np.zeros((0, 4)), []).tolist() == []
     pixels = np.array([[0, 0, 200, 200], [10, 0, 210, 200], [0, 0, 20, 20]], np.uint8)  # whose areas have no room there
     assert nms(pixels, np.array([1, 200, 0], np.uint8)).tolist() == [1, 2]
@@ -240,6 +242,27 @@ def test_the_detector_finds(rng):
     assert net.detect(picture, smallest=13, threshold=0.999)[1].shape == (0,)
 
 
+def test_the_detector_counts_windows(rng):
+    """The first and the last place, a probability that is the threshold, and who votes for whom."""
+    net = FaceDetector(channels=(1, 1, 1))
+    net.net[12].weight.data[...] = net.net[12].bias.data[...] = 0  # one half everywhere
+    boxes, scores = net.detect(np.zeros((26, 26)), threshold=0.5, votes=1)
+    assert (boxes.tolist(), scores.tolist()) == ([[0, 0, 26, 26]], [0.5])
+    # At 0, 4, 8, 12 and 16; those at 4 and 8 share 22 / 30 and 18 / 34 with the first, the third only 14 / 38.
+    wide = np.zeros((26, 42))
+    assert net.detect(wide, threshold=0.5, votes=3)[0].tolist() == [[4, 0, 30, 26]]
+    assert net.detect(wide, threshold=0.5, votes=4)[0].shape == (0, 4)
+
+
+def test_the_detector_enlarges_smoothly(rng):
+    net, small = FaceDetector(channels=(2, 2, 2)).eval(), rng.random((13, 13), np.float32)
+    boxes, scores = net.detect(small, smallest=13, threshold=0, votes=1)
+    assert boxes.tolist() == [[0, 0, 13, 13]]
+    with fnn.no_grad():
+        large = nn.functional.interpolate(fnn.tensor(small[None, None] - 0.5), (26, 26), mode="bilinear")
+        assert scores[0] == pytest.approx(fnn.sigmoid(net(large)).item(), rel=1e-6)
+
+
 def test_the_detector_evaluates_and_leaves_its_parts_as_they_were(rng):
     net, picture = FaceDetector(channels=(4, 4, 4)), rng.random((60, 60), np.float32)
     net.net[1].eval()  # as one does with the norms of a network that is trained further
@@ -320,6 +343,32 @@ def test_an_untrained_cascade_runs(rng):
             assert found.boxes.shape == (len(found.scores), 4)
             assert found.points.shape == (len(found.scores), 5, 2)
     assert mtcnn.PNet()(fnn.zeros(1, 3, 12, 12))[0].shape == (1, 4, 1, 1)
+
+
+def test_the_cascade_cuts_out_what_is_inside(rng):
+    """Boxes count pixels from 1, their last one included; those beside the picture or turned round hold none."""
+    image = rng.uniform(0, 255, (1, 3, 20, 30)).astype(np.float32)
+    boxes = np.array([[3, 2, 26, 19], [-9, 2, 0, 9], [5, 2, 4, 9], [2, 25, 9, 20], [20, 1, 99, 99]], np.float32)
+    crops, inside = mtcnn._crops(image, boxes, 24)
+    np.testing.assert_array_equal(inside, boxes[[0, 4]])
+    assert [crop.shape for crop in crops] == [(1, 3, 24, 24)] * 2
+    crop = mtcnn._crops(image, boxes[:1], 6)[0][0].numpy()  # each pixel the mean of 3 x 4
+    means = image[:, :, 1:19, 2:26].reshape(1, 3, 6, 3, 6, 4).mean((3, 5))
+    np.testing.assert_allclose(crop, (means - 127.5) / 128, atol=1e-5)
+
+
+def test_thresholds_and_batches_of_the_cascade(rng, monkeypatch):
+    """Of probabilities that are the threshold the first network lets all through, the others none, as the original."""
+    net, picture = MTCNN(), rng.integers(0, 256, (40, 60, 3), np.uint8)
+    for layer in (net.pnet.conv4_1, net.rnet.dense5_1, net.onet.dense6_1):
+        layer.weight.data[...] = layer.bias.data[...] = 0
+    found = net.detect(picture, thresholds=(0.5, 0.4, 0.4))
+    assert len(found.scores) > 0
+    for none in ((0.5, 0.5, 0.4), (0.5, 0.4, 0.5)):
+        assert len(net.detect(picture, thresholds=none).scores) == 0
+    monkeypatch.setattr(mtcnn, "BATCH", 1)
+    for one, other in zip(net.detect(picture, thresholds=(0.5, 0.4, 0.4)), found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The sentence encoder: as its published original, in any company, and clear about files that are none."""
+"""The networks of text: as their published originals, in any company, and clear about files that are none."""
 
 import importlib.util
 import json
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import generation
 from fastnn._errors import FormatError
 from fastnn.demos import _minilm
-from fastnn.models import SentenceEncoder, Translator
+from fastnn.models import LanguageModel, SentenceEncoder, Translator
 
 MINILM = Path(__file__).parent / "data" / "minilm.npz"
 needs_tokenizers = pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="tokenizers is missing")
@@ -118,3 +119,39 @@ def test_a_tied_translator_has_one_table():
     assert (np.abs(net.source.weight.grad.numpy()).sum(1) > 0).all()
     with pytest.raises(ValueError, match="tied, they must be as many"):
         Translator(12, 13, tied=True)
+
+
+def test_what_fills_up_a_source_changes_nothing():
+    """Nothing looks at it, whichever token it is, and however the target is made."""
+    net = Translator(9, 8, 8, heads=2, layers=2, padding=3).eval()
+    target = np.array([[1, 5, 0]])
+    short, long = np.array([[4, 0, 7]]), np.array([[4, 0, 7, 3, 3]])
+    with fnn.no_grad():
+        one, other = net(short, target).numpy(), net(long, target).numpy()
+    np.testing.assert_allclose(other, one, atol=1e-5)
+    looks = net.attention(long, target)
+    assert looks.shape == (1, 2, 3, 5)
+    assert not looks[..., 3:].any()
+    np.testing.assert_allclose(looks[..., :3], net.attention(short, target), atol=1e-5)
+    for tokens, state in ((target[:, :2], net.begin(long)), (target, net.begin(long))):
+        np.testing.assert_allclose(net.step(tokens, state)[0].numpy(), one[:, tokens.shape[1] - 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 2, 5])
+def test_translating_is_a_search_without_dropout(beams):
+    net, source = Translator(9, 9, 16, heads=2, layers=1, dropout=0.9), np.array([[3, 4], [5, 6]])
+    made = net.translate(source, 1, 2, 6, beams)
+    net.eval()
+    start = np.full((2, 1), 1)
+    if beams == 1:
+        expected = generation.greedy(net.step, start, 6, 2, net.begin(source))
+    else:
+        expected, _ = generation.beam_search(net.step, start, 6, 2, beams=beams, state=net.begin(source))
+    np.testing.assert_array_equal(made, expected[:, 1:])
+    language = LanguageModel(9, 16, heads=2, layers=1, dropout=0.9)
+    made = language.generate(source, 6)
+    end = int(made[0, 2])
+    ended = language.generate(source, 6, end)
+    np.testing.assert_array_equal(made, generation.greedy(language.eval().step, source, 6))
+    np.testing.assert_array_equal(ended, generation.greedy(language.step, source, 6, end))
+    assert (ended[0, 2:] == end).all()
