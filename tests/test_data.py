@@ -26,6 +26,15 @@ def test_batches_in_order_are_views():
     assert [b[0].size for b in DataLoader(x, batch_size=4, drop_last=True)] == [4, 4]
     assert len(DataLoader(x, batch_size=4, drop_last=True)) == 2
     assert rows(DataLoader(x, batch_size=100)) == [x.tolist()]
+    for drop_last in (False, True):  # nothing is left over, and there is no empty batch behind
+        whole = DataLoader(x, batch_size=5, drop_last=drop_last)
+        assert (len(whole), rows(whole)) == (2, [x[:5].tolist(), x[5:].tolist()])
+    assert rows(DataLoader(x, batch_size=10, drop_last=True)) == [x.tolist()]
+    w = fnn.tensor(x, requires_grad=True)
+    (batch,) = next(iter(DataLoader(w, batch_size=4)))  # of data, not of what made them
+    assert batch.tolist() == [0, 1, 2, 3]
+    assert not batch.requires_grad
+    assert not TensorDataset(w)[2:4][0].requires_grad
 
 
 def test_shuffled_epochs_are_permutations_and_differ():
@@ -56,10 +65,13 @@ def test_subsets_are_sliced_too():
     outer = Subset(inner, [3, 0])
     assert rows(DataLoader(outer, batch_size=8)) == [[30, 90]]
     assert sorted(v for batch in rows(DataLoader(inner, 3, shuffle=True, seed=0)) for v in batch) == [10, 30, 50, 90]
-    assert outer[0][0].item() == 30
-    assert len(inner[1:]) == 3
-    with pytest.raises(IndexError, match="out of range"):
-        Subset(data, [10])
+    assert [b[0].tolist() for b in DataLoader(inner, 4, shuffle=True, seed=0)] != [[90, 10, 50, 30]]
+    assert outer[0][0].item() == outer[np.int64(0)][0].item() == 30
+    assert rows(DataLoader(inner[1:], 4)) == [[10, 50, 30]]
+    assert rows(DataLoader(Subset(inner, [-1, -4]), 4)) == [[30, 90]]
+    for number in (10, -11):
+        with pytest.raises(IndexError, match="out of range"):
+            Subset(data, [number])
     assert len(Subset(data, [])) == 0
     for indices in (np.arange(10) > 6, [0.5, 1.0]):
         with pytest.raises(TypeError, match="indices must be integers, got"):
@@ -86,6 +98,9 @@ def test_other_datasets_are_stacked():
 
     assert [b["i"].tolist() for b in DataLoader(Many(), batch_size=3)] == [[0, 1, 2], [3, 4]]
     assert list(DataLoader(Rows(), batch_size=2, collate_fn=len)) == [2, 2, 1]
+    assert list(DataLoader(Rows(), batch_size=2, collate_fn=len, drop_last=True)) == [2, 2]
+    assert list(DataLoader(np.zeros((5, 3)), batch_size=2, collate_fn=len)) == [2, 2, 1]
+    assert list(DataLoader([b"a", b"b"], batch_size=2)) == [[b"a", b"b"]]
     Pair = namedtuple("Pair", "x y")
     pairs = next(iter(DataLoader([Pair(np.zeros(2), 3), Pair(np.ones(2), 4)], batch_size=2)))
     assert type(pairs) is Pair
@@ -105,6 +120,7 @@ def test_other_datasets_are_stacked():
         (lambda: DataLoader((np.zeros((0, 3)),)), ValueError, "empty"),
         (lambda: DataLoader(np.zeros(3), batch_size=0), ValueError, "batch_size"),
         (lambda: DataLoader(np.zeros(3), batch_size=2.0), TypeError, "batch_size"),
+        (lambda: DataLoader(np.zeros(3), batch_size=True), TypeError, "batch_size"),
         (lambda: DataLoader(np.zeros(3), batch_size=4, drop_last=True), ValueError, "drop_last"),
         (lambda: DataLoader(iter([1])), TypeError, "needs len"),
         (lambda: DataLoader(np.zeros(3), seed=1, generator=np.random.default_rng(1)), ValueError, "not both"),
@@ -129,7 +145,8 @@ def test_random_split():
     for p, q in zip(parts, again):
         np.testing.assert_array_equal(p.indices, q.indices)
     assert [len(p) for p in random_split(data, np.array([0.5, 0.25, 0.25], np.float32))] == [6, 3, 2]
-    for bad in ([5, 5], [0.5, 0.6], [12, -1]):
+    assert [len(p) for p in random_split(data, [0, 11, 0])] == [0, 11, 0]
+    for bad in ([5, 5], [6, 6], [0.5, 0.6], [0.5, 0.4], [12, -1], [1.5, -0.5]):
         with pytest.raises(ValueError, match="random_split"):
             random_split(data, bad)
 
