@@ -24,6 +24,12 @@ def test_generators(channels, size, image_channels, classes):
     made = net(fnn.randn(3, 6), *labels)
     assert made.shape == (3, image_channels, size, size)
     assert abs(made.detach().numpy()).max() <= 1
+    if labels:
+        z = fnn.randn(2, 6)
+        with fnn.no_grad():
+            one, other = (net.eval()(z, np.array(kinds)).numpy() for kinds in ([0, 1], [1, 1]))
+        assert abs(one[0] - other[0]).max() > 1e-4
+        np.testing.assert_array_equal(one[1], other[1])
     with pytest.raises(ValueError, match=r"labels expected|labels given"):
         net(fnn.randn(3, 6), *(() if labels else (np.array([0, 1, 1]),)))
 
@@ -81,6 +87,11 @@ def test_he_keeps_the_scale(rng):
     with fnn.no_grad():
         first = Discriminator((32, 32), 64, spectral=False).net[0](x).numpy()
     assert 1 < first.std() < 2  # sqrt(2 / 1.04), of which the leak keeps half the power
+    judge = Discriminator((32, 32), 64, spectral=False)
+    for layer in (judge.net[0], judge.net[2], judge.head):
+        width = layer.weight[0].numel()
+        assert layer.weight.data.std() == pytest.approx((2 / 1.04 / width) ** 0.5, rel=0.06 if width < 100 else 0.025)
+        assert not layer.bias.data.any()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40), (8, 24)])
@@ -108,9 +119,32 @@ def test_unet_joins_what_went_across(rng):
     assert away[8, 8] > 0
 
 
-def test_patches():
+def test_what_a_unet_s_output_goes_through(rng):
+    net = UNet(1, 2, (4, 8), activation=nn.Tanh()).eval()
+    x = fnn.tensor(rng.normal(size=(1, 1, 8, 8)).astype(np.float32))
+    with fnn.no_grad():
+        bent = net(x).numpy()
+        net.activation = None
+        np.testing.assert_allclose(bent, np.tanh(net(x).numpy()), atol=1e-6)
+
+
+def test_patches(rng):
     net = PatchDiscriminator(3, (4, 8, 8))
     assert net(fnn.zeros(2, 2, 32, 48), fnn.zeros(2, 1, 32, 48)).shape == (2, 1, 4, 6)
+    both = fnn.tensor(rng.normal(size=(1, 3, 16, 16)).astype(np.float32))
+    net.eval()
+    np.testing.assert_array_equal(net(both[:, :2], both[:, 2:]).data, net.net(both).data)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_generator_s_state_dict_alone_or_as_one_of_several(wrapped, tmp_path):
+    torch = pytest.importorskip("torch")
+    net, other = DCGAN(1, 3, 1), DCGAN(1, 3, 1)
+    state = {name: torch.tensor(value.data) for name, value in net.state_dict().items()}
+    torch.save({"netG_state_dict": state, "epoch": 3} if wrapped else state, tmp_path / "net.pt")
+    assert other.load(tmp_path / "net.pt") is other
+    z = fnn.randn(2, 3)
+    np.testing.assert_array_equal(other(z).data, net.eval()(z).data)
 
 
 @pytest.mark.parametrize(

@@ -199,10 +199,13 @@ def test_resnet_20_is_that_of_the_paper():
     net = ResNet()
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert len(convolutions) + 1 == 20
-    assert 270_000 < sum(p.numel() for p in net.parameters()) < 276_000
+    assert sum(p.numel() for p in net.parameters()) == 272_474
     net.eval()
     with fnn.no_grad():
-        assert net.stages(net.stem(fnn.zeros(1, 3, 32, 32))).shape == (1, 64, 8, 8)
+        maps = net.stages(net.stem(fnn.randn(1, 3, 32, 32))).numpy()
+        assert ResNet(2, channels=(4, 4), blocks=1)(fnn.zeros(1, 3, 8, 8)).shape == (1, 2)  # halved, no wider
+    assert maps.shape == (1, 64, 8, 8)
+    assert maps.min() == 0  # by the ReLU behind the sum
     with pytest.raises(ValueError, match="ResNet"):
         ResNet(channels=())
     with pytest.raises(ValueError, match="ResNet"):
