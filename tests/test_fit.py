@@ -210,6 +210,83 @@ def test_patience_and_best_weights(data):
     assert_equal(values(last), kept[-1])
 
 
+def planned(numbers):
+    """A loss whose values are these, one after the other, and whose gradients are those of the mean square."""
+    numbers = iter(numbers)
+
+    def loss(prediction, target):
+        out = fnn.mse_loss(prediction, target)
+        return out - out.item() + next(numbers)
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("losses", "options", "best"),
+    [
+        ([1, 0.75, 0.5, 0.5, 0.25], {"patience": 2, "min_delta": 0.25}, 2),  # better by more than it
+        ([2, 1, 1], {"patience": 0}, 1),
+        ([1, 2, 0.5, 0.5, 3], {"patience": 2}, 2),
+    ],
+)
+def test_what_counts_as_better(losses, options, best, data):
+    history = fnn.fit(net(), planned(losses), data, epochs=99, batch_size=70, **options)
+    assert history.loss == losses
+    assert (history.stopped, history.best_epoch) == ("patience", best)
+
+
+def test_without_validation_the_last_weights_stay(data):
+    model, kept = net(), []
+    history = fnn.fit(model, planned([1, 2, 3]), data, epochs=3, batch_size=70,
+                      callbacks=[lambda s: kept.append(values(s.model))])  # fmt: skip
+    assert history.best_epoch == 0
+    assert_equal(values(model), kept[-1])
+    assert not np.array_equal(kept[0]["0.weight"], kept[-1]["0.weight"])
+
+
+def test_why_it_ended(data):
+    for limits, ended in [
+        ({"epochs": 9, "steps": 4}, ("steps", 4, 2)),
+        ({"epochs": 1, "steps": 3}, ("epochs", 3, 1)),
+        ({"epochs": 0}, ("epochs", 0, 0)),
+        ({"epochs": 9, "patience": 0, "min_delta": 99, "callbacks": [lambda s: s.epoch == 1]}, ("callback", 6, 2)),
+    ]:
+        history = fnn.fit(net(), nn.MSELoss(), data, **limits)
+        assert (history.stopped, history.steps, len(history)) == ended
+    batches = iter(lambda: data, None)  # nobody knows how many
+    assert fnn.fit(net(), nn.MSELoss(), batches, epochs=0).steps == 0
+
+
+def test_modes_and_gradients(data):
+    """Training steps are in training mode, whatever the model was in; validation is not, and records nothing."""
+    model, seen = net().eval(), []
+
+    def loss(prediction, target):
+        seen.append((model.training, prediction.requires_grad))
+        return fnn.mse_loss(prediction, target).reshape(1)  # one number, of whatever shape
+
+    fnn.fit(model, loss, data, epochs=2, validation=data)
+    assert seen == ([(True, True)] * 3 + [(False, False)]) * 2
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_generator_is_put_back_after_an_error(data):
+    model = net(dropout=0.5)
+    before = get_state()
+    with pytest.raises(ZeroDivisionError):
+        fnn.fit(model, lambda p, y: 1 / 0, data, epochs=1)
+    assert get_state() == before
+    assert not model.training
+
+
+def test_what_is_no_validation(data):
+    model = net()
+    with pytest.raises(FloatingPointError, match="the validation loss is nan after step 3"):
+        fnn.fit(model, nn.MSELoss(), data, epochs=1, validation=(data[0], data[1] * math.nan))
+    with pytest.raises(ValueError, match="there are no data"):
+        evaluate(model, nn.MSELoss(), [])
+
+
 def test_schedules_step_as_they_declare(data):
     per_epoch = fnn.fit(net(), nn.MSELoss(), data, epochs=3, schedule=lambda o: lr_scheduler.ExponentialLR(o, 0.5))
     assert per_epoch.lr == pytest.approx([1e-3, 5e-4, 2.5e-4])
@@ -223,6 +300,12 @@ def test_schedules_step_as_they_declare(data):
         schedule=lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0),
     )  # fmt: skip
     assert plateau.lr == [1e-3, 1e-3, 5e-4, 2.5e-4]
+    watching = fnn.fit(
+        net(), planned([4, 1, 3, 1, 2, 1, 1, 1]), data, epochs=4, batch_size=70, validation=data,
+        schedule=lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0),
+    )  # fmt: skip
+    assert (watching.loss, watching.val_loss) == ([4, 3, 2, 1], [1, 1, 1, 1])
+    assert watching.lr == plateau.lr
 
 
 def test_clip_norm(data):
@@ -321,6 +404,7 @@ def test_history_plots(data, monkeypatch):
         ({"epochs": 1, "clip_norm": 0}, ValueError, "clip_norm"),
         ({"epochs": 1, "min_delta": "small"}, TypeError, "min_delta must be a number, got str"),
         ({"epochs": 1, "validation": 1.5}, ValueError, "fraction"),
+        ({"epochs": 1, "validation": 0.0}, ValueError, "fraction"),
         ({"epochs": 1, "validation": 3}, TypeError, "validation must be"),
         ({"epochs": 1, "batch_size": 0}, ValueError, "batch_size"),
         ({"epochs": 1, "optimizer": lambda p: 3}, TypeError, "optimizer must be an Optimizer or make one, got int"),
@@ -335,6 +419,7 @@ def test_history_plots(data, monkeypatch):
         ({"epochs": 1, "callbacks": [3]}, TypeError, "callback"),
         ({"epochs": 1, "callbacks": print}, TypeError, "callbacks must be an iterable"),
         ({"epochs": 1, "resume": True}, ValueError, "checkpoint"),
+        ({"epochs": 1, "resume": True, "checkpoint": "x", "seed": None, "validation": 0.2}, ValueError, "needs a seed"),
         ({"epochs": 1, "progress": "yes"}, TypeError, "progress"),
         ({"epochs": 1, "seed": "x"}, TypeError, "seed"),
         ({"epochs": 1, "data": iter(())}, ValueError, "no batch"),
