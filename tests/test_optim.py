@@ -1,6 +1,7 @@
 """Optimizers against PyTorch, step by step, and against frozen numbers where it is not installed."""
 
 import copy
+import inspect
 import math
 import pickle
 
@@ -167,6 +168,24 @@ def test_state_dict_has_pytorchs_layout(rng, amsgrad):
     assert_same(ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_defaults_are_pytorchs(name):
+    torch = pytest.importorskip("torch")
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (fnn.optim, torch.optim))
+    assert {key: ours[key].default for key in ours} == {key: theirs[key].default for key in ours}
+
+
+def test_state_takes_the_dtype_of_the_parameter():
+    w = fnn.ones(3, requires_grad=True)
+    optimizer = fnn.optim.Adam([w])
+    saved = {"step": 2, "exp_avg": np.ones(3), "exp_avg_sq": np.ones(3)}  # of a model in float64
+    optimizer.load_state_dict({"state": {0: saved}, "param_groups": [{**optimizer.param_groups[0], "params": [0]}]})
+    state = optimizer.state_dict()["state"][0]
+    assert state["exp_avg"].dtype == state["exp_avg_sq"].dtype == np.float32
+    state["exp_avg"].data[...] = 7  # memory of the optimizer's, not of what was loaded
+    assert saved["exp_avg"].tolist() == [1, 1, 1]
+
+
 def test_float32_and_mixed_dtypes(rng):
     values = [np.ones(5, np.float32), np.ones(3, np.float64)]
     params = [fnn.tensor(v, requires_grad=True) for v in values]
@@ -251,11 +270,14 @@ def test_parameter_groups():
         ("SGD", {"lr": math.nan}),
         ("SGD", {"momentum": -0.1}),
         ("SGD", {"nesterov": True}),
+        ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}),
+        ("SGD", {"weight_decay": -1.0}),
         ("Adam", {"betas": (1.0, 0.9)}),
         ("Adam", {"betas": (0.9, -0.1)}),
         ("Adam", {"eps": -1e-8}),
         ("AdamW", {"weight_decay": -1.0}),
         ("RMSprop", {"alpha": -0.5}),
+        ("RMSprop", {"momentum": -0.5}),
         ("RMSprop", {"lr": math.inf}),
     ],
 )
@@ -308,6 +330,9 @@ def test_bad_state_is_refused_untouched(rng):
     ):
         with pytest.raises(ValueError, match=r"load_state_dict|Adam"):
             optimizer.load_state_dict(bad)
+    one, other = ([{"params": [fnn.zeros(1) for _ in range(n)]} for n in sizes] for sizes in ((1, 2), (2, 1)))
+    with pytest.raises(ValueError, match=r"groups of \[1, 2\] parameters; expected \[2, 1\]"):
+        fnn.optim.SGD(other).load_state_dict(fnn.optim.SGD(one).state_dict())
     assert optimizer.state_dict()["state"][0]["step"] == 1
     assert optimizer.param_groups[0]["lr"] == 1e-3
 

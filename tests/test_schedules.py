@@ -1,5 +1,7 @@
 """Schedules of the learning rate against PyTorch, step by step, and against frozen numbers without it."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,31 @@ def test_plateau_is_pytorchs(mode, threshold_mode, rng):
         assert_groups(mine, his)
 
 
+def test_plateau_by_default_is_pytorchs():
+    """A share of 1e-4 counts as better, ten epochs are waited for, and changes of 1e-8 are left undone."""
+    ours, theirs, mine, his = both("ReduceLROnPlateau", {})
+    better = 0.9995 ** np.arange(15)
+    for value in [*better, *better[-1] * (1 - 9e-5) * np.ones(90)]:
+        ours.step(value)
+        theirs.step(value)
+        assert_groups(mine, his)
+    assert mine[0]["lr"] == his[0]["lr"] < 1e-7
+    optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.5)
+    schedule = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, eps=0.25)
+    for _ in range(3):
+        schedule.step(1.0)
+    assert schedule.get_last_lr() == [0.5]  # not by more than eps
+
+
+@pytest.mark.parametrize("name", [name for name in lr_scheduler.__all__ if name not in ("LRScheduler", "SequentialLR")])
+def test_defaults_are_pytorchs(name):
+    torch = pytest.importorskip("torch")
+    ours, theirs = (inspect.signature(getattr(m, name)).parameters for m in (lr_scheduler, torch.optim.lr_scheduler))
+    shared = [key for key in ours if key in theirs]
+    assert [key for key in ours if key not in theirs] in ([], ["per"])
+    assert {key: ours[key].default for key in shared} == {key: theirs[key].default for key in shared}
+
+
 @pytest.mark.parametrize(("name", "options"), [*SCHEDULES, ("ReduceLROnPlateau", {"patience": 1})])
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
 def test_schedules_resume(name, options):
@@ -123,6 +150,8 @@ def test_one_cycle_frozen_numbers():
     np.testing.assert_allclose(momenta, [0.95, 0.85, 0.9, 0.95], rtol=1e-12)
     with pytest.raises(ValueError, match="step 5 of a cycle of 4"):
         schedule.step()
+    schedule = lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=4, pct_start=0.25)  # no step to go up in
+    assert (schedule.get_last_lr(), optimizer.param_groups[0]["momentum"]) == ([1.0], 0.85)
 
 
 def test_schedule_arguments_are_checked():
@@ -138,6 +167,18 @@ def test_schedule_arguments_are_checked():
         (lambda: lr_scheduler.LambdaLR(optimizer, [lambda s: 1.0] * 2), "one per group"),
         (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, factor=1.0), "factor"),
         (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, mode="mid"), "mode"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, threshold_mode="mid"), "mode"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, min_lr=[0.0, 0.0]), "min_lr"),
+        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0, 10, pct_start=1.5), "pct_start"),
+        (lambda: lr_scheduler.LinearLR(optimizer, 0.0), "start_factor"),
+        (lambda: lr_scheduler.LinearLR(optimizer, 1.5), "start_factor"),
+        (lambda: lr_scheduler.LinearLR(optimizer, end_factor=1.5), "end_factor"),
+        (lambda: lr_scheduler.LinearLR(optimizer, total_iters=0), "total_iters"),
+        (lambda: lr_scheduler.ConstantLR(optimizer, 1.5), "factor"),
+        (lambda: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 0), "T_0"),
+        (lambda: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 1.5), "T_0"),
+        (lambda: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2, 0), "T_mult"),
+        (lambda: fnn.optim.swa_utils.get_ema_multi_avg_fn(1.5), "decay"),
     ]:
         with pytest.raises(ValueError, match=match):
             make()
@@ -179,6 +220,12 @@ def test_chains_that_do_not_fit():
     first, second = lr_scheduler.ConstantLR(a), lr_scheduler.ConstantLR(b)
     with pytest.raises(ValueError, match="one milestone between"):
         lr_scheduler.SequentialLR(a, [first, first], [])
+    with pytest.raises(ValueError, match="in order"):
+        lr_scheduler.SequentialLR(a, [first] * 3, [4, 2])
+    chain = lr_scheduler.SequentialLR(a, [first, lr_scheduler.ConstantLR(a)], [2])
+    state = chain.state_dict()
+    with pytest.raises(ValueError, match="1 schedules; expected 2"):
+        chain.load_state_dict({**state, "_schedulers": state["_schedulers"][:1]})
     with pytest.raises(ValueError, match="another optimizer"):
         lr_scheduler.SequentialLR(a, [first, second], [2])
     with pytest.raises(TypeError, match="schedules"):
@@ -200,3 +247,27 @@ def test_averaged_models_are_pytorchs(decay, rng):
             mean.update_parameters(model)
         means.append(np.concatenate([p.detach().numpy().ravel() for p in mean.module.parameters()]))
     np.testing.assert_allclose(*means, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+def test_buffers_of_averaged_models_are_pytorchs(use_buffers, rng):
+    torch = pytest.importorskip("torch")
+    later, means = rng.standard_normal((3, 4, 2)).astype(np.float32), []
+    for library in (fnn, torch):
+        model = library.nn.BatchNorm1d(2)
+        mean = library.optim.swa_utils.AveragedModel(model, use_buffers=use_buffers)
+        for i, values in enumerate(later):
+            names = ("weight", "bias", "running_mean", "running_var")
+            state = {name: library.tensor(value) for name, value in zip(names, values)}
+            model.load_state_dict({**state, "num_batches_tracked": library.tensor(3 * i)})
+            mean.update_parameters(model)
+        means.append(mean.state_dict())
+    assert not any(p.requires_grad for p in fnn.optim.swa_utils.AveragedModel(fnn.nn.Linear(2, 1)).parameters())
+    assert set(means[0]) == set(means[1])
+    for name, value in means[0].items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_allclose(value.numpy(), means[1][name].numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+    assert means[0]["module.num_batches_tracked"].item() == 6  # a count is no mean
+    for other in (fnn.nn.BatchNorm1d(3), fnn.nn.BatchNorm1d(2, track_running_stats=False), fnn.nn.Linear(2, 1)):
+        with pytest.raises(ValueError, match="not built like"):
+            fnn.optim.swa_utils.AveragedModel(fnn.nn.BatchNorm1d(2)).update_parameters(other)
