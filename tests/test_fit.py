@@ -290,6 +290,11 @@ def test_what_is_no_validation(data):
 def test_schedules_step_as_they_declare(data):
     per_epoch = fnn.fit(net(), nn.MSELoss(), data, epochs=3, schedule=lambda o: lr_scheduler.ExponentialLR(o, 0.5))
     assert per_epoch.lr == pytest.approx([1e-3, 5e-4, 2.5e-4])
+    two = fnn.fit(
+        net(), nn.MSELoss(), data, epochs=1,
+        optimizer=lambda p: fnn.optim.Adam([{"params": [q], "lr": 1 / n} for n, q in enumerate(p, 2)]),
+    )  # fmt: skip
+    assert two.lr == [0.5]  # of the first group
     model = net()
     optimizer = adam(model.parameters())
     one_cycle = lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=9)

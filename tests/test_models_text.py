@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,36 @@ def test_padding_changes_nothing():
         padded = net.pooled(longer, np.arange(12) >= np.full((3, 1), 9)).numpy()
     np.testing.assert_allclose(padded, whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose((whole**2).sum(1), 1, rtol=1e-5)
+
+
+def test_a_sentence_is_the_mean_of_what_the_layers_say():
+    net, tokens = small(), np.random.default_rng(0).integers(0, 50, (3, 12))  # the longest there may be
+    with fnn.no_grad():
+        x = net.norm(net.words(tokens) + net.positions.weight + net.segments.weight[:1])
+        mean = net.encoder(x).numpy().mean(1)
+        np.testing.assert_allclose(net(tokens).numpy(), net.encoder(x).numpy(), atol=1e-6)
+        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        np.testing.assert_allclose(net.pooled(tokens).numpy(), expected, atol=1e-5)
+
+
+def test_sentences_keep_their_order_and_their_company_changes_nothing():
+    class Pieces:
+        """A letter is a token, and token 1 fills up."""
+
+        def encode_batch(self, sentences):
+            most, found = max(map(len, sentences)), []
+            for sentence in sentences:
+                ids, gone = [ord(c) % 50 for c in sentence], most - len(sentence)
+                found.append(SimpleNamespace(ids=ids + [1] * gone, attention_mask=[1] * len(ids) + [0] * gone))
+            return found
+
+    net, sentences = small(), ["reads", "a", "network", "of", "words"]
+    net._pieces = Pieces()
+    tokens, padding = net.tokens(["of", "a"])
+    assert (tokens.tolist(), padding.tolist()) == ([[11, 2], [47, 1]], [[False, False], [False, True]])
+    alone = np.concatenate([net.embed([sentence]) for sentence in sentences])
+    np.testing.assert_allclose(net.embed(sentences, batch=2), alone, atol=1e-5)
+    assert net.embed([]).shape == (0, 16)
 
 
 def test_it_learns():
