@@ -188,7 +188,8 @@ def test_schedule_arguments_are_checked():
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")
-def test_one_after_the_other_is_pytorchs():
+@pytest.mark.parametrize("milestones", [[3, 7], [0, 3], [4, 4], [0, 0]])  # without a warm-up, without the second
+def test_one_after_the_other_is_pytorchs(milestones):
     torch = pytest.importorskip("torch")
 
     def chain(schedules, optimizer):
@@ -197,7 +198,7 @@ def test_one_after_the_other_is_pytorchs():
             schedules.CosineAnnealingLR(optimizer, 5),
             schedules.ExponentialLR(optimizer, 0.5),
         ]
-        return schedules.SequentialLR(optimizer, parts, milestones=[3, 7])
+        return schedules.SequentialLR(optimizer, parts, milestones=milestones)
 
     a = fnn.optim.SGD([{"params": [fnn.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
     b = torch.optim.SGD([{"params": [torch.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)

@@ -99,7 +99,7 @@ class SequentialLR(LRScheduler):
     schedulers : list of LRScheduler
         All of the same optimizer.
     milestones : list of int
-        The steps, in order, at which the second, third ... takes over.
+        The steps, in order, at which the second, third ... takes over; at 0 the one before has no steps at all.
 
     Raises
     ------
@@ -146,7 +146,7 @@ class SequentialLR(LRScheduler):
                 raise ValueError(f"SequentialLR: {type(schedule).__name__} is of another optimizer")
         self.base_lrs = self.schedulers[0].base_lrs
         self.last_epoch, self._step_count = 0, 1
-        self._start(self.schedulers[0])
+        self._start(self.schedulers[bisect_right(self.milestones, 0)])  # a milestone of 0 leaves one out
 
     def _start(self, schedule: LRScheduler) -> None:
         for group in self.optimizer.param_groups:
