@@ -360,6 +360,21 @@ def test_nan_names_the_step_and_leaves_the_best_weights(data):
     assert_equal(values(model), before)
 
 
+def test_nan_in_the_middle_of_an_epoch_leaves_the_best_weights(data):
+    model, kept, seen = net(), [], []
+
+    def note(state):
+        seen.append(state.loss)
+
+    note.per = "step"
+    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 6 \(epoch 3, batch 2\)"):
+        fnn.fit(model, planned([1, 1, 2, 3, 2, math.nan]), data, epochs=9, batch_size=35,
+                callbacks=[note, lambda s: kept.append(values(s.model))])  # fmt: skip
+    assert seen == [1, 1, 2, 3, 2]
+    assert len(kept) == 2
+    assert_equal(values(model), kept[0])
+
+
 # ----- progress and bad arguments -----
 
 

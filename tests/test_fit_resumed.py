@@ -27,7 +27,8 @@ def data(rng):
 
 
 def run(tmp_path, data, model, **options):
-    options |= {"optimizer": adam, "schedule": lambda o: lr_scheduler.ExponentialLR(o, 0.9), "validation": 0.2}
+    options |= {"optimizer": adam, "validation": 0.2}
+    options["schedule"] = lambda o: lr_scheduler.CosineAnnealingLR(o, 11, per="step")  # rates from a count of its own
     return fnn.fit(model, nn.MSELoss(), data, checkpoint=tmp_path / "checkpoint", batch_size=8, seed=3, **options)
 
 
