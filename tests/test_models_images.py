@@ -360,6 +360,23 @@ def test_the_cascade_cuts_out_what_is_inside(rng):
     np.testing.assert_allclose(crop, (means - 127.5) / 128, atol=1e-5)
 
 
+def test_boxes_and_points_of_the_cascade():
+    """Of networks that always say the same: a cell is 12 x 12 pixels, shifts and points are parts of a box."""
+    net, grey = MTCNN(), np.zeros((1, 3, 60, 60), np.float32)
+    for layer in (net.pnet.conv4_1, net.pnet.conv4_2, net.onet.dense6_1, net.onet.dense6_2, net.onet.dense6_3):
+        layer.weight.data[...] = layer.bias.data[...] = 0
+    net.onet.dense6_2.bias.data[...] = [0.1, 0.2, -0.1, 0]
+    net.onet.dense6_3.bias.data[...] = np.arange(10) / 10
+    with fnn.no_grad():
+        assert net._propose(grey[..., :12, :12], 12, 0.5, 0.7).tolist() == [[1, 1, 12, 12]]
+        found = net._finish(grey, np.array([[11, 5, 30, 44]], np.float32), 0.4)
+    np.testing.assert_allclose(found.boxes, [[13, 13, 28, 44]], rtol=1e-6)
+    five = np.arange(5)
+    np.testing.assert_allclose(found.points[0], np.stack([10 + 2 * five, 24 + 4 * five], 1), rtol=1e-6)
+    assert found.scores.tolist() == [0.5]
+    assert mtcnn._square(np.array([[0, 0, 10, 20], [0, 0, 8, 4]])).tolist() == [[-5, 0, 15, 20], [0, -2, 8, 6]]
+
+
 def test_thresholds_and_batches_of_the_cascade(rng, monkeypatch):
     """Of probabilities that are the threshold the first network lets all through, the others none, as the original."""
     net, picture = MTCNN(), rng.integers(0, 256, (40, 60, 3), np.uint8)
