@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import models, nn
 from fastnn.models import MLP, Neuron
 
 
@@ -47,6 +48,37 @@ def test_dropout_only_in_training():
     x = fnn.ones(1, 4)
     assert net.train()(x).item() != net(x).item()
     assert net.eval()(x).item() == net(x).item()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: MLP([2, 3, 3, 1], dropout=p),
+        lambda p: models.LeNet(2, 8, 1, (2, 3), 5, p),
+        lambda p: models.FaceDetector((2, 2, 2), p),
+        lambda p: models.LanguageModel(5, 8, 2, 2, p),
+        lambda p: models.Translator(5, 5, 8, 2, 2, p),
+        lambda p: models.SentenceEncoder(9, 8, 2, 2, 8, 9, dropout=p),
+        lambda p: models.IntentClassifier(5, 2, 2, 4, 4, p),
+        lambda p: models.SpeechRecognizer(5, 8, (8, 8), 8, dropout=p),
+    ],
+)
+def test_dropout_is_what_was_asked_for(make):
+    net = make(0.4)
+    shares = [m.p for name, m in net.named_modules() if isinstance(m, nn.Dropout) and not name.startswith("position.")]
+    assert set(shares) == {0.4}
+
+
+def test_what_bends_by_default():
+    x = fnn.randn(20, 2)
+    neuron, net = Neuron(2), MLP([2, 3, 1])
+    with fnn.no_grad():
+        bent = fnn.sigmoid(x @ neuron.weight[0] + neuron.bias)
+        np.testing.assert_allclose(neuron(x).numpy(), bent.numpy(), rtol=1e-5)
+        first, last = net.layers
+        hidden = fnn.relu(x @ first.weight.T + first.bias)
+        assert (hidden.numpy() == 0).any()
+        np.testing.assert_allclose(net(x).numpy(), (hidden @ last.weight.T + last.bias).numpy(), atol=1e-6)
 
 
 def test_state_goes_from_one_to_another(tmp_path):

@@ -59,6 +59,9 @@ def test_spread_is_its_formula(rng):
     np.testing.assert_array_equal(made[:, :2], x)
     np.testing.assert_allclose(made[:3, 2], x[:3].std(0).mean(), rtol=1e-6)
     np.testing.assert_allclose(made[3:, 2], 0, atol=2e-4)
+    same = fnn.ones(3, 2, 1, 1, requires_grad=True)
+    Spread(3)(same).sum().backward()  # whose root has no slope at zero
+    assert np.isfinite(same.grad.numpy()).all()
     alone = Spread(8)(fnn.tensor(x)).numpy()  # a smaller batch is one group
     np.testing.assert_allclose(alone[:, 2], x.std(0).mean(), rtol=1e-6)
     with pytest.raises(ValueError, match="6 pictures are not groups of 4"):

@@ -168,6 +168,12 @@ def test_lenet_sizes(size):
     assert LeNet(7, size, in_channels=3, channels=(2, 3), hidden=5)(fnn.zeros(2, 3, size, size)).shape == (2, 7)
 
 
+def test_lenet_has_the_layers_it_says():
+    net, stage = LeNet(), [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
+    assert [type(layer) for layer in net.features] == 2 * stage
+    assert [type(layer) for layer in net.head] == [nn.Flatten, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+
+
 @pytest.mark.parametrize(("arguments", "error"), [((10, 3), ValueError), ((10, 8.0), TypeError), ((0, 8), ValueError)])
 def test_lenet_errors(arguments, error):
     with pytest.raises(error):

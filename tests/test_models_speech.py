@@ -127,6 +127,15 @@ def test_the_recogniser_refuses():
             heard.step(x, state)
 
 
+def test_everything_dropped_leaves_the_bias():
+    """Dropout stands behind the recurrent layers too."""
+    heard, read = SpeechRecognizer(5, 8, (8, 8), 8, dropout=1.0), IntentClassifier(9, 2, 3, 4, 4, dropout=1.0)
+    expected = fnn.log_softmax(heard.out.bias, 0).data
+    np.testing.assert_allclose(heard(fnn.randn(1, 4, 8))[0].data[0, 0], expected, rtol=1e-6)
+    for said, layer in zip(read([[1, 2]]), (read.intent, read.tag)):
+        np.testing.assert_allclose(said.data.reshape(-1, len(layer.bias))[0], layer.bias.data, rtol=1e-6)
+
+
 # ----- text to action -----
 
 
