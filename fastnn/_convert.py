@@ -60,7 +60,7 @@ def _chosen(content: Mapping[str, Any], key: str | None, source: str) -> dict[st
     """The state dict in a file: all of it, or the part under `key`."""
     part: Any = content
     for name in key.split(".") if key else ():
-        inner = part.get(name, part.get(int(name)) if name.isdigit() else None) if isinstance(part, Mapping) else None
+        inner = {str(key): value for key, value in part.items()}.get(name) if isinstance(part, Mapping) else None
         if inner is None:
             held = ", ".join(map(str, part)) if isinstance(part, Mapping) else "no parts"
             raise CommandError(f"{source}: there is no {name!r} of --key {key}; it holds {_shortened(held)}")

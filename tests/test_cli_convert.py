@@ -96,6 +96,16 @@ def test_pytorch(capsys, tmp_path):
     np.testing.assert_array_equal(ours[1].weight.data, theirs[1].weight.detach().float().numpy())
 
 
+def test_keys_that_are_numbers(capsys, tmp_path):
+    fnn.save({name: {"w": np.full(2, name)} for name in (3, -1)}, tmp_path / "net.safetensors")
+    words = ["convert", tmp_path / "net.safetensors", tmp_path / "new.safetensors", "--key"]
+    for name in (3, -1):
+        printed(capsys, *words[:-1], f"--key={name}")
+        assert fnn.load(tmp_path / "new.safetensors")["w"].tolist() == [name] * 2
+    for none in ("²", "9" * 5000):  # digits, and no integers
+        assert f"there is no '{none[:1]}" in complaint(capsys, *words, none)
+
+
 @pytest.mark.parametrize(
     ("target", "says"),
     [
