@@ -91,6 +91,9 @@ def test_any_module_is_a_body(digits):
     assert clone(net).module is not template
     images = FastnnClassifier(Picture, epochs=1, random_state=0).fit(X.reshape(-1, 1, 8, 8), y)
     np.testing.assert_array_equal(images.predict(X_test.reshape(-1, 1, 8, 8)).shape, y_test.shape)
+    normed = nn.Sequential(nn.BatchNorm1d(64), nn.Linear(64, 10))
+    net = FastnnClassifier(normed, epochs=0).fit(X, y)
+    assert not net.module_[0].running_mean.numpy().any()  # looked at with one row, and it took no note of it
     frozen = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 10)).requires_grad_(False)
     frozen[1].requires_grad_()
     net = FastnnClassifier(frozen, epochs=1).fit(X, y)
@@ -113,6 +116,30 @@ def test_regression_of_one_and_of_several():
     np.testing.assert_array_equal(one.predict(X)[:, 0], flat.predict(X))
     for loss in ("absolute_error", "huber"):
         assert FastnnRegressor(loss=loss, epochs=200, lr=1e-2, random_state=0).fit(X, Y).score(X, Y) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("loss", "row"),
+    [
+        ("squared_error", lambda d: d**2),
+        ("absolute_error", np.abs),
+        ("huber", lambda d: np.where(np.abs(d) < 1, d**2 / 2, np.abs(d) - 0.5)),
+    ],
+)
+def test_losses_are_what_they_are_called(loss, row):
+    X, Y = load_linnerud(return_X_y=True)
+    X, Y = StandardScaler().fit_transform(X), StandardScaler().fit_transform(Y)
+    net = FastnnRegressor(loss=loss, epochs=1, random_state=0)
+    wanted = row(clone(net).set_params(epochs=0).fit(X, Y).predict(X) - Y)
+    weight = np.arange(20)
+    assert net.fit(X, Y).history_.loss == pytest.approx([wanted.mean()])
+    assert net.fit(X, Y, weight).history_.loss == pytest.approx([np.average(wanted.mean(1), weights=weight)])
+
+
+def test_predictions_of_many_rows_are_those_of_each():
+    X = np.random.default_rng(0).normal(size=(2049, 3))  # of which 1024 are looked at together
+    net = FastnnRegressor(epochs=1, random_state=0).fit(X[:50], X[:50, 0])
+    np.testing.assert_allclose(net.predict(X), net.module_(fnn.as_tensor(X)).detach().numpy()[:, 0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("batch_size", [64, 8])
@@ -145,9 +172,23 @@ def test_class_weights():
     assert found["None"] < min(found["balanced"], found["{0: 100, 1: 0.01}"])
     # as if the rows had these weights
     factor = {0: 3.0, 1: 0.5}
-    a = FastnnClassifier(epochs=3, class_weight=factor, random_state=0).fit(X, y, sample_weight=np.full(len(y), 2))
-    b = FastnnClassifier(epochs=3, random_state=0).fit(X, y, sample_weight=np.where(y == 0, 3.0, 0.5))
+    rows = np.arange(len(y)) % 3
+    a = FastnnClassifier(epochs=3, class_weight=factor, random_state=0).fit(X, y, sample_weight=rows)
+    b = FastnnClassifier(epochs=3, random_state=0).fit(X, y, sample_weight=np.where(y == 0, 3.0, 0.5) * rows)
     np.testing.assert_array_equal(a.predict_proba(X), b.predict_proba(X))
+    parts = FastnnClassifier(class_weight=factor, random_state=0).partial_fit(X, y, [0, 1], sample_weight=rows)
+    whole = FastnnClassifier(class_weight=factor, epochs=1, random_state=0).fit(X, y, sample_weight=rows)
+    np.testing.assert_array_equal(parts.predict_proba(X), whole.predict_proba(X))
+    weighted, plain = (FastnnRegressor(random_state=0).partial_fit(X, y, w).predict(X) for w in (rows, None))
+    np.testing.assert_array_equal(FastnnRegressor(epochs=1, random_state=0).fit(X, y, rows).predict(X), weighted)
+    assert not np.allclose(weighted, plain)
+
+
+def test_progress_is_shown_if_asked_for(capsys):
+    X, y = load_iris(return_X_y=True)
+    for verbose in (False, True):
+        FastnnClassifier(epochs=1, verbose=verbose).fit(X, y)
+        assert ("epoch 1/1" in capsys.readouterr().err) is verbose
 
 
 def test_early_stopping_keeps_the_best_weights(digits):
@@ -168,6 +209,27 @@ def test_early_stopping_keeps_the_best_weights(digits):
         FastnnClassifier(early_stopping=True).partial_fit(X, y > 100, [False, True])
 
 
+def test_weights_count_among_the_rows_held_out(monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    monkeypatch.setattr(FastnnClassifier, "_held_out", lambda *_: np.split(np.arange(150), [70]))
+    net = FastnnClassifier(early_stopping=True, epochs=1, class_weight={0: 1, 1: 2, 2: 4}, random_state=0)
+    weight = np.arange(150) * np.array([1, 2, 4])[y]
+    losses = -net.fit(X, y, np.arange(150)).predict_log_proba(X)[np.arange(150), y]
+    assert net.history_.val_loss == pytest.approx([(weight * losses)[70:].mean() / weight.mean()])
+
+
+def test_rows_held_out_are_the_share_asked_for():
+    y = np.repeat([0, 1], [180, 20])
+    for make in (FastnnClassifier, FastnnRegressor):
+        net = make(validation_fraction=0.2)
+        training, held = net._held_out(y, 0)
+        assert (len(training), len(held)) == (160, 40)
+        assert sorted([*training, *held]) == list(range(200))
+        np.testing.assert_array_equal(net._held_out(y, 0)[1], held)
+        assert not np.array_equal(net._held_out(y, 1)[1], held)
+    assert np.bincount(y[FastnnClassifier(validation_fraction=0.2)._held_out(y, 0)[1]]).tolist() == [36, 4]
+
+
 def test_partial_fit(digits):
     X, X_test, y, y_test = digits
     net = FastnnClassifier(random_state=0, lr=3e-3)
@@ -184,6 +246,12 @@ def test_partial_fit(digits):
         net.partial_fit(X[:1], [10])
     with pytest.raises(ValueError, match="balanced"):
         FastnnClassifier(class_weight="balanced").partial_fit(X, y, range(10))
+    net = FastnnClassifier(random_state=0, lr=1e-2)
+    with pytest.raises(ValueError, match=r"but y has \[10\]"):
+        net.partial_fit(X[:1], [10], classes=range(10))
+    for _ in range(10):
+        net.partial_fit(X[y > 6], y[y > 6])  # the first classes are never seen, and keep their outputs
+    assert net.score(X_test[y_test > 6], y_test[y_test > 6]) > 0.9
     X, y = load_diabetes(return_X_y=True)
     net = FastnnRegressor(random_state=0, lr=1e-2)
     for _ in range(30):
@@ -231,6 +299,19 @@ def test_searches_and_pipelines():
     np.testing.assert_array_equal(parallel.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adam", fnn.optim.Adam), ("adamw", fnn.optim.AdamW), ("sgd", fnn.optim.SGD), ("rmsprop", fnn.optim.RMSprop)],
+)
+def test_optimizers_have_their_settings(name, kind):
+    X, y = load_iris(return_X_y=True)
+    for given in (name, lambda parameters, **settings: kind(parameters, **settings)):
+        net = FastnnClassifier(optimizer=given, lr=0.25, weight_decay=0.125, epochs=1).fit(X, y)
+        assert type(net._optimizer) is kind
+        (group,) = net._optimizer.param_groups
+        assert (group["lr"], group["weight_decay"]) == (0.25, 0.125)
+
+
 def test_precision_and_seeds():
     X, y = load_iris(return_X_y=True)
     for dtype, X_dtype, expected in (
@@ -248,6 +329,8 @@ def test_precision_and_seeds():
     a, b, c = (FastnnClassifier(epochs=2, dropout=0.2, random_state=seed).fit(X, y) for seed in (1, 1, 2))
     assert fnn.rand(2).tolist() == expected  # nobody else's numbers were drawn
     assert a.history_.loss == b.history_.loss != c.history_.loss
+    a, b = (FastnnClassifier(epochs=0, random_state=seed).fit(X, y) for seed in (1, 2))
+    assert not np.allclose(a.predict_proba(X), b.predict_proba(X))  # the seed is that of the first weights too
     state = np.random.RandomState(0)
     a, b = (FastnnClassifier(epochs=2, random_state=state).fit(X, y) for _ in range(2))
     assert a.history_.loss != b.history_.loss
@@ -287,8 +370,10 @@ def test_bad_data():
     for weight, match in ((np.zeros(150), "zero"), (-np.ones(150), "[Nn]egative"), (np.ones(3), "shape")):
         with pytest.raises(ValueError, match=match):
             FastnnClassifier().fit(X, y, sample_weight=weight)
-    with pytest.raises(ValueError, match=r"all rows (held out|left to train on) have a sample_weight of zero"):
-        FastnnRegressor(early_stopping=True, random_state=0).fit(X, y, sample_weight=np.arange(150) == 0)
+    for fraction, side in ((0.01, "held out"), (0.99, "left to train on")):  # the one row that counts is on the other
+        net = FastnnRegressor(early_stopping=True, validation_fraction=fraction, random_state=0)
+        with pytest.raises(ValueError, match=f"all rows {side} have a sample_weight of zero"):
+            net.fit(X, y, sample_weight=np.arange(150) == 0)
     with pytest.raises(ValueError, match="loss must be one of"):
         FastnnRegressor(loss="hinge").fit(X, y)
     with pytest.raises(ValueError, match="Unknown label type"):
