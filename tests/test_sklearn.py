@@ -365,6 +365,13 @@ def test_bad_parameters(options, error, match):
         FastnnClassifier(**options).fit(X, y)
 
 
+def test_defaults_are_the_same_in_both():
+    one, other = FastnnClassifier().get_params(), FastnnRegressor().get_params()
+    assert (one.pop("class_weight"), other.pop("loss")) == (None, "squared_error")
+    assert one == other
+    assert (one["patience"], one["min_delta"], one["validation_fraction"]) == (10, 1e-4, 0.1)
+
+
 def test_bad_data():
     X, y = load_iris(return_X_y=True)
     for weight, match in ((np.zeros(150), "zero"), (-np.ones(150), "[Nn]egative"), (np.ones(3), "shape")):
