@@ -287,6 +287,23 @@ def test_warm_start():
         net.fit(X, X)
 
 
+def test_settings_of_the_optimizer_that_change_count_from_then_on():
+    X, y = load_iris(return_X_y=True)
+    net = FastnnClassifier(epochs=1, lr=1e-2, warm_start=True, random_state=0).fit(X, y)
+    pickled = pickle.loads(pickle.dumps(net)).set_params(lr=1e-3)
+    steps = net._optimizer.state_dict()["state"][0]["step"]
+    net.set_params(lr=1e-3, weight_decay=0.5)
+    assert net.fit(X, y).history_.lr == pickled.fit(X, y).history_.lr == [1e-3]
+    assert net._optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert net._optimizer.state_dict()["state"][0]["step"] == 2 * steps  # its moments go on
+    before = net.predict_proba(X)
+    np.testing.assert_allclose(net.set_params(lr=0.0).partial_fit(X, y).predict_proba(X), before)
+    net.set_params(optimizer="sgd").partial_fit(X, y)
+    assert type(net._optimizer) is fnn.optim.SGD
+    with pytest.raises(ValueError, match="lr"):
+        net.set_params(lr=-1.0).fit(X, y)
+
+
 def test_searches_and_pipelines():
     X, y = load_iris(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), FastnnClassifier(epochs=30, lr=1e-2, random_state=0))

@@ -28,7 +28,7 @@ class FastnnClassifier(ClassifierMixin, Estimator):
     optimizer : str or callable
         "adam", "adamw", "sgd", "rmsprop", or called as `optimizer(parameters, lr=..., weight_decay=...)`.
     lr, weight_decay : float
-        For the optimizer.
+        For the optimizer. What `set_params` changes counts from the next `fit` with `warm_start`, or `partial_fit`, on.
     batch_size, epochs : int
         As in `fastnn.fit`.
     patience : int or None

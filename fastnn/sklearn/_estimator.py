@@ -156,7 +156,19 @@ class Estimator(BaseEstimator):
             raise ValueError(
                 f"{self._name()}: optimizer must be callable or one of {', '.join(_OPTIMIZERS)}, got {self.optimizer!r}"
             )
-        return make(self.module_.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        made = make(self.module_.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        self._made_by = (self.optimizer, self.lr, self.weight_decay)
+        return made
+
+    def _renew_optimizer(self) -> None:
+        """Make the optimizer again if `set_params` changed what makes it, or a pickle kept its state dict alone."""
+        before, old = self._made_by, self._optimizer
+        if before == (self.optimizer, self.lr, self.weight_decay) and not isinstance(old, dict):
+            return
+        self._optimizer = self._make_optimizer()
+        if before[0] == self.optimizer:  # it goes on from what it remembers; another one has nothing to remember
+            state = old if isinstance(old, dict) else old.state_dict()
+            self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state["state"]})
 
     def _seed(self) -> int:
         return int(self._random.randint(np.iinfo(np.int32).max))
@@ -169,9 +181,7 @@ class Estimator(BaseEstimator):
 
     def _train(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None, epochs: int, hold_out: bool) -> None:
         """Train `module_` on rows that are checked."""
-        if isinstance(self._optimizer, dict):  # from a pickle
-            state, self._optimizer = self._optimizer, self._make_optimizer()
-            self._optimizer.load_state_dict(state)
+        self._renew_optimizer()
         parts = (X, y) if weight is None else (X, weight * (len(weight) / weight.sum()), y)
         validation = None
         if hold_out:
