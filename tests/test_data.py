@@ -212,6 +212,13 @@ def test_binary_metrics(rng):
     assert metrics.accuracy(onehot * 0.9, [[1, 1, 0], [0, 0, 1], [0, 1, 0]]) == pytest.approx(8 / 9)  # each by itself
 
 
+def test_classes_of_pixels(rng):
+    scores, t = rng.standard_normal((4, 3, 5, 6)), rng.integers(0, 3, (4, 5, 6))
+    rows = np.moveaxis(scores, 1, -1).reshape(-1, 3)
+    assert metrics.accuracy(scores, t) == metrics.accuracy(rows, t.reshape(-1))
+    np.testing.assert_array_equal(metrics.confusion_matrix(scores, t), metrics.confusion_matrix(rows, t.reshape(-1)))
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [
@@ -223,6 +230,7 @@ def test_binary_metrics(rng):
         (lambda: metrics.accuracy([1, 0], [0.5, 1.0]), ValueError),
         (lambda: metrics.accuracy([0.0, 1.0, 2.0], [0, 1, 2]), ValueError),
         (lambda: metrics.accuracy([1, 0], [-1, 0]), ValueError),
+        (lambda: metrics.accuracy([-1, 0], [1, 0]), ValueError),
         (lambda: metrics.precision([0, 2], [1, 2]), ValueError),
         (lambda: metrics.f1([0, 1], [1, 1], average="mean"), ValueError),
         (lambda: metrics.f1([0, 1], [0, 2], average=None, classes=2), ValueError),
