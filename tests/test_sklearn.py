@@ -285,6 +285,8 @@ def test_warm_start():
     net = FastnnRegressor(warm_start=True, epochs=1).fit(X, y)
     with pytest.raises(ValueError, match="warm_start goes on with 1 targets"):
         net.fit(X, X)
+    assert net.fit(X, X[:, :1]).predict(X).shape == (150, 1)  # as the last y was
+    assert net.partial_fit(X, y).predict(X).shape == (150,)
 
 
 def test_settings_of_the_optimizer_that_change_count_from_then_on():

@@ -169,7 +169,7 @@ class FastnnRegressor(RegressorMixin, Estimator):
 
     def _start(self, X: np.ndarray, y: np.ndarray) -> None:
         self._build(X, 1 if y.ndim == 1 else y.shape[1])
-        self.n_outputs_, self._flat = 1 if y.ndim == 1 else y.shape[1], y.ndim == 1
+        self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
 
     def _check_targets(self, what: str, y: np.ndarray) -> None:
         n = 1 if y.ndim == 1 else y.shape[1]
@@ -177,7 +177,7 @@ class FastnnRegressor(RegressorMixin, Estimator):
             raise ValueError(f"FastnnRegressor: {what} goes on with {self.n_outputs_} targets, but y has {n}")
 
     def _go(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None, epochs: int, hold_out: bool) -> None:
-        dtype = self._net_dtype()
+        self._flat, dtype = y.ndim == 1, self._net_dtype()
         y = np.asarray(y, dtype).reshape(len(y), -1)
         self._train(X.astype(dtype, copy=False), y, weight, epochs, hold_out)
 
