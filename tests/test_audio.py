@@ -164,6 +164,10 @@ def test_resample_edges():
     assert audio.resample(np.zeros(0), 8000, 16000).shape == (0,)
     assert audio.resample(np.ones(1), 44100, 16000).shape == (1,)
     assert abs(audio.resample(np.ones(5), 10**7, 1)[0]) < 1e-5  # a filter of 2.5 GB, but for five samples of it
+    x = np.random.default_rng(0).normal(size=40)  # shorter than the filter: as if silence followed
+    np.testing.assert_allclose(
+        audio.resample(x, 44100, 16000), audio.resample(np.pad(x, (0, 1000)), 44100, 16000)[:15], atol=1e-6
+    )
     x = np.ones(5, np.float32)
     same = audio.resample(x, 7, 7)
     assert same is not x
@@ -210,6 +214,18 @@ def test_chunks_of_any_size_give_the_same_bits():
             at += n
         np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert whole.shape == ((20000 - 400) // 160 + 1, 40)
+
+
+def test_features_are_their_formula():
+    x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    mel = audio.LogMel(16000, bands=10, window=0.016, low=100.0, high=6000.0, floor=0.5)
+    hann = np.sin(np.pi * (np.arange(256) + 0.5) / 256) ** 2
+    power = np.array([np.abs(np.fft.rfft(x[at : at + 256] * hann)) ** 2 for at in range(0, 745, 160)])
+    wanted = np.log(power @ audio.mel_filters(10, 256, 16000, 100.0, 6000.0) + 0.5)
+    np.testing.assert_allclose(mel(x), wanted, rtol=1e-4, atol=1e-5)
+    usual = audio.LogMel(16000, bands=40, window=0.025, hop=0.01, low=20.0, high=8000.0, floor=1e-6)
+    np.testing.assert_array_equal(audio.LogMel(16000)(x), usual(x))
+    np.testing.assert_array_equal(usual(x[:100]), usual(np.pad(x[:100], (0, 300))))  # silence follows
 
 
 def test_short_silent_and_integer_sound():
