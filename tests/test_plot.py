@@ -21,13 +21,16 @@ def test_learning_curve_of_a_training(ax):
     training, validation = ax.lines
     np.testing.assert_allclose(training.get_ydata(), history["loss"])
     np.testing.assert_allclose(validation.get_ydata(), history["val_loss"])
+    assert training.get_xdata().tolist() == validation.get_xdata().tolist() == [1, 2, 3]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "validation"]
 
 
 def test_learning_curve_of_several_runs(ax):
     fnn.plot.learning_curve({"loss": [[1.0, 0.5], [3.0, 1.5]]}, ax, reference={"line": 0.7})
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), [2, 1])
-    assert len(ax.collections) == 1
+    (band,) = ax.collections
+    assert {tuple(corner) for corner in band.get_paths()[0].vertices} == {(1, 1), (1, 3), (2, 0.5), (2, 1.5)}
+    assert set(ax.lines[1].get_ydata()) == {0.7}
     assert ax.get_yscale() == "log"
 
 
@@ -50,7 +53,8 @@ def test_predictions(ax):
     fnn.plot.predicted_against_true(fnn.tensor([1.0, 2.0, 4.0]), [1.1, 1.9, 5.0], ax, unit="m", log=True)
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [[1, 1.1], [2, 1.9], [4, 5]], rtol=1e-6)
     assert ax.get_xlim() == ax.get_ylim()
-    assert ax.get_ylabel() == "predicted (m)"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("true (m)", "predicted (m)")
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[1, 1], [5, 5]])  # the diagonal
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -71,6 +75,10 @@ def test_weights_are_sorted_and_named(ax):
     fnn.plot.weights([[0.1, 2.0], [-3.0, 0.5], [1.0, 0.0]], ["a", "b"], ax)
     np.testing.assert_array_equal(ax.images[0].get_array(), [[1.0, -3.0, 0.1], [0.0, 0.5, 2.0]])
     assert ax.images[0].get_clim() == (-3, 3)
+    blue, white, orange = ax.images[0].cmap([0.0, 0.5, 1.0])
+    assert blue[2] > blue[0]
+    assert white.min() > 0.99
+    assert orange[0] > orange[2]
 
 
 def test_weights_of_a_layer_that_wants_gradients(ax):
@@ -95,6 +103,9 @@ def test_neuron(ax, n):
     z = (np.arange(n) * (np.arange(n) - 1.5)).sum() + 0.5
     assert f"{np.tanh(z):.4g}" in [text.get_text() for text in ax.texts]
     assert len(ax.texts) == 2 * n + 5  # the sum, the bias, the answer, two arrows
+    up, down = (fnn.plot._neuron.ORANGE, fnn.plot._neuron.BLUE)
+    wires = [line.get_color() for line in ax.lines if len(line.get_xdata()) == 2]
+    assert wires == [up if w > 0 else down for w in np.arange(n) - 1.5]
     fnn.plot.neuron(np.ones(17), np.ones(17), 0.5, np.tanh, plain := figure.Figure().subplots())
     assert len(plain.texts) == 5  # too many to be read
     fnn.plot.neuron([0.0], [0.0], 0.0, lambda z: fnn.relu(fnn.tensor(z)), ax)

@@ -26,10 +26,13 @@ def test_filters_of_grey_and_colour(ax):
     assert fnn.plot.filters(weight, ax) is ax
     assert len(ax.images) == 8
     np.testing.assert_array_equal(ax.images[3].get_array(), weight[3, 0])
+    corners = [(round(left, 2), round(top, 2)) for left, _, _, top in (image.get_extent() for image in ax.images)]
+    assert corners == [(i % 4 + 0.06, i // 4 + 0.06) for i in range(8)]  # row by row, the first at the top
     assert ax.images[0].get_clim() == (-71, 71)
     colour = figure.Figure().subplots()
     fnn.plot.filters(nn.Conv2d(3, 5, 3).weight, colour, columns=2)
     assert colour.images[0].get_array().shape == (3, 3, 3)
+    assert (colour.images[0].get_array().min(), colour.images[0].get_array().max()) == (0, 1)
     assert (colour.get_xlim(), colour.get_ylim()) == ((0, 2), (3, 0))
     fnn.plot.filters(np.zeros((2, 4, 3, 3)), figure.Figure().subplots())
     fnn.plot.filters(np.zeros((1, 3, 1, 1)), figure.Figure().subplots())
@@ -82,8 +85,12 @@ def test_a_model_that_fails_is_left_as_it_was(ax, net):
 
 def test_confusion(ax):
     fnn.plot.confusion([[3, 1], [0, 4]], ["cat", "dog"], ax)
-    assert sorted(text.get_text() for text in ax.texts) == ["1", "3", "4"]
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    assert written == {(0, 0): "3", (1, 0): "1", (1, 1): "4"}  # x is the predicted class
+    np.testing.assert_allclose(ax.images[0].get_array() ** 2, [[0.75, 0.25], [0, 1]])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
     assert ax.get_title() == "7 of 8 right (87.50 %)"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["cat", "dog"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
     fnn.plot.confusion(np.zeros((2, 2)), ax=ax)
 
@@ -106,7 +113,9 @@ def test_many_classes_and_long_names_can_be_read(ax):
 
 def test_boxes(ax):
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    fnn.plot.boxes(picture, [[1, 2, 5, 9], [3, 3, 4, 4]], ax, scores=[0.9, 0.5], points=np.ones((2, 5, 2)))
+    points = np.arange(20.0).reshape(2, 5, 2)
+    fnn.plot.boxes(picture, [[1, 2, 5, 9], [3, 3, 4, 4]], ax, scores=[0.9, 0.5], points=points)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), points.reshape(10, 2))
     (first, _) = ax.patches
     assert (first.get_xy(), first.get_width(), first.get_height()) == ((1, 2), 4, 7)
     assert [text.get_text() for text in ax.texts] == ["0.90", "0.50"]
@@ -133,6 +142,32 @@ def test_occlusion_finds_what_matters(ax):
         assert np.unravel_index(heat.argmax(), heat.shape) == (3, 3)
         assert heat[7:, 7:].max() == 0
     assert x.sum() == 1
+
+
+def test_values_of_pictures(ax):
+    """Integers to 1 are a mask, and floats above 1 are white."""
+    for values, shown in (([[0, 1]], [[0, 1]]), ([[0, 51]], [[0, 0.2]]), ([[0.5, 2.0]], [[0.5, 1]])):
+        fnn.plot.boxes(values, [], ax)
+        np.testing.assert_allclose(ax.images[-1].get_array(), shown)
+
+
+def test_saliency_is_what_it_says():
+    """Of a linear net: its weights, and the mean of what the squares over a pixel hide."""
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2 * 4 * 5, 3)).double()
+    x = rng.normal(size=(2, 4, 5))
+    best = int(net(fnn.tensor(x[None]).double()).argmax().item())
+    weight = net[1].weight.detach().numpy()[best].reshape(2, 4, 5)
+    fall, count = np.zeros((4, 5)), np.zeros((4, 5))
+    for top, left in np.ndindex(3, 4):
+        square = np.s_[top : top + 2, left : left + 2]
+        hidden = weight * (x - x.mean((1, 2), keepdims=True))
+        fall[square] += hidden[(slice(None), *square)].sum()
+        count[square] += 1
+    for method, wanted in (("gradient", np.abs(weight).max(0)), ("occlusion", fall / count)):
+        ax = figure.Figure().subplots()
+        fnn.plot.saliency(net, fnn.tensor(x), ax, method=method, size=2)
+        np.testing.assert_allclose(ax.images[1].get_array(), wanted, rtol=1e-4, atol=1e-6)
 
 
 class Two(nn.Module):
