@@ -96,12 +96,15 @@ def test_pytorch(capsys, tmp_path):
     np.testing.assert_array_equal(ours[1].weight.data, theirs[1].weight.detach().float().numpy())
 
 
-def test_keys_that_are_numbers(capsys, tmp_path):
+def test_keys_of_parts(capsys, tmp_path):
     fnn.save({name: {"w": np.full(2, name)} for name in (3, -1)}, tmp_path / "net.safetensors")
     words = ["convert", tmp_path / "net.safetensors", tmp_path / "new.safetensors", "--key"]
     for name in (3, -1):
         printed(capsys, *words[:-1], f"--key={name}")
         assert fnn.load(tmp_path / "new.safetensors")["w"].tolist() == [name] * 2
+    fnn.save({"options": {"lr": 0.1}, "net": {"w": np.zeros(10**5)}}, tmp_path / "net.safetensors")
+    assert "by --key, such as net\n" in complaint(capsys, *words[:-1])
+    assert "100,000 numbers (float64), 0.8 MB" in printed(capsys, *words, "net")
     for none in ("²", "9" * 5000):  # digits, and no integers
         assert f"there is no '{none[:1]}" in complaint(capsys, *words, none)
 
@@ -197,7 +200,8 @@ def test_missing_files_and_packages(capsys, tmp_path, monkeypatch):
     assert "No such file" in complaint(capsys, "summary", tmp_path / "no.safetensors")
     fnn.save(network(), tmp_path / "net.safetensors")
     there = tmp_path / "net.safetensors"
-    assert "is the source itself" in complaint(capsys, "convert", there, tmp_path / "." / "net.safetensors")
+    (tmp_path / "link.safetensors").symlink_to(there)
+    assert "is the source itself" in complaint(capsys, "convert", there, tmp_path / "link.safetensors")
     assert "No such file" in complaint(capsys, "convert", there, tmp_path / "folder" / "new.npz")
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "onnx", None)
@@ -275,6 +279,9 @@ def test_a_picture_shows_the_nodes_and_where_they_are():
     assert [text.get_text() for text in boxes] == ["x", "Gemm", "Gemm", "Relu", "Add", *["Tanh"] * 40, "output"]
     places = [text.get_position() for text in boxes]
     assert len(set(places)) == len(places)
+    assert [round(y) for _, y in places[:5]] == [0, 1, 2, 3, 4]  # from the top down
+    colours = [pytest.importorskip("matplotlib.colors").to_hex(box.get_facecolor()) for box in ax.patches[:5]]
+    assert [colour == fnn.plot._graph.BLUE for colour in colours] == [False, True, True, False, False]  # the products
     assert len({round(x, 3) for x, _ in places}) > 1  # columns
     low, high = ax.get_xlim()
     assert all(low < x < high for x, _ in places)
@@ -319,6 +326,15 @@ FLOPS = {
         lambda: nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True), [(2, 5, 8), (2, 3, 4), (2, 3, 6)],
         2 * (10 * 64 * 2 + 6 * 8 * 10) + 4 * 8 * 10 * 3,
     ),
+    "Attention, steps first": (
+        lambda: nn.MultiheadAttention(8, 2), [(5, 2, 8), (3, 2, 8), (3, 2, 8)],
+        2 * (10 * 64 * 2 + 6 * 64 * 2) + 4 * 8 * 10 * 3,
+    ),
+    "Attention without batch": (
+        lambda: nn.MultiheadAttention(8, 2, batch_first=True), [(5, 8), (3, 8), (3, 8)],
+        2 * (5 * 64 * 2 + 3 * 64 * 2) + 4 * 8 * 5 * 3,
+    ),
+    "one Linear twice": (lambda: nn.Sequential(*[nn.Linear(3, 3)] * 2), [(2, 3)], 2 * 2 * 2 * 9),
 }  # fmt: skip
 
 
@@ -407,6 +423,15 @@ def test_nodes_that_make_no_sense(capsys, tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", info, info)).SerializeToString())
     assert "Nonsense" in printed(capsys, "summary", path)
+
+
+def test_arrays_in_lists_and_tuples():
+    content = {"a": np.ones(1), "b": [{"c": fnn.ones(2)}, (3, np.ones(3))], "d": "text"}
+    assert [(name, array.size) for name, array in _weights_file.arrays(content)] == [
+        ("a", 1),
+        ("b.0.c", 2),
+        ("b.1.1", 3),
+    ]
 
 
 def test_objects_are_not_pickled(tmp_path):

@@ -51,6 +51,8 @@ def test_feature_maps_are_what_the_layers_give(ax, net):
         maps = net[1](net[0](fnn.tensor(x[None]))).numpy()[0]
     first = maps[np.argsort(-maps.std((1, 2)), kind="stable")[0]]
     np.testing.assert_allclose(ax.images[0].get_array(), first, rtol=1e-6)
+    last = ax.images[-1]
+    np.testing.assert_allclose(last.get_clim(), np.percentile(np.asarray(last.get_array()), (0.5, 99.5)))
     assert "1\n4 x 8 x 8" in [text.get_text() for text in ax.texts]
 
 
@@ -58,6 +60,9 @@ def test_feature_maps_of_all_convolutions(ax, net):
     fnn.plot.feature_maps(net, fnn.zeros(1, 1, 10, 10), ax=ax, columns=3, rows=1)
     assert len(ax.images) == 5
     assert ax.get_ylim() == (2, 0)
+    narrow = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 8))
+    fnn.plot.feature_maps(narrow, fnn.zeros(1, 10, 10), ax=(alone := figure.Figure().subplots()))
+    assert len(alone.images) == 4  # what is one pixel is no picture
 
 
 def test_feature_maps_by_other_names(ax, net):
@@ -142,6 +147,9 @@ def test_occlusion_finds_what_matters(ax):
         assert np.unravel_index(heat.argmax(), heat.shape) == (3, 3)
         assert heat[7:, 7:].max() == 0
     assert x.sum() == 1
+    net = nn.Sequential(nn.Flatten(), nn.Linear(19 * 19, 2))
+    fnn.plot.saliency(net, np.eye(19)[None], ax, size=8)  # the squares are two apart, and one more ends at the rim
+    assert np.isfinite(ax.images[-1].get_array()).all()
 
 
 def test_values_of_pictures(ax):
