@@ -237,6 +237,7 @@ def test_summary_of_weights(capsys, tmp_path):
     assert "net.0.weight  (4, 1, 3, 3)  float32       36" in lines
     assert "moments.0     (2,)          float64        2" in lines
     assert "5 tensors                              1,492" in lines
+    assert "0.01 MB" in lines
     assert "epoch: 3" in lines
     assert any(line.startswith("note: xxx") and line.endswith("...") and len(line) < 110 for line in lines)
     line = complaint(capsys, "summary", tmp_path / "n.safetensors", "--picture", "a.png")
@@ -322,6 +323,10 @@ FLOPS = {
         lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), [(2, 5, 8)],
         2 * 10 * (4 * 64 + 2 * 8 * 16) + 4 * 8 * 10 * 5,
     ),
+    "Encoder of any activation": (
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, activation=lambda x: x.tanh(), batch_first=True), [(2, 5, 8)],
+        2 * 10 * (4 * 64 + 2 * 8 * 16) + 4 * 8 * 10 * 5,
+    ),
     "Attention": (
         lambda: nn.MultiheadAttention(8, 2, kdim=4, vdim=6, batch_first=True), [(2, 5, 8), (2, 3, 4), (2, 3, 6)],
         2 * (10 * 64 * 2 + 6 * 8 * 10) + 4 * 8 * 10 * 3,
@@ -361,6 +366,12 @@ def test_a_shared_parameter_counts_once():
     net = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     net[1].weight = net[0].weight
     assert fnn.summary(net).parameters == 9
+
+
+def test_buffers_take_memory_and_stay_what_they_are():
+    net = nn.BatchNorm1d(3)
+    assert fnn.summary(net, fnn.ones(2, 3)).nbytes == 4 * 3 * 4 + 8
+    assert not net.running_mean.numpy().any()
 
 
 def test_outputs_by_name_have_shapes():
@@ -422,7 +433,9 @@ def test_nodes_that_make_no_sense(capsys, tmp_path):
     info = [onnx.helper.make_tensor_value_info("x", 1, [])]
     path = tmp_path / "net.onnx"
     path.write_bytes(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", info, info)).SerializeToString())
-    assert "Nonsense" in printed(capsys, "summary", path)
+    text = printed(capsys, "summary", path)
+    assert "Nonsense" in text
+    assert "at least " in text  # nobody knows what a Nonsense takes
 
 
 def test_arrays_in_lists_and_tuples():
