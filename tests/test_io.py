@@ -236,6 +236,18 @@ def test_a_full_disk_leaves_the_old_file(call, path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_content_and_then_name_reach_the_disk(path, monkeypatch):
+    folders, fsync = [], os.fsync
+
+    def note(handle):
+        folders.append(stat.S_ISDIR(os.fstat(handle).st_mode))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    fnn.save({"a": np.ones(3)}, path)
+    assert folders == [False, True]
+
+
 def test_permissions_and_links(tmp_path, monkeypatch):
     real, link = tmp_path / "real", tmp_path / "link"
     link.symlink_to(real)
