@@ -201,10 +201,10 @@ def test_binary_metrics(rng):
     assert metrics.accuracy(logits, t.reshape(-1, 1).astype(float), threshold=0.0) == pytest.approx((p == t).mean())
     for name, theirs in [("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)]:
         assert getattr(metrics, name)(logits, t, threshold=0.0) == pytest.approx(theirs(t, p))
-    scores, t = [0.2, 0.5, 0.6, 0.9], [0, 1, 1, 0]  # a score of one half is not above it
-    assert metrics.confusion_matrix(scores, t).tolist() == [[1, 1], [1, 1]]
-    for measure in (metrics.accuracy, metrics.precision, metrics.recall, metrics.f1):
-        assert measure(scores, t) == 0.5
+    scores, t = [0.2, 0.3, 0.5, 0.6, 0.9], [0, 0, 1, 1, 0]  # a score of one half is not above it
+    assert metrics.confusion_matrix(scores, t).tolist() == [[2, 1], [1, 1]]
+    assert metrics.accuracy(scores, t) == 0.6
+    assert metrics.precision(scores, t) == metrics.recall(scores, t) == metrics.f1(scores, t) == 0.5
     assert metrics.precision([0, 0], [1, 1]) == 0.0
     onehot = np.eye(3)[[0, 2, 1]]
     for dtype in (float, np.float32, int, np.uint8, bool):

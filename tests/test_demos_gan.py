@@ -43,7 +43,7 @@ def test_frechet_distance_is_its_formula(rng):
     assert frechet_distance(a, b) == pytest.approx(wanted, rel=1e-8)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-8)
     assert frechet_distance(a[:3], a[:2]) >= 0  # fewer rows than features
-    for x, y in ((a, b[:, :4]), (a[:1], b), (a[0], b), (a * np.nan, b)):
+    for x, y in ((a, b[:, :4]), (a[:1], b), (a[0], b), (a * np.nan, b), (a, b * np.inf)):
         with pytest.raises(ValueError, match="frechet_distance"):
             frechet_distance(x, y)
 
