@@ -121,6 +121,10 @@ def test_opcodes_do_what_they_do_in_python(body):
         assert made[0] is made[1]
 
 
+def test_texts_of_python_2_are_latin_1():
+    assert _pickle.read(b"U\x01\xfcT\x01\0\0\0\xfc\x86.", 0, {})[0] == ("ü", "ü")
+
+
 def test_big_endian_files(load):
     file = Zip()
     content = file.write({"x": file.tensor(np.arange(3, dtype=">f4"))}, order=b"big")
