@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx_by_hand import F32, RNG, exposed, load, make, normal, steps  # noqa: E402
 
 
@@ -123,6 +123,19 @@ def test_a_fused_graph_computes_what_the_plain_one_does(name):
     assert len(steps(plain)) > len(ops)
     want = plain.named(**dict(zip(plain.input_names, inputs, strict=True)))["y"]
     np.testing.assert_allclose(fused(*inputs).data, want.data, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [-2, -3])
+def test_sums_of_opset_6_stand_where_they_say(axis):
+    """The second one has its axes from `axis` of the first on, which sizes that are all the same do not show."""
+    for op, x, w in (("MatMul", normal(5, 5, 5), normal(5, 5)), ("Conv", normal(2, 5, 6, 6), normal(5, 5, 2, 2))):
+        nodes = [(op, "x,w", "m", {}), ("Add", "m,b", "y", {"broadcast": 1, "axis": x.ndim + axis})]
+        proto = make(nodes, {"x": (F32, x.shape)}, ["y"], {"w": w, "b": normal(5)}, opset=6)
+        made = load(exposed(proto)).named(x=x)
+        (b,) = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name == "b"]
+        want = made["m"].data + b.reshape(5, *[1] * (-1 - axis))
+        for y in (load(proto)(x), made["y"]):
+            np.testing.assert_allclose(y.data, want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("layout", [0, 1])

@@ -171,7 +171,7 @@ def add_in_convolutions(graph: Graph) -> None:
     links = Links(graph)
     for node in each(links, "Add"):
         for i in (0, 1):
-            conv = links.before(node.inputs[i], "Conv") if node.version >= 7 else None
+            conv = links.before(node.inputs[i], "Conv")
             w = None if conv is None else constant(graph, conv, 1)
             if conv is None or w is None or w.ndim != 4 or w.shape[2:] == (1, 1) or len(conv.inputs) > 3:
                 continue

@@ -20,7 +20,7 @@ class Links:
     def before(self, name: str, *ops: str) -> Node | None:
         """The node of one of these operators that makes a value nobody else reads."""
         node = self.makers.get(name)
-        if node is None or node.op not in ops or node.domain not in ("", "fastnn") or id(node) in self.gone:
+        if node is None or node.op not in ops or not _plain(node) or id(node) in self.gone:
             return None
         return node if self.counts.get(name) == 1 and sum(bool(o) for o in node.outputs) == 1 else None
 
@@ -53,8 +53,13 @@ def constant(graph: Graph, node: Node, i: int) -> np.ndarray | None:
 def each(links: Links, *ops: str) -> Iterator[Node]:
     """The nodes of some operators, those left out that another has taken in meanwhile."""
     for node in list(links.graph.nodes):
-        if node.op in ops and node.domain in ("", "fastnn") and id(node) not in links.gone:
+        if node.op in ops and _plain(node) and id(node) not in links.gone:
             yield node
+
+
+def _plain(node: Node) -> bool:
+    """An operator known here, that does not place its second input along an axis of its first as opset 6 could."""
+    return node.domain in ("", "fastnn") and not ("broadcast" in node.attributes and "axis" in node.attributes)
 
 
 def number(graph: Graph, name: str) -> float | None:
