@@ -16,7 +16,7 @@ from ._graph import Node
 from ._values import recorded
 from ._views import View
 from .ops.activation import by_channel
-from .ops.attention import sdpa, total_scale
+from .ops.attention import fits, sdpa, total_scale
 from .ops.conv import same_pads, window
 from .ops.pool import even, geometry
 
@@ -153,7 +153,7 @@ def packed_attention(node: Node, views: list[View | None], shapes: Shapes) -> Ca
     def run(x: Any, mask: Any, *factors: Any) -> Any:
         x = x.reshape(b, t, 3, n, d)
         scale = total_scale(factors, divides)
-        if scale is not None and not recorded(mask):
+        if scale is not None and not recorded(mask) and (mask is None or fits(mask.shape, (b, n, t, t))):
             return attend(x, None, None, mask, scale)
         parts = [_ops.transpose(p, 1, 2) for p in _ops.unbind(x, 2)]
         return sdpa(*parts, mask, *factors, turned=0, divides=divides)

@@ -143,7 +143,7 @@ class _Short:
             return True
         reads, turned = [self.made(n) for n in (names[0], names[2])], node.attributes["turned"]
         key, view = names[1], views[1]
-        if turned and view is not None:
+        if turned and view is not None and len(view.axes) > 1:
             ndim = len(view.axes)
             key, turned = spare(node), 0
             self.views[key] = view.permuted((*range(ndim - 2), ndim - 1, ndim - 2))

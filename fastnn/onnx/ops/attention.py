@@ -30,19 +30,23 @@ def sdpa(
 ) -> Any:
     """What the passes make of two products around a softmax: softmax(factor (q q_factor) (k k_factor)^T + mask) v.
 
-    `turned`: k comes as it stands in the product, (..., D, S). `divides`: which factors divide.
+    `turned`: k comes as it stands in the product, (..., D, S), as its factor always does. `divides`: which factors
+    divide.
     """
-    k = _ops.transpose(k, -1, -2) if turned else k
     others: list[Any] = [factor, q_factor, k_factor]
     single = [f is None or (f.size == 1 and not recorded(f)) for f in others]
     scale = total_scale([f if one else None for f, one in zip(others, single, strict=True)], divides)
     others = [None if one else f for f, one in zip(others, single, strict=True)]
     if others[1] is not None:
         q = q / others[1] if divides[1] else q * others[1]
-    if others[2] is not None:
-        f = others[2] if others[2].ndim < 2 else _ops.transpose(others[2], -1, -2)
+    f = others[2]
+    if f is not None and not turned:
+        f = f.reshape(-1, 1) if f.ndim < 2 else _ops.transpose(f, -1, -2)
+    if f is not None:
         k = k / f if divides[2] else k * f
+    k = _ops.transpose(k, -1, -2) if turned else k
     whole = others[0] is None and q.ndim == k.ndim == v.ndim >= 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    whole = whole and (mask is None or fits(mask.shape, (*q.shape[:-1], k.shape[-2])))
     if whole and not recorded(mask):
         return scaled_dot_product_attention(q, k, v, mask, scale=scale)
     blind = np.zeros(1, bool) if mask is None else np.isneginf(mask.data).all(-1, keepdims=True)
@@ -56,6 +60,11 @@ def sdpa(
             scores = scores / others[0] if divides[0] else scores * others[0]
         y = _ops.matmul(_ops.softmax(scores if mask is None else scores + mask, -1), v)
     return _ops.where(blind, zero, y) if blind.any() else y  # a query that sees no key gives 0 on all these ways
+
+
+def fits(mask: Sequence[int], scores: Sequence[int]) -> bool:
+    """Whether a mask broadcasts to the scores; one that makes more of them is no mask of the kernel's."""
+    return len(mask) <= len(scores) and all(m in (1, n) for m, n in zip(reversed(mask), reversed(scores)))
 
 
 def total_scale(factors: Sequence[Any], divides: list[int]) -> float | None:
