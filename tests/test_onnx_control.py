@@ -119,3 +119,12 @@ def test_the_first_scan_fills_short_sequences_up_with_zeros():
     e, y = net(np.array([1, 3]), np.zeros(2, np.float32), np.arange(8, dtype=np.float32).reshape(2, 4))
     assert e.tolist() == [0, 15]
     assert y.tolist() == [[0, 0, 0, 0], [4, 9, 15, 0]]
+
+
+def test_what_a_branch_reads_stays_under_its_name():
+    net = loaded("""g (float[2] x, bool c) => (float[2] y) {
+        i = Identity (x)
+        y = If (c) <then_branch = t () => (float[2] a) { a = Neg (i) }, else_branch = e () => (float[2] b) {
+            b = Abs (i) }> }""")
+    x = np.array([1, -2], np.float32)
+    assert (net(x, np.array(True)).tolist(), net(x, np.array(False)).tolist()) == ([-1, 2], [1, 2])
