@@ -49,6 +49,7 @@ def check(function, *inputs, axes=None):
 X, Y, P = numbers(4, 3, 5), numbers(4, 3, 5) + 3, np.abs(numbers(4, 3, 5)) + 0.5
 I = np.arange(60).reshape(4, 3, 5) % 7 - 2  # noqa: E741
 B = X > 0.1
+BLIND = np.array([[0, -np.inf, 0], [-np.inf] * 3, [0, 0, 0]], np.float32)  # the second query sees nothing
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,8 @@ B = X > 0.1
         lambda x: x.erf(), lambda x: x.sigmoid(), lambda x: x.reciprocal(), lambda x: x.clamp(-0.5, 0.7),
         lambda x: fnn.clamp(x, min=0.0), lambda x: x.isnan(), lambda x: x.isinf(), lambda x: x.isfinite(),
         lambda x: x > 0, lambda x: x <= x.mean(), lambda x: x != x.abs(), lambda x: (x > 0) & ~(x > 1),
+        lambda x: (x > 0) + (x > 1), lambda x: (x > 0) * (x < 1), lambda x: fnn.maximum(x > 1, x < 0),
+        lambda x: fnn.minimum(x > 0, x < 1),
         lambda x: (x > 0) | (x < -1), lambda x: (x > 0) ^ (x < 1), lambda x: fnn.logical_not(x > 0),
         lambda x: fnn.where(x > 0, x, -1.0), lambda x: x.masked_fill(x > 1, 9.0),
         lambda x: fnn.maximum(x, 0.3), lambda x: fnn.minimum(x, x * x),
@@ -82,6 +85,7 @@ def test_of_positive_numbers(function):
     [
         lambda i: i + 1, lambda i: i * 2.5, lambda i: i / 4, lambda i: i // 3, lambda i: i % 3, lambda i: i == 2,
         lambda i: F.one_hot(i + 2, 9), lambda i: i.float().softmax(-1), lambda i: i.sum(1), lambda i: -i,
+        lambda i: i.floor() + i.ceil() + i.round(),
     ],
 )  # fmt: skip
 def test_of_integers(function):
@@ -104,6 +108,7 @@ def test_types_that_differ(function):
         lambda x: x.var(1, 0), lambda x: x.std(0), lambda x: x.std((0, 2), keepdim=True), lambda x: x.norm(),
         lambda x: x.norm(1, 1), lambda x: x.norm(3, -1, True), lambda x: x.norm(np.inf, 2),
         lambda x: x.logsumexp(-1), lambda x: x.argmax(1), lambda x: x.argmin(-1, True), lambda x: x.argmax(),
+        lambda x: x.argmax(keepdim=True),
         lambda x: (x > 0).all(1), lambda x: (x > 0).any(), lambda x: x.cumsum(1), lambda x: x.sort(1),
         lambda x: x.topk(2), lambda x: x.topk(1, 1, False)[1],
         lambda x: x.sort(0, True), lambda x: x.argsort(-1), lambda x: x.softmax(1), lambda x: x.log_softmax(0),
@@ -127,11 +132,15 @@ def test_along_axes(function):
         lambda x: x.view(x.size(0), -1), lambda x: x.to("cpu").cpu(), lambda x: x.clip(0, 1),
         lambda x: x.bmm(x.mT), lambda x: x[0].mm(x[0].mT), lambda x: x[0, 0].dot(x[0, 1]),
         lambda x: x.flip(1), lambda x: x.flip(0, 2), lambda x: x.roll(2, 1), lambda x: x.roll((1, -2), (0, 2)),
+        lambda x: x.roll(7, 1), lambda x: x.roll(-7, 2), lambda x: x.roll(5, 0), lambda x: x.roll(-9, 0),
         lambda x: fnn.cat([x, x * 2, x], 1), lambda x: fnn.stack([x, x * 2], -1), lambda x: fnn.stack([x, x], 0),
         lambda x: x.split(2, 1), lambda x: x.split((1, 4), -1), lambda x: x.chunk(2, 1), lambda x: x.unbind(1),
         lambda x: [row for row in x[0]], lambda x: x.tril(), lambda x: x.triu(-1), lambda x: x.tril(1) * 2,
         lambda x: x[0], lambda x: x[-1, 1], lambda x: x[:, 1:, ::2], lambda x: x[..., None, -2], lambda x: x[:, ::-1],
         lambda x: x[None, :, 1], lambda x: x[1:-1, :2], lambda x: x[:, [2, 0, 0]], lambda x: x[..., np.array([[0, 4]])],
+        lambda x: x[:, [[0, 1]], None], lambda x: x[0, :, [0, 1]], lambda x: x[:, [0, 1], None, 0],
+        lambda x: x[:, 1, None, [[0, 1]]], lambda x: x[:, 1, [0, 1]],
+        lambda x: x[:, :0].reshape(0, x.shape[0]),
         lambda x: x[:, fnn.tensor([1, 1]), None], lambda x: x[x.shape[0] // 2 :], lambda x: x[: x.shape[0] - 1],
         lambda x: x.index_select(1, fnn.tensor([2, 1])), lambda x: x.gather(1, (x[:, :2] > 0).long()),
         lambda x: x.scatter_add(1, (x > 0).long(), x), lambda x: x.outer(x) if x.ndim == 1 else x[0, 0].outer(x[0, 1]),
@@ -165,6 +174,13 @@ def test_sizes_that_are_dynamic(function):
         lambda a, b: fnn.linear(a, b[0], activation="relu"), lambda a, b: F.scaled_dot_product_attention(a, b, b),
         lambda a, b: F.scaled_dot_product_attention(a, b, b, is_causal=True),
         lambda a, b: F.scaled_dot_product_attention(a, b, b, (b[..., :3] > 0), scale=0.3),
+        lambda a, b: F.scaled_dot_product_attention(a, b, b, fnn.tensor(BLIND)),
+        lambda a, b: F.scaled_dot_product_attention(a, b, b, fnn.tensor(BLIND == 0)),
+        lambda a, b: F.cross_entropy(a, (b[:, 0] > 3).long(), ignore_index=1, reduction="none"),
+        lambda a, b: F.cross_entropy(a, (b[:, 0] > 3).long(), ignore_index=0, reduction="sum"),
+        lambda a, b: F.nll_loss(a, (b[:, 0] > 3).long(), ignore_index=1, reduction="none"),
+        lambda a, b: F.nll_loss(a, (b[:, 0] > 3).long(), ignore_index=0, reduction="sum"),
+        lambda a, b: F.binary_cross_entropy((a > 0).float(), (b > 3).float(), weight=b, reduction="none"),
         lambda a, b: F.mse_loss(a, b), lambda a, b: F.cross_entropy(a[:, 0], (b[:, 0, 0] > 3).long()),
     ],
 )  # fmt: skip
@@ -175,7 +191,7 @@ def test_of_two_tensors(function):
 @pytest.mark.parametrize("causal", [False, True])
 def test_heads_that_share_keys(causal):
     def function(q, k, v, mask):
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=0.3, enable_gqa=True)
 
     inputs = numbers(2, 6, 4, 8), numbers(2, 2, 5, 8), numbers(2, 2, 5, 3), numbers(4, 5)
     if causal:  # not with a mask

@@ -31,9 +31,14 @@ def common(*values: Any) -> Any:
 # ----- two operands -----
 
 
+_OF_BOOLEANS = {"Add": "Or", "Mul": "And", "Max": "Or", "Min": "And"}
+
+
 def _binary(node: str) -> Callable:
     def write(g: Graph, a: Any, b: Any) -> str:
         dtype = g.result.dtype
+        if dtype == np.bool_ and node in _OF_BOOLEANS:
+            return getattr(g, _OF_BOOLEANS[node])(operand(g, a, dtype), operand(g, b, dtype))
         return getattr(g, node)(operand(g, a, dtype), operand(g, b, dtype))
 
     return write
@@ -115,7 +120,9 @@ def _masked_fill(g: Graph, x: Any, mask: Any, value: Any) -> str:
 
 
 def _unary(node: str) -> Callable:
-    def write(g: Graph, x: Any) -> str:
+    def write(g: Graph, x: Any) -> Any:
+        if node in ("Floor", "Ceil", "Round") and g.result.dtype.kind != "f":  # which take no integers
+            return x
         return getattr(g, node)(operand(g, x, g.result.dtype))
 
     return write

@@ -88,10 +88,10 @@ def _nll_loss(
 @writes("binary_cross_entropy")
 def _binary_cross_entropy(g: Graph, input: Any, target: Any, weight: Any = None, reduction: str = "mean") -> str:
     dtype = input.dtype
-    tiny, least, one = g.scalar(np.finfo(dtype).tiny, dtype), g.scalar(-100, dtype), g.scalar(1, dtype)
+    least, one = g.scalar(-100, dtype), g.scalar(1, dtype)
 
     def logarithm(p: Any) -> str:
-        return g.Max(g.Log(g.Max(p, tiny)), least)
+        return g.Max(g.Log(p), least)
 
     y = operand(g, target, dtype)
     loss = g.Add(g.Mul(y, logarithm(input)), g.Mul(g.Sub(one, y), logarithm(g.Sub(one, input))))

@@ -7,7 +7,7 @@ import numpy as np
 from ._export_elementwise import operand
 from ._export_errors import ExportError
 from ._export_graph import MOST, Graph, Value
-from ._export_sizes import Dim, Size
+from ._export_sizes import Dim, Size, combined
 from ._export_table import writes
 
 
@@ -98,8 +98,10 @@ def _roll(g: Graph, x: Any, shifts: Any, dims: Any = None) -> Any:
     if dims is None:
         raise ExportError("roll is exported along axes only: pass dims")
     pairs = zip(*([v] if isinstance(v, int) else v for v in (shifts, dims)), strict=True)
-    for shift, axis in pairs:
-        if shift:
+    for given, axis in pairs:
+        size = g.result.shape[axis]
+        shift = combined("Mod", given, size) if isinstance(size, Dim) else given % max(1, size)
+        if isinstance(shift, Dim) or shift:
             x = g.Concat(piece(g, x, axis, -shift, None), piece(g, x, axis, None, -shift), axis=axis)
     return x
 
@@ -173,7 +175,8 @@ def _getitem(g: Graph, x: Any, key: Any) -> Any:
         axis += 1
     if slices:
         result = _sliced(g, x, slices)
-    return _taken(g, result, later)
+    takes = [i for i, k in enumerate(keys) if not (k is None or k is Ellipsis or isinstance(k, slice))]
+    return _taken(g, result, later, bool(takes) and takes[-1] - takes[0] >= len(takes))
 
 
 def _advanced(key: Any) -> bool:
@@ -190,9 +193,13 @@ def _sliced(g: Graph, x: Any, slices: list[tuple[int, slice]]) -> str:
     return g.Slice(x, g.ints(starts), g.ints(stops), g.ints([axis for axis, _ in slices]), g.ints(steps))
 
 
-def _taken(g: Graph, x: Any, later: list[tuple[str, int, Any]]) -> Any:
-    """Integers and index tensors, then new axes; positions count the axes of the sliced tensor."""
+def _taken(g: Graph, x: Any, later: list[tuple[str, int, Any]], apart: bool) -> Any:
+    """Integers and index tensors, then new axes; positions count the axes of the sliced tensor.
+
+    `apart`: something stands between a tensor and an integer. Then, as in NumPy, the tensor's axes come first.
+    """
     shift = 0
+    front: range | None = None
     for kind, axis, key in later:
         at = axis + shift
         if kind == "new":
@@ -204,10 +211,13 @@ def _taken(g: Graph, x: Any, later: list[tuple[str, int, Any]]) -> Any:
                 raise ExportError("an index of booleans cannot be exported: how much it takes depends on values")
             x = g.Gather(x, operand(g, index, np.int64), axis=at)
             shift += index.ndim - 1
+            front = range(at, at + index.ndim)
         else:
             x = g.Gather(x, key if isinstance(key, Dim) else g.constant(int(key), np.int64), axis=at)
             shift -= 1
-    return x
+    if not apart or not front or not front.start:
+        return x
+    return g.Transpose(x, perm=[*front, *(axis for axis in range(g.result.ndim) if axis not in front)])
 
 
 @writes("index_select")
