@@ -157,6 +157,12 @@ def test_modules_and_functions_that_are_not_registered():
         fnn.onnx.export(Expression(lambda x: table["act"](x) * 2), fnn.zeros(3))
 
 
+def test_a_pool_that_may_begin_in_its_padding():
+    """Whether a last window there counts depends on the size; runtimes count it, fastnn does not."""
+    with pytest.raises(fnn.onnx.ExportError, match="padding and ceil_mode cannot be exported for a dynamic size"):
+        fnn.onnx.export(nn.MaxPool1d(3, 3, 1, ceil_mode=True), fnn.zeros(2, 3, 9), dynamic_axes={"x": [2]})
+
+
 def test_training_is_not_exported():
     with pytest.raises(fnn.onnx.ExportError, match="batch_norm in training mode"):
         fnn.onnx.export(
