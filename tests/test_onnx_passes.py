@@ -1,4 +1,4 @@
-"""What fastnn.onnx.load makes of a graph before it runs changes nothing but speed; see also test_onnx_fusion.py."""
+"""What fastnn.onnx.load makes of a graph before it runs changes nothing but speed; see also fusion and near."""
 
 import numpy as np
 import pytest
@@ -126,156 +126,6 @@ def test_a_fused_graph_computes_what_the_plain_one_does(name):
     np.testing.assert_allclose(fused(*inputs).data, want.data, rtol=1e-4, atol=1e-5)
 
 
-def pooled(between=(), **how):
-    """A convolution, what is between, and a pool of 2 x 2 that is not whole windows one beside the other."""
-    first = "c" if not between else "b"
-    pool = ("MaxPool", first, "y", {"kernel_shape": [2, 2], "strides": [2, 2], **how})
-    return [("Conv", "x,w", "c", {}), *between, pool], {"x": (2, 3, 8, 8)}, {"w": normal(5, 3, 2, 2)}
-
-
-def dense(*more, x=(5, 4), w=(4, 5), **weights):
-    return [("MatMul", "x,w", "m", {}), *more], {"x": x}, {"w": normal(*w), **weights}
-
-
-def gemm(*bias):
-    return [("Gemm", "x,w,b", "y", {})], {"x": (5, 4)}, {"w": normal(4, 5), "b": normal(*bias)}
-
-
-def near_gelu(root=2**0.5, one=1, half=0.5, x="x"):
-    nodes = [("Div", "x,root", "d", {}), ("Erf", "d", "e", {}), ("Add", "e,one", "s", {})]
-    nodes += [("Mul", f"{x},s", "p", {}), ("Mul", "p,half", "y", {})]
-    numbers = {"root": root, "one": one, "half": half}
-    return nodes, dict.fromkeys({"x", x}, (3, 4)), {n: np.float32(v) for n, v in numbers.items()}
-
-
-def near_attention(*between, keys="t", scores="s", mask=(), softmax=("p", {}), q=(2, 3, 6, 6), **more):
-    """Queries, keys turned round, and values, with something beside the way."""
-    nodes = [("Transpose", "k", "t", {"perm": [0, 1, 3, 2]}), *between]
-    at = next((i for i, n in enumerate(nodes) if "s" in n[1].split(",")), len(nodes))
-    nodes.insert(at, ("MatMul", f"q,{keys}", "s", {}))
-    nodes += [("Softmax", scores, *softmax), ("MatMul", "p,v", "y", {})]
-    inputs = {"q": q, "k": q, "v": q} | {n: a for n, a in more.items() if isinstance(a, tuple)}
-    return nodes, inputs, {n: a for n, a in more.items() if not isinstance(a, tuple)}
-
-
-def projections(bias=False, activation=False):
-    """Queries, keys and values of one input."""
-    nodes = [("MatMul", "x,a", "q_", {}), ("MatMul", "x,b", "k", {}), ("MatMul", "x,c", "v", {})]
-    nodes.append(("Add", "q_,d", "q", {}) if bias else ("Tanh" if activation else "Identity", "q_", "q", {}))
-    nodes += [("Transpose", "k", "t", {"perm": [0, 2, 1]}), ("MatMul", "q,t", "s", {})]
-    nodes += [("Softmax", "s", "p", {}), ("MatMul", "p,v", "y", {})]
-    return nodes, {"x": (2, 5, 6)}, {n: normal(6, 6) for n in "abc"} | ({"d": normal(6)} if bias else {})
-
-
-def normed(activation, **how):
-    w = {n: RNG.random(3, np.float32) + 0.5 for n in "sbmv"}
-    return [("BatchNormalization", "x,s,b,m,v", "n", how), (activation, "n", "y", {})], {"x": (2, 3, 4, 4)}, w
-
-
-def lstm(ins="x,w,r", outs="y", more=None, **inputs):
-    w = {"w": normal(1, 20, 4), "r": normal(1, 20, 5), **(more or {})}
-    return [("LSTM", ins, outs, {"hidden_size": 5})], {"x": (6, 3, 4), **inputs}, w
-
-
-TURNED = [("Transpose", "x", "t", {"perm": [1, 0, 2]}), ("MatMul", "t,w", "m", {})]
-NEAR = {
-    "a bias of a Gemm for each row": gemm(5, 1),
-    "a matrix added by a Gemm": gemm(5, 5),
-    "a bias that a Gemm reads as a row, and another as it is": (
-        [("Gemm", "x,w,b", "g", {}), ("Concat", "g,b", "y", {"axis": 0})],
-        {"x": (5, 4)},
-        {"w": normal(4, 5), "b": normal(1, 5)},
-    ),
-    "a bias behind that of a Gemm": (
-        [("Gemm", "x,w,b", "g", {}), ("Add", "g,c", "y", {})],
-        {"x": (5, 4)},
-        {"w": normal(4, 5), "b": normal(5), "c": normal(5)},
-    ),
-    "a second bias": dense(("Add", "m,b", "a", {}), ("Add", "a,c", "y", {}), b=normal(5), c=normal(5)),
-    "a matrix added": dense(("Add", "m,b", "y", {}), b=normal(5, 5)),
-    "one number added": dense(("Add", "m,b", "y", {}), b=normal(1)),
-    "more numbers added than there are": dense(("Add", "m,b", "y", {}), w=(4, 1), b=normal(5)),
-    "matrices for a batch": dense(("Relu", "m", "y", {}), x=(2, 3, 4), w=(2, 4, 4)),
-    "a matrix of no rows": dense(("Neg", "m", "y", {}), x=(5, 0), w=(0, 3)),
-    "two activations": dense(("Relu", "m", "a", {}), ("Tanh", "a", "y", {})),
-    "a gelu by another root": near_gelu(root=1.5),
-    "a gelu with another sum": near_gelu(one=2),
-    "a gelu with another factor": near_gelu(half=0.25),
-    "a gelu of two values": near_gelu(x="z"),
-    "a gelu by tanh": (
-        [("Conv", "x,w", "c", {}), ("Gelu", "c", "y", {"approximate": "tanh"})],
-        {"x": (2, 3, 4, 4)},
-        {"w": normal(5, 3, 2, 2)},
-    ),
-    "a swish of another slope": (
-        [("Conv", "x,w", "c", {}), ("Swish", "c", "y", {"alpha": 2.0})],
-        {"x": (2, 3, 4, 4)},
-        {"w": normal(5, 3, 2, 2)},
-    ),
-    "two sums behind a convolution": (
-        [("Conv", "x,w", "c", {}), ("Add", "c,r", "a", {}), ("Add", "q,a", "y", {})],
-        {"x": (2, 3, 4, 4), "r": (2, 5, 3, 3), "q": (2, 5, 3, 3)},
-        {"w": normal(5, 3, 2, 2)},
-    ),
-    "tanh behind a norm": normed("Tanh"),
-    "a norm by the batch": normed("Relu", training_mode=1),
-    "a pool with pads": pooled(pads=[1, 1, 1, 1]),
-    "a pool dilated": pooled(dilations=[2, 2]),
-    "a pool rounded up": pooled(ceil_mode=1),
-    "a pool whose windows overlap": pooled(strides=[1, 1]),
-    "a pool of a padded size": pooled(auto_pad="SAME_UPPER"),
-    "a pool of tanh": pooled([("Tanh", "c", "b", {})]),
-    "the last axis turned": (
-        [("Transpose", "x", "t", {"perm": [0, 2, 1]}), ("MatMul", "t,w", "y", {})],
-        {"x": (4, 4, 4)},
-        {"w": normal(4, 5)},
-    ),
-    "turned for others too": ([*TURNED, ("Concat", "m,t", "y", {"axis": 2})], {"x": (3, 2, 4)}, {"w": normal(4, 5)}),
-    "a softmax of queries": near_attention(softmax=("p", {"axis": 2})),
-    "keys with a factor for each": near_attention(("Mul", "t,f", "u", {}), keys="u", f=(6,)),
-    "keys with a factor for each feature": near_attention(("Div", "t,f", "u", {}), keys="u", f=(6, 1)),
-    "more masks than queries": near_attention(("Add", "s,f", "a", {}), scores="a", q=(1, 3, 6, 6), f=(2, 1, 6, 6)),
-    "a mask of more axes": near_attention(("Add", "s,f", "a", {}), scores="a", f=(2, 1, 1, 6, 6)),
-    "scores by a matrix": near_attention(("Mul", "s,f", "a", {}), scores="a", f=(6, 6)),
-    "keys with a factor first": near_attention(("Mul", "f,t", "u", {}), keys="u", f=(6,)),
-    "keys as the divisor": near_attention(("Div", "f,t", "u", {}), keys="u", f=np.float32(0.1)),
-    "scores as the divisor": near_attention(("Div", "f,s", "a", {}), scores="a", f=np.float32(0.1)),
-    "projections with and without a bias": projections(bias=True),
-    "projections with and without an activation": projections(activation=True),
-    "a norm by the batch behind a convolution": (
-        [("Conv", "x,w", "c", {}), ("BatchNormalization", "c,s,b,m,v", "y", {"training_mode": 1})],
-        {"x": (2, 3, 4, 4)},
-        {"w": normal(3, 3, 2, 2), **{n: RNG.random(3, np.float32) + 0.5 for n in "sbmv"}},
-    ),
-    "filters and a bias that a convolution without a norm reads too": (
-        [
-            ("Conv", "x,w,b", "c", {}),
-            ("BatchNormalization", "c,s,h,m,v", "n", {}),
-            ("Conv", "x,w,b", "d", {"strides": [2, 2]}),
-            ("Concat", "n,d", "y", {"axis": 0}),
-        ],
-        {"x": (2, 3, 3, 3)},
-        {"w": normal(3, 3, 3, 3), **{n: RNG.random(3, np.float32) + 0.5 for n in "sbhmv"}},
-    ),
-    "an lstm with peepholes": lstm("x,w,r,,,,,p", more={"p": normal(1, 15)}),
-    "an lstm with a bias that is given": lstm("x,w,r,b", b=(1, 40)),
-    "an lstm from states": lstm("x,w,r,,,h,c", h=(1, 3, 5), c=(1, 3, 5)),
-}
-
-
-@pytest.mark.parametrize("name", NEAR)
-def test_what_only_looks_like_a_pattern(name):
-    nodes, shapes, weights = NEAR[name]
-    proto = make(nodes, {n: (F32, s) for n, s in shapes.items()}, ["y"], weights, opset=24)
-    model = load(proto)
-    inputs = {n: normal(*s) for n, s in shapes.items()}
-    (want,) = ReferenceEvaluator(proto).run(["y"], inputs)
-    for _ in range(2):  # the second time shapes are known
-        got = model.named(**inputs)["y"].data
-        assert got.shape == want.shape
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("axis", [-2, -3])
 def test_sums_of_opset_6_stand_where_they_say(axis):
     """The second one has its axes from `axis` of the first on, which sizes that are all the same do not show."""
@@ -327,6 +177,27 @@ def test_recurrent_layers_agree_with_onnx_s_reference(kind, direction, layout):
         ys = load(turned)(np.ascontiguousarray(inputs[0].swapaxes(0, 1)))
         np.testing.assert_allclose(ys[0].data, model(*inputs)[0].data.transpose(2, 0, 1, 3), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(ys[1].data, model(*inputs)[1].data.swapaxes(0, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("LSTM", {"clip": 0.3}),
+        ("LSTM", {"input_forget": 1}),
+        ("LSTM", {"activations": ["Sigmoid", "Tanh", "Relu"]}),
+        ("GRU", {"linear_before_reset": 0}),
+        ("RNN", {"activations": ["Affine"], "activation_alpha": [0.5]}),
+    ],
+)
+def test_layers_whose_steps_are_other_ones_stay_as_they_are(kind, how):
+    proto, (x,) = recurrent_net(kind, "forward")
+    for name, value in how.items():
+        kept = [a for a in proto.graph.node[0].attribute if a.name != name]
+        del proto.graph.node[0].attribute[:]
+        proto.graph.node[0].attribute.extend([*kept, helper.make_attribute(name, value)])
+    model, usual = load(proto), load(recurrent_net(kind, "forward")[0])
+    assert (steps(model), steps(usual)) == ([kind], ["Recurrent"])
+    assert model(x)[0].shape == usual(x)[0].shape
 
 
 def test_a_value_with_two_readers_is_not_fused_away():
