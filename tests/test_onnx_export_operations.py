@@ -137,6 +137,7 @@ def test_along_axes(function):
         lambda x: x.split(2, 1), lambda x: x.split((1, 4), -1), lambda x: x.chunk(2, 1), lambda x: x.unbind(1),
         lambda x: [row for row in x[0]], lambda x: x.tril(), lambda x: x.triu(-1), lambda x: x.tril(1) * 2,
         lambda x: x[0], lambda x: x[-1, 1], lambda x: x[:, 1:, ::2], lambda x: x[..., None, -2], lambda x: x[:, ::-1],
+        lambda x: x[:, -9::-1], lambda x: x[:, -2:-9:-1],
         lambda x: x[None, :, 1], lambda x: x[1:-1, :2], lambda x: x[:, [2, 0, 0]], lambda x: x[..., np.array([[0, 4]])],
         lambda x: x[:, [[0, 1]], None], lambda x: x[0, :, [0, 1]], lambda x: x[:, [0, 1], None, 0],
         lambda x: x[:, 1, None, [[0, 1]]], lambda x: x[:, 1, [0, 1]],

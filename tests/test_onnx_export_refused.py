@@ -163,6 +163,12 @@ def test_a_pool_that_may_begin_in_its_padding():
         fnn.onnx.export(nn.MaxPool1d(3, 3, 1, ceil_mode=True), fnn.zeros(2, 3, 9), dynamic_axes={"x": [2]})
 
 
+def test_areas_of_a_size_that_depends_on_a_dynamic_one():
+    with pytest.raises(fnn.onnx.ExportError, match="scale_factor cannot be exported for a dynamic size"):
+        fnn.onnx.export(nn.Upsample(scale_factor=2, mode="area"), fnn.zeros(2, 3, 4, 5), dynamic_axes={"x": [2]})
+    fnn.onnx.export(nn.Upsample(scale_factor=2, mode="area"), fnn.zeros(2, 3, 4, 5), dynamic_axes={"x": [0]})
+
+
 def test_training_is_not_exported():
     with pytest.raises(fnn.onnx.ExportError, match="batch_norm in training mode"):
         fnn.onnx.export(

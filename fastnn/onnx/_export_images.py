@@ -279,6 +279,8 @@ def _interpolate(
 ) -> str:
     axes = x.ndim - 2
     if mode == "area":
+        if size is None and any(isinstance(n, Dim) for n in x.shape[2:]):
+            raise ExportError('interpolate by "area" with a scale_factor cannot be exported for a dynamic size')
         return _adaptive("avg", axes)(g, x, size if size is not None else list(g.result.shape[2:]))
     if recompute_scale_factor:
         if any(isinstance(n, Dim) for n in x.shape[2:]):

@@ -185,8 +185,10 @@ def _advanced(key: Any) -> bool:
 
 def _sliced(g: Graph, x: Any, slices: list[tuple[int, slice]]) -> str:
     starts, stops, steps = [], [], []
-    for _, s in slices:
-        step = 1 if s.step is None else int(s.step)
+    for axis, s in slices:
+        step, size = 1 if s.step is None else int(s.step), x.shape[axis]
+        if step < 0 and isinstance(s.start, int) and isinstance(size, int) and s.start < -size:
+            s = slice(0, 0)  # nothing, where the node would begin at the first
         starts.append((0 if step > 0 else MOST) if s.start is None else s.start)
         stops.append((MOST if step > 0 else -MOST) if s.stop is None else s.stop)
         steps.append(step)
