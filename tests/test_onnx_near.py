@@ -40,6 +40,14 @@ def near_attention(*between, keys="t", scores="s", mask=(), softmax=("p", {}), q
     return nodes, inputs, {n: a for n, a in more.items() if not isinstance(a, tuple)}
 
 
+def blind(filled=0.0, end="h"):
+    """Attention whose second query sees nothing, and what it gets instead of NaN."""
+    nodes = [("MatMul", "q,q", "s", {}), ("Add", "s,mask", "a", {}), ("Softmax", "a", "p", {}), ("IsNaN", "p", "i", {})]
+    nodes += [("Where", "i,filled,p", "o", {}), ("MatMul", "o,v", "h", {}), ("Add", f"{end},h", "y", {})]
+    mask = np.where(np.arange(6)[:, None] == 1, -np.inf, 0).astype(np.float32)
+    return nodes, {"q": (2, 3, 6, 6), "v": (2, 3, 6, 6)}, {"mask": mask, "filled": np.float32(filled)}
+
+
 def projections(bias=False, activation=False):
     """Queries, keys and values of one input."""
     nodes = [("MatMul", "x,a", "q_", {}), ("MatMul", "x,b", "k", {}), ("MatMul", "x,c", "v", {})]
@@ -151,6 +159,10 @@ NEAR = {
     "keys with a factor first": near_attention(("Mul", "f,t", "u", {}), keys="u", f=(6,)),
     "keys as the divisor": near_attention(("Div", "f,t", "u", {}), keys="u", f=np.float32(0.1)),
     "scores as the divisor": near_attention(("Div", "f,s", "a", {}), scores="a", f=np.float32(0.1)),
+    "a query that sees nothing": blind(),
+    "a query that sees nothing and gets something": blind(0.5),
+    "a query that sees nothing, and says so": blind(end="o"),
+    "a query that sees nothing, and nobody says so": blind(end="p"),
     "projections with and without a bias": projections(bias=True),
     "projections with and without an activation": projections(activation=True),
     "a norm by the batch behind a convolution": (
@@ -173,6 +185,7 @@ NEAR = {
     "a norm shifted by a matrix": near_norm(b=(3, 6)),
     "a norm shifted by one number": near_norm(b=(1,)),
     "a norm that is read before its shift": near_norm(("Mul", "o,s", "y", {})),
+    "a norm that is shifted twice": near_norm(("Add", "s,b", "t", {}), ("Mul", "o,t", "y", {})),
     "a norm that is read before its scale": near_norm(("Mul", "o,n", "y", {})),
     "a norm whose mean is read": near_norm(("Mul", "o,m", "y", {})),
     "a norm whose centre is read": near_norm(("Mul", "o,c", "y", {})),
@@ -201,8 +214,19 @@ def test_what_only_looks_like_a_pattern(name):
     proto = make(nodes, {n: (F32, s) for n, s in shapes.items()}, ["y"], weights, opset=24)
     model = load(proto)
     inputs = {n: normal(*s) for n, s in shapes.items()}
-    (want,) = ReferenceEvaluator(proto).run(["y"], inputs)
+    with np.errstate(invalid="ignore"):
+        (want,) = ReferenceEvaluator(proto).run(["y"], inputs)
     for _ in range(2):  # the second time shapes are known
         got = model.named(**inputs)["y"].data
         assert got.shape == want.shape
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_softmax_of_opset_12_is_of_all_axes_but_the_first():
+    nodes, shapes, _ = near_attention(q=(2, 3, 4, 4))
+    q, k, v = (normal(2, 3, 4, 4) for _ in range(3))
+    model = load(make(nodes, {n: (F32, s) for n, s in shapes.items()}, ["y"], opset=12))
+    scores = np.exp((q @ k.swapaxes(2, 3)).reshape(2, -1))
+    weights = (scores / scores.sum(1, keepdims=True)).reshape(2, 3, 4, 4)
+    for _ in range(2):
+        np.testing.assert_allclose(model(q, k, v).data, weights @ v, rtol=1e-4, atol=1e-5)
