@@ -1,5 +1,7 @@
 """Recurrent cells that a file writes out gate by gate: one call each, the same numbers and gradients."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,14 @@ def test_near_the_formula_is_not_it():
         made = load(model)
         assert "Cell" not in steps(made)
         agree(model, made, inputs)
+
+
+def test_pieces_of_rows_are_no_gates(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "H", 1)  # then they broadcast like gates
+    model, inputs = net("gru", cell("gru", axis=0), "'", (3, 1), (3, WIDTH))
+    made = load(model)
+    assert "Cell" not in steps(made)
+    agree(model, made, inputs)
 
 
 @pytest.mark.parametrize("kind", GATES)

@@ -110,6 +110,11 @@ NEAR = {
         {"x": (5, 4)},
         {"w": normal(4, 5), "b": normal(5), "c": normal(5)},
     ),
+    "a matrix that is transposed to itself": (
+        [("Transpose", "w", "t", {"perm": [0, 1]}), ("MatMul", "x,t", "y", {})],
+        {"x": (5, 4)},
+        {"w": normal(4, 4)},
+    ),
     "a second bias": dense(("Add", "m,b", "a", {}), ("Add", "a,c", "y", {}), b=normal(5), c=normal(5)),
     "a matrix added": dense(("Add", "m,b", "y", {}), b=normal(5, 5)),
     "one number added": dense(("Add", "m,b", "y", {}), b=normal(1)),
@@ -148,6 +153,16 @@ NEAR = {
         [("Transpose", "x", "t", {"perm": [0, 2, 1]}), ("MatMul", "t,w", "y", {})],
         {"x": (4, 4, 4)},
         {"w": normal(4, 5)},
+    ),
+    "all axes turned, and joined": (
+        [("Transpose", "x", "t", {}), ("Reshape", "t,to", "r", {}), ("Neg", "r", "y", {})],
+        {"x": (2, 3, 4)},
+        {"to": np.array([4, 6])},
+    ),
+    "an index with an axis of its own": (
+        [("Transpose", "x", "t", {}), ("Gather", "t,i", "g", {"axis": 1}), ("Neg", "g", "y", {})],
+        {"x": (2, 3, 4)},
+        {"i": np.array([-2])},
     ),
     "turned for others too": ([*TURNED, ("Concat", "m,t", "y", {"axis": 2})], {"x": (3, 2, 4)}, {"w": normal(4, 5)}),
     "a softmax of queries": near_attention(softmax=("p", {"axis": 2})),
