@@ -133,6 +133,7 @@ def test_along_axes(function):
         lambda x: x.bmm(x.mT), lambda x: x[0].mm(x[0].mT), lambda x: x[0, 0].dot(x[0, 1]),
         lambda x: x.flip(1), lambda x: x.flip(0, 2), lambda x: x.roll(2, 1), lambda x: x.roll((1, -2), (0, 2)),
         lambda x: x.roll(7, 1), lambda x: x.roll(-7, 2), lambda x: x.roll(5, 0), lambda x: x.roll(-9, 0),
+        lambda x: x.roll(7, 0), lambda x: x.roll(81, 0),
         lambda x: fnn.cat([x, x * 2, x], 1), lambda x: fnn.stack([x, x * 2], -1), lambda x: fnn.stack([x, x], 0),
         lambda x: x.split(2, 1), lambda x: x.split((1, 4), -1), lambda x: x.chunk(2, 1), lambda x: x.unbind(1),
         lambda x: [row for row in x[0]], lambda x: x.tril(), lambda x: x.triu(-1), lambda x: x.tril(1) * 2,

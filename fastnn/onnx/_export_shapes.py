@@ -7,7 +7,7 @@ import numpy as np
 from ._export_elementwise import operand
 from ._export_errors import ExportError
 from ._export_graph import MOST, Graph, Value
-from ._export_sizes import Dim, Size, combined
+from ._export_sizes import Dim, Size
 from ._export_table import writes
 
 
@@ -98,12 +98,24 @@ def _roll(g: Graph, x: Any, shifts: Any, dims: Any = None) -> Any:
     if dims is None:
         raise ExportError("roll is exported along axes only: pass dims")
     pairs = zip(*([v] if isinstance(v, int) else v for v in (shifts, dims)), strict=True)
-    for given, axis in pairs:
-        size = g.result.shape[axis]
-        shift = combined("Mod", given, size) if isinstance(size, Dim) else given % max(1, size)
-        if isinstance(shift, Dim) or shift:
-            x = g.Concat(piece(g, x, axis, -shift, None), piece(g, x, axis, None, -shift), axis=axis)
+    sizes = x.shape
+    for shift, axis in pairs:
+        begin = _beginning(sizes[axis], shift)
+        if isinstance(begin, Dim) or begin:
+            x = g.Concat(piece(g, x, axis, begin, None), piece(g, x, axis, None, begin), axis=axis)
     return x
+
+
+def _beginning(size: Size, shift: int) -> Size:
+    """Where an axis begins that is rolled, counted from its end: -(shift % size), and 0 if it is empty.
+
+    A Dim for a dynamic one, even where arithmetic gives a number, because all worlds agree by chance.
+    """
+    if not isinstance(size, Dim):
+        return -(shift % max(1, size))
+    sizes = tuple(max(1, n) for n in size.values)
+    rest = Dim(tuple(shift % n for n in sizes), ("Mod", shift, Dim(sizes, ("Max", size, 1))))
+    return Dim(tuple(-n for n in rest.values), ("Sub", 0, rest))
 
 
 @writes("cat", "concatenate")
