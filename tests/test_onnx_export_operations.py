@@ -172,6 +172,23 @@ def test_sizes_that_are_dynamic(function):
 @pytest.mark.parametrize(
     "function",
     [
+        lambda x: x + x.shape[0] % 2, lambda x: x + x.shape[0] // 9 * 3,
+        lambda x: fnn.pad(x, (0, 0, 0, -x.shape[0] % 4)),
+        lambda x: x * ((x.shape[0] + 11) // 12 * 12 - x.shape[0]), lambda x: x.roll(81, 0), lambda x: x.roll(-1, 0),
+        lambda x: x + fnn.arange(x.shape[0] % 4).sum(),
+    ],
+)  # fmt: skip
+def test_rests_that_are_the_same_in_all_multiples_of_the_example(function):
+    model = fnn.onnx.export(Expression(function), fnn.zeros(4, 3), input_names=["x"], dynamic_axes={"x": [0]})
+    for n in (1, 4, 5, 7, 12, 30):
+        x = numbers(n, 3)
+        (found,) = Evaluator(model).run(None, {"x": x})
+        np.testing.assert_allclose(found, function(fnn.tensor(x)).data, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
         lambda a, b: a @ b.mT, lambda a, b: fnn.matmul(a[0], b[0].T), lambda a, b: fnn.einsum("bij,bkj->bik", a, b),
         lambda a, b: fnn.linear(a, b[0], activation="relu"), lambda a, b: F.scaled_dot_product_attention(a, b, b),
         lambda a, b: F.scaled_dot_product_attention(a, b, b, is_causal=True),

@@ -282,11 +282,12 @@ def _pad(g: Graph, x: Any, pad: Any, mode: str = "constant", value: float | None
         return x
     befores, afters = [0] * x.ndim, [0] * x.ndim
     for i, axis in enumerate(axes):
-        befores[axis], afters[axis] = max(0, pad[2 * i]), max(0, pad[2 * i + 1])
-        if min(pad[2 * i], pad[2 * i + 1]) < 0:  # cuts off; a Pad may say so, but few programs listen
-            x = piece(g, x, axis, max(0, -pad[2 * i]), min(0, pad[2 * i + 1]) or None)
+        befores[axis], afters[axis] = (n if isinstance(n, Dim) else max(0, n) for n in pad[2 * i : 2 * i + 2])
+        first, last = (0 if isinstance(n, Dim) else min(0, n) for n in pad[2 * i : 2 * i + 2])
+        if first or last:  # cuts off; a Pad may say so, but few programs listen
+            x = piece(g, x, axis, -first, last or None)
     node = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}[mode]
-    if not any(befores + afters):
+    if not any(isinstance(n, Dim) or n for n in befores + afters):
         return x
     filling = g.scalar(value or 0, g.result) if mode == "constant" else None
     return g.Pad(x, g.ints(befores + afters), filling, mode=node)

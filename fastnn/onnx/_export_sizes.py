@@ -137,4 +137,7 @@ def combined(operation: str, a: Size, b: Size) -> Size:
         return NotImplemented
     worlds = len(a.values if isinstance(a, Dim) else b.values)
     pairs = zip(values_of(a, worlds), values_of(b, worlds), strict=True)
-    return sized(tuple(_OPERATIONS[operation](x, y) for x, y in pairs), (operation, a, b))
+    values = tuple(_OPERATIONS[operation](x, y) for x, y in pairs)
+    # Worlds are multiples of the example: a quotient or a rest is often the same in all of them, and not in others.
+    chance = operation in ("Div", "Mod") or any(isinstance(n, Dim) and len(set(n.values)) == 1 for n in (a, b))
+    return Dim(values, (operation, a, b)) if chance else sized(values, (operation, a, b))
