@@ -5,7 +5,13 @@ import pytest
 
 pytest.importorskip("onnx")
 from onnx.reference import ReferenceEvaluator
-from onnx_by_hand import F32, RNG, load, make, normal
+from onnx_by_hand import F32, load, make
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape, np.float32)
 
 
 def pooled(between=(), **how):
@@ -96,6 +102,7 @@ def lstm(ins="x,w,r", outs="y", more=None, **inputs):
     return [("LSTM", ins, outs, {"hidden_size": 5})], {"x": (6, 3, 4), **inputs}, w
 
 
+NUMBERS = ("zero", "one", "two")
 TURNED = [("Transpose", "x", "t", {"perm": [1, 0, 2]}), ("MatMul", "t,w", "m", {})]
 NEAR = {
     "a bias of a Gemm for each row": gemm(5, 1),
@@ -217,6 +224,25 @@ NEAR = {
     "a sum and a norm of two axes": near_residual(axis=-2),
     "a sum and a norm that says its mean": near_residual(outs="n,k"),
     "a sum and a norm of a scale that comes later": near_residual(("Relu", "z", "u", {}), norm="a,u", z=(6,)),
+    "a norm of two axes with a scale of one": (
+        [("LayerNormalization", "x,w", "n", {"axis": -2}), ("Neg", "n", "y", {})],
+        {"x": (4, 5, 6)},
+        {"w": normal(6)},
+    ),
+    "keys, queries and values in one": (
+        [
+            ("MatMul", "x,w", "m", {}),
+            ("Reshape", "m,to", "r", {}),
+            ("Transpose", "r", "t", {"perm": [2, 0, 3, 1, 4]}),
+            *(("Gather", f"t,{i}", name, {"axis": 0}) for i, name in (("one", "q"), ("zero", "k"), ("two", "v"))),
+            ("Transpose", "k", "kt", {"perm": [0, 1, 3, 2]}),
+            ("MatMul", "q,kt", "s", {}),
+            ("Softmax", "s", "p", {}),
+            ("MatMul", "p,v", "y", {}),
+        ],
+        {"x": (2, 5, 6)},
+        {"w": normal(6, 24), "to": np.array([0, 0, 3, 2, 4]), **{n: np.array(i) for i, n in enumerate(NUMBERS)}},
+    ),
     "an lstm with peepholes": lstm("x,w,r,,,,,p", more={"p": normal(1, 15)}),
     "an lstm with a bias that is given": lstm("x,w,r,b", b=(1, 40)),
     "an lstm from states": lstm("x,w,r,,,h,c", h=(1, 3, 5), c=(1, 3, 5)),

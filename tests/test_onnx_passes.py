@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import fastnn as fnn
+
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
@@ -132,10 +134,10 @@ def test_sums_of_opset_6_stand_where_they_say(axis):
     for op, x, w in (("MatMul", normal(5, 5, 5), normal(5, 5)), ("Conv", normal(2, 5, 6, 6), normal(5, 5, 2, 2))):
         nodes = [(op, "x,w", "m", {}), ("Add", "m,b", "y", {"broadcast": 1, "axis": x.ndim + axis})]
         proto = make(nodes, {"x": (F32, x.shape)}, ["y"], {"w": w, "b": normal(5)}, opset=6)
-        made = load(exposed(proto)).named(x=x)
+        fused, plain = load(proto), load(exposed(proto))
         (b,) = [numpy_helper.to_array(t) for t in proto.graph.initializer if t.name == "b"]
-        want = made["m"].data + b.reshape(5, *[1] * (-1 - axis))
-        for y in (load(proto)(x), made["y"]):
+        want = plain.named(x=x)["m"].data + b.reshape(5, *[1] * (-1 - axis))
+        for y in (fused(x), plain.named(x=x)["y"], fused(x)):  # the last with known shapes
             np.testing.assert_allclose(y.data, want, rtol=1e-5, atol=1e-5)
 
 
@@ -215,7 +217,7 @@ def test_a_weight_with_two_readers_keeps_its_values_for_the_other():
     nodes = [("MatMul", "x,w", "m", {}), ("Mul", "m,w", "y", {})]
     x = normal(4, 4)
     np.testing.assert_allclose(
-        load(make(nodes, {"x": (F32, [4, 4])}, ["y"], w))(x).data, x @ w["w"] * w["w"], rtol=1e-5
+        load(make(nodes, {"x": (F32, [4, 4])}, ["y"], w))(x).data, x @ w["w"] * w["w"], rtol=1e-5, atol=1e-6
     )
 
 
@@ -312,3 +314,34 @@ def test_no_more_shapes_are_remembered_than_a_few():
     for n in range(3 * KEPT_SHAPES):
         assert model(normal(n, 1, 1))[0].shape == (n, 1)
         assert len(model._plan.remembered) <= KEPT_SHAPES
+
+
+@pytest.mark.parametrize(
+    ("op", "ins", "numbers"),
+    [
+        ("Pad", "x,n", [[0, 1, 0, 0], [0, 0, 2, 1]]),
+        ("Slice", "x,zeros,sixes,axes,n", [[1, 1], [2, 1]]),
+        ("Slice", "x,n,sixes", [[1, 0], [0, 2]]),
+        ("TopK", "x,n", [[1], [2]]),
+        ("Tile", "x,n", [[1, 2], [2, 2]]),
+        ("Expand", "x,n", [[1, 4, 5], [3, 4, 5]]),
+    ],
+)
+def test_sizes_that_are_given_as_values_may_be_others_each_time(op, ins, numbers):
+    weights = {"zeros": np.array([0, 0]), "sixes": np.array([6, 6]), "axes": np.array([0, 1])}
+    nodes = [(op, ins, "a,i" if op == "TopK" else "a", {}), ("Flatten", "a", "f", {"axis": 0}), ("Neg", "f", "y", {})]
+    inputs = {"x": (F32, [None, None]), "n": (TensorProto.INT64, [len(numbers[0])])}
+    proto = make(nodes, inputs, ["y"], {n: w for n, w in weights.items() if n in ins.split(",")})
+    model, x = load(proto), normal(4, 5)
+    for n in (numbers[0], numbers[0], numbers[1], numbers[0]):
+        (want,) = ReferenceEvaluator(proto).run(None, {"x": x, "n": np.array(n)})
+        np.testing.assert_array_equal(model(x, np.array(n)).data, want)
+
+
+def test_what_depends_on_a_weight_too_is_computed_each_time():
+    nodes = [("Shape", "x", "s", {}), ("Cast", "s", "f", {"to": F32}), ("Mul", "f,w", "g", {}), ("Mul", "x,g", "y", {})]
+    model, x = load(make(nodes, {"x": (F32, [None])}, ["y"], {"w": np.array([2.0], np.float32)})), normal(3)
+    for w in (2, 2, 5):
+        with fnn.no_grad():
+            model.w.fill_(float(w))
+        np.testing.assert_allclose(model(x).data, x * 3 * w, rtol=1e-6)
