@@ -240,6 +240,7 @@ LAYERS = {
     "ConvTranspose1d of one": Case(lambda: nn.ConvTranspose1d(3, 4, 3, 2, 1, 1), lambda t: numbers(3, t), {1: "t"}),
     "MaxPool2d of one": Case(lambda: nn.MaxPool2d(2), lambda h, w: numbers(3, h, w), {1: "h", 2: "w"}),
     "MaxPool2d rounded up and padded": fixed_image(lambda: nn.MaxPool2d(3, 3, 1, ceil_mode=True), size=9),
+    "MaxPool2d whose last window would begin behind": fixed_image(lambda: nn.MaxPool2d(3, 3, 1, ceil_mode=True)),
     "AvgPool2d rounded up and padded": fixed_image(lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True)),
     "AvgPool2d without padding, rounded up": image(lambda: nn.AvgPool2d(3, 2, 1, True, False)),
     "AvgPool1d": sequence(lambda: nn.AvgPool1d(3, 2, 1)),

@@ -280,7 +280,8 @@ def _pad(g: Graph, x: Any, pad: Any, mode: str = "constant", value: float | None
         for i, axis in enumerate(axes):
             x = _wrapped(g, x, axis, pad[2 * i], pad[2 * i + 1])
         return x
-    befores, afters = [0] * x.ndim, [0] * x.ndim
+    befores: list[Size] = [0] * x.ndim
+    afters = befores.copy()
     for i, axis in enumerate(axes):
         befores[axis], afters[axis] = (n if isinstance(n, Dim) else max(0, n) for n in pad[2 * i : 2 * i + 2])
         first, last = (0 if isinstance(n, Dim) else min(0, n) for n in pad[2 * i : 2 * i + 2])
