@@ -57,6 +57,7 @@ static const BinaryName BINARY[] = {
     {DIV, "divide", "a", "b", "a / b", 0.3, NONE},
     {MAXIMUM, "maximum", "a", "b", "the larger of a and b; NaN if either is", 0.2, NONE},
     {MINIMUM, "minimum", "a", "b", "the smaller of a and b; NaN if either is", 0.2, NONE},
+    {CLAMP, "clamp", "a", "b", "a limited to [b, alpha]; NaN if a or b is", 0.2, INFINITY},
     {TANH_GRAD, "tanh_grad", "dy", "y", "dy * (1 - y ** 2), y = tanh(x)", 0.2, NONE},
     {SIGMOID_GRAD, "sigmoid_grad", "dy", "y", "dy * y * (1 - y), y = sigmoid(x)", 0.2, NONE},
     {ERF_GRAD, "erf_grad", "dy", "x", "dy * 2 / sqrt(pi) * exp(-x ** 2)", 0.5, NONE},
@@ -176,7 +177,7 @@ static py::object binary(const BinaryName& row, py::handle first, py::handle sec
 static std::string documentation(const std::string& signature, const char* formula, const std::string& arrays,
                                  bool has_alpha) {
     return signature + "\n\n" + formula + ", element by element.\n\nParameters\n----------\n" + arrays +
-           (has_alpha ? "alpha : float\n    The slope or scale in the formula.\n" : "") +
+           (has_alpha ? "alpha : float\n    The slope, scale or limit in the formula.\n" : "") +
            "out : ndarray, optional\n    C-contiguous, of the result's shape and type; written and returned.\n\n"
            "Returns\n-------\nndarray\n    Of the inputs' type.\n\n"
            "Raises\n------\nTypeError\n    For anything but NumPy arrays of float32 or float64, all of one type.\n"

@@ -27,6 +27,7 @@ enum Unary {
 // saved, the forward's input x or its output y.
 enum Binary {
     ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM,
+    CLAMP,            // a limited to [b, alpha]; alpha where b is above it
     TANH_GRAD,        // y
     SIGMOID_GRAD,     // y
     ERF_GRAD,         // x

@@ -64,6 +64,10 @@ static double binary_value(int op, double a, double b, double alpha) {
         case DIV: return a / b;
         case MAXIMUM: return a > b || a != a ? a : b;  // NaN if either is
         case MINIMUM: return a < b || a != a ? a : b;
+        case CLAMP: {
+            const double raised = a > b ? a : b;
+            return a != a ? a : alpha < raised ? alpha : raised;
+        }
         case TANH_GRAD: return a * (1 - b * b);
         case SIGMOID_GRAD: return a * b * (1 - b);
         case ERF_GRAD: return a * TWO_OVER_SQRT_PI * exp(-b * b);

@@ -17,7 +17,7 @@ from cpython.number cimport PyNumber_AsSsize_t as as_size
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.math cimport sqrt as c_sqrt
+from libc.math cimport INFINITY, sqrt as c_sqrt
 from libc.string cimport memcmp, memcpy, memset
 from libcpp.vector cimport vector
 

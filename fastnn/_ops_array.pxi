@@ -187,7 +187,7 @@ cdef inline void strides_of(ndarray a, int nd, i64* strides) noexcept:
 
 
 cdef inline double binary_cost(int op) noexcept:
-    return 0.15 if op <= MINIMUM or op == RELU_GRAD or op == LEAKY_RELU_GRAD else 1.0
+    return 0.15 if op <= CLAMP or op == RELU_GRAD or op == LEAKY_RELU_GRAD else 1.0
 
 
 cdef inline double unary_cost(int op) noexcept:
@@ -298,7 +298,7 @@ cdef int broadcast_dims(str name, ndarray a, ndarray b, int* nd, npy_intp* dims)
     return 0
 
 
-cdef ndarray scalar_binary(int op, ndarray a, double s, bint reverse):
+cdef ndarray scalar_binary(int op, ndarray a, double s, bint reverse, double alpha=0):
     """f(a, s), or f(s, a) with `reverse`, for a number s."""
     cdef ndarray out = new_like(a, cnp.PyArray_TYPE(a))
     cdef Elementwise job
@@ -309,7 +309,7 @@ cdef ndarray scalar_binary(int op, ndarray a, double s, bint reverse):
     cdef int d, nd = cnp.PyArray_NDIM(a)
     if size == 0:
         return out
-    job.alpha = 0
+    job.alpha = alpha
     job.ndim = 1
     job.shape[0] = size
     job.a_stride[0] = 1
@@ -321,7 +321,7 @@ cdef ndarray scalar_binary(int op, ndarray a, double s, bint reverse):
         strides_of(a, nd, a_stride)
         strides_of(out, nd, out_stride)
         if not plan_elementwise(job, nd, shape, out_stride, a_stride, zero):
-            return scalar_binary(op, contiguous(a), s, reverse)
+            return scalar_binary(op, contiguous(a), s, reverse, alpha)
     job.out = cnp.PyArray_DATA(out)
     job.a = cnp.PyArray_DATA(a)
     job.b = number

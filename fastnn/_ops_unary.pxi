@@ -406,8 +406,12 @@ cpdef Tensor clamp(x, min=None, max=None):
     min, max = python_number(min), python_number(max)
     if kind(t.array) < 0 and builtins.any([isinstance(limit, float) for limit in (min, max)]):
         t = floating(t)
-    out = wrap(np.asarray(np.clip(t.array, min, max)))
-    if kind(t.array) >= 0 and recorded(t):
+    if kind(t.array) < 0:
+        return wrap(np.asarray(np.clip(t.array, min, max)))
+    if max is not None and max != max:  # NaN, which the kernel hands on from below only
+        min = max
+    out = wrap(scalar_binary(CLAMP, t.array, -INFINITY if min is None else min, False, INFINITY if max is None else max))
+    if recorded(t):
         node = ClampNode.__new__(ClampNode)
         node.saved = np.asarray(out.array == t.array, t.array.dtype)
         attach(out, node, (edge(t),))

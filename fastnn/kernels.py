@@ -6,7 +6,7 @@ copied first, and so is an input that overlaps `out`. Nothing here is differenti
 
 Element by element, each as ``f(x, out=None)``: ``copy negative abs sign square sqrt reciprocal exp log tanh sigmoid erf
 relu leaky_relu elu softplus gelu gelu_tanh silu``, as ``f(a, b, out=None)`` with NumPy's broadcasting: ``add subtract
-multiply divide maximum minimum``, and as ``f(dy, saved, out=None)`` the gradients ``tanh_grad`` to ``abs_grad``.
+multiply divide maximum minimum clamp``, and as ``f(dy, saved, out=None)`` the gradients ``tanh_grad`` to ``abs_grad``.
 
 >>> import numpy as np
 >>> from fastnn import kernels
@@ -61,6 +61,7 @@ from fastnn._kernels import (
     add,
     all_isas,
     available_cpus,
+    clamp,
     copy,
     divide,
     elu,
@@ -106,9 +107,9 @@ from fastnn._kernels import (
 __all__ = [
     "abs", "abs_grad", "adam", "adaptive_avg_pool2d", "adaptive_avg_pool2d_backward", "adaptive_max_pool2d",
     "adaptive_max_pool2d_backward", "add", "all_isas", "attention", "attention_backward", "available_cpus",
-    "avg_pool2d", "avg_pool2d_backward", "batch_norm", "batch_norm_backward", "conv2d", "conv2d_backward", "copy",
-    "cross_entropy", "cross_entropy_backward", "ctc", "ctc_backward", "divide", "dropout", "dropout_mask", "elu",
-    "elu_grad", "empty_cache", "erf", "erf_grad", "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh",
+    "avg_pool2d", "avg_pool2d_backward", "batch_norm", "batch_norm_backward", "clamp", "conv2d", "conv2d_backward",
+    "copy", "cross_entropy", "cross_entropy_backward", "ctc", "ctc_backward", "divide", "dropout", "dropout_mask",
+    "elu", "elu_grad", "empty_cache", "erf", "erf_grad", "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh",
     "gelu_tanh_grad", "get_num_threads", "group_norm", "group_norm_backward", "gru", "gru_backward", "isa", "isas",
     "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log", "log_softmax", "log_softmax_backward",
     "lstm", "lstm_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick", "maximum",

@@ -87,6 +87,7 @@ BINARY = {
     "divide": np.divide,
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "clamp": np.maximum,
     "tanh_grad": lambda dy, y: dy * (1 - y * y),
     "sigmoid_grad": lambda dy, y: dy * y * (1 - y),
     "erf_grad": lambda dy, x: dy * 2 / np.sqrt(LONG(np.pi)) * np.exp(-x * x),
@@ -113,7 +114,7 @@ EXACT = {
     "multiply",
     "divide",
 }
-EXACT |= {"maximum", "minimum", "relu_grad", "abs_grad"}
+EXACT |= {"maximum", "minimum", "clamp", "relu_grad", "abs_grad"}
 
 
 def oracle(name, *arrays):
@@ -263,6 +264,13 @@ def test_alpha(isa, dtype):
     np.testing.assert_allclose(kernels.elu(x, 2.0), np.where(x > 0, x, 2 * np.expm1(x)), rtol=1e-6)
     np.testing.assert_allclose(kernels.leaky_relu_grad(x, x, 0.25), [-0.5, -0.125, 0, 3])
     np.testing.assert_allclose(kernels.elu_grad(x, x, 2.0), np.where(x > 0, x, 2 * x * np.exp(x)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("high", [0.25, -3, math.inf, -math.inf])
+def test_clamp_to_two_limits(isa, dtype, high):
+    values = np.array(SPECIAL, dtype)
+    a, low = (v.ravel() for v in np.meshgrid(values, values))
+    np.testing.assert_array_equal(kernels.clamp(a, low, high), np.clip(a, low, high))
 
 
 def test_out_may_overlap_an_input(isa, dtype):

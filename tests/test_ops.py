@@ -1,6 +1,8 @@
 """Element-wise ops: gradients against central differences, values against NumPy's, over shapes, strides,
 broadcasting."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -282,6 +284,20 @@ def test_mixed_dtype_gradient():
     assert x.grad.dtype == np.float32
     assert y.grad.dtype == np.float64
     assert x.grad.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clamp_as_in_numpy(dtype):
+    x = np.array([np.nan, np.inf, -np.inf, -2, 0, 0.25, 3], dtype)
+    limits = [None, np.nan, np.inf, -np.inf, -1, 0.1, 2]
+    apart = fnn.tensor(np.stack([x, x], 1))[:, 0]
+    for low, high in itertools.product(limits, limits):
+        if low is None and high is None:
+            continue
+        got = fnn.tensor(x).clamp(low, high)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got.data, np.clip(x, low, high), err_msg=f"{low} {high}")
+        np.testing.assert_array_equal(apart.clamp(low, high).data, got.data)
 
 
 def test_clamp_where_masked_fill():

@@ -39,6 +39,7 @@ template <int OP, class V> INLINE V apply(V a, V b, [[maybe_unused]] V alpha) {
     if constexpr (OP == DIV) return a / b;
     if constexpr (OP == MAXIMUM) return select(a != a, a, max(a, b));  // max gives b where either is NaN
     if constexpr (OP == MINIMUM) return select(a != a, a, min(a, b));
+    if constexpr (OP == CLAMP) return select(a != a, a, min(alpha, max(a, b)));
     if constexpr (OP == TANH_GRAD) return a * (one - b * b);
     if constexpr (OP == SIGMOID_GRAD) return a * b * (one - b);
     if constexpr (OP == ERF_GRAD) return a * constant<V>(1.12837916709551257390) * exp(-b * b);
