@@ -8,13 +8,15 @@ x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
 Transpose of leading axes, Linear             Linear, Transpose: a view, where a product would need a copy
 RNN, GRU, LSTM with constant weights          fastnn's order of gates
 
-Norms are in `_fusion_norms`, attention in `_fusion_attention`, recurrent cells in `_fusion_cells`.
+Norms are in `_fusion_norms`, attention in `_fusion_attention`, recurrent cells in `_fusion_cells`, inputs that need
+not be inputs in `_fusion_arguments`.
 """
 
 import math
 
 import numpy as np
 
+from ._fusion_arguments import bind_axes, bind_bounds, skip_expansions
 from ._fusion_attention import join_projections, make_attention
 from ._fusion_cells import make_cells
 from ._fusion_norms import fold_norms, join_residuals, make_norms
@@ -31,6 +33,8 @@ def fuse(graph: Graph) -> None:
     for one in (add_in_convolutions, fuse_activations, fuse_pools, turn_behind):
         one(graph)
     for one in (make_attention, join_projections, join_residuals, prepare_recurrent):
+        one(graph)
+    for one in (bind_bounds, bind_axes, skip_expansions):
         one(graph)
 
 

@@ -34,10 +34,8 @@ _PLAIN: dict[str, Callable] = {
 }
 
 
-def known_function(node: Node, shapes: Shapes, constants: dict[str, Any]) -> Callable | None:
+def known_function(node: Node, shapes: Shapes) -> Callable | None:
     """The function of a node that reads tensors of these shapes; None for the general one."""
-    if node.op == "ReduceMean" and not node.domain:
-        return _mean_of_pixels(node, shapes[0], constants)
     if node.domain not in ("", "fastnn") or any(s is None for s, n in zip(shapes, node.inputs, strict=True) if n):
         return None
     if node.op in _PLAIN and node.version >= 7:
@@ -95,16 +93,36 @@ def _mean_of_channels(node: Node, shapes: Any) -> Callable | None:
     return partial(adaptive_avg_pool2d, output_size=1) if len(shapes[0]) == 4 else None
 
 
-def _mean_of_pixels(node: Node, shape: Any, constants: dict[str, Any]) -> Callable | None:
-    """PyTorch's newer exporter writes the mean of each channel so."""
-    axes = node.attributes.get("axes")
-    if len(node.inputs) > 1 and node.inputs[1] in constants:
-        axes = constants[node.inputs[1]].reshape(-1).tolist()
-    if axes is None or shape is None or len(shape) != 4 or sorted(a % 4 for a in axes) != [2, 3]:
+_REDUCTIONS: dict[str, Callable] = {
+    "ReduceSum": _ops.sum,
+    "ReduceMean": _ops.mean,
+    "ReduceMax": _ops.amax,
+    "ReduceMin": _ops.amin,
+    "ReduceL2": partial(_ops.norm, p=2),
+}
+
+
+def _reduction(node: Node, shapes: Any) -> Callable | None:
+    axes, keep = node.attributes.get("axes"), bool(node.attributes.get("keepdims", 1))
+    if not axes or len(node.inputs) > 1:
         return None
-    if node.attributes.get("keepdims", 1):
-        return lambda x, axes=None: adaptive_avg_pool2d(x, 1)
-    return lambda x, axes=None: adaptive_avg_pool2d(x, 1).reshape(shape[:2])
+    if node.op == "ReduceMean" and len(shapes[0]) == 4 and sorted(a % 4 for a in axes) == [2, 3]:
+        return _mean_of_pixels(shapes[0], keep)
+    return partial(_REDUCTIONS[node.op], dim=tuple(axes), keepdim=keep)
+
+
+def _mean_of_pixels(shape: tuple[int, ...], keep: bool) -> Callable:
+    """PyTorch's newer exporter writes the mean of each channel so."""
+    if keep:
+        return partial(adaptive_avg_pool2d, output_size=1)
+    return lambda x: adaptive_avg_pool2d(x, 1).reshape(shape[:2])
+
+
+def _clip(node: Node, shapes: Any) -> Callable | None:
+    low, high = (node.attributes.get(key) for key in ("min", "max"))
+    if len(node.inputs) > 1 or node.version < 6 or (low is None and high is None):
+        return None
+    return partial(_ops.clamp, min=low, max=high)
 
 
 def _layer_norm(node: Node, shapes: Any) -> Callable | None:
@@ -127,13 +145,15 @@ _MAKERS: dict[str, Callable] = {
     "GlobalAveragePool": _mean_of_channels,
     "LayerNormalization": _layer_norm,
     "AddLayerNorm": _layer_norm,
+    "Clip": _clip,
+    **dict.fromkeys(_REDUCTIONS, _reduction),
 }
 
 
 def packed_attention(node: Node, views: list[View | None], shapes: Shapes) -> Callable | None:
     """Attention of queries, keys and values that are the thirds of one (B, T, 3 N D), which the kernel reads as it is.
 
-    It takes that, the mask and the three factors.
+    It takes that, the mask and the three factors, and gives what each head sees as the kernel writes it, (B, T, N D).
     """
     q, size = views[0], shapes[0]
     if q is None or size is None or len(size) != 4:
@@ -154,9 +174,11 @@ def packed_attention(node: Node, views: list[View | None], shapes: Shapes) -> Ca
         x = x.reshape(b, t, 3, n, d)
         scale = total_scale(factors, divides)
         if scale is not None and not recorded(mask) and (mask is None or fits(mask.shape, (b, n, t, t))):
-            return attend(x, None, None, mask, scale)
-        parts = [_ops.transpose(p, 1, 2) for p in _ops.unbind(x, 2)]
-        return sdpa(*parts, mask, *factors, turned=0, divides=divides)
+            y = attend(x, None, None, mask, scale)
+        else:
+            parts = [_ops.transpose(p, 1, 2) for p in _ops.unbind(x, 2)]
+            y = sdpa(*parts, mask, *factors, turned=0, divides=divides)
+        return _ops.transpose(y, 1, 2).reshape(b, t, n * d)
 
     return run
 

@@ -193,7 +193,7 @@ class _Expected:
         if type(given) is Tensor:
             data = given.data
             if data.dtype is self._last_type and data.shape == self._last_shape:
-                return given
+                return given if data.dtype.num in FLOATS else data
         if not self.tensor:
             return _entering(given)
         if not isinstance(given, Tensor) or given.data.dtype.num not in FLOATS:
@@ -207,8 +207,7 @@ class _Expected:
         ):
             shape = "(" + ", ".join("?" if n is None else str(n) for n in self.shape) + ")"
             raise ValueError(f"OnnxModule: input {self.name!r} is {data.shape}; expected {shape}")
-        if isinstance(given, Tensor):
-            self._last_type, self._last_shape = data.dtype, data.shape
+        self._last_type, self._last_shape = data.dtype, data.shape
         return given
 
 

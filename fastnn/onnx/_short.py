@@ -115,7 +115,7 @@ class _Short:
         if node.op in _RESHAPING and not node.domain and node.outputs[0] in self.shapes:
             self.add(partial(reshaped, self.shapes[node.outputs[0]]), reads[:1], writes, node)
             return
-        self.add(known_function(node, shapes, self.constants) or function, reads, writes, node)
+        self.add(known_function(node, shapes) or function, reads, writes, node)
 
     def _sequence(self, node: Node, name: str) -> str:
         """Where a layer's y stands as the kernel makes it, (T, B, directions H); ONNX's y is a view of that."""
@@ -124,6 +124,16 @@ class _Short:
         t, directions, b, h = self.shapes[name]
         raw = View.whole(spare(node), (t, b, directions * h))
         apart = raw.reshaped((t, b, directions, h))
+        assert apart is not None
+        self.shapes[raw.base], self.views[name] = raw.shape, apart.permuted((0, 2, 1, 3))
+        return raw.base
+
+    def _heads(self, node: Node) -> str:
+        """Where packed attention's y stands as the kernel makes it, (B, T, N D); (B, N, T, D) is a view of that."""
+        name = node.outputs[0]
+        b, n, t, d = self.shapes[name]
+        raw = View.whole(spare(node), (b, t, n * d))
+        apart = raw.reshaped((b, t, n, d))
         assert apart is not None
         self.shapes[raw.base], self.views[name] = raw.shape, apart.permuted((0, 2, 1, 3))
         return raw.base
@@ -139,7 +149,7 @@ class _Short:
         views, rest = [self.views.get(n) for n in names], [self.made(n) if n else "" for n in node.inputs[3:]]
         packed = packed_attention(node, views, [self.shapes[n] for n in names])
         if packed is not None and views[0] is not None:
-            self.add(packed, [views[0].base, *rest], node.outputs, node)
+            self.add(packed, [views[0].base, *rest], [self._heads(node)], node)
             return True
         reads, turned = [self.made(n) for n in (names[0], names[2])], node.attributes["turned"]
         key, view = names[1], views[1]
@@ -158,7 +168,7 @@ class _Short:
 
         x, y = node.inputs[0], node.outputs[0]
         view, shapes = self.views.get(x), [self.shapes.get(n) for n in node.inputs]
-        linear = known_function(node, shapes, self.constants)
+        linear = known_function(node, shapes)
         if view is None or x not in self.tensors or y not in self.shapes or linear is None:
             return False
         view = view.joined()

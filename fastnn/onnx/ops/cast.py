@@ -7,7 +7,7 @@ import numpy as np
 
 from ..._ops import Tensor
 from .._registry import op
-from .._values import array, value
+from .._values import FLOATS, array, value
 
 SMALL = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn")
 
@@ -27,6 +27,8 @@ def converted(x: Any, dtype: np.dtype, saturate: int = 1, round_mode: str = "up"
     data = array(x)
     if data.dtype == dtype:
         return x
+    if data.dtype.kind in "iub" and dtype.num in FLOATS:  # a mask: nothing can overflow
+        return Tensor(data.astype(dtype))
     if dtype.kind == "O":
         return _text(data)
     if data.dtype.kind == "O":
