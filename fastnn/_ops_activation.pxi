@@ -211,6 +211,15 @@ cdef class PReluNode(Node):
         return (None if dx is None else wrap(dx), None if sums is None else scaled_sum(wrap(sums), 1, False, 1))
 
 
+cdef bint by_channel(ndarray weight, int nd) noexcept:
+    """Whether the weight broadcasts with nd dimensions along the second alone, as (C, 1, 1) does with (N, C, H, W)."""
+    cdef int d, skip = nd - cnp.PyArray_NDIM(weight)
+    for d in range(cnp.PyArray_NDIM(weight)):
+        if skip + d != 1 and cnp.PyArray_DIM(weight, d) != 1:
+            return False
+    return skip >= 0
+
+
 cpdef Tensor prelu(x, weight):
     """x where it is positive, weight * x elsewhere (He et al., "Delving deep into rectifiers", 2015).
 
@@ -218,7 +227,7 @@ cpdef Tensor prelu(x, weight):
     ----------
     x : Tensor, shape (N, C, ...)
     weight : Tensor, shape (1,) or (C,)
-        One slope for all, or one for each channel.
+        One slope for all, or one for each channel; (C, 1, ...) too, as it broadcasts with x.
 
     Raises
     ------
@@ -237,6 +246,8 @@ cpdef Tensor prelu(x, weight):
     cdef ndarray of, slopes
     cdef PReluNode node
     cdef PreluJob job
+    if cnp.PyArray_NDIM(w.array) != 1 and by_channel(w.array, nd):
+        w = reshape(w, (-1,))
     if cnp.PyArray_NDIM(w.array) != 1 or cnp.PyArray_DIM(w.array, 0) not in (1, channels):
         raise ValueError(f"prelu: x is {shape_of(t.array)}, weight is {shape_of(w.array)}; expected (1,) or "
                          f"({channels},)")

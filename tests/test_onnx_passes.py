@@ -262,6 +262,46 @@ def test_an_activation_is_fused_for_any_number_of_axes(op, axes):
     np.testing.assert_allclose(fused(x).data, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"strides": [2, 3], "pads": [1, 0, 1, 0]},
+        {"strides": [2, 2], "pads": [0, 1, 2, 0], "dilations": [1, 2]},
+        {"strides": [2, 2], "output_padding": [1, 0]},
+        {"strides": [2, 3], "output_shape": [12, 13]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("activation", [None, "Relu", "Tanh"])
+def test_transposed_convolutions_of_known_shapes(how, activation):
+    w = {"w": normal(4, 6, 3, 2), "b": normal(6)}
+    nodes = [("ConvTranspose", "x,w,b", "c" if activation else "y", how)]
+    nodes += [(activation, "c", "y", {})] if activation else []
+    proto = make(nodes, {"x": (F32, [None, 4, None, None])}, ["y"], w)
+    model = load(proto)
+    assert steps(model) == ["ConvTranspose"]
+    for shape in ((2, 4, 5, 4), (1, 4, 1, 7)) if "output_shape" not in how else ((2, 4, 5, 4),):
+        x = normal(*shape)
+        (want,) = ReferenceEvaluator(proto).run(None, {"x": x})
+        for _ in range(2):
+            np.testing.assert_allclose(model(x).data, want, rtol=1e-4, atol=1e-5)
+
+
+def test_transposed_convolutions_in_groups():
+    """ONNX's reference has no groups: two networks of half the channels."""
+    w, x, how = normal(4, 3, 3, 2), normal(2, 4, 5, 4), {"strides": [1, 2], "pads": [1, 0, 0, 1]}
+
+    def net(w, **more):
+        return load(make([("ConvTranspose", "x,w", "y", {**how, **more})], {"x": (F32, [None] * 4)}, ["y"], {"w": w}))
+
+    halves = [net(w[i : i + 2])(x[:, i : i + 2]).data for i in (0, 2)]
+    model = net(w, group=2)
+    for _ in range(2):
+        np.testing.assert_allclose(model(x).data, np.concatenate(halves, 1), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_a_constant_index_picks_along_any_axis(axis):
     proto = make([("Gather", "x,i", "y", {"axis": axis})], {"x": (F32, [3, 4])}, ["y"], {"i": np.array(-2)})

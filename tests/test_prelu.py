@@ -111,6 +111,26 @@ def test_gradients_of_gradients(slopes, rng):
     np.testing.assert_allclose(x.grad.data, np.where(x.data > 0, 2, 2 * slope**2))
 
 
+@pytest.mark.parametrize(
+    ("shape", "of"), [((3, 1, 1), (2, 3, 2, 2)), ((1, 3, 1), (2, 3, 4)), ((), (2, 3)), ((1, 1), (5, 4))]
+)
+def test_slopes_that_broadcast_along_channels(shape, of, rng):
+    x, weight = fnn.tensor(rng.standard_normal(of)), fnn.tensor(rng.standard_normal(shape), requires_grad=True)
+    y = F.prelu(x, weight)
+    np.testing.assert_array_equal(y.data, np.where(x.data > 0, x.data, x.data * weight.data))
+    y.sum().backward()
+    assert weight.grad.shape == shape
+    assert fnn.gradcheck(F.prelu, (x, weight))
+
+
+@pytest.mark.parametrize(
+    ("shape", "of"), [((3, 1, 1), (3, 2, 2)), ((1, 1, 3), (2, 3, 3)), ((1, 3, 1), (2, 3)), ((1, 1, 1), (2, 3))]
+)
+def test_slopes_along_other_axes_are_refused(shape, of):
+    with pytest.raises(ValueError, match="prelu: x is"):
+        F.prelu(fnn.ones(*of), fnn.ones(*shape))
+
+
 def test_types_meet_as_in_other_ops():
     assert F.prelu(fnn.tensor([[-1.0]]), np.array([0.5])).dtype == np.float64
     assert F.prelu(np.array([[-2]]), fnn.tensor([0.5])).tolist() == [[-1.0]]

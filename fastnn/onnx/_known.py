@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import _ops, _ops_norm
 from .._ops_attention import attend
-from .._ops_images import BoundConv2d, adaptive_avg_pool2d, max_pool2d
+from .._ops_images import BoundConv2d, adaptive_avg_pool2d, conv_transpose2d, max_pool2d
 from .._ops_recurrent import recurrent
 from ._graph import Node
 from ._values import recorded
@@ -57,9 +57,23 @@ def _conv(node: Node, shapes: Any) -> Callable | None:
     auto = a.get("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         around = same_pads(shapes[0][2:], shapes[1][2:], by, apart, auto == "SAME_UPPER")
-    even = all(before == after for before, after in around)  # two numbers are checked sooner than two pairs
-    padding = tuple(before for before, _ in around) if even else around
-    return BoundConv2d(by, padding, apart, a.get("group", 1), a.get("activation"), a.get("max_pool", False))
+    return BoundConv2d(by, _padding(around), apart, a.get("group", 1), a.get("activation"), a.get("max_pool", False))
+
+
+def _conv_transpose(node: Node, shapes: Any) -> Callable | None:
+    a = node.attributes
+    if len(shapes[0]) != 4 or a.get("output_shape") or any(a.get("output_padding") or ()):
+        return None
+    by, apart, around = window("ConvTranspose", 2, a.get("strides"), a.get("dilations"), a.get("pads"))
+    if a.get("auto_pad", "NOTSET").startswith("SAME") or any(p < 0 for pair in around for p in pair):
+        return None
+    how: dict[str, Any] = {"stride": tuple(by), "padding": _padding(around), "dilation": tuple(apart)}
+    return partial(conv_transpose2d, groups=a.get("group", 1), activation=a.get("activation"), **how)
+
+
+def _padding(around: Any) -> Any:
+    """Two numbers, which are checked sooner than two pairs, where both sides have as much."""
+    return tuple(before for before, _ in around) if all(before == after for before, after in around) else around
 
 
 def _max_pool(node: Node, shapes: Any) -> Callable | None:
@@ -82,7 +96,7 @@ def _max_pool(node: Node, shapes: Any) -> Callable | None:
 
 
 def _prelu(node: Node, shapes: Any) -> Callable | None:
-    return (lambda x, slope: _ops.prelu(x, slope.reshape(-1))) if by_channel(len(shapes[0]), shapes[1]) else None
+    return _ops.prelu if by_channel(len(shapes[0]), shapes[1]) else None
 
 
 def _softmax(node: Node, shapes: Any) -> Callable | None:
@@ -139,6 +153,7 @@ def _layer_norm(node: Node, shapes: Any) -> Callable | None:
 _MAKERS: dict[str, Callable] = {
     "Linear": _linear,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "MaxPool": _max_pool,
     "PRelu": _prelu,
     "Softmax": _softmax,

@@ -128,7 +128,7 @@ def prelu(x: Any, slope: Any) -> Any:
     """x, or slope x below zero; the slope broadcasts."""
     if isinstance(x, Tensor):
         if by_channel(x.ndim, slope.shape):
-            return _ops.prelu(x, slope.reshape(-1))
+            return _ops.prelu(x, slope)
         return _ops.where(x.data > 0, x, x * slope)
     return value(np.where(x > 0, x, x * slope))
 
