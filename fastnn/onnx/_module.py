@@ -178,8 +178,9 @@ class _Expected:
         self.name = info.name
         self.dtype: np.dtype | None = None
         self.shape: tuple[int | None, ...] | None = None
-        self._last_type: Any = None  # of the last Tensor that fitted
+        self._last_type: Any = None  # of the last Tensor that fitted, and whether it flows as an array
         self._last_shape: Any = None
+        self._as_array = False
         kind = info.type
         self.tensor = kind.HasField("tensor_type")
         if self.tensor:
@@ -193,7 +194,7 @@ class _Expected:
         if type(given) is Tensor:
             data = given.data
             if data.dtype is self._last_type and data.shape == self._last_shape:
-                return given if data.dtype.num in FLOATS else data
+                return data if self._as_array else given
         if not self.tensor:
             return _entering(given)
         if not isinstance(given, Tensor) or given.data.dtype.num not in FLOATS:
@@ -207,7 +208,7 @@ class _Expected:
         ):
             shape = "(" + ", ".join("?" if n is None else str(n) for n in self.shape) + ")"
             raise ValueError(f"OnnxModule: input {self.name!r} is {data.shape}; expected {shape}")
-        self._last_type, self._last_shape = data.dtype, data.shape
+        self._last_type, self._last_shape, self._as_array = data.dtype, data.shape, data is given
         return given
 
 
