@@ -33,12 +33,14 @@ static const UnaryName UNARY[] = {
     {SIGMOID, "sigmoid", "1 / (1 + exp(-x))", 0.6, NONE},
     {ERF, "erf", "the error function of x", 0.6, NONE},
     {RELU, "relu", "max(x, 0)", 0.15, NONE},
+    {RELU6, "relu6", "min(max(x, 0), 6); NaN for NaN", 0.15, NONE},
     {LEAKY_RELU, "leaky_relu", "x where x > 0, else alpha * x", 0.15, 0.01},
     {ELU, "elu", "x where x > 0, else alpha * (exp(x) - 1)", 0.6, 1.0},
     {SOFTPLUS, "softplus", "log(1 + exp(x)), and x where x > 20", 0.9, NONE},
     {GELU, "gelu", "x * (1 + erf(x / sqrt(2))) / 2", 0.7, NONE},
     {GELU_TANH, "gelu_tanh", "x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x ** 3))) / 2", 0.7, NONE},
     {SILU, "silu", "x / (1 + exp(-x))", 0.6, NONE},
+    {HARDSWISH, "hardswish", "x * min(max(x + 3, 0), 6) / 6", 0.2, NONE},
 };
 static_assert(sizeof(UNARY) / sizeof(UNARY[0]) == UNARY_OPS, "a Unary has no name");
 
@@ -62,12 +64,14 @@ static const BinaryName BINARY[] = {
     {SIGMOID_GRAD, "sigmoid_grad", "dy", "y", "dy * y * (1 - y), y = sigmoid(x)", 0.2, NONE},
     {ERF_GRAD, "erf_grad", "dy", "x", "dy * 2 / sqrt(pi) * exp(-x ** 2)", 0.5, NONE},
     {RELU_GRAD, "relu_grad", "dy", "x", "dy where x > 0, else 0; x may be the output", 0.2, NONE},
+    {RELU6_GRAD, "relu6_grad", "dy", "x", "dy where 0 < x < 6, else 0; x may be the output", 0.2, NONE},
     {LEAKY_RELU_GRAD, "leaky_relu_grad", "dy", "x", "dy where x > 0, else alpha * dy", 0.2, 0.01},
     {ELU_GRAD, "elu_grad", "dy", "x", "dy where x > 0, else dy * alpha * exp(x)", 0.6, 1.0},
     {SOFTPLUS_GRAD, "softplus_grad", "dy", "x", "dy * sigmoid(x)", 0.6, NONE},
     {GELU_GRAD, "gelu_grad", "dy", "x", "dy * (cdf(x) + x * pdf(x)) of the normal distribution", 1.0, NONE},
     {GELU_TANH_GRAD, "gelu_tanh_grad", "dy", "x", "dy times the slope of gelu_tanh at x", 1.0, NONE},
     {SILU_GRAD, "silu_grad", "dy", "x", "dy * s * (1 + x * (1 - s)), s = sigmoid(x)", 0.8, NONE},
+    {HARDSWISH_GRAD, "hardswish_grad", "dy", "x", "dy * (x / 3 + 1 / 2) where -3 < x < 3, 0 below, dy above", 0.2, NONE},
     {ABS_GRAD, "abs_grad", "dy", "x", "dy * sign(x)", 0.2, NONE},
 };
 static_assert(sizeof(BINARY) / sizeof(BINARY[0]) == BINARY_OPS, "a Binary has no name");

@@ -17,10 +17,11 @@ constexpr int MAX_DIMS = 8;  // after dimensions that walk together have been me
 
 enum DType { F32, F64, DTYPES };
 
-// y = f(x). GELU_TANH is the tanh approximation. LEAKY_RELU, ELU: slope or scale in `alpha`.
+// y = f(x), those of a few operations before EXP. GELU_TANH is the tanh approximation. LEAKY_RELU, ELU: slope or scale in
+// `alpha`.
 enum Unary {
-    COPY, NEG, ABS, SIGN, SQUARE, SQRT, RECIPROCAL, EXP, LOG, TANH, SIGMOID, ERF,
-    RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, GELU_TANH, SILU, UNARY_OPS
+    COPY, NEG, ABS, SIGN, SQUARE, SQRT, RECIPROCAL, RELU, RELU6, LEAKY_RELU, HARDSWISH,
+    EXP, LOG, TANH, SIGMOID, ERF, ELU, SOFTPLUS, GELU, GELU_TANH, SILU, UNARY_OPS
 };
 
 // out = f(a, b). A gradient is a binary function too: the *_GRAD take a = dy and b = what the comment says was
@@ -28,11 +29,13 @@ enum Unary {
 enum Binary {
     ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM,
     CLAMP,            // a limited to [b, alpha]; alpha where b is above it
-    TANH_GRAD,        // y
+    RELU_GRAD,        // x or y
+    RELU6_GRAD,       // x or y
+    LEAKY_RELU_GRAD,  // x
+    HARDSWISH_GRAD,   // x
+    TANH_GRAD,        // y; from here on more than a few operations
     SIGMOID_GRAD,     // y
     ERF_GRAD,         // x
-    RELU_GRAD,        // x or y
-    LEAKY_RELU_GRAD,  // x
     ELU_GRAD,         // x
     SOFTPLUS_GRAD,    // x
     GELU_GRAD,        // x
@@ -166,7 +169,7 @@ struct Embedding {
     i64 cols, padding;   // padding -1: none
 };
 
-// c = act(a b + bias), or c += a b with `accumulate` (no bias, no activation then). Any strides in a and b (a transposed
+// c = act(a b + bias + residual), or c += a b with `accumulate` (none of these then). Any strides in a and b (a transposed
 // matrix is one with its strides swapped); c has unit column stride. bias is (n) or null. `batch` products, whose
 // offsets come from `batch_shape` and the three stride lists (0 broadcasts). Use run_matmul (launch.cpp).
 struct Matmul {
@@ -174,6 +177,7 @@ struct Matmul {
     const void* a;
     const void* b;
     const void* bias;
+    const void* residual;  // null, or as c
     i64 m, n, k;
     i64 c_row;
     i64 a_row, a_col;
@@ -213,11 +217,11 @@ struct Conv {
     const void* dy;
     const void* weight;
     const void* bias;  // null, or as long as out's last dimension; not in CONV_WEIGHT
-    const void* residual;  // null, or as out: added before the ReLU; CONV_FORWARD without pool, not depthwise
+    const void* residual;  // null, or as out: added before the activation; CONV_FORWARD without pool, not depthwise
     int pass;
     i64 batch, h, w, c, oh, ow, f, groups;
     i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-    bool relu;    // out = max(0, out), not in CONV_WEIGHT
+    int activation;  // COPY for none, RELU or RELU6; not in CONV_WEIGHT
     bool pool;    // CONV_FORWARD: out (batch, oh / 2, ow / 2, f) is the greatest of each 2 x 2. conv_plan clears it where the
                   // way it goes cannot
     bool strict;  // no Winograd: every product of the definition is made, and summed in an order of this machine's

@@ -42,8 +42,8 @@ static bool is_matmul(const Conv& job) {
 static bool run_conv_as_matmul(int dtype, Conv& job, void* const* kept, void*& made) {
     const i64 pixels = job.batch * job.oh * job.ow;
     Matmul product = {};
-    product.activation = job.relu ? RELU : COPY;
-    product.bias = job.bias;
+    product.activation = job.activation;
+    product.bias = job.bias, product.residual = job.residual;
     product.c = job.out;
     if (job.pass == CONV_WEIGHT) {  // dw (f, c) = dy^T x
         product.a = job.dy, product.a_row = 1, product.a_col = job.f;

@@ -4,6 +4,8 @@
 // instead of 257, its first one 90 instead of 324, which is about what reading its weight takes.
 #include "launch_fold.h"
 
+#include <math.h>
+
 #include "launch.h"
 
 namespace fastnn {
@@ -65,7 +67,8 @@ template <class T> static void fold(const Fold& job, i64 begin, i64 end) {  // i
             const i64 at = item % conv.h + conv.pad_h - ky * conv.dilation_h, p = at / conv.stride_h;
             if (at >= 0 && at % conv.stride_h == 0 && p < conv.oh) fold_row(conv, columns + p * from_row, ky, out);
         }
-        for (i64 i = 0; conv.relu && i < row; i++) out[i] = out[i] > 0 || out[i] != out[i] ? out[i] : T(0);
+        const T most = conv.activation == RELU6 ? T(6) : T(INFINITY);
+        for (i64 i = 0; conv.activation != COPY && i < row; i++) out[i] = out[i] < 0 ? T(0) : out[i] > most ? most : out[i];
     }
 }
 

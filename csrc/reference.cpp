@@ -40,12 +40,14 @@ static double unary_value(int op, double x, double alpha) {
         case SIGMOID: return sigmoid(x);
         case ERF: return erf(x);
         case RELU: return x <= 0 ? 0 : x;  // keeps NaN
+        case RELU6: return x <= 0 ? 0 : x > 6 ? 6 : x;
         case LEAKY_RELU: return x > 0 ? x : alpha * x;
         case ELU: return x > 0 ? x : alpha * expm1(x);
         case SOFTPLUS: return x > 20 ? x : log1p(exp(x));  // PyTorch's threshold
         case GELU: return x * normal_cdf(x);
         case GELU_TANH: return 0.5 * x * (1 + tanh(gelu_tanh_inner(x)));
         case SILU: return x * sigmoid(x);
+        case HARDSWISH: return x * unary_value(RELU6, x + 3, 0) / 6;
     }
     return NAN;
 }
@@ -72,12 +74,14 @@ static double binary_value(int op, double a, double b, double alpha) {
         case SIGMOID_GRAD: return a * b * (1 - b);
         case ERF_GRAD: return a * TWO_OVER_SQRT_PI * exp(-b * b);
         case RELU_GRAD: return b > 0 ? a : 0;
+        case RELU6_GRAD: return b > 0 && b < 6 ? a : 0;
         case LEAKY_RELU_GRAD: return b > 0 ? a : alpha * a;
         case ELU_GRAD: return b > 0 ? a : a * alpha * exp(b);
         case SOFTPLUS_GRAD: return a * sigmoid(b);
         case GELU_GRAD: return a * (normal_cdf(b) + b * INV_SQRT_2PI * exp(-0.5 * b * b));
         case GELU_TANH_GRAD: return a * gelu_tanh_slope(b);
         case SILU_GRAD: return a * sigmoid(b) * (1 + b * (1 - sigmoid(b)));
+        case HARDSWISH_GRAD: return b > -3 ? b < 3 ? a * (b / 3 + 0.5) : a : 0;
         case ABS_GRAD: return a * (b > 0 ? 1 : b < 0 ? -1 : b);
     }
     return NAN;
@@ -267,6 +271,7 @@ template <class T> static void matmul(const Matmul& job, i64 begin, i64 end) {
         T* c = (T*)job.c + offset_of(product, job.batch_ndim, job.batch_shape, job.c_batch) + row * job.c_row;
         for (i64 j = 0; j < job.n; j++) {
             double sum = job.accumulate ? c[j] : job.bias ? ((const T*)job.bias)[j] : 0;
+            if (job.residual) sum += c[(const T*)job.residual - (const T*)job.c + j];
             for (i64 p = 0; p < job.k; p++) sum += double(a[p * job.a_col]) * b[p * job.b_row + j * job.b_col];
             c[j] = T(job.accumulate ? sum : unary_value(job.activation, sum, job.alpha));
         }

@@ -106,7 +106,8 @@ template <class T> void conv(const Conv& job, i64 begin, i64 end) {
         if (job.pass != CONV_WEIGHT) {
             if (job.bias) v += double(((const T*)job.bias)[d3]);
             if (job.residual) v += double(((const T*)job.residual)[i]);
-            if (job.relu && v <= 0) v = 0;
+            if (job.activation != COPY && v <= 0) v = 0;
+            if (job.activation == RELU6 && v > 6) v = 6;
         }
         ((T*)job.out)[i] = T(v);
     }

@@ -74,6 +74,10 @@ cdef Tensor view_of(Tensor x, ndarray array)
 cdef Tensor scaled_sum(Tensor x, unsigned long long mask, bint keepdim, double scale)
 cdef Tensor with_number(int op, Tensor x, double s, bint reverse)
 cdef Tensor activated(int act, Tensor x)
+cdef Tensor limited(int act, Tensor x)
+cdef Tensor passing(int act, ndarray y)
+cdef bint limits(int act) noexcept
+cdef int slope_kernel(int activation) noexcept
 
 # arguments
 cdef object whole(str name, object n)

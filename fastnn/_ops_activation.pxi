@@ -1,11 +1,29 @@
 # Activations. In the backward a recorded pass takes the formula in differentiable ops, any other the fused kernel.
 
+cdef Tensor passing(int act, ndarray y):
+    """1 where ReLU or ReLU6 lets the gradient pass to its output y, else 0."""
+    return wrap(np.asarray((y > 0) & (y < 6) if act == RELU6 else y > 0, y.dtype))
+
+
 cdef class ReluNode(Node):
+    """alpha is the activation, RELU or RELU6."""
     cdef tuple backward(self, Value dy):
         cdef ndarray y = <ndarray>self.kept()
+        cdef int act = <int>self.alpha
         if grad_enabled():
-            return (mul(dy, wrap(np.asarray(y > 0, y.dtype))),)
-        return (fused(RELU_GRAD, dy, y),)
+            return (mul(dy, passing(act, y)),)
+        return (fused(slope_kernel(act), dy, y),)
+
+
+cdef Tensor limited(int act, Tensor x):
+    """ReLU or ReLU6 of a float tensor."""
+    cdef Tensor out = wrap(unary_array(act, x.array))
+    cdef ReluNode node
+    if not recorded(x):
+        return out
+    node = ReluNode.__new__(ReluNode)
+    node.alpha = act
+    return keep_output(out, node, x)
 
 
 cpdef Tensor relu(x):
@@ -17,11 +35,29 @@ cpdef Tensor relu(x):
     >>> fnn.relu(fnn.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    cdef Tensor t = as_tensor(x), out
+    cdef Tensor t = as_tensor(x)
     if kind(t.array) < 0:
         return wrap(np.asarray(np.maximum(t.array, 0)))
-    out = wrap(unary_array(RELU, t.array))
-    return keep_output(out, ReluNode.__new__(ReluNode), t) if recorded(t) else out
+    return limited(RELU, t)
+
+
+def relu6(x):
+    """min(max(x, 0), 6); the gradient at 0 and 6 is 0.
+
+    References
+    ----------
+    Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.relu6(fnn.tensor([-1.0, 7.0])).tolist()
+    [0.0, 6.0]
+    """
+    cdef Tensor t = as_tensor(x)
+    if kind(t.array) < 0:
+        return wrap(np.asarray(np.clip(t.array, 0, 6)))
+    return limited(RELU6, t)
 
 
 cdef class LeakyReluNode(Node):
@@ -165,6 +201,32 @@ cpdef Tensor silu(x):
     """
     cdef Tensor t = floating(x), out = wrap(unary_array(SILU, t.array))
     return keep_input(out, SiluNode.__new__(SiluNode), t) if recorded(t) else out
+
+
+cdef class HardswishNode(Node):
+    cdef tuple backward(self, Value dy):
+        cdef Tensor x = <Tensor>self.first(), inner
+        if grad_enabled():
+            inner = mul(passing(RELU6, np.asarray(x.array + 3)), add(mul(x, 1.0 / 3), 0.5))
+            return (mul(dy, add(inner, wrap(np.asarray(x.array >= 3, x.array.dtype)))),)
+        return (fused(HARDSWISH_GRAD, dy, x.array),)
+
+
+def hardswish(x):
+    """x * relu6(x + 3) / 6, which is close to `silu`.
+
+    References
+    ----------
+    Howard et al., "Searching for MobileNetV3", 2019.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.nn.functional.hardswish(fnn.tensor([-4.0, 3.0])).tolist()
+    [-0.0, 3.0]
+    """
+    cdef Tensor t = floating(x), out = wrap(unary_array(HARDSWISH, t.array))
+    return keep_input(out, HardswishNode.__new__(HardswishNode), t) if recorded(t) else out
 
 
 cdef ndarray prelu_layout(ndarray x, ndarray weight, PreluJob* job):

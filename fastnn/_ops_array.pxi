@@ -187,11 +187,11 @@ cdef inline void strides_of(ndarray a, int nd, i64* strides) noexcept:
 
 
 cdef inline double binary_cost(int op) noexcept:
-    return 0.15 if op <= CLAMP or op == RELU_GRAD or op == LEAKY_RELU_GRAD else 1.0
+    return 0.15 if op < TANH_GRAD else 1.0
 
 
 cdef inline double unary_cost(int op) noexcept:
-    return 0.1 if op <= RECIPROCAL or op == RELU or op == LEAKY_RELU else 1.0
+    return 0.1 if op < EXP else 1.0
 
 
 cdef ndarray unary_array(int op, ndarray a, double alpha=0):

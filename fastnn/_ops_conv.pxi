@@ -94,8 +94,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
     padding : int, two, ((top, bottom), (left, right)), "same" or "valid"
     groups : int
         Channels and filters in so many groups that do not see one another; groups = C is a depthwise convolution.
-    activation : {None, "relu", "tanh", "sigmoid", "gelu", "silu"}
-        "relu" is applied while the sums are still in registers.
+    activation : {None, "relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "hardswish"}
+        "relu" and "relu6" are applied while the sums are still in registers, where nothing is recorded the others too with
+        a kernel of one pixel.
     max_pool : bool
         Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded, that
         is mostly done before the output leaves the cache.
@@ -169,18 +170,18 @@ cdef Tensor convolved(object x, object weight, object bias, object stride, objec
         raise ValueError(f"conv2d: bias is {shape_of(b.array)}; expected ({job.f},)")
     needed = grad_enabled() and (t.needs_grad or w.needs_grad or (b is not None and b.needs_grad))
     if r is not None:
-        if (act == COPY or act == RELU) and not (needed or max_pool or (grad_enabled() and r.needs_grad)) \
+        if can_activate(job, act, needed) and not (needed or max_pool or (grad_enabled() and r.needs_grad)) \
                 and can_add(job, r, kind(t.array)):
-            return conv_pass(job, CONV_FORWARD, t, w, b, act == RELU, r)
-        out = add(conv_pass(job, CONV_FORWARD, t, w, b), r)
-        out = out if act == COPY else relu(out) if act == RELU else activated(act, out)
+            return conv_pass(job, CONV_FORWARD, t, w, b, act, r)
+        out = activated(act, add(conv_pass(job, CONV_FORWARD, t, w, b), r))
         return max_pool2d(out, 2) if max_pool else out
-    if max_pool and needed and act == RELU:  # they commute, gradients too, and ReLU is a quarter of the work behind the pool
-        return relu(max_pool2d(conv_pass(job, CONV_FORWARD, t, w, b), 2))
-    job.pool = max_pool and (act == COPY or act == RELU) and not needed and can_pool(job, kind(t.array))
-    out = conv_pass(job, CONV_FORWARD, t, w, b, act == RELU)
-    if act != COPY and act != RELU:
-        out = activated(act, out)
+    if max_pool and needed and limits(act):  # they commute, gradients too, and ReLU is a quarter of the work behind the pool
+        return limited(act, max_pool2d(conv_pass(job, CONV_FORWARD, t, w, b), 2))
+    job.pool = max_pool and (act == COPY or limits(act)) and not needed and can_pool(job, kind(t.array))
+    if can_activate(job, act, needed):
+        out = conv_pass(job, CONV_FORWARD, t, w, b, act)
+    else:
+        out = activated(act, conv_pass(job, CONV_FORWARD, t, w, b))
     if max_pool and not job.pool:
         return max_pool2d(out, 2)
     return out
@@ -300,10 +301,8 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
     transposed_size(job.ow, job.stride_w, before[1] + after[1], job.dilation_w * (job.kw - 1) + 1 + more[1], &job.w)
     job.pad_h, job.pad_w = before[0], before[1]
     job.strict = strict_of("conv_transpose2d", precision)
-    out = conv_pass(job, CONV_INPUT, t, w, b, act == RELU)
-    if act == COPY or act == RELU:
-        return out
-    return activated(act, out)
+    out = conv_pass(job, CONV_INPUT, t, w, b, act if limits(act) else COPY)
+    return out if limits(act) else activated(act, out)
 
 
 cdef int transposed_size(i64 n, i64 stride, i64 pads, i64 reach, i64* size) except -1:

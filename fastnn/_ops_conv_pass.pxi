@@ -156,7 +156,7 @@ cdef ndarray conv_array(ConvJob& job, ndarray a, ndarray b, ndarray bias, Packed
             out += bias.reshape((1, -1, 1, 1))
         if residual is not None:
             out += residual
-        return np.maximum(out, 0, out=out) if job.relu else out
+        return out if job.activation == COPY else unary_array(job.activation, out)
     job.kept = packed is not None and keeps(packed, job)
     if job.kept:
         kept = packed.conv
@@ -182,26 +182,33 @@ cdef bint can_pool(const ConvJob& geometry, int dtype) noexcept:
     return job.pool
 
 
+cdef bint can_activate(const ConvJob& job, int act, bint needed) noexcept:
+    """Whether an activation is computed where the sums are: ReLU and ReLU6 always, others by the product that a convolution
+    of one pixel is, where nothing is recorded."""
+    cdef bint product = job.kh == 1 and job.kw == 1 and job.pad_h == 0 and job.pad_w == 0 and job.groups == 1
+    return limits(act) or act == COPY or (product and not needed)
+
+
 cdef bint can_add(const ConvJob& job, Tensor residual, int dtype) noexcept:
     """Whether what is added has the output's shape and type, and the way this convolution goes adds it in registers."""
     cdef npy_intp[4] out = [job.batch, job.f, job.oh, job.ow]
     cdef bint depthwise = job.groups > 1 and job.groups == job.c and job.groups == job.f
-    return (not depthwise and not (job.kh == 1 and job.kw == 1) and kind(residual.array) == dtype
+    return (not depthwise and kind(residual.array) == dtype
             and cnp.PyArray_NDIM(residual.array) == 4
             and memcmp(cnp.PyArray_DIMS(residual.array), out, sizeof(out)) == 0)
 
 
 cdef class ConvNode(Node):
-    """saved is the output where it was relu'd; job has the geometry and the pass."""
+    """saved is the output where there is an activation; job has the geometry and the pass."""
     cdef ConvJob job
 
     cdef tuple backward(self, Value dy):
         cdef Tensor a = <Tensor>self.first(), b = <Tensor>self.second(), g = <Tensor>dy, da = None, db = None, dbias = None
-        if self.job.relu:
+        if self.job.activation != COPY:
             if grad_enabled():
-                g = mul(g, wrap(np.asarray((<ndarray>self.kept()) > 0, g.array.dtype)))
+                g = mul(g, passing(self.job.activation, <ndarray>self.kept()))
             else:
-                g = wrap(binary_array(RELU_GRAD, g.array, <ndarray>self.kept()))
+                g = wrap(binary_array(slope_kernel(self.job.activation), g.array, <ndarray>self.kept()))
         if self.job.pass_ == CONV_FORWARD:    # a = x, b = weight
             da = conv_pass(self.job, CONV_INPUT, g, b) if self.needs(0) else None
             db = conv_pass(self.job, CONV_WEIGHT, a, g) if self.needs(1) else None
@@ -218,7 +225,7 @@ cdef class ConvNode(Node):
         return da, db, dbias
 
 
-cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor bias=None, bint relu=False,
+cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor bias=None, int activation=COPY,
                       Tensor residual=None):
     """A pass on tensors of one float type, recorded where an argument needs a gradient; with a residual there is none."""
     cdef ConvJob job = geometry
@@ -226,7 +233,7 @@ cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor b
     cdef Tensor out
     cdef bint needed = grad_enabled() and (a.needs_grad or b.needs_grad or (bias is not None and bias.needs_grad))
     job.pass_ = which
-    job.relu = relu
+    job.activation = activation
     out = wrap(conv_array(job, a.array, b.array, None if bias is None else bias.array,
                           None if which == CONV_WEIGHT or needed else usable_packed(b),
                           None if residual is None else residual.array))
@@ -235,6 +242,6 @@ cdef Tensor conv_pass(ConvJob& geometry, int which, Tensor a, Tensor b, Tensor b
     node = ConvNode.__new__(ConvNode)
     node.job = job
     node.save(a, b)
-    if relu:
+    if activation != COPY:
         node.keep(out, out.array)
     return <Tensor>attach(out, node, (edge(a), edge(b)) if bias is None else (edge(a), edge(b), edge(bias)))

@@ -254,7 +254,8 @@ cpdef Tensor matmul(a, b):
 
 # ----- linear: the product with its bias and activation -----
 
-cdef dict ACTIVATIONS = {None: COPY, "relu": RELU, "tanh": TANH, "sigmoid": SIGMOID, "gelu": GELU, "silu": SILU}
+cdef dict ACTIVATIONS = {None: COPY, "relu": RELU, "relu6": RELU6, "tanh": TANH, "sigmoid": SIGMOID, "gelu": GELU, "silu": SILU,
+                         "hardswish": HARDSWISH}
 
 
 cdef int activation_of(str name, object activation) except -1:
@@ -265,14 +266,24 @@ cdef int activation_of(str name, object activation) except -1:
 
 
 cdef Tensor activated(int act, Tensor x):
-    """An activation that no kernel applies on its way."""
-    return tanh(x) if act == TANH else sigmoid(x) if act == SIGMOID else gelu(x) if act == GELU else silu(x)
+    """An activation as an op of its own."""
+    if act == COPY:
+        return x
+    if limits(act):
+        return limited(act, x)
+    return (tanh(x) if act == TANH else sigmoid(x) if act == SIGMOID else gelu(x) if act == GELU else
+            silu(x) if act == SILU else hardswish(x))
 
 
-cdef inline int slope_kernel(int activation) noexcept:
+cdef bint limits(int act) noexcept:
+    """ReLU or ReLU6, which convolutions apply in registers."""
+    return act == RELU or act == RELU6
+
+
+cdef int slope_kernel(int activation) noexcept:
     """The gradient kernel that needs only the output; -1 where it needs what stood before the activation."""
-    return RELU_GRAD if activation == RELU else TANH_GRAD if activation == TANH else (
-        SIGMOID_GRAD if activation == SIGMOID else -1)
+    return RELU_GRAD if activation == RELU else RELU6_GRAD if activation == RELU6 else (
+        TANH_GRAD if activation == TANH else SIGMOID_GRAD if activation == SIGMOID else -1)
 
 
 cdef ndarray activate_keeping_slope(int activation, ndarray z):
@@ -316,8 +327,8 @@ cdef class LinearNode(Node):
         """The same in differentiable ops, for create_graph. The sum before the activation is computed again."""
         cdef int activation = <int>self.alpha
         cdef Tensor dz = dy, z, s, dz2, x2
-        if activation == RELU:
-            dz = mul(dy, wrap(np.asarray((<ndarray>self.kept()) > 0, dy.array.dtype)))
+        if limits(activation):
+            dz = mul(dy, passing(activation, <ndarray>self.kept()))
         elif slope_kernel(activation) >= 0:
             z = output_of(self)
             dz = mul(dy, sub(1.0, square(z)) if activation == TANH else mul(z, sub(1.0, z)))
@@ -380,7 +391,7 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
     x : Tensor (..., in)
     weight : Tensor (out, in)
     bias : Tensor (out,), optional
-    activation : {None, "relu", "tanh", "sigmoid", "gelu", "silu"}
+    activation : {None, "relu", "relu6", "tanh", "sigmoid", "gelu", "silu", "hardswish"}
         Applied while the product is still in registers.
 
     Returns
@@ -413,6 +424,8 @@ cpdef Tensor linear(x, weight, bias=None, activation=None):
         type_num = cnp.NPY_DOUBLE if b is not None and kind(b.array) == F64 else type_num
         t, w, b = cast(t, type_num), cast(w, type_num), None if b is None else cast(b, type_num)
     needed = grad_enabled() and (t.needs_grad or w.needs_grad or (b is not None and b.needs_grad))
+    if needed and act == HARDSWISH:
+        return hardswish(linear(t, w, b))
     if not needed:
         return wrap(linear_array(t.array, w.array, None if b is None else b.array, act, usable_packed(w)))
     node = LinearNode.__new__(LinearNode)

@@ -8,12 +8,13 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
     enum: F32, F64
 
     enum:
-        COPY, NEG, ABS, SIGN, SQUARE, SQRT, RECIPROCAL, EXP, LOG, TANH, SIGMOID, ERF
-        RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, GELU_TANH, SILU
+        COPY, NEG, ABS, SIGN, SQUARE, SQRT, RECIPROCAL, RELU, RELU6, LEAKY_RELU, HARDSWISH
+        EXP, LOG, TANH, SIGMOID, ERF, ELU, SOFTPLUS, GELU, GELU_TANH, SILU
     enum:
         ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, CLAMP
-        TANH_GRAD, SIGMOID_GRAD, ERF_GRAD, RELU_GRAD, LEAKY_RELU_GRAD, ELU_GRAD, SOFTPLUS_GRAD
-        GELU_GRAD, GELU_TANH_GRAD, SILU_GRAD, ABS_GRAD
+        TANH_GRAD, SIGMOID_GRAD, ERF_GRAD, RELU_GRAD, RELU6_GRAD, LEAKY_RELU_GRAD, ELU_GRAD
+        SOFTPLUS_GRAD
+        GELU_GRAD, GELU_TANH_GRAD, SILU_GRAD, HARDSWISH_GRAD, ABS_GRAD
     enum: SUM, SUM_SQUARES, MAX, MIN, PROD
 
     struct Elementwise:
@@ -64,6 +65,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         const void* a
         const void* b
         const void* bias
+        const void* residual
         i64 m, n, k
         i64 c_row
         i64 a_row, a_col
@@ -90,7 +92,8 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         int pass_ "pass"
         i64 batch, h, w, c, oh, ow, f, groups
         i64 kh, kw, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w
-        bint relu, pool, strict, kept
+        int activation
+        bint pool, strict, kept
         int way
 
     struct Optimize:

@@ -5,8 +5,9 @@ copied first, and so is an input that overlaps `out`. Nothing here is differenti
 `use_isa(name)` counts for the whole process, whose kernels it exchanges: call it while no other thread computes.
 
 Element by element, each as ``f(x, out=None)``: ``copy negative abs sign square sqrt reciprocal exp log tanh sigmoid erf
-relu leaky_relu elu softplus gelu gelu_tanh silu``, as ``f(a, b, out=None)`` with NumPy's broadcasting: ``add subtract
-multiply divide maximum minimum clamp``, and as ``f(dy, saved, out=None)`` the gradients ``tanh_grad`` to ``abs_grad``.
+relu relu6 leaky_relu hardswish elu softplus gelu gelu_tanh silu``, as ``f(a, b, out=None)`` with NumPy's broadcasting:
+``add subtract multiply divide maximum minimum clamp``, and as ``f(dy, saved, out=None)`` the gradients ``relu_grad`` to
+``abs_grad``.
 
 >>> import numpy as np
 >>> from fastnn import kernels
@@ -75,6 +76,8 @@ from fastnn._kernels import (
     gelu_tanh,
     gelu_tanh_grad,
     get_num_threads,
+    hardswish,
+    hardswish_grad,
     isa,
     isas,
     leaky_relu,
@@ -87,6 +90,8 @@ from fastnn._kernels import (
     negative,
     reciprocal,
     relu,
+    relu6,
+    relu6_grad,
     relu_grad,
     set_num_threads,
     sigmoid,
@@ -110,13 +115,14 @@ __all__ = [
     "avg_pool2d", "avg_pool2d_backward", "batch_norm", "batch_norm_backward", "clamp", "conv2d", "conv2d_backward",
     "copy", "cross_entropy", "cross_entropy_backward", "ctc", "ctc_backward", "divide", "dropout", "dropout_mask",
     "elu", "elu_grad", "empty_cache", "erf", "erf_grad", "exp", "filter2d", "gelu", "gelu_grad", "gelu_tanh",
-    "gelu_tanh_grad", "get_num_threads", "group_norm", "group_norm_backward", "gru", "gru_backward", "isa", "isas",
-    "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log", "log_softmax", "log_softmax_backward",
-    "lstm", "lstm_backward", "matmul", "max", "max_pool2d", "max_pool2d_backward", "max_pool2d_pick", "maximum",
-    "memory_stats", "min", "minimum", "multiply", "negative", "prod", "reciprocal", "relu", "relu_grad", "resize",
-    "resize_backward", "rms_norm", "rms_norm_backward", "rmsprop", "rnn", "rnn_backward", "set_num_threads", "sgd",
-    "sigmoid", "sigmoid_grad", "sign", "silu", "silu_grad", "softmax", "softmax_backward", "softplus", "softplus_grad",
-    "sqrt", "square", "subtract", "sum", "sum_squares", "tanh", "tanh_grad", "use_isa",
+    "gelu_tanh_grad", "get_num_threads", "group_norm", "group_norm_backward", "gru", "gru_backward", "hardswish",
+    "hardswish_grad", "isa", "isas", "layer_norm", "layer_norm_backward", "leaky_relu", "leaky_relu_grad", "log",
+    "log_softmax", "log_softmax_backward", "lstm", "lstm_backward", "matmul", "max", "max_pool2d",
+    "max_pool2d_backward", "max_pool2d_pick", "maximum", "memory_stats", "min", "minimum", "multiply", "negative",
+    "prod", "reciprocal", "relu", "relu6", "relu6_grad", "relu_grad", "resize", "resize_backward", "rms_norm",
+    "rms_norm_backward", "rmsprop", "rnn", "rnn_backward", "set_num_threads", "sgd", "sigmoid", "sigmoid_grad", "sign",
+    "silu", "silu_grad", "softmax", "softmax_backward", "softplus", "softplus_grad", "sqrt", "square", "subtract",
+    "sum", "sum_squares", "tanh", "tanh_grad", "use_isa",
 ]
 
 

@@ -39,7 +39,7 @@ def test_gradients_transposed(rng, options):
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
-@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish", "tanh"])
 def test_gradients_of_gradients(rng, kind, activation):
     x, w, b = randn(rng, 1, 2, 5, 5), randn(rng, 2, 2, 3, 3), randn(rng, 2)
     f = getattr(F, kind)

@@ -44,9 +44,10 @@ def test_whole_numbers_are_exact(isa, images, weight, options, rng):
     x, w, bias = whole_numbers(rng, *images), whole_numbers(rng, images[1], *weight), whole_numbers(rng, weight[0])
     want = transposed(x, w, bias, **options)
     np.testing.assert_array_equal(F.conv_transpose2d(x, w, bias, **options).numpy(), want)
-    doubles = (a.astype(np.float64) for a in (x, w, bias))
-    y = F.conv_transpose2d(*doubles, **options, activation="relu")
-    np.testing.assert_array_equal(y.numpy(), np.maximum(want, 0))
+    doubles = [a.astype(np.float64) for a in (x, w, bias)]
+    for name, most in (("relu", np.inf), ("relu6", 6)):
+        y = F.conv_transpose2d(*doubles, **options, activation=name)
+        np.testing.assert_array_equal(y.numpy(), np.clip(want, 0, most))
 
 
 @pytest.mark.parametrize(("images", "weight", "options"), CASES, ids=str)

@@ -247,10 +247,15 @@ SUMS = [
     ((2, 64, 14, 13), (40, 64, 3, 3), {"padding": 1}),
     ((1, 64, 4, 6), (72, 64, 3, 3), {"padding": 1}),
     ((1, 64, 15, 16), (72, 64, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 24, 9, 8), (41, 24, 1, 1), {}),
+    ((2, 24, 9, 8), (41, 24, 1, 1), {"stride": 2}),
+    ((1, 24, 9, 8), (40, 12, 1, 1), {"groups": 2, "padding": 1}),
+    ((1, 700, 3, 3), (20, 700, 1, 1), {}),
+    ((1, 40, 2, 2), (300, 40, 1, 1), {}),
 ]
 
 
-@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6", "tanh"])
 @pytest.mark.parametrize("max_pool", [False, True])
 @pytest.mark.parametrize("case", SUMS, ids=lambda c: "-".join(map(str, c[0] + c[1])))
 def test_a_residual_is_added_before_the_activation(isa, case, max_pool, activation):
@@ -263,10 +268,45 @@ def test_a_residual_is_added_before_the_activation(isa, case, max_pool, activati
     for shape in (y.shape, (1, *y.shape[1:2], 1, 1)):
         residual = fnn.tensor(rng.standard_normal(shape).astype(np.float32))
         want = y + residual
-        want = want if activation is None else getattr(fnn, activation)(want)
+        want = want if activation is None else getattr(fnn.nn.functional, activation)(want)
         want = fnn.nn.functional.max_pool2d(want, 2) if max_pool else want
         got = conv2d(x, w, bias, activation=activation, max_pool=max_pool, residual=residual, **options)
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5, atol=1e-4)
+
+
+LIMITED = [
+    *SUMS,
+    ((2, 24, 9, 8), (24, 1, 3, 3), {"groups": 24, "padding": 1}),
+    ((1, 24, 19, 8), (24, 1, 5, 5), {"groups": 24, "padding": 2, "stride": 2}),
+    ((1, 3, 20, 12), (16, 3, 3, 3), {"padding": 1, "stride": 2}),
+    ((1, 512, 7, 7), (64, 512, 3, 3), {"padding": 1}),
+]
+
+
+@pytest.mark.parametrize("case", LIMITED, ids=lambda c: "-".join(map(str, c[0] + c[1])))
+def test_relu6_limits_the_very_sums(isa, case):
+    """Forward, pooled, and as a transposed convolution; and lets gradients pass where they lie between."""
+    x_shape, w_shape, options = case
+    rng = np.random.default_rng(4)
+    x = fnn.tensor(channels_last(rng.standard_normal(x_shape).astype(np.float32)), requires_grad=True)
+    w, bias = (fnn.tensor(rng.standard_normal(s, np.float32), requires_grad=True) for s in (w_shape, w_shape[:1]))
+    F = fnn.nn.functional
+    with fnn.no_grad():
+        y = F.conv2d(x, w, bias, **options).numpy()
+        assert y.min() < 0
+        assert y.max() > 6
+        np.testing.assert_array_equal(F.conv2d(x, w, bias, activation="relu6", **options).numpy(), np.clip(y, 0, 6))
+        pooled = F.conv2d(x, w, bias, activation="relu6", max_pool=True, **options).numpy()
+        want = F.max_pool2d(fnn.tensor(np.clip(y, 0, 6)), 2).numpy()  # perhaps of sums in another order
+        np.testing.assert_allclose(pooled, want, rtol=1e-4, atol=1e-4)
+        back = F.conv_transpose2d(fnn.tensor(y), w, **options).numpy()
+        got = F.conv_transpose2d(fnn.tensor(y), w, activation="relu6", **options).numpy()
+        np.testing.assert_array_equal(got, np.clip(back, 0, 6))
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    fused, apart = F.conv2d(x, w, bias, activation="relu6", **options), F.conv2d(x, w, bias, **options)
+    inside = (y > 0) & (y < 6)
+    for a, b in zip(fnn.grad((fused * dy).sum(), (x, w, bias)), fnn.grad((apart * (dy * inside)).sum(), (x, w, bias))):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ UNARY = {
     "sigmoid": sigmoid,
     "erf": erf,
     "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "leaky_relu": lambda x: np.where(x > 0, x, x * LONG(0.01)),
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "softplus": lambda x: np.where(x > 20, x, np.log1p(np.exp(x))),
@@ -92,6 +94,8 @@ BINARY = {
     "sigmoid_grad": lambda dy, y: dy * y * (1 - y),
     "erf_grad": lambda dy, x: dy * 2 / np.sqrt(LONG(np.pi)) * np.exp(-x * x),
     "relu_grad": lambda dy, x: np.where(x > 0, dy, 0),
+    "relu6_grad": lambda dy, x: np.where((x > 0) & (x < 6), dy, 0),
+    "hardswish_grad": lambda dy, x: np.where(x < 3, np.where(x > -3, dy * (x / 3 + 0.5), 0), dy),
     "leaky_relu_grad": lambda dy, x: np.where(x > 0, dy, dy * LONG(0.01)),
     "elu_grad": lambda dy, x: np.where(x > 0, dy, dy * np.exp(x)),
     "softplus_grad": lambda dy, x: dy * sigmoid(x),
@@ -109,12 +113,13 @@ EXACT = {
     "sqrt",
     "reciprocal",
     "relu",
+    "relu6",
     "add",
     "subtract",
     "multiply",
     "divide",
 }
-EXACT |= {"maximum", "minimum", "clamp", "relu_grad", "abs_grad"}
+EXACT |= {"maximum", "minimum", "clamp", "relu_grad", "relu6_grad", "abs_grad"}
 
 
 def oracle(name, *arrays):

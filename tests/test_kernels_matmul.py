@@ -108,7 +108,8 @@ def test_error_bound(isa, shape, dtype):
 
 
 @pytest.mark.parametrize(
-    "activation", [None, "relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu", "elu", "softplus"]
+    "activation",
+    [None, "relu", "relu6", "hardswish", "gelu", "tanh", "sigmoid", "silu", "leaky_relu", "elu", "softplus"],
 )
 @pytest.mark.parametrize("shape", [(1, 5, 3), (9, 33, 70), (32, 8, 64), (3, 20, 130)])
 def test_epilogue_is_the_unfused_twin(isa, activation, shape, dtype):

@@ -15,11 +15,11 @@ from fastnn import kernels
 LIBC = ctypes.CDLL(None, use_errno=True)
 SIZES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 100]
 UNARY = "copy negative abs sign square sqrt reciprocal exp log tanh sigmoid erf relu leaky_relu elu softplus"
-UNARY += " gelu gelu_tanh silu"
+UNARY += " gelu gelu_tanh silu relu6 hardswish"
 BINARY = (
     "add subtract multiply divide maximum minimum clamp tanh_grad sigmoid_grad erf_grad relu_grad leaky_relu_grad"
 )
-BINARY += " elu_grad softplus_grad gelu_grad gelu_tanh_grad silu_grad abs_grad"
+BINARY += " relu6_grad hardswish_grad elu_grad softplus_grad gelu_grad gelu_tanh_grad silu_grad abs_grad"
 
 
 class Guarded:

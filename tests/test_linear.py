@@ -15,11 +15,12 @@ def f32(rng, *shape):
 
 
 @pytest.mark.parametrize(
-    "name", ["relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu", "elu", "softplus", "softmax"]
+    "name",
+    ["relu", "relu6", "gelu", "tanh", "sigmoid", "silu", "hardswish", "leaky_relu", "elu", "softplus", "softmax"],
 )
 def test_linear_activation_by_name_equals_the_function(name, rng):
     layer = nn.Linear(5, 6, activation=name)
-    x = fnn.tensor(f32(rng, 4, 5))
+    x = fnn.tensor(10 * f32(rng, 4, 5))
     plain = x @ layer.weight.T + layer.bias
     np.testing.assert_allclose(layer(x).data, getattr(F, name)(plain).data if name != "softmax" else
                                F.softmax(plain, -1).data, rtol=1e-5, atol=1e-6)  # fmt: skip

@@ -50,6 +50,7 @@ BODIES = {
     "conv": lambda: [nn.Conv2d(8, 8, 3, padding=1, activation="relu"), nn.Conv2d(8, 8, 3, padding=1)],
     "conv norm": lambda: [nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)],
     "conv relu": lambda: [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()],
+    "pixels norm": lambda: [nn.Conv2d(8, 16, 1), nn.ReLU6(), nn.Conv2d(16, 8, 1, bias=False), nn.BatchNorm2d(8)],
     "conv with relu": lambda: [nn.Conv2d(8, 8, 3, padding=1, activation="relu")],
     "broadcast": lambda: [nn.Conv2d(8, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1)],
 }

@@ -42,6 +42,21 @@ def block_net(first, shortcut, relu=True):
     return make(nodes, {"x": (F32, [None, 3, None, None])}, ["y"], w), [normal(2, 3, 10, 8)]
 
 
+def inverted_block(bounds, summed=True):
+    """Of MobileNets: pixels, depthwise, pixels, and the sum; ReLU6 is a Clip."""
+    w = {"low": np.float32(bounds[0]), "high": np.float32(bounds[1])}
+    w |= {"e": 9 * normal(24, 6, 1, 1), "d": normal(24, 1, 3, 3), "p": normal(6, 24, 1, 1), "b": normal(6)}
+    nodes = [
+        ("Conv", "x,e", "c", {}),
+        ("Clip", "c,low,high", "r", {}),
+        ("Conv", "r,d", "m", {"pads": [1, 1, 1, 1], "group": 24}),
+        ("Clip", "m,low,high", "s", {}),
+        ("Conv", "s,p,b", "o" if summed else "y", {}),
+    ]
+    nodes += [("Add", "x,o", "y", {})] if summed else []
+    return make(nodes, {"x": (F32, [None, 6, None, None])}, ["y"], w), [normal(2, 6, 5, 4)]
+
+
 def linear_net(activation, first):
     w = {"w": normal(4, 5), "b": normal(5)}
     order = "b,m" if first else "m,b"
@@ -106,7 +121,13 @@ FUSED = {
     "block, shortcut first": (lambda: block_net(True, True), ["Conv", "Conv", "Conv"]),
     "block without activation": (lambda: block_net(True, True, False), ["Conv", "Conv", "Conv", "Neg"]),
     "block and one pixel": (lambda: block_net(False, False), ["Conv", "GlobalAveragePool", "Conv"]),
-    **{f"linear {a} {f}": (lambda a=a, f=f: linear_net(a, f), ["Linear"]) for a in ("Relu", "Tanh") for f in (0, 1)},
+    "inverted block": (lambda: inverted_block((0, 6)), ["Conv"] * 3),
+    "inverted block of other limits": (lambda: inverted_block((-1, 6)), ["Conv", "Clip", "Conv", "Clip", "Conv"]),
+    **{
+        f"linear {a} {f}": (lambda a=a, f=f: linear_net(a, f), ["Linear"])
+        for a in ("Relu", "Tanh", "HardSwish")
+        for f in (0, 1)
+    },
     **{f"gelu {o}": (lambda o=o: gelu_net(o), ["Linear"]) for o in ("x(1+e)/2", "(x/2)(1+e)", "x((1+e)/2)")},
     "swish": (swish_net, ["Linear"]),
     **{

@@ -38,7 +38,7 @@ struct Slide {
     i64 channels, out_step, in_step, count;
     const Tap* taps;
     bool threes;  // taps come by threes, in_step apart
-    bool relu;
+    int activation;
 };
 
 // acc += one place of the kernel, for MR pixels and NV vectors of channels, of the last one `lanes`: a load for each
@@ -94,11 +94,11 @@ INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const 
     else
         for (; tap < end; tap++)
             add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
-    const Vec<T> least = splat<T>(s.relu ? T(0) : -T(INFINITY));
+    const Limits<T> limit(s.activation);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < NV; j++) store_n(out + i * out_step + c + j * L, max<T>(least, acc[i][j]), lanes);
+        for (int j = 0; j < NV; j++) store_n(out + i * out_step + c + j * L, limit(acc[i][j]), lanes);
 }
 
 template <class T, int MR> struct SlideKernel {
@@ -143,7 +143,7 @@ static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64
                         i64 i0, i64 i1) {
     const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c;
-    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, false, job.relu};
+    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, false, job.activation};
     s.threes = taps.columns == 3 && taps.list[1].x - taps.list[0].x == s.in_step &&
                taps.list[2].x - taps.list[1].x == s.in_step;
     const Split tiles(i1 - i0, TILE_ROWS);

@@ -309,7 +309,7 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
                 tile.steps = list_steps(lists.segments, tile.count, lists.steps);
                 tile.in_at = lists.in_at;
                 tile.out_at = lists.out_at;
-                tile.least = job.relu ? T(0) : -T(INFINITY);
+                tile.activation = job.activation;
                 for (i64 g = 0; g < job.groups; g++) {
                     tile.in = window.data + g * walk.group_in;
                     run_tiles(job, walk, tile, pixels, g, s0, s1, out, add);

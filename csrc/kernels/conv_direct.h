@@ -37,7 +37,7 @@ template <class T> struct DirectTile {
     const T* weight;   // of the sliver
     const T* bias;     // or null
     int tail;          // lanes of the last vector
-    T least;           // 0 where the output is relu'd, else -inf
+    int activation;    // COPY, RELU or RELU6
     const T* add;      // null, or what is added to the sums, each where it goes in out
 };
 
@@ -64,7 +64,7 @@ INLINE void rows_by_steps(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], cons
 template <class T, int MR, int NV>
 INLINE void store_sums(const DirectTile<T>& t, const i64 (&at)[MR], const Vec<T> (&acc)[MR][NV]) {
     constexpr int L = LANES<T>;
-    const Vec<T> least = splat<T>(t.least);
+    const Limits<T> limit(t.activation);
     T* const to = t.out;  // all read before the first is written, which might be any memory
     const T* const add = t.add;
     const int tail = t.tail;
@@ -74,7 +74,7 @@ INLINE void store_sums(const DirectTile<T>& t, const i64 (&at)[MR], const Vec<T>
         for (int j = 0; j < NV; j++) {
             const int n = j == NV - 1 ? tail : L;
             const Vec<T> sum = add ? load_n(add + at[i] + j * L, n) + acc[i][j] : acc[i][j];
-            store_n(to + at[i] + j * L, max<T>(least, sum), n);
+            store_n(to + at[i] + j * L, limit(sum), n);
         }
 }
 

@@ -106,7 +106,7 @@ static void end_sums(const Walk& walk, const DirectTile<T>& tile, const T* sums,
                 for (int v = 0; v < vecs; v++) {
                     const int n = v == vecs - 1 ? tile.tail : L;
                     const Vec<T> sum = load(sums + v * L), whole = tile.add ? load_n(tile.add + at + v * L, n) + sum : sum;
-                    store_n(tile.out + at + v * L, max<T>(splat<T>(tile.least), whole), n);
+                    store_n(tile.out + at + v * L, Limits<T>(tile.activation)(whole), n);
                 }
             }
 }
@@ -115,7 +115,7 @@ static void end_sums(const Walk& walk, const DirectTile<T>& tile, const T* sums,
 template <class T>
 static void tap_sliver(const Walk& walk, const DirectTile<T>& tile, i64 images, int vecs, T* sums, const TapLists& lists) {
     DirectTile<T> inner = tile;
-    inner.out = sums, inner.tail = LANES<T>, inner.bias = nullptr, inner.add = sums, inner.least = -T(INFINITY);
+    inner.out = sums, inner.tail = LANES<T>, inner.bias = nullptr, inner.add = sums, inner.activation = COPY;
     inner.in_at = lists.in_at, inner.out_at = lists.sum_at;
     for (i64 qy = 0; qy < walk.y.phases; qy++)
         for (i64 qx = 0; qx < walk.x.phases; qx++) {
@@ -154,7 +154,7 @@ template <class T> void tap_item(const Conv& job, i64 item) {
             tile.add = job.residual ? static_cast<const T*>(job.residual) + image + out_column : nullptr;
             tile.weight = static_cast<const T*>(job.prepared) + (g * padded + column) * rows;
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
-            tile.least = job.relu ? T(0) : -T(INFINITY);
+            tile.activation = job.activation;
             tap_sliver(walk, tile, images, vecs, reinterpret_cast<T*>(lists.sum_at + c.pixels), lists);
         }
 }

@@ -23,12 +23,14 @@ template <int OP, class V> INLINE V apply(V x, [[maybe_unused]] V alpha) {
     if constexpr (OP == SIGMOID) return sigmoid(x);
     if constexpr (OP == ERF) return erf(x);
     if constexpr (OP == RELU) return max(zero, x);
+    if constexpr (OP == RELU6) return min(constant<V>(6), max(zero, x));
     if constexpr (OP == LEAKY_RELU) return select(x > zero, x, x * alpha);
     if constexpr (OP == ELU) return select(x > zero, x, alpha * expm1(x));
     if constexpr (OP == SOFTPLUS) return softplus(x);
     if constexpr (OP == GELU) return gelu(x);
     if constexpr (OP == GELU_TANH) return gelu_tanh(x);
     if constexpr (OP == SILU) return silu(x);
+    if constexpr (OP == HARDSWISH) return x * (apply<RELU6>(x + constant<V>(3), alpha) * constant<V>(1.0 / 6));
 }
 
 template <int OP, class V> INLINE V apply(V a, V b, [[maybe_unused]] V alpha) {
@@ -44,12 +46,17 @@ template <int OP, class V> INLINE V apply(V a, V b, [[maybe_unused]] V alpha) {
     if constexpr (OP == SIGMOID_GRAD) return a * b * (one - b);
     if constexpr (OP == ERF_GRAD) return a * constant<V>(1.12837916709551257390) * exp(-b * b);
     if constexpr (OP == RELU_GRAD) return select(b > zero, a, zero);
+    if constexpr (OP == RELU6_GRAD) return select((b > zero) & (b < constant<V>(6)), a, zero);
     if constexpr (OP == LEAKY_RELU_GRAD) return select(b > zero, a, a * alpha);
     if constexpr (OP == ELU_GRAD) return select(b > zero, a, a * alpha * exp(b));
     if constexpr (OP == SOFTPLUS_GRAD) return a * sigmoid(b);
     if constexpr (OP == GELU_GRAD) return a * gelu_slope(b);
     if constexpr (OP == GELU_TANH_GRAD) return a * gelu_tanh_slope(b);
     if constexpr (OP == SILU_GRAD) return a * silu_slope(b);
+    if constexpr (OP == HARDSWISH_GRAD) {
+        const V slope = select(b < constant<V>(3), fma(b, constant<V>(1.0 / 3), constant<V>(0.5)), one);
+        return select(b > constant<V>(-3), a * slope, zero);
+    }
     if constexpr (OP == ABS_GRAD) return a * apply<SIGN>(b, alpha);
 }
 
@@ -63,7 +70,7 @@ template <class T> __attribute__((noinline)) const T* gather(T* out, const T* p,
 
 // y = f(x), both contiguous: four vectors abreast where f is a chain of many operations, else two.
 template <class T, int OP> __attribute__((noinline)) void unary_row(T* y, const T* x, Vec<T> alpha, i64 n) {
-    constexpr bool chain = OP >= EXP && OP != RELU && OP != LEAKY_RELU;
+    constexpr bool chain = OP >= EXP;
     i64 i = 0;
     if constexpr (sizeof(T) == sizeof(float)) {
         typedef std::conditional_t<chain, Four, Two<F>> V;

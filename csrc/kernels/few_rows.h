@@ -13,10 +13,19 @@ constexpr i64 DOT_COLUMNS = NARROW ? 136 : FEW_COLUMNS;
 constexpr int STREAM_MOST_ROWS = NARROW ? 3 : 1;  // of c
 constexpr int STREAM_ROWS = NARROW ? 8 : 4;  // of b at a time: with AVX2 23 GFLOP/s at 1 x 1024 x 1024, four give 19
 
+// Elements from c to the residual, which is as c.
+template <class T> INLINE i64 beside(const Matmul& job) { return static_cast<const T*>(job.residual) - static_cast<T*>(job.c); }
+
 template <class T> INLINE void finish_one(const Matmul& job, T* out, T v, i64 column) {
-    if (job.accumulate) v += *out;
-    else if (job.bias) v += static_cast<const T*>(job.bias)[column];
-    *out = job.activation == RELU && !job.accumulate && v < 0 ? T(0) : v;
+    if (job.accumulate) {
+        *out += v;
+        return;
+    }
+    if (job.bias) v += static_cast<const T*>(job.bias)[column];
+    if (job.residual) v += out[beside<T>(job)];
+    const Limits<T> limit(job.activation);
+    if (limits(job.activation)) v = v < limit.least ? limit.least : v > limit.most ? limit.most : v;
+    *out = v;
 }
 
 // One row of a times one row of b (n, k), eight vectors in flight, for long k: b is one stream, and its next row is prefetched,
@@ -140,7 +149,8 @@ template <class T> static void stream_rows(const Matmul& job, T* c, const T* a, 
     c += j0, b += j0;
     for (i64 i = 0; i < job.m && !job.accumulate; i++)
         for_vectors<T>(n, [&, out = c + i * job.c_row](i64 j, int count) {
-            store_n(out + j, bias ? load_n(bias + j, count) : Vec<T>{}, count);
+            const Vec<T> first = bias ? load_n(bias + j, count) : Vec<T>{};
+            store_n(out + j, job.residual ? first + load_n(out + beside<T>(job) + j, count) : first, count);
         });
     for (i64 p = 0; p < whole; p += STREAM_ROWS) {
         T av[STREAM_ROWS][STREAM_MOST_ROWS];
@@ -155,8 +165,10 @@ template <class T> static void stream_rows(const Matmul& job, T* c, const T* a, 
         T* out = c + i * job.c_row;
         add_last_rows(out, a + i * job.a_row + whole * job.a_col, job.a_col, b + whole * job.b_row, job.b_row, job.k - whole,
                       n);
-        if (job.activation == RELU && !job.accumulate)
-            for_vectors<T>(n, [&](i64 j, int count) { store_n(out + j, max<T>(Vec<T>{}, load_n(out + j, count)), count); });
+        if (limits(job.activation) && !job.accumulate)
+            for_vectors<T>(n, [&, limit = Limits<T>(job.activation)](i64 j, int count) {
+                store_n(out + j, limit(load_n(out + j, count)), count);
+            });
     }
 }
 

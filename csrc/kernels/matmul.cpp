@@ -103,7 +103,7 @@ template <class T> static Grid grid_of(const Matmul& job, Way way) {
 // there are as many for every thread. gelu of 128 x 384 x 1536 in rows of one sliver adds 0.6 ms to 1.6, in rows of 16 0.2
 // (AVX2).
 constexpr i64 ACTIVATED_SLIVERS = 16;
-static bool activated(const Matmul& job) { return job.activation != COPY && job.activation != RELU && !job.accumulate; }
+static bool activated(const Matmul& job) { return job.activation != COPY && !limits(job.activation) && !job.accumulate; }
 
 template <class T> void matmul_plan(Matmul& job) {
     job.batch = 1;
@@ -264,14 +264,17 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
 
 // ---- tiles ------------------------------------------------------------------------------------------------------
 
-// What a tile does with its sums: += what c holds (`add`), + bias, relu; other activations follow on the finished rows.
+// What a tile does with its sums: += what c holds (`add`) or what lies `beside` it, + bias, ReLU or ReLU6; other activations
+// follow on the finished rows.
 template <class T> struct Finish {
-    bool add, relu;
+    bool add, limited;
+    i64 beside;  // elements from c to what is added
     const T* bias;
+    Limits<T> limit;
     INLINE Vec<T> operator()(Vec<T> v, const T* c, i64 column, int n) const {
-        if (add) v += load_n(c, n);
+        if (add) v += load_n(c + beside, n);
         if (bias) v += load_n(bias + column, n);
-        return relu ? max<T>(Vec<T>{}, v) : v;
+        return limited ? limit(v) : v;
     }
 };
 
@@ -306,8 +309,9 @@ static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
             }
     };
     // The two frequent endings without a question per vector: at 48 x 16 x 256 39.4 GFLOP/s, not 38.7.
-    if (finish.bias || finish.relu || tail != L) store_all(finish, tail);
-    else if (finish.add) store_all([](Vec<T> v, const T* out, i64, int) { return v + load(out); }, L);
+    if (finish.bias || finish.limited || tail != L) store_all(finish, tail);
+    else if (finish.add)
+        store_all([at = finish.beside](Vec<T> v, const T* out, i64, int) { return v + load(out + at); }, L);
     else store_all([](Vec<T> v, const T*, i64, int) { return v; }, L);
 }
 
@@ -417,8 +421,10 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
             if (NARROW && copies_whole && slivers.width(s) == TILE_VECS && tiles.width(t0) > 2) reading = COPYING;
             const bool far = b_packed && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES;
             if (NARROW && far && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
-            const Finish<T> finish = {q > 0 || job.accumulate, q == last && job.activation == RELU && !job.accumulate,
-                                      q == last && bias && !job.accumulate ? bias + column : nullptr};
+            const bool ends = q == last && !job.accumulate, residual = q == 0 && job.residual;
+            const Finish<T> finish = {q > 0 || job.accumulate || residual, ends && limits(job.activation),
+                                      residual ? beside<T>(job) : 0, ends && bias ? bias + column : nullptr,
+                                      Limits<T>(job.activation)};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
                                     b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading,

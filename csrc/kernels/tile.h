@@ -19,6 +19,15 @@ constexpr int TILE_ROWS = REGISTERS == 16 ? 6 : 8;
 constexpr int TILE_VECS = REGISTERS == 16 ? 2 : 3;
 constexpr bool NARROW = BYTES < 64;  // a vector is less than a cache line: AVX2, NEON
 
+// What is left of a sum by the activations that tiles apply: ReLU's [0, inf], ReLU6's [0, 6], all of it. NaN stays.
+template <class T> struct Limits {
+    T least, most;
+    explicit Limits(int activation)
+        : least(activation == COPY ? -T(__builtin_inf()) : T(0)), most(activation == RELU6 ? T(6) : T(__builtin_inf())) {}
+    INLINE Vec<T> operator()(Vec<T> v) const { return min<T>(splat<T>(most), max<T>(splat<T>(least), v)); }
+};
+INLINE bool limits(int activation) { return activation == RELU || activation == RELU6; }
+
 // n things in parts of at most `most`, as equal as can be: 10 rows are 5 + 5, not 8 + 2.
 struct Split {
     i64 parts, size, larger;  // the first `larger` parts have size + 1

@@ -29,27 +29,27 @@ constexpr i64 DEPTH = NARROW ? 48 : 32;
 // M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left. `add` is null or the
 // same corner of what is added.
 template <class T, int M>
-INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w,
-                       int n) {
+INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], const Limits<T>& limit, i64 row, i64 pixel, i64 h,
+                       i64 w, int n) {
 #pragma GCC unroll 4
     for (int i = 0; i < M; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < M; j++) {
             const i64 at = i * row + j * pixel;
-            if (i < h && j < w) store_n(corner + at, max<T>(least, add ? load_n(add + at, n) + y[i][j] : y[i][j]), n);
+            if (i < h && j < w) store_n(corner + at, limit(add ? load_n(add + at, n) + y[i][j] : y[i][j]), n);
         }
 }
 
 // The same, the greatest of each 2 x 2: a tile holds M / 2 x M / 2 whole windows.
 template <class T, int M>
-INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], Vec<T> least, i64 row, i64 pixel, i64 h, i64 w, int n) {
+INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], const Limits<T>& limit, i64 row, i64 pixel, i64 h, i64 w, int n) {
 #pragma GCC unroll 2
     for (int i = 0; i < M; i += 2)
 #pragma GCC unroll 2
         for (int j = 0; j < M; j += 2)
             if (i + 1 < h && j + 1 < w) {
                 const Vec<T> upper = greater<T>(y[i][j], y[i][j + 1]), lower = greater<T>(y[i + 1][j], y[i + 1][j + 1]);
-                store_n(corner + i / 2 * row + j / 2 * pixel, max<T>(least, greater<T>(upper, lower)), n);
+                store_n(corner + i / 2 * row + j / 2 * pixel, limit(greater<T>(upper, lower)), n);
             }
 }
 
@@ -59,7 +59,7 @@ static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T*
                              i64 count, i64 f0, i64 f1) {
     constexpr int N = Winograd<M, S>::N;
     const T* bias = static_cast<const T*>(job.bias);
-    const Vec<T> least = splat<T>(job.relu ? T(0) : -T(INFINITY));
+    const Limits<T> limit(job.activation);
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
         const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1,
@@ -74,8 +74,8 @@ static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T*
             both_axes<T, N, M>([](const auto& d, auto& made) { Winograd<M, S>::template output<T>(d, made); },
                                [&](int i, int j) { return load(in + (i * N + j) * m_plane); },
                                [&](int i, int j, Vec<T> value) { y[i][j] = value + b; });
-            if (job.pool) pool_tile<T, M>(corner + f, y, least, row, g.out_c, h, w, n);
-            else store_tile<T, M>(corner + f, add ? add + f : nullptr, y, least, row, g.out_c, h, w, n);
+            if (job.pool) pool_tile<T, M>(corner + f, y, limit, row, g.out_c, h, w, n);
+            else store_tile<T, M>(corner + f, add ? add + f : nullptr, y, limit, row, g.out_c, h, w, n);
         });
     }
 }

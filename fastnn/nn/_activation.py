@@ -425,7 +425,7 @@ class Lambda(Module):
         return getattr(self.function, "__name__", type(self.function).__name__)
 
 
-_FUSED = {ReLU: "relu", SiLU: "silu", Sigmoid: "sigmoid", Tanh: "tanh"}
+_FUSED = {ReLU: "relu", ReLU6: "relu6", SiLU: "silu", Sigmoid: "sigmoid", Tanh: "tanh", Hardswish: "hardswish"}
 
 
 def fused_name(module: Module | None) -> str | None:

@@ -1,6 +1,6 @@
 """Activations that have no kernel of their own: a few ops each."""
 
-from .._ops import as_tensor, clamp, elu, relu, sigmoid, softplus, tanh
+from .._ops import as_tensor, clamp, elu, sigmoid, softplus, tanh
 
 
 def logsigmoid(x):
@@ -41,39 +41,6 @@ def hardtanh(x, min_val: float = -1.0, max_val: float = 1.0):
     if not min_val < max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must be below max_val {max_val}")
     return clamp(x, min_val, max_val)
-
-
-def relu6(x):
-    """Compute `min(max(x, 0), 6)`.
-
-    References
-    ----------
-    Krizhevsky, "Convolutional deep belief networks on CIFAR-10", 2010.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.relu6(fnn.tensor([-1.0, 7.0])).tolist()
-    [0.0, 6.0]
-    """
-    return clamp(relu(x), max=6.0)
-
-
-def hardswish(x):
-    """Compute `x * relu6(x + 3) / 6`, which is close to `silu`.
-
-    References
-    ----------
-    Howard et al., "Searching for MobileNetV3", 2019.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.nn.functional.hardswish(fnn.tensor([-4.0, 3.0])).tolist()
-    [-0.0, 3.0]
-    """
-    x = as_tensor(x)
-    return x * relu6(x + 3) / 6
 
 
 def mish(x):

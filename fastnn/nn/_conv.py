@@ -147,7 +147,7 @@ class Conv2d(_Forward):
     padding_mode : {"zeros", "reflect", "replicate", "circular"}
         What stands around the image.
     activation : None, str or callable
-        As in `Linear`; "relu" is computed while the sums are in registers.
+        As in `Linear`; "relu" and "relu6" are computed while the sums are in registers.
     precision : {None, "fast", "strict"}
         "strict" makes every product of the definition; "fast" may take Winograd's algorithm for 3x3 kernels, see
         `fastnn.set_precision`, whose word None takes.

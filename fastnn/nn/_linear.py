@@ -10,7 +10,7 @@ from . import functional
 from ._module import Module
 from ._parameter import Parameter
 
-FUSED = ("relu", "gelu", "tanh", "sigmoid", "silu")  # done in the matmul's epilogue
+FUSED = ("relu", "relu6", "gelu", "tanh", "sigmoid", "silu", "hardswish")  # done in the matmul's epilogue
 _BY_NAME = (*FUSED, "leaky_relu", "elu", "softplus", "softmax", "log_softmax")
 
 
@@ -49,8 +49,9 @@ class Linear(Module):
     bias : bool
         Whether there is a bias.
     activation : None, str or callable
-        "relu", "gelu", "tanh", "sigmoid" and "silu" are computed in the same pass as the product; "leaky_relu", "elu",
-        "softplus", "softmax" and "log_softmax" are known too; anything callable on a Tensor will do.
+        "relu", "relu6", "gelu", "tanh", "sigmoid", "silu" and "hardswish" are computed in the product's pass;
+        "leaky_relu", "elu", "softplus", "softmax" and "log_softmax" are known too; anything callable on a Tensor will
+        do.
     dtype : dtype
         float32 or float64.
 

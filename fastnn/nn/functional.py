@@ -15,6 +15,7 @@ from .._ops import (
     exp,
     gather,
     gelu,
+    hardswish,
     leaky_relu,
     linear,
     log,
@@ -24,6 +25,7 @@ from .._ops import (
     pad,
     prelu,
     relu,
+    relu6,
     sigmoid,
     silu,
     softmax,
@@ -61,7 +63,7 @@ from .._ops_norm import (
     layer_norm,
     rms_norm,
 )
-from ._composed import glu, hardswish, hardtanh, logsigmoid, mish, relu6, selu
+from ._composed import glu, hardtanh, logsigmoid, mish, selu
 from ._distance import (
     cosine_embedding_loss,
     cosine_similarity,

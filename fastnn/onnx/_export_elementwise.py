@@ -179,6 +179,16 @@ def _clamp(g: Graph, x: Any, min: Any = None, max: Any = None) -> str:
     return result if max is None else g.Min(result, operand(g, max, dtype))
 
 
+@writes("relu6")
+def _relu6(g: Graph, x: Any) -> str:
+    return g.Clip(x, g.scalar(0, x), g.scalar(6, x))
+
+
+@writes("hardswish")
+def _hardswish(g: Graph, x: Any) -> str:
+    return g.HardSwish(operand(g, x, g.result.dtype))
+
+
 @writes("leaky_relu")
 def _leaky_relu(g: Graph, x: Any, negative_slope: float = 0.01) -> str:
     return g.LeakyRelu(x, alpha=float(negative_slope))
@@ -216,12 +226,16 @@ def activated(g: Graph, x: Any, dtype: Any, activation: str | None) -> str:
         return x
     if activation == "gelu":
         return gelu(g, x, dtype)
-    return g.Mul(x, g.Sigmoid(x)) if activation == "silu" else getattr(g, activation.capitalize())(x)
+    if activation == "relu6":
+        return g.Clip(x, g.scalar(0, dtype), g.scalar(6, dtype))
+    if activation == "silu":
+        return g.Mul(x, g.Sigmoid(x))
+    return g.HardSwish(x) if activation == "hardswish" else getattr(g, activation.capitalize())(x)
 
 
 @writes("prelu")
 def _prelu(g: Graph, x: Any, weight: Any) -> str:
-    if weight.shape[0] > 1:
+    if weight.ndim == 1 and weight.shape[0] > 1:
         weight = g.Reshape(weight, g.ints([weight.shape[0], *[1] * (x.ndim - 2)]))
     return g.PRelu(x, weight)
 

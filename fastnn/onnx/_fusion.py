@@ -2,7 +2,7 @@
 
 Gemm or MatMul with a constant, Add of one    Linear, its weight (out, in)
 Conv, Add                                     the sum in the convolution's epilogue
-Conv or Linear, activation                    in the product's epilogue
+Conv or Linear, activation (ReLU6 is Clip)    in the product's epilogue
 Conv, Relu, MaxPool 2 x 2                     in the convolution
 x Sigmoid(x); x (1 + Erf(x / sqrt 2)) / 2     Swish; Gelu
 Transpose of leading axes, Linear             Linear, Transpose: a view, where a product would need a copy
@@ -28,13 +28,14 @@ from ._values import array, value
 def fuse(graph: Graph) -> None:
     """All passes, in an order in which each finds what those before have made."""
     skip_identities(graph)
+    bind_bounds(graph)
     for one in (fold_norms, make_norms, make_linear, make_cells, make_swish, make_gelu):
         one(graph)
     for one in (add_in_convolutions, fuse_activations, fuse_pools, turn_behind):
         one(graph)
     for one in (make_attention, join_projections, join_residuals, prepare_recurrent):
         one(graph)
-    for one in (bind_bounds, bind_axes, skip_expansions):
+    for one in (bind_axes, skip_expansions):
         one(graph)
 
 
@@ -171,13 +172,13 @@ def _gelu(graph: Graph, links: Links, last: Node) -> tuple[str, list[Node]] | No
 
 
 def add_in_convolutions(graph: Graph) -> None:
-    """What is added to a convolution of images (not one by one pixel, which is a product): its fourth input."""
+    """What is added to a convolution of images: its fourth input."""
     links = Links(graph)
     for node in each(links, "Add"):
         for i in (0, 1):
             conv = links.before(node.inputs[i], "Conv")
             w = None if conv is None else constant(graph, conv, 1)
-            if conv is None or w is None or w.ndim != 4 or w.shape[2:] == (1, 1) or len(conv.inputs) > 3:
+            if conv is None or w is None or w.ndim != 4 or len(conv.inputs) > 3:
                 continue
             node.inputs = [*conv.inputs, *[""] * (3 - len(conv.inputs)), node.inputs[1 - i]]
             node.op, node.version, node.attributes = conv.op, conv.version, conv.attributes
@@ -186,7 +187,20 @@ def add_in_convolutions(graph: Graph) -> None:
     links.finish()
 
 
-_ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Gelu": "gelu", "Swish": "silu"}
+_ACTIVATIONS = {
+    "Relu": "relu",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Gelu": "gelu",
+    "Swish": "silu",
+    "HardSwish": "hardswish",
+    "Clip": "relu6",
+}
+
+
+def _limits(node: Node) -> bool:
+    """Whether a Clip is ReLU6."""
+    return len(node.inputs) == 1 and (node.attributes.get("min"), node.attributes.get("max")) == (0, 6)
 
 
 def fuse_activations(graph: Graph) -> None:
@@ -195,6 +209,8 @@ def fuse_activations(graph: Graph) -> None:
     for node in each(links, *_ACTIVATIONS):
         name = _ACTIVATIONS[node.op]
         if node.attributes.get("approximate", "none") != "none" or node.attributes.get("alpha", 1.0) != 1.0:
+            continue
+        if node.op == "Clip" and not _limits(node):
             continue
         more = ["BatchNormalization"] if name == "relu" else []
         source = links.before(node.inputs[0], "Conv", "ConvTranspose", "Linear", *more)

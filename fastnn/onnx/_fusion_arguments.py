@@ -6,6 +6,7 @@ Expand (x, Shape y), an operator with y                the operator with x: it b
 
 from ._graph import Graph
 from ._links import Links
+from ._registry import control_inputs
 from ._values import array, numbers
 
 _AXES_SINCE = {"ReduceSum": 13, **{f"Reduce{kind}": 18 for kind in ("Mean", "Max", "Min", "L1", "L2", "SumSquare")}}
@@ -13,8 +14,9 @@ _BROADCASTING = ("Add", "Sub", "Mul", "Div")
 
 
 def bind_bounds(graph: Graph) -> None:
-    """Constant bounds of Clip as attributes."""
-    counts = graph.readers()
+    """Constant bounds of Clip as attributes, but of weights that others read as such: these may be trained."""
+    trained = {name for node in graph.nodes for i, name in enumerate(node.inputs) if i not in control_inputs(node)}
+    trained.update(name for node in graph.nodes for name in node.captured)
     for node in graph.nodes:
         given = {key: name for key, name in zip(("min", "max"), node.inputs[1:]) if name}
         bounds = {key: graph.constants.get(name) for key, name in given.items()}
@@ -22,7 +24,7 @@ def bind_bounds(graph: Graph) -> None:
             continue
         if any(b is None or b.size != 1 or b.dtype.kind not in "iuf" for b in bounds.values()):
             continue
-        if any(name in graph.weights and counts[name] > 1 for name in given.values()):  # perhaps it is trained
+        if any(name in graph.weights and name in trained for name in given.values()):
             continue
         node.attributes = {**node.attributes, **{key: array(b).item() for key, b in bounds.items()}}
         node.inputs = node.inputs[:1]

@@ -14,7 +14,7 @@ from ._graph import Graph, build
 from ._passes import optimised
 from ._plan import Plan
 from ._reader import check_model, place, read_model
-from ._registry import CONTROL
+from ._registry import control_inputs
 from ._values import FLOATS
 
 
@@ -145,9 +145,8 @@ def _roles(graph: Graph) -> tuple[set[str], set[str]]:
     trained: set[str] = set()
     statistics: set[str] = set()
     for node in graph.nodes:
-        control = CONTROL.get((node.domain, node.op), ())
         for i, name in enumerate(node.inputs):
-            if name in graph.weights and i not in control:
+            if name in graph.weights and i not in control_inputs(node):
                 (statistics if node.op == "BatchNormalization" and i in (3, 4) else trained).add(name)
         trained.update(name for name in node.captured if name in graph.weights)
     return trained - statistics, statistics

@@ -34,6 +34,13 @@ CONTROL: dict[tuple[str, str], tuple[int, ...]] = {}  # inputs that are read as 
 RANDOM: set[tuple[str, str]] = set()  # operators whose results differ from run to run
 
 
+def control_inputs(node: Any) -> tuple[int, ...]:
+    """Which inputs of a node are read as numbers and never trained."""
+    from . import ops  # noqa: F401  (fills the table)
+
+    return CONTROL.get((node.domain, node.op), ())
+
+
 def op(
     *names: str,
     since: int = 1,
