@@ -11,7 +11,7 @@ import fastnn as fnn
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
-from onnx_by_hand import F32, RNG, load, make, normal  # noqa: E402
+from onnx_by_hand import F32, RNG, load, make, normal, steps  # noqa: E402
 
 from fastnn._extras import MissingExtraError  # noqa: E402
 
@@ -216,6 +216,21 @@ def test_halves_are_computed_in_float32_and_rounded_once():
     y = load(proto)(x)
     assert y.dtype == np.float16
     np.testing.assert_array_equal(y, (x.astype(np.float32) @ w.astype(np.float32)).astype(np.float16))
+
+
+def test_attention_of_halves_is_fused_too():
+    nodes = [("Transpose", "k", "t", {"perm": [0, 1, 3, 2]}), ("MatMul", "q,t", "s", {}), ("Mul", "s,c", "f", {})]
+    nodes += [("Add", "f,m", "a", {}), ("Softmax", "a", "p", {}), ("MatMul", "p,v", "y", {})]
+    shapes = {"q": (2, 3, 4, 8), "k": (2, 3, 5, 8), "v": (2, 3, 5, 8), "m": (4, 5)}
+    half = {n: (TensorProto.FLOAT16, s) for n, s in shapes.items()}
+    model = load(make(nodes, half, ["y"], {"c": np.float16(0.5)}))
+    wide = load(make(nodes, {n: (F32, s) for n, s in shapes.items()}, ["y"], {"c": np.float32(0.5)}))
+    assert steps(model) == ["Sdpa"]
+    inputs = [normal(*s).astype(np.float16) for s in shapes.values()]
+    for _ in range(2):
+        y = model(*inputs)
+        assert y.dtype == np.float16
+        np.testing.assert_allclose(y, wide(*(i.astype(np.float32) for i in inputs)).data, rtol=2e-3, atol=1e-4)
 
 
 def test_integers_come_out_as_tensors():

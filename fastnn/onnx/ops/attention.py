@@ -15,7 +15,7 @@ from .._values import array, recorded, value
 from .cast import converted, numpy_type
 
 
-@op("Sdpa", domain="fastnn")
+@op("Sdpa", domain="fastnn", half=True)
 def sdpa(
     q: Any,
     k: Any,
