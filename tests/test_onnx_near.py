@@ -54,6 +54,16 @@ def blind(filled=0.0, end="h"):
     return nodes, {"q": (2, 3, 6, 6), "v": (2, 3, 6, 6)}, {"mask": mask, "filled": np.float32(filled)}
 
 
+def packed(mask):
+    """Queries, keys and values that are thirds of one value, and a mask."""
+    nodes = [("Reshape", "x,to", "r", {}), ("Transpose", "r", "t", {"perm": [2, 0, 3, 1, 4]})]
+    nodes += [("Gather", f"t,{number}", name, {}) for name, number in zip("qkv", NUMBERS, strict=True)]
+    nodes += [("Transpose", "k", "u", {"perm": [0, 1, 3, 2]}), ("MatMul", "q,u", "s", {}), ("Add", "s,mask", "a", {})]
+    nodes += [("Softmax", "a", "p", {}), ("MatMul", "p,v", "y", {})]
+    weights = {"to": np.array([0, 0, 3, 2, 4]), **{n: np.array(i) for i, n in enumerate(NUMBERS)}}
+    return nodes, {"x": (1, 5, 24), "mask": mask}, weights
+
+
 def projections(bias=False, activation=False):
     """Queries, keys and values of one input."""
     nodes = [("MatMul", "x,a", "q_", {}), ("MatMul", "x,b", "k", {}), ("MatMul", "x,c", "v", {})]
@@ -243,6 +253,9 @@ NEAR = {
         {"x": (2, 5, 6)},
         {"w": normal(6, 24), "to": np.array([0, 0, 3, 2, 4]), **{n: np.array(i) for i, n in enumerate(NUMBERS)}},
     ),
+    "packed attention under a mask": packed((1, 2, 5, 5)),
+    "packed attention under a mask for two samples": packed((2, 1, 5, 5)),
+    "packed attention under a mask of more axes": packed((3, 1, 1, 5, 5)),
     "an lstm with peepholes": lstm("x,w,r,,,,,p", more={"p": normal(1, 15)}),
     "an lstm with a bias that is given": lstm("x,w,r,b", b=(1, 40)),
     "an lstm from states": lstm("x,w,r,,,h,c", h=(1, 3, 5), c=(1, 3, 5)),

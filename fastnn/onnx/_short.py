@@ -148,7 +148,8 @@ class _Short:
             return False
         views, rest = [self.views.get(n) for n in names], [self.made(n) if n else "" for n in node.inputs[3:]]
         packed = packed_attention(node, views, [self.shapes[n] for n in names])
-        if packed is not None and views[0] is not None:
+        alike = self.shapes.get(node.outputs[0]) == self.shapes[names[0]]  # else a mask makes more of the scores
+        if packed is not None and views[0] is not None and alike:
             self.add(packed, [views[0].base, *rest], [self._heads(node)], node)
             return True
         reads, turned = [self.made(n) for n in (names[0], names[2])], node.attributes["turned"]
