@@ -120,3 +120,12 @@ def test_boxes_that_overlap_at_all_are_suppressed_unless_the_model_says_how_much
     scores = np.array([[[0.9, 0.8, 0.7]]], np.float32)
     found = one("NonMaxSuppression", boxes, scores, np.array([3]))[0]
     assert found.tolist() == [[0, 0, 0], [0, 0, 2]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+@pytest.mark.parametrize(
+    ("shape", "to", "want"),
+    [((0, 3), [-1], (0,)), ((0, 3), [3, -1], (3, 0)), ((0, 3), [0, -1], (0, 3)), ((2, 0, 3), [2, -1, 3], (2, 0, 3))],
+)
+def test_a_reshape_of_nothing_finds_what_is_left(dtype, shape, to, want):
+    assert one("Reshape", np.zeros(shape, dtype), np.array(to))[0].shape == want

@@ -74,7 +74,8 @@ def _number_power(a: Tensor, exponent: float, ndim: int) -> Tensor:
 @op("Mod")
 def mod(a: Any, b: Any, *, fmod: int = 0) -> Any:
     """A remainder with the sign of b, or with `fmod` of a."""
-    rest = (np.fmod if fmod else np.mod)(array(a), array(b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = (np.fmod if fmod else np.mod)(array(a), array(b))
     if not (recorded(a) or recorded(b)):
         return value(rest)
     times = Tensor(np.rint((a.data - rest) / b.data))

@@ -37,8 +37,8 @@ def reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
         if len(sizes) > x.ndim and 0 in sizes[x.ndim :]:
             raise ValueError(f"Reshape: {sizes} copies sizes that {x.shape} does not have")
         sizes = [n if n else x.shape[i] for i, n in enumerate(sizes)]
-    if x.size == 0 and -1 in sizes:  # of nothing: what is left of the sizes that are not 0
-        rest = math.prod(n for n in x.shape if n) // math.prod(n for n in sizes if n > 0)
+    if x.size == 0 and -1 in sizes:  # nothing is left, unless there is a 0: then of the sizes that are not 0
+        rest = math.prod(n for n in x.shape if n) // math.prod(n for n in sizes if n > 0) if 0 in sizes else 0
         sizes = [rest if n == -1 else n for n in sizes]
     return x.reshape(sizes)
 
