@@ -129,3 +129,12 @@ def test_boxes_that_overlap_at_all_are_suppressed_unless_the_model_says_how_much
 )
 def test_a_reshape_of_nothing_finds_what_is_left(dtype, shape, to, want):
     assert one("Reshape", np.zeros(shape, dtype), np.array(to))[0].shape == want
+
+
+def test_halves_are_normalised_by_their_batch_and_keep_their_statistics_types():
+    x, parts = normal(4, 3, 5).astype(np.float16), [np.abs(normal(3)).astype(np.float16) for _ in range(4)]
+    got = one("BatchNormalization", x, *parts, outs="y,m,v", training_mode=1, momentum=0.5)
+    assert [g.dtype for g in got] == [np.float16] * 3
+    wide = [a.astype(np.float32) for a in (x, *parts)]
+    for g, w in zip(got, one("BatchNormalization", *wide, outs="y,m,v", training_mode=1, momentum=0.5), strict=True):
+        np.testing.assert_allclose(g, w, rtol=2e-3, atol=2e-3)

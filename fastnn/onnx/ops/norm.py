@@ -7,7 +7,7 @@ import numpy as np
 from ... import _ops, _ops_norm
 from ..._ops import Tensor
 from .._registry import op
-from .._values import array, is_half, value, widened
+from .._values import array, is_half, narrowed, value
 from .conv import activated
 
 
@@ -32,7 +32,11 @@ def batch_norm(
     """(x - mean) / sqrt(var + epsilon) * scale + bias for each channel; in training by the batch's own statistics."""
     if is_half(x):
         wide = [Tensor(array(v).astype(np.float32)) for v in (x, scale, bias, mean, var)]
-        return batch_norm(*wide, epsilon=epsilon, activation=activation).data.astype(x.dtype)
+        how: dict[str, Any] = {"epsilon": epsilon, "momentum": momentum, "activation": activation}
+        made: Any = batch_norm(*wide, training_mode=training_mode, **how)
+        if not training_mode:
+            return narrowed(made, x.dtype)
+        return tuple(value(o.data.astype(array(v).dtype)) for o, v in zip(made, (x, mean, var), strict=True))
     if training_mode:
         return _trained(x, scale, bias, mean, var, epsilon, momentum)
     if x.ndim in (2, 3, 4) and x.dtype == scale.dtype == mean.dtype:
