@@ -138,3 +138,11 @@ def test_halves_are_normalised_by_their_batch_and_keep_their_statistics_types():
     wide = [a.astype(np.float32) for a in (x, *parts)]
     for g, w in zip(got, one("BatchNormalization", *wide, outs="y,m,v", training_mode=1, momentum=0.5), strict=True):
         np.testing.assert_allclose(g, w, rtol=2e-3, atol=2e-3)
+
+
+def test_statistics_of_normalised_halves_are_float32():
+    x, w, b = normal(4, 6).astype(np.float16), normal(6).astype(np.float16), normal(6).astype(np.float16)
+    y, mean, inverse = one("LayerNormalization", x, w, b, outs="y,m,i")
+    assert [a.dtype for a in (y, mean, inverse)] == [np.float16, np.float32, np.float32]
+    np.testing.assert_allclose(mean, x.astype(np.float32).mean(1, keepdims=True), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(y, one("LayerNormalization", x, w, b)[0])

@@ -95,7 +95,7 @@ def old_group_norm(x: Any, scale: Any, bias: Any, *, num_groups: int, epsilon: f
     return _ops_norm.group_norm(x, num_groups, full[0], full[1], epsilon)
 
 
-@op("LayerNormalization", half=True)
+@op("LayerNormalization")
 def layer_norm(
     x: Any,
     scale: Any,
@@ -107,6 +107,10 @@ def layer_norm(
     outputs: int = 1,
 ) -> Any:
     """(x - mean) / sqrt(var + epsilon) * scale + bias over the axes from `axis` on."""
+    if is_half(x):  # mean and deviation stay float32, as `stash_type` says
+        wide = [None if v is None else Tensor(v.astype(np.float32)) for v in (x, scale, bias)]
+        made: Any = layer_norm(*wide, axis=axis, epsilon=epsilon, outputs=outputs)
+        return (narrowed(made[0], x.dtype), *made[1:]) if outputs > 1 else narrowed(made, x.dtype)
     axis = axis % x.ndim
     sizes = x.shape[axis:]
     if outputs == 1 and scale.shape == sizes and (bias is None or bias.shape == sizes):
@@ -129,7 +133,7 @@ def add_layer_norm(
         if x.shape == residual.shape and scale.shape == last and (bias is None or bias.shape == last):
             return _ops_norm.add_layer_norm(x, residual, last, scale, bias, epsilon)
     total = _ops.add(x, residual) if isinstance(x, Tensor) else value(np.add(x, residual))
-    return widened(layer_norm)(total, scale, bias, epsilon=epsilon), total
+    return layer_norm(total, scale, bias, epsilon=epsilon), total
 
 
 @op("RMSNormalization", half=True)
