@@ -146,3 +146,23 @@ def test_statistics_of_normalised_halves_are_float32():
     assert [a.dtype for a in (y, mean, inverse)] == [np.float16, np.float32, np.float32]
     np.testing.assert_allclose(mean, x.astype(np.float32).mean(1, keepdims=True), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(y, one("LayerNormalization", x, w, b)[0])
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads"),
+    [("edge", [2, 4, 0, 5]), ("reflect", [0, -1, 1, 2]), ("wrap", [-1, 5, 3, 0]), ("edge", [0, -2, 1, 0])],
+)
+def test_pads_beyond_the_kernel_s_keep_their_gradient(mode, pads):
+    x = np.arange(12.0).reshape(3, 4)
+    made = load(make([("Pad", "x,p", "y", {"mode": mode})], {"x": (F32, (3, 4))}, ["y"], {"p": np.array(pads)}))
+    rows, columns = np.indices((3, 4))
+    cut = tuple(slice(max(0, -b), n - max(0, -e)) for n, b, e in zip((3, 4), pads[:2], pads[2:], strict=True))
+    grown = [(max(0, b), max(0, e)) for b, e in zip(pads[:2], pads[2:], strict=True)]
+    places = tuple(np.pad(i[cut], grown, mode) for i in (rows, columns))
+    np.testing.assert_array_equal(made(x).data, x[places])
+    assert fnn.gradcheck(made, (fnn.tensor(x, requires_grad=True),))
+
+
+def test_an_unknown_kind_of_border_is_named():
+    with pytest.raises(ValueError, match="Pad: unknown mode 'mirror'"):
+        one("Pad", normal(3), np.array([1, 1]), mode="mirror")

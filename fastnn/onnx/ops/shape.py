@@ -213,11 +213,15 @@ def pad(
     for i, a in enumerate(over):
         pairs[a] = (around[i], around[i + len(over)])
     check_size("Pad", [max(0, b + n + e) for n, (b, e) in zip(x.shape, pairs)])
+    if mode not in _MODES:
+        raise ValueError(f"Pad: unknown mode {mode!r}")
     fill = scalar(constant_value, value or 0)
-    if isinstance(x, Tensor) and mode in _MODES and _kernel_pads(x, pairs, mode):
-        flat = [n for pair in reversed(pairs) for n in pair]
-        return _ops.pad(x, flat, _MODES[mode], fill if mode == "constant" else None)
-    return _padded(array(x), pairs, mode, fill)
+    if not isinstance(x, Tensor):
+        return _padded(x, pairs, mode, fill)
+    if not _kernel_pads(x, pairs, mode):
+        return _picked(x, pairs, mode)
+    flat = [n for pair in reversed(pairs) for n in pair]
+    return _ops.pad(x, flat, _MODES[mode], fill if mode == "constant" else None)
 
 
 _MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -228,6 +232,15 @@ def _kernel_pads(x: Tensor, pairs: list[tuple[int, int]], mode: str) -> bool:
     if mode == "constant":
         return True
     return all(0 <= b < n and 0 <= e < n for n, (b, e) in zip(x.shape, pairs) if (b, e) != (0, 0))
+
+
+def _picked(x: Tensor, pairs: list[tuple[int, int]], mode: str) -> Tensor:
+    """Axis by axis, for each place in the result the one that it comes from."""
+    for axis, (b, e) in enumerate(pairs):
+        if (b, e) != (0, 0):
+            kept = np.arange(max(0, -b), x.shape[axis] - max(0, -e))
+            x = _ops.index_select(x, axis, np.pad(kept, (max(0, b), max(0, e)), mode))  # type: ignore[call-overload]
+    return x
 
 
 def _padded(x: np.ndarray, pairs: list[tuple[int, int]], mode: str, fill: Any) -> Any:
