@@ -166,3 +166,12 @@ def test_pads_beyond_the_kernel_s_keep_their_gradient(mode, pads):
 def test_an_unknown_kind_of_border_is_named():
     with pytest.raises(ValueError, match="Pad: unknown mode 'mirror'"):
         one("Pad", normal(3), np.array([1, 1]), mode="mirror")
+
+
+@pytest.mark.parametrize(("op", "x"), [("Not", True), ("BitwiseNot", 5), ("IsNaN", 1.0), ("Relu", -2)])
+def test_one_number_comes_out_as_a_tensor(op, x):
+    x = np.asarray(x, np.float32 if isinstance(x, float) else None)
+    proto = make([(op, "x", "y", {})], {"x": (helper.np_dtype_to_tensor_dtype(x.dtype), ())}, ["y"])
+    y = load(proto)(x)
+    assert isinstance(y, fnn.Tensor)
+    assert y.shape == ()

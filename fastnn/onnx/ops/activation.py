@@ -14,7 +14,7 @@ from .._values import array, value
 @op("Relu", half=True)
 def relu(x: Any, *, consumed_inputs: Any = None) -> Any:
     """max(x, 0), for integers too."""
-    return _ops.relu(x) if isinstance(x, Tensor) else np.maximum(x, x.dtype.type(0))
+    return _ops.relu(x) if isinstance(x, Tensor) else np.asarray(np.maximum(x, x.dtype.type(0)))
 
 
 @op("Sigmoid", half=True)

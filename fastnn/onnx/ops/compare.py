@@ -37,13 +37,13 @@ _two("BitwiseXor", np.bitwise_xor, 1)
 @op("Not")
 def logical_not(x: Any) -> Any:
     """The opposite of a bool."""
-    return np.logical_not(x)
+    return np.asarray(np.logical_not(x))
 
 
 @op("BitwiseNot")
 def bitwise_not(x: Any) -> Any:
     """Every bit turned over."""
-    return np.invert(x)
+    return np.asarray(np.invert(x))
 
 
 @op("BitShift")
@@ -58,7 +58,7 @@ def bit_shift(x: Any, by: Any, *, direction: str) -> Any:
 @op("IsNaN")
 def is_nan(x: Any) -> Any:
     """Whether a number is none."""
-    return np.isnan(array(x))
+    return np.asarray(np.isnan(array(x)))
 
 
 @op("IsInf")
