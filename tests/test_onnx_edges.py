@@ -175,3 +175,16 @@ def test_one_number_comes_out_as_a_tensor(op, x):
     y = load(proto)(x)
     assert isinstance(y, fnn.Tensor)
     assert y.shape == ()
+
+
+def test_quotients_of_integers_are_cut_towards_zero_at_the_ends_of_their_types_too():
+    x, by = np.array([-128, -128, -128, 127, -7, 7, 5], np.int8), np.array([2, 1, 127, -2, 2, -2, 0], np.int8)
+    assert one("Div", x, by)[0].tolist() == [-64, -128, -1, -63, -3, -3, 0]
+    ends = np.array([-(2**63), 5], np.int64)
+    assert one("Div", ends, np.array([2**63 - 1, -(2**63)]))[0].tolist() == [-1, 0]
+    assert one("Div", np.array([7, 8], np.uint8), np.array([2, 0], np.uint8))[0].tolist() == [3, 0]
+
+
+def test_remainders_of_a_division_by_zero_warn_nobody():
+    assert one("Mod", np.array([7, -7]), np.array([0, 4]))[0].tolist() == [0, 1]
+    np.testing.assert_array_equal(one("Mod", np.float32([7, 7]), np.float32([0, 4]), fmod=1)[0], [np.nan, 3])

@@ -39,10 +39,8 @@ def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Integers divide towards zero, as in C."""
     if a.dtype.kind not in "iu":
         return a / b
-    if a.dtype.kind == "u":
-        return a // b
-    with np.errstate(divide="ignore"):
-        return np.where(b == 0, 0, (np.abs(a) // np.abs(b)) * (np.sign(a) * np.sign(b))).astype(a.dtype)
+    with np.errstate(divide="ignore", over="ignore"):
+        return (a - np.fmod(a, b)) // b
 
 
 _binary("Add", _ops.add, np.add)
