@@ -247,9 +247,12 @@ def test_external_data_of_a_model_in_memory():
     refused(external("w.bin"), "the model came from memory")
 
 
-def test_external_data_in_an_attribute_is_not_read():
+def test_external_data_in_an_attribute(tmp_path):
     value = external("w.bin").graph.initializer[0]
-    refused(model(node("Constant", "", "c", value=value), node("Add", "x,c", "y")), "the model came from memory|valid")
+    proto = model(node("Constant", "", "c", value=value), node("Add", "x,c", "y"))
+    refused(proto, "the model came from memory|valid")
+    (tmp_path / "w.bin").write_bytes(np.array([3, 4], np.float32).tobytes())
+    assert fnn.onnx.load(saved(tmp_path, proto))(np.ones(2, np.float32)).tolist() == [4.0, 5.0]
 
 
 # ----- fuzz -----

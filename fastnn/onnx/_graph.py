@@ -111,7 +111,7 @@ def _node(n: Any, opsets: dict[str, int], folder: Path | None, known: frozenset[
     for a in n.attribute:
         if a.name in attributes or a.ref_attr_name:
             raise FormatError(f"{n.op_type}: attribute {a.name!r} is there twice, or refers to a function's")
-        value = attribute_value(a)
+        value = attribute_value(a, folder)
         attributes[a.name] = build(value, opsets, folder, known) if a.HasField("g") else value
     node = Node(n.op_type, list(n.input), list(n.output), attributes, domain, opsets[domain], n.name)
     for value in attributes.values():

@@ -75,14 +75,20 @@ def take_initialisers(graph: Any, folder: Path | None) -> dict[str, np.ndarray]:
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in arrays:
             raise FormatError(f"initialiser name {tensor.name!r} is empty or there twice")
-        arrays[tensor.name] = tensor_array(tensor, folder)
-        for field in ("raw_data", "external_data", "data_location", "dims", *_TYPED):
-            tensor.ClearField(field)
-        tensor.dims.append(0)
+        arrays[tensor.name] = _taken(tensor, folder)
     return arrays
 
 
 _TYPED = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+
+
+def _taken(tensor: Any, folder: Path | None) -> np.ndarray:
+    """The array of a tensor, in whose place an empty one stays."""
+    array = tensor_array(tensor, folder)
+    for field in ("raw_data", "external_data", "data_location", "dims", *_TYPED):
+        tensor.ClearField(field)
+    tensor.dims.append(0)
+    return array
 
 
 def tensor_array(tensor: Any, folder: Path | None = None) -> np.ndarray:
@@ -162,7 +168,7 @@ def _no_links(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
-def attribute_value(attribute: Any) -> Any:
+def attribute_value(attribute: Any, folder: Path | None = None) -> Any:
     """An attribute as Python has it: number, str, list, ndarray, or a GraphProto as it is."""
     from onnx import AttributeProto as A
 
@@ -180,9 +186,9 @@ def attribute_value(attribute: Any) -> Any:
     if kind == A.STRINGS:
         return [s.decode("utf-8", "replace") for s in attribute.strings]
     if kind == A.TENSOR:
-        return tensor_array(attribute.t)
+        return _taken(attribute.t, folder)
     if kind == A.TENSORS:
-        return [tensor_array(t) for t in attribute.tensors]
+        return [_taken(t, folder) for t in attribute.tensors]
     if kind == A.GRAPH:
         return attribute.g
     if kind == A.TYPE_PROTO:
