@@ -188,3 +188,8 @@ def test_quotients_of_integers_are_cut_towards_zero_at_the_ends_of_their_types_t
 def test_remainders_of_a_division_by_zero_warn_nobody():
     assert one("Mod", np.array([7, -7]), np.array([0, 4]))[0].tolist() == [0, 1]
     np.testing.assert_array_equal(one("Mod", np.float32([7, 7]), np.float32([0, 4]), fmod=1)[0], [np.nan, 3])
+
+
+def test_integers_written_as_text_keep_their_digits():
+    words = np.array(["9007199254740993", "-3", "1e3", "2.75"], object)
+    assert one("Cast", words, to=onnx.TensorProto.INT64)[0].tolist() == [2**53 + 1, -3, 1000, 2]

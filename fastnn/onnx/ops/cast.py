@@ -74,10 +74,16 @@ def _special(v: Any) -> str:
 
 def _numbers(data: np.ndarray, dtype: np.dtype) -> np.ndarray:
     words = [w.decode() if isinstance(w, bytes) else str(w) for w in data.ravel()]
-    numbers = (
-        np.array([float(w) for w in words]) if dtype.kind not in "iu" else np.array([int(float(w)) for w in words])
-    )
+    numbers = np.array([_whole(w) if dtype.kind in "iu" else float(w) for w in words])
     return numbers.reshape(data.shape).astype(dtype)
+
+
+def _whole(word: str) -> int:
+    """An integer's every digit; of other numbers what stands before the point."""
+    try:
+        return int(word)
+    except ValueError:
+        return int(float(word))
 
 
 @op("Cast", since=6)
