@@ -193,3 +193,10 @@ def test_remainders_of_a_division_by_zero_warn_nobody():
 def test_integers_written_as_text_keep_their_digits():
     words = np.array(["9007199254740993", "-3", "1e3", "2.75"], object)
     assert one("Cast", words, to=onnx.TensorProto.INT64)[0].tolist() == [2**53 + 1, -3, 1000, 2]
+
+
+def test_sums_of_integers_are_exact():
+    x = np.array([2**31 + 1, -(2**60) - 1])
+    assert one("ReduceL1", x, keepdims=0)[0] == 2**31 + 1 + 2**60 + 1
+    assert one("ReduceSumSquare", x[:1], keepdims=0)[0] == (2**31 + 1) ** 2
+    assert one("ReduceL1", x, noop_with_empty_axes=1)[0].tolist() == [2**31 + 1, 2**60 + 1]
