@@ -162,6 +162,15 @@ def test_sums_of_opset_6_stand_where_they_say(axis):
             np.testing.assert_allclose(y.data, want, rtol=1e-5, atol=1e-5)
 
 
+def test_activations_of_opset_6_are_put_together():
+    wide = {"broadcast": 1}
+    nodes = [("Sigmoid", "x", "s", {}), ("Mul", "x,s", "y", wide)]
+    x = normal(2, 3)
+    model = load(make(nodes, {"x": (F32, (2, 3))}, ["y"], opset=6))
+    assert steps(model) == ["Swish"]
+    np.testing.assert_allclose(model(x).data, x / (1 + np.exp(-x)), rtol=1e-5)
+
+
 def test_dropout_that_is_always_on_drops():
     w = {"p": np.float32(0.5), "on": np.array(True)}
     nodes = [("Dropout", "x,p,on", "d", {}), ("Neg", "d", "y", {})]

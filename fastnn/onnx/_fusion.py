@@ -121,7 +121,7 @@ def make_swish(graph: Graph) -> None:
             gate = links.before(node.inputs[i], "Sigmoid")
             if gate is not None and gate.inputs[0] == node.inputs[1 - i]:
                 links.counts[gate.inputs[0]] -= 1
-                node.op, node.version, node.inputs = "Swish", 24, [gate.inputs[0]]
+                node.op, node.version, node.inputs, node.attributes = "Swish", 24, [gate.inputs[0]], {}
                 links.drop(gate)
                 break
     links.finish()
@@ -134,7 +134,7 @@ def make_gelu(graph: Graph) -> None:
         found = _gelu(graph, links, node)
         if found is not None:
             x, inner = found
-            node.op, node.version, node.inputs = "Gelu", 20, [x]
+            node.op, node.version, node.inputs, node.attributes = "Gelu", 20, [x], {}
             links.drop(*inner)
     links.finish()
 
