@@ -200,3 +200,10 @@ def test_sums_of_integers_are_exact():
     assert one("ReduceL1", x, keepdims=0)[0] == 2**31 + 1 + 2**60 + 1
     assert one("ReduceSumSquare", x[:1], keepdims=0)[0] == (2**31 + 1) ** 2
     assert one("ReduceL1", x, noop_with_empty_axes=1)[0].tolist() == [2**31 + 1, 2**60 + 1]
+
+
+def test_the_older_powers_count_their_axis_from_either_end():
+    x, p = np.abs(normal(2, 3, 4)), normal(3)
+    for axis in (1, -2):
+        y = one("Pow", x, p, opset=6, broadcast=1, axis=axis)[0]
+        np.testing.assert_allclose(y, x ** p[:, None], rtol=1e-5)

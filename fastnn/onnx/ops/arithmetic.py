@@ -53,7 +53,7 @@ _binary("Div", _ops.div, _divided)
 def power(a: Any, b: Any, *, broadcast: int = 0, axis: int | None = None) -> Any:
     """A power in the first input's type, whatever the second's."""
     if broadcast and axis is not None:
-        b = b.reshape(*b.shape, *[1] * (a.ndim - axis - b.ndim))
+        b = b.reshape(*b.shape, *[1] * (a.ndim - axis % a.ndim - b.ndim))
     if isinstance(a, Tensor):
         exponent = b.data if isinstance(b, Tensor) else b
         if exponent.size == 1 and not recorded(b):
