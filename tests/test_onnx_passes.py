@@ -251,6 +251,16 @@ def test_a_weight_with_two_readers_keeps_its_values_for_the_other():
     )
 
 
+@pytest.mark.parametrize(("nodes", "shape"), [(["Gemm", "Add"], (1, 5)), (["MatMul", "Mul"], (4, 1))])
+def test_weights_made_of_one_have_memory_of_their_own(nodes, shape):
+    ins = "x,w,b" if nodes[0] == "Gemm" else "x,b"
+    made = [(nodes[0], ins, "h", {}), (nodes[1], "h,b", "y", {})]
+    model = load(make(made, {"x": (F32, [4, 4])}, ["y"], {"w": normal(4, 5), "b": normal(*shape)}))
+    weights = list(model.parameters())
+    assert sorted(w.size for w in weights)[:2] == [shape[0] * shape[1]] * 2
+    assert not any(np.shares_memory(a.data, b.data) for i, a in enumerate(weights) for b in weights[:i])
+
+
 def test_images_stay_channels_last_between_nodes():
     proto, (x,) = conv_net(False)
     y = load(proto)(x).data

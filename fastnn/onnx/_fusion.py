@@ -278,7 +278,7 @@ def prepare_recurrent(graph: Graph) -> None:
         for i, weight in enumerate(weights):
             kind = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "")[i % 5]
             name = f"{given[1]}.{kind}{'_reverse' if i >= 5 else ''}"
-            names.append("" if weight is None else new_weight(graph, name, array(weight).copy(), False))
+            names.append("" if weight is None else new_weight(graph, name, array(weight), False))
         node.inputs = [given[0], given[5], given[6], *names]
         attributes = {"kind": node.op, "cell": cell, "direction": node.attributes.get("direction", "forward")}
         node.attributes = {**attributes, "layout": node.attributes.get("layout", 0)}

@@ -34,11 +34,14 @@ class Links:
 
 
 def new_weight(graph: Graph, name: str, data: np.ndarray, alone: bool) -> str:
-    """Put a weight among the constants: under `name` if that is free or its one reader is served, else a new one."""
+    """Put a weight among the constants: under `name` if that is free or its one reader is served, else a new one.
+
+    A new one has memory of its own, for it is trained apart from the one it was made of.
+    """
     taken = set() if alone else graph.names()
     while name in taken:
         name += "_"
-    graph.constants[name] = np.ascontiguousarray(data)
+    graph.constants[name] = np.ascontiguousarray(data) if alone else np.array(data, order="C")
     graph.weights.add(name)
     return name
 
