@@ -33,6 +33,16 @@ def load(model):
     return fnn.onnx.load(model.SerializeToString())
 
 
+def one(op, x, *more, opset=20, outs="y", **how):
+    """The outputs of one operator, its further inputs constant."""
+    names = [f"c{i}" for i in range(len(more))]
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    proto = make([(op, ",".join(["x", *names]), outs, how)], {"x": (kind, x.shape)}, outs.split(","), opset=opset)
+    for name, value in zip(names, more, strict=True):
+        proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return [np.asarray(y) for y in load(proto).named(x=x).values()]
+
+
 def steps(module):
     return [node.op for node in module._plan.nodes]
 

@@ -6,18 +6,8 @@ import pytest
 import fastnn as fnn
 
 onnx = pytest.importorskip("onnx")
-from onnx import helper, numpy_helper  # noqa: E402
-from onnx_by_hand import F32, load, make, normal  # noqa: E402
-
-
-def one(op, x, *more, opset=20, outs="y", **how):
-    """The outputs of one operator, its further inputs constant."""
-    names = [f"c{i}" for i in range(len(more))]
-    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
-    proto = make([(op, ",".join(["x", *names]), outs, how)], {"x": (kind, x.shape)}, outs.split(","), opset=opset)
-    for name, value in zip(names, more, strict=True):
-        proto.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-    return [np.asarray(y) for y in load(proto).named(x=x).values()]
+from onnx import helper  # noqa: E402
+from onnx_by_hand import F32, load, make, normal, one  # noqa: E402
 
 
 @pytest.mark.parametrize(
