@@ -65,11 +65,13 @@ def test_onnx_types(capsys, tmp_path):
     kinds = [np.float16, np.float64, np.int8, np.uint16, np.int64, np.bool_]
     tensors = [onnx.numpy_helper.from_array(np.array([0, 1], kind), np.dtype(kind).name) for kind in kinds]
     bf16 = onnx.helper.make_tensor("bfloat16", onnx.TensorProto.BFLOAT16, [2], [0.5, 3.0])
-    onnx.save(model_of(onnx, [*tensors, bf16]), tmp_path / "net.onnx")
+    empty = onnx.numpy_helper.from_array(np.zeros((0, 3), np.float32), "empty")
+    onnx.save(model_of(onnx, [*tensors, bf16, empty]), tmp_path / "net.onnx")
     printed(capsys, "convert", tmp_path / "net.onnx", tmp_path / "new.npz")
     found = np.load(tmp_path / "new.npz")
     assert found["bfloat16"].tolist() == [0.5, 3.0]
     assert found["bfloat16"].dtype == found["float16"].dtype == np.float32
+    assert found["empty"].shape == (0, 3)
     for kind in kinds[1:]:
         assert found[np.dtype(kind).name].dtype == kind
 

@@ -145,6 +145,18 @@ def test_tensors_whose_sizes_do_not_agree(dims, data, kind):
     refused(model(node("Add", "x,w", "y"), weights=[raw(dims, data, kind)]), "tensor 'w'|not a valid ONNX model")
 
 
+def test_numbers_of_four_bits_fill_their_bytes():
+    for dims, data in (((3,), b"\x21"), ((3,), b"\x21\x03\x00"), ((2,), b"")):
+        w = TensorProto(name="w", data_type=TensorProto.INT4, dims=dims, raw_data=data)
+        refused(model(node("Cast", "w", "y", to=1), weights=[w], opset=21), rf"in {len(data)} bytes")
+
+
+def test_operators_of_the_passes_are_not_for_files():
+    proto = model(node("Linear", "x,x", "y", domain="fastnn"))
+    proto.opset_import.append(helper.make_opsetid("fastnn", 1))
+    refused(proto, "no opset for domain 'fastnn'")
+
+
 def test_a_shape_that_promises_more_than_its_list_holds():
     tensor = TensorProto(name="w", data_type=F32, dims=[1 << 30], float_data=[1.0, 2.0])
     refused(model(node("Add", "x,w", "y"), weights=[tensor]), r"shape \(1073741824,\) but 2 numbers")

@@ -418,6 +418,24 @@ def test_sizes_that_are_given_as_values_may_be_others_each_time(op, ins, numbers
         np.testing.assert_array_equal(model(x, np.array(n)).data, want)
 
 
+@pytest.mark.parametrize("op", ["Squeeze", "Unsqueeze"])
+def test_axes_that_are_given_as_values_may_be_others_each_time(op):
+    nodes = [(op, "x,n", "a", {}), ("Neg", "a", "y", {})]
+    model = load(make(nodes, {"x": (F32, [1, 4, 1]), "n": (TensorProto.INT64, [1])}, ["y"]))
+    x, take = normal(1, 4, 1), np.squeeze if op == "Squeeze" else np.expand_dims
+    for axis in (0, 0, 2, 0):
+        np.testing.assert_array_equal(model(x, np.array([axis])).data, -take(x, axis))
+
+
+def test_one_of_several_integers_comes_out_as_a_tensor():
+    made = make([("Gather", "x,i", "y", {})], {"x": (TensorProto.INT64, [None])}, ["y"], {"i": np.array(1)})
+    model = load(made)
+    for _ in range(3):
+        y = model(np.array([3, 4, 5]))
+        assert isinstance(y, fnn.Tensor)
+        assert y.tolist() == 4
+
+
 def test_what_depends_on_a_weight_too_is_computed_each_time():
     nodes = [("Shape", "x", "s", {}), ("Cast", "s", "f", {"to": F32}), ("Mul", "f,w", "g", {}), ("Mul", "x,g", "y", {})]
     model, x = load(make(nodes, {"x": (F32, [None])}, ["y"], {"w": np.array([2.0], np.float32)})), normal(3)
