@@ -216,6 +216,38 @@ def test_one_after_the_other_is_pytorchs(milestones):
         np.testing.assert_allclose(ours.get_last_lr(), theirs.get_last_lr(), rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler")
+@pytest.mark.parametrize(
+    "names",
+    [("ConstantLR", "ExponentialLR"), ("LinearLR", "CosineAnnealingLR"), ("StepLR", "CosineAnnealingLR", "LinearLR")],
+)
+def test_schedules_at_once_are_pytorchs(names):
+    """Each scales the rate that the others, or the user, left."""
+    options = {"StepLR": (3, 0.5), "ConstantLR": (0.5, 4), "LinearLR": (0.2, 0.9, 6), "ExponentialLR": (0.9,)}
+    torch = pytest.importorskip("torch")
+    a = fnn.optim.SGD([{"params": [fnn.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
+    b = torch.optim.SGD([{"params": [torch.zeros(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
+    ours = [getattr(lr_scheduler, name)(a, *options.get(name, (7, 0.01))) for name in names]
+    theirs = [getattr(torch.optim.lr_scheduler, name)(b, *options.get(name, (7, 0.01))) for name in names]
+    for step in range(7):  # PyTorch's cosine, too, goes on from its start when it has reached the bottom
+        assert_groups(a.param_groups, b.param_groups)
+        if step == 2:
+            a.param_groups[0]["lr"] *= 0.5
+            b.param_groups[0]["lr"] *= 0.5
+        for schedule in ours + theirs:
+            schedule.step()
+
+
+def test_a_constant_of_zero_ends():
+    optimizer = fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.5)
+    schedule = lr_scheduler.ConstantLR(optimizer, factor=0.0, total_iters=2)
+    rates = []
+    for _ in range(4):
+        rates += schedule.get_last_lr()
+        schedule.step()
+    assert rates == [0, 0, 0.5, 0.5]
+
+
 def test_chains_that_do_not_fit():
     a, b = (fnn.optim.SGD([fnn.zeros(1, requires_grad=True)], lr=0.1) for _ in range(2))
     first, second = lr_scheduler.ConstantLR(a), lr_scheduler.ConstantLR(b)

@@ -98,3 +98,29 @@ class LRScheduler:
 
     def _lrs(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]
+
+
+class FactorLR(LRScheduler):
+    """Base of the schedules whose factor depends on the step alone.
+
+    A step multiplies the rate that it finds by the ratio of two factors: what the caller or another schedule made of
+    the rate in between stays, as in PyTorch, so schedules can be chained by calling `step` of one after the other.
+    """
+
+    @property
+    def _least(self) -> float:
+        """The rate that the factor 0 stands for."""
+        return 0.0
+
+    def _factor(self, step: int) -> float:
+        """Return the factor of a step, counted from 0."""
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float]:
+        """The rate times factor(step) / factor(step - 1), counted from the least rate."""
+        new, old, rates = self._factor(self.last_epoch), 1.0, self._lrs()
+        if self.last_epoch > 0:
+            old = self._factor(self.last_epoch - 1)
+            if old == 0 or self._step_count == 1:  # nothing to multiply; begun behind last_epoch
+                old, rates = 1.0, self.base_lrs
+        return rates if new == old else [self._least + (lr - self._least) * (new / old) for lr in rates]

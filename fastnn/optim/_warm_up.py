@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._optimizer import Optimizer
-from ._scheduler import LRScheduler, check_optimizer, check_per
+from ._scheduler import FactorLR, LRScheduler, check_optimizer, check_per
 
 
-class LinearLR(LRScheduler):
+class LinearLR(FactorLR):
     """The starting rate times a factor that goes from `start_factor` to `end_factor` within `total_iters` steps.
 
     Raises
@@ -47,14 +47,11 @@ class LinearLR(LRScheduler):
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch, per)
 
-    def get_lr(self) -> list[float]:
-        """base_lr * (start_factor + (end_factor - start_factor) * min(step / total_iters, 1))."""
-        share = min(self.last_epoch / self.total_iters, 1.0)
-        factor = self.start_factor + (self.end_factor - self.start_factor) * share
-        return [base * factor for base in self.base_lrs]
+    def _factor(self, step: int) -> float:
+        return self.start_factor + (self.end_factor - self.start_factor) * min(step / self.total_iters, 1.0)
 
 
-class ConstantLR(LRScheduler):
+class ConstantLR(FactorLR):
     """The starting rate times `factor` for the first `total_iters` steps, and the starting rate from then on.
 
     Raises
@@ -86,9 +83,8 @@ class ConstantLR(LRScheduler):
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch, per)
 
-    def get_lr(self) -> list[float]:
-        """base_lr * factor, and base_lr from step total_iters on."""
-        return [base * (self.factor if self.last_epoch < self.total_iters else 1.0) for base in self.base_lrs]
+    def _factor(self, step: int) -> float:
+        return self.factor if step < self.total_iters else 1.0
 
 
 class SequentialLR(LRScheduler):

@@ -1,5 +1,8 @@
 """Learning-rate schedules: after each epoch (or step) they write new rates into an optimizer's groups.
 
+Several can be chained: `step` of one after the other, each scales what it finds. `LambdaLR`, `OneCycleLR` and
+`CosineAnnealingWarmRestarts` alone, as in PyTorch, set the rate anew.
+
 `per` says how often `fastnn.fit` calls `step()`: once per "epoch" or once per optimizer "step".
 """
 
@@ -9,7 +12,7 @@ from collections.abc import Callable, Iterable
 from ._one_cycle import OneCycleLR
 from ._optimizer import Optimizer
 from ._plateau import ReduceLROnPlateau
-from ._scheduler import LRScheduler, check_optimizer
+from ._scheduler import FactorLR, LRScheduler, check_optimizer
 from ._warm_up import ConstantLR, LinearLR, SequentialLR
 
 __all__ = [
@@ -164,7 +167,7 @@ class ExponentialLR(LRScheduler):
         return self._lrs() if self.last_epoch == 0 else [lr * self.gamma for lr in self._lrs()]
 
 
-class CosineAnnealingLR(LRScheduler):
+class CosineAnnealingLR(FactorLR):
     """Half a cosine from the starting rate down to `eta_min` within `T_max` steps (and up again after that).
 
     Raises
@@ -195,10 +198,12 @@ class CosineAnnealingLR(LRScheduler):
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch, per)
 
-    def get_lr(self) -> list[float]:
-        """eta_min + (base_lr - eta_min) * (1 + cos(pi * step / T_max)) / 2."""
-        share = (1 + math.cos(math.pi * self.last_epoch / self.T_max)) / 2
-        return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
+    @property
+    def _least(self) -> float:
+        return self.eta_min
+
+    def _factor(self, step: int) -> float:
+        return (1 + math.cos(math.pi * step / self.T_max)) / 2
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
