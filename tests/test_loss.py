@@ -169,6 +169,24 @@ def test_cosines_are_pytorchs(reduction, rng):
         ours(fnn.ones(2, 3), fnn.ones(2, 3), fnn.ones(3))
 
 
+@pytest.mark.parametrize("one", [(4,), (3, 1), (1, 4), (2, 1, 4)])
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_cosine_of_shapes_that_broadcast_is_pytorchs(one, dim, rng):
+    """The length of a vector is that along dim after broadcasting."""
+    torch = pytest.importorskip("torch")
+    x, y = f32(rng, 3, 4), fnn.tensor(f32(rng, *one))
+    against_torch(
+        lambda a, _: F.cosine_similarity(a, y, dim),
+        lambda b, _: torch.nn.functional.cosine_similarity(torch.tensor(y.data), b, dim),
+        x,
+        0,
+    )
+    with pytest.raises(ValueError, match=r"\(3, 4\) and \(5,\) do not broadcast"):
+        F.cosine_similarity(fnn.tensor(x), fnn.ones(5), dim)
+    with pytest.raises(IndexError, match="dimension 3 is out of range"):
+        F.cosine_similarity(fnn.tensor(x), y, 3)
+
+
 @pytest.mark.parametrize(("p", "dim"), [(2.0, 1), (1.0, -1), (3.0, 0)])
 def test_normalize_and_distances_are_pytorchs(p, dim, rng):
     torch = pytest.importorskip("torch")

@@ -1,6 +1,8 @@
 """How near vectors are to each other, and the losses that are made of it."""
 
-from .._ops import as_tensor, clamp, where
+import numpy as np
+
+from .._ops import Tensor, as_tensor, clamp, where
 from ._reduction import check_reduction, reduced
 
 
@@ -34,10 +36,19 @@ def cosine_similarity(x1, x2, dim: int = 1, eps: float = 1e-8):
     x1, x2 : Tensor
         Shapes that broadcast.
 
+        `dim` counts in their common shape.
+
     Returns
     -------
     Tensor
         Their common shape without `dim`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not broadcast.
+    IndexError
+        If the common shape has no `dim`.
 
     Examples
     --------
@@ -46,7 +57,22 @@ def cosine_similarity(x1, x2, dim: int = 1, eps: float = 1e-8):
     [1.0]
     """
     x1, x2 = as_tensor(x1), as_tensor(x2)
+    if x1.shape != x2.shape:
+        x1, x2 = _as_long(x1, x2, dim), _as_long(x2, x1, dim)
     return (normalize(x1, 2.0, dim, eps) * normalize(x2, 2.0, dim, eps)).sum(dim)
+
+
+def _as_long(x: Tensor, other: Tensor, dim: int) -> Tensor:
+    """x with the number of axes and the length along `dim` that it has beside `other`; no axis else grows."""
+    try:
+        shape = np.broadcast_shapes(x.shape, other.shape)
+    except ValueError:
+        raise ValueError(f"cosine_similarity: shapes {x.shape} and {other.shape} do not broadcast") from None
+    if not -len(shape) <= dim < len(shape):
+        raise IndexError(f"cosine_similarity: dimension {dim} is out of range for {len(shape)} dimensions")
+    own = [1] * (len(shape) - x.ndim) + list(x.shape)
+    own[dim] = shape[dim]
+    return x.expand(own)
 
 
 def pairwise_distance(x1, x2, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
