@@ -271,7 +271,7 @@ cdef Tensor cross_entropy_rows(Tensor x, object target, Tensor w, i64 ignore_ind
         node = CrossEntropyNode.__new__(CrossEntropyNode)
         node.save(x, None)
         node.saved = (lse, classes, weight, ignore_index, reduction == "none")
-        node.alpha, node.beta = smoothing, scale
+        node.alpha, node.beta = smoothing, scale if scale == scale else 0  # of nothing the mean is NaN, its slope is 0
         attach(out, node, (edge(x),))
     return out
 

@@ -61,6 +61,17 @@ def test_cross_entropy_is_pytorchs(reduction, weighted, smoothing, shape, rng):
     )
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_nothing(smoothing):
+    """The mean is NaN, but no gradient is, as in PyTorch: one batch of padding alone spoils no network."""
+    for order in (False, True):
+        x = fnn.ones(2, 3, requires_grad=True)
+        loss = F.cross_entropy(x, fnn.tensor([-100, -100]), label_smoothing=smoothing)
+        assert np.isnan(loss.item())
+        (slope,) = fnn.grad(loss, x, create_graph=order)
+        assert not slope.data.any()
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", [(7, 4), (4,), (7, 4, 3)])
