@@ -238,7 +238,7 @@ class Tensor:
     ) -> Tensor: ...
     def max(
         self,
-        dim: _Dims | None = None,
+        dim: Tensor | _Dims | None = None,
         keepdim: _bool = False,
         *,
         axis: _Dims | None = None,
@@ -246,7 +246,7 @@ class Tensor:
     ) -> Tensor: ...
     def min(
         self,
-        dim: _Dims | None = None,
+        dim: Tensor | _Dims | None = None,
         keepdim: _bool = False,
         *,
         axis: _Dims | None = None,
@@ -528,10 +528,18 @@ def std(
     unbiased: bool | None = None,
 ) -> Tensor: ...
 def amax(
-    x: _Data, dim: _Dims | None = None, keepdim: bool = False, axis: _Dims | None = None, keepdims: bool | None = None
+    x: _Data,
+    dim: Tensor | _Dims | None = None,
+    keepdim: bool = False,
+    axis: _Dims | None = None,
+    keepdims: bool | None = None,
 ) -> Tensor: ...
 def amin(
-    x: _Data, dim: _Dims | None = None, keepdim: bool = False, axis: _Dims | None = None, keepdims: bool | None = None
+    x: _Data,
+    dim: Tensor | _Dims | None = None,
+    keepdim: bool = False,
+    axis: _Dims | None = None,
+    keepdims: bool | None = None,
 ) -> Tensor: ...
 def prod(
     x: _Data, dim: _Dims | None = None, keepdim: bool = False, axis: _Dims | None = None, keepdims: bool | None = None

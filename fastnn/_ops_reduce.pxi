@@ -77,7 +77,7 @@ cpdef Tensor mean(x, dim=None, keepdim=False, axis=None, keepdims=None):
 cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None, unbiased=None):
     """The variance over dim: the mean squared distance from the mean, with n - correction in the denominator.
 
-    `unbiased=False` is another way to say `correction=0`.
+    `unbiased=False`, also in the place of `dim`, is another way to say `correction=0`.
 
     Examples
     --------
@@ -86,13 +86,17 @@ cpdef Tensor var(x, dim=None, double correction=1, keepdim=False, axis=None, kee
     tensor(2.)
     """
     cdef Tensor t = floating(x), centred
-    cdef unsigned long long mask = axes_mask("var", either(dim, axis), cnp.PyArray_NDIM(t.array))
-    cdef i64 n = count_of(t.array, mask)
+    cdef unsigned long long mask
+    cdef i64 n
+    if isinstance(dim, builtins.bool):  # PyTorch's var(x, unbiased)
+        dim, unbiased = None, dim
+    mask = axes_mask("var", either(dim, axis), cnp.PyArray_NDIM(t.array))
+    n = count_of(t.array, mask)
     if unbiased is not None:
         correction = 1 if unbiased else 0
     centred = sub(t, scaled_sum(t, mask, True, 1.0 / n if n else float("nan")))
     return scaled_sum(square(centred), mask, keepdim if keepdims is None else keepdims,
-                      1.0 / (n - correction) if n > correction else float("nan"))
+                      1.0 / (n - correction) if n > correction else INFINITY)
 
 
 cpdef Tensor std(x, dim=None, double correction=1, keepdim=False, axis=None, keepdims=None, unbiased=None):
@@ -149,7 +153,8 @@ cdef Tensor extreme(int op, str name, object x, object dim, bint keepdim):
 cpdef Tensor amax(x, dim=None, keepdim=False, axis=None, keepdims=None):
     """The largest value over dim (all by default); NaN if there is one. Equal maxima share the gradient.
 
-    `max` is the same, as in NumPy: PyTorch's `max(x, dim)` also gives the places, which are `argmax(x, dim)` here.
+    `max` is the same, as in NumPy: PyTorch's `max(x, dim)` also gives the places, which are `argmax(x, dim)` here. Its
+    `max(x, y)` of two tensors is `maximum(x, y)`.
 
     Examples
     --------
@@ -157,13 +162,16 @@ cpdef Tensor amax(x, dim=None, keepdim=False, axis=None, keepdims=None):
     >>> fnn.amax(fnn.tensor([[1.0, 4.0], [3.0, 2.0]]), 1)
     tensor([4., 3.])
     """
+    if isinstance(dim, Tensor):
+        return maximum(x, dim)
     return extreme(MAX, "max", x, either(dim, axis), keepdim if keepdims is None else keepdims)
 
 
 cpdef Tensor amin(x, dim=None, keepdim=False, axis=None, keepdims=None):
     """The smallest value over dim (all by default); NaN if there is one. Equal minima share the gradient.
 
-    `min` is the same, as in NumPy: PyTorch's `min(x, dim)` also gives the places, which are `argmin(x, dim)` here.
+    `min` is the same, as in NumPy: PyTorch's `min(x, dim)` also gives the places, which are `argmin(x, dim)` here. Its
+    `min(x, y)` of two tensors is `minimum(x, y)`.
 
     Examples
     --------
@@ -171,6 +179,8 @@ cpdef Tensor amin(x, dim=None, keepdim=False, axis=None, keepdims=None):
     >>> fnn.amin(fnn.tensor([[1.0, 4.0], [3.0, 2.0]]), 1)
     tensor([1., 2.])
     """
+    if isinstance(dim, Tensor):
+        return minimum(x, dim)
     return extreme(MIN, "min", x, either(dim, axis), keepdim if keepdims is None else keepdims)
 
 

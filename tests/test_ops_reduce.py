@@ -37,6 +37,25 @@ def test_values(axis, keepdim, layout, dtype):
     )
 
 
+def test_a_flag_in_the_place_of_dim():
+    """`var(x, False)` is `var(x, unbiased=False)`, as in PyTorch, and not the variance along dimension 0."""
+    x = fnn.tensor([[1.0, 2.0, 4.0], [0.0, 3.0, 8.0]])
+    assert x.var(False).item() == fnn.var(x, False).item() == x.var(correction=0).item()
+    assert x.std(True).item() == x.std().item()
+
+
+def test_variance_of_too_few():
+    assert fnn.tensor([1.0, 2.0]).var(correction=2).item() == np.inf
+    assert np.isnan(fnn.ones(1).var().item())
+
+
+def test_larger_of_two():
+    """PyTorch's max and min of two tensors."""
+    x, y = fnn.tensor([1.0, 5.0]), fnn.tensor([3, 2])
+    assert fnn.max(x, y).tolist() == x.max(y).tolist() == [3, 5]
+    assert fnn.min(x, y).tolist() == x.min(y).tolist() == [1, 2]
+
+
 GRADIENTS = [
     lambda x, d: x.sum(d),
     lambda x, d: x.mean(d, True),
