@@ -178,7 +178,8 @@ cpdef Tensor scatter_add(x, int dim, index, src):
 
 
 cpdef Tensor one_hot(index, num_classes=None):
-    """int64 zeros with a 1 at each index, along a new last dimension; num_classes is the largest index + 1 by default.
+    """int64 zeros with a 1 at each index, along a new last dimension; num_classes is the largest index + 1 by default (or
+    where it is -1, as PyTorch says it).
 
     Examples
     --------
@@ -188,7 +189,7 @@ cpdef Tensor one_hot(index, num_classes=None):
             [0, 0, 1]])
     """
     cdef ndarray i = index_array("one_hot", index)
-    if num_classes is None:
+    if num_classes is None or num_classes == -1:
         num_classes = int(i.max()) + 1 if cnp.PyArray_SIZE(i) else 0
     n = whole("one_hot: num_classes", num_classes)
     if cnp.PyArray_SIZE(i) and (i.min() < 0 or i.max() >= n):

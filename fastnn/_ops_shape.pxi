@@ -188,7 +188,7 @@ cpdef Tensor squeeze(x, dim=None):
     cdef set dims
     if dim is None:
         return reshape(t, tuple([n for n in shape if n != 1]))
-    dims = {axis_of("squeeze", d, <int>len(shape)) for d in sizes(dim)}
+    dims = {axis_of("squeeze", d, <int>(len(shape) or 1)) for d in sizes(dim)}  # PyTorch's 0-d tensors know 0 and -1, too
     return reshape(t, tuple([n for d, n in enumerate(shape) if n != 1 or d not in dims]))
 
 

@@ -51,6 +51,7 @@ HELD = [F.relu]
         (lambda x: fnn.dropout(x, 0.5, True), "no random numbers"),
         (lambda x: Twice.apply(x), "the Function Twice cannot be exported"),
         (lambda x: F.one_hot(x.long()), "one_hot without num_classes"),
+        (lambda x: F.one_hot(x.long(), -1), "one_hot without num_classes"),
         (lambda x: F.ctc_loss(x, [[1]] * 3, [4] * 3, [1] * 3), "fastnn.ctc_loss cannot be exported"),
         (lambda x: HELD[0](x) + 1, "something that cannot be recorded"),
         (lambda x: x.roll(1), "pass dims"),

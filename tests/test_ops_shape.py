@@ -152,9 +152,18 @@ def test_setitem():
         fnn.ones(1).expand(3)[0] = 1
 
 
+def test_squeeze_of_a_number():
+    """A 0-d tensor has the dimensions 0 and -1 to PyTorch."""
+    x = fnn.tensor(2.0)
+    assert x.squeeze(0).shape == x.squeeze(-1).shape == x.squeeze((0, -1)).shape == ()
+    with pytest.raises(IndexError, match="dimension 1"):
+        x.squeeze(1)
+
+
 def test_one_hot():
     assert fnn.one_hot(fnn.tensor([1, 0]), 3).tolist() == [[0, 1, 0], [1, 0, 0]]
     assert fnn.one_hot(fnn.zeros(0, dtype=fnn.int64)).shape == (0, 0)
+    assert fnn.one_hot([0, 2], -1).tolist() == fnn.one_hot([0, 2]).tolist()  # PyTorch's default
     with pytest.raises(IndexError, match="outside"):
         fnn.one_hot([3], 3)
     with pytest.raises(TypeError, match="integers"):

@@ -260,7 +260,7 @@ def _scatter(g: Graph, x: Any, dim: int, index: Any, src: Any) -> str:
 
 @writes("one_hot")
 def _one_hot(g: Graph, index: Any, num_classes: int | None = None) -> str:
-    if num_classes is None:
+    if num_classes in (None, -1):
         raise ExportError("one_hot without num_classes: the size would depend on values")
     return g.OneHot(index, g.constant(num_classes, np.int64), g.constant([0, 1], g.result.dtype), axis=-1)
 
