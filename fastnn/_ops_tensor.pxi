@@ -436,7 +436,13 @@ cdef class Tensor(Value):
         write(self, "t[...] = v", value)
         if not (isinstance(value, (Tensor, np_ndarray)) or number(value)):
             value = door("t[...] = v", value, self.array.dtype)  # before anything is written
-        self.array[plain_key(key)] = plain(value)
+        key, value = plain_key(key), plain(value)
+        try:
+            self.array[key] = value
+        except ValueError:
+            if not isinstance(value, np_ndarray) or value.size != 1:
+                raise
+            self.array[key] = value.reshape(())  # an element takes an array of one only if that has no dimensions
         bump_version(self)
 
     def copy_(self, source):

@@ -120,3 +120,14 @@ def test_numpy_writes_nothing_that_the_tape_would_miss(write):
     assert x.tolist() == [[1, 1], [1, 1]]
     write(x.data)
     assert x.data.max() > 1
+
+
+def test_an_element_takes_a_tensor_of_one():
+    x = fnn.zeros(2, 2)
+    x[0, 0] = fnn.tensor([3.0])
+    x[1, -1] = fnn.tensor([[4]])
+    assert x.tolist() == [[3, 0], [0, 4]]
+    with pytest.raises(ValueError, match="sequence"):
+        x[0, 0] = fnn.tensor([1.0, 2.0])
+    with pytest.raises(ValueError, match="broadcast"):
+        x[0] = fnn.ones(3)
