@@ -156,6 +156,13 @@ cdef class WhereNode(Node):
                 sum_to(where(condition, zero, dy), b_shape) if self.needs(1) else None)
 
 
+cdef Tensor beside_number(Tensor x, object s):
+    """x in the dtype of a result that also holds the number: no integer holds a fraction, no bool an integer."""
+    if isinstance(s, (float, np.floating)):
+        return floating(x)
+    return x if isinstance(s, (builtins.bool, np.bool_)) or x.array.dtype != np.bool_ else x.to(np.int64)
+
+
 cpdef Tensor where(condition, a, b):
     """a where condition is true, b elsewhere; broadcasts. Gradients go to what was chosen.
 
@@ -172,10 +179,10 @@ cpdef Tensor where(condition, a, b):
     if cnp.PyArray_TYPE(c.array) != cnp.NPY_BOOL:
         raise TypeError(f"where: condition must be bool, got {c.array.dtype}")
     if isinstance(a, Tensor) and number(b):
-        x = floating(a) if isinstance(b, (float, np.floating)) else a
+        x = beside_number(a, b)
         y = as_tensor(b, x.array.dtype)
     elif isinstance(b, Tensor) and number(a):
-        y = floating(b) if isinstance(a, (float, np.floating)) else b
+        y = beside_number(b, a)
         x = as_tensor(a, y.array.dtype)
     else:
         x, y = beside(a, b), beside(b, a)
@@ -205,4 +212,7 @@ cpdef Tensor masked_fill(x, mask, value):
     >>> fnn.masked_fill(x, x > 1, 9)
     tensor([1., 9.])
     """
-    return where(mask, value, x if isinstance(x, Tensor) else as_tensor(x))
+    cdef Tensor t = x if isinstance(x, Tensor) else as_tensor(x)
+    if isinstance(value, int) and t.array.dtype == np.bool_:
+        value = value != 0  # a mask stays a mask
+    return where(mask, value, t)

@@ -308,6 +308,11 @@ def test_clamp_where_masked_fill():
     assert fnn.gradcheck(lambda x, y: x.clamp(max=y), [x, normal(5)])
     assert fnn.gradcheck(lambda x: x.clamp(np.float64(-1), np.ones(5)), x)
     np.testing.assert_array_equal(x.clamp(min=0.5).data, np.maximum(x.data, 0.5))
+    flag = fnn.tensor([True, False])
+    assert fnn.where(flag, flag, 300).tolist() == [1, 300]
+    assert fnn.where(flag, 300, flag).tolist() == [300, 0]
+    assert fnn.where(flag, flag, True).dtype == flag.masked_fill(flag, 0).dtype == np.bool_
+    assert fnn.where(flag, 0.5, flag).dtype == np.float32
     with pytest.raises(TypeError, match="bool"):
         fnn.where(x, x, x)
     with pytest.raises(ValueError, match="broadcast"):
