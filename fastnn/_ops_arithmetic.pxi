@@ -247,6 +247,26 @@ cdef Tensor extremum(int op, object a, object b):
     return out
 
 
+cdef tuple alike(object a, object b):
+    """Operands for a function of NumPy, which alone makes float64 of float32 beside integers."""
+    cdef int type_num
+    a, b = python_number(a), python_number(b)
+    if isinstance(a, Tensor) and number(b):
+        return beside_number(a, b), b
+    if isinstance(b, Tensor) and number(a):
+        return a, beside_number(b, a)
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and (kind((<Tensor>a).array) < 0) != (kind((<Tensor>b).array) < 0):
+        type_num = common_type((<Tensor>a).array, (<Tensor>b).array)
+        return cast(a, type_num), cast(b, type_num)
+    return a, b
+
+
+cdef Tensor floor_divided(object a, object b):
+    """a // b; no gradient."""
+    a, b = alike(a, b)
+    return without_gradient(np.floor_divide, "//", a, b)
+
+
 cdef class RemainderNode(Node):
     """a % b = a - b floor(a / b); saved is the shapes, the first value the quotient, a step function."""
     cdef tuple backward(self, Value dy):
@@ -258,7 +278,7 @@ cdef Tensor remainder(object a, object b):
     """a % b with the sign of b, as Python's; NaN for floats where b is 0."""
     cdef Tensor out, x, y
     cdef RemainderNode node
-    a, b = python_number(a), python_number(b)
+    a, b = alike(a, b)
     out = without_gradient(np.remainder, "%", a, b)
     if kind(out.array) < 0:
         return out

@@ -541,10 +541,10 @@ cdef class Tensor(Value):
         return div(other, self) if operand(other) else NotImplemented
 
     def __floordiv__(self, other):
-        return without_gradient(np.floor_divide, "//", self, other)
+        return floor_divided(self, other)
 
     def __rfloordiv__(self, other):
-        return without_gradient(np.floor_divide, "//", other, self)
+        return floor_divided(other, self)
 
     def __mod__(self, other):
         return remainder(self, other) if operand(other) else NotImplemented

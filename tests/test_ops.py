@@ -266,6 +266,18 @@ def test_remainder():
     assert np.isnan((x % 0).data).all()
 
 
+def test_divisions_promote_as_the_others():
+    """NumPy alone makes float64 of float32 and integers."""
+    x, i, flag = fnn.tensor([5.0, -3.0]), fnn.tensor([2, 2]), fnn.tensor([True, True])
+    for y in (x // i, x % i, i // x, i % x, x // flag, i // 2.5, i % 2.5, 2.5 // i, 2.5 % i, flag // 2.0):
+        assert y.dtype == np.float32
+    assert (x.double() // i).dtype == (i % x.double()).dtype == np.float64
+    assert (flag // 2).dtype == (i % 2).dtype == np.int64
+    assert (x // i).tolist() == [2, -2]
+    assert (x % i).tolist() == [1, 1]
+    assert fnn.gradcheck(lambda x: x % i + 7.5 % (x + i), x.double())
+
+
 def test_lists_beside_float64_keep_their_digits():
     x = fnn.ones(1, dtype=fnn.float64)
     assert (x * [0.1]).item() == ([0.1] * x).item() == fnn.matmul(x, [0.1]).item() == 0.1
