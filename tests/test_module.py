@@ -128,6 +128,18 @@ def test_load_state_dict_checks_everything_first():
     assert net.scale.item() == 5.0
 
 
+def test_weights_that_count_no_batches():
+    """Files of before PyTorch 0.4.1 have no num_batches_tracked; it stays as it is, and nothing else may be missing."""
+    net = fnn.nn.Sequential(fnn.nn.Linear(2, 3), fnn.nn.BatchNorm1d(3))
+    net(fnn.zeros(4, 2))
+    old = {name: value for name, value in net.state_dict().items() if not name.endswith("tracked")}
+    assert net.load_state_dict(old) == net.load_state_dict(old, strict=False) == ([], [])
+    assert net[1].num_batches_tracked.item() == 1
+    del old["1.running_mean"]
+    with pytest.raises(ValueError, match=r"missing: 1\.running_mean$"):
+        net.load_state_dict(old)
+
+
 def test_load_state_dict_bumps_versions():
     net = nn.Linear(2, 2)
     y = (net(fnn.ones(1, 2)) * 2).sum()

@@ -8,6 +8,9 @@ import numpy as np
 from .._ops import Tensor
 from .._tape import no_grad
 
+# Batch norms count since PyTorch 0.4.1: weights from before lack it, and what is there stays, as in PyTorch.
+_YOUNGER = "num_batches_tracked"
+
 
 class LoadResult(NamedTuple):
     """What `load_state_dict` did not find (`missing_keys`) and had no use for (`unexpected_keys`)."""
@@ -36,7 +39,7 @@ def load(module: Any, state_dict: Mapping[str, Any], strict: bool) -> LoadResult
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"load_state_dict: state_dict must be a mapping, got {type(state_dict).__name__}")
     own = dict(module._state())
-    missing = [name for name in own if name not in state_dict]
+    missing = [name for name in own if name not in state_dict and not name.endswith(_YOUNGER)]
     unexpected = [name for name in state_dict if name not in own]
     values, wrong = {}, []
     for name, tensor in own.items():
