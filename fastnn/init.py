@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
+_GAINS |= {f"conv{kind}{axes}d": 1.0 for kind in ("", "_transpose") for axes in (1, 2, 3)}
 
 
 def _fill(function: str, tensor, values):
@@ -185,7 +186,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     Parameters
     ----------
     nonlinearity : str
-        "linear", "sigmoid", "tanh", "relu", "leaky_relu" or "selu".
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu" or "selu"; "conv1d", "conv_transpose1d" and the like are
+        linear.
     param : float, optional
         The negative slope of "leaky_relu" (0.01).
 

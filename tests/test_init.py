@@ -45,7 +45,7 @@ def test_trunc_normal_ends_and_stays_inside(a, b):
 
 def test_gains_and_errors():
     torch = pytest.importorskip("torch")
-    for name in ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"):
+    for name in ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu", "conv2d", "conv_transpose1d"):
         assert nn.init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(name))
     assert nn.init.calculate_gain("leaky_relu", 0.3) == pytest.approx(torch.nn.init.calculate_gain("leaky_relu", 0.3))
     with pytest.raises(ValueError, match="unknown nonlinearity"):
