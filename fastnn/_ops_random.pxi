@@ -82,6 +82,11 @@ def normal(mean, std=1.0, size=None):
     size : int or tuple of int, optional
         The shape; that of mean and std by default.
 
+    Raises
+    ------
+    ValueError
+        If a std is negative.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -89,6 +94,8 @@ def normal(mean, std=1.0, size=None):
     (2, 3)
     """
     cdef tuple shape = np.broadcast_shapes(np.shape(mean), np.shape(std)) if size is None else sizes(size)
+    if np.any(np.asarray(plain(std)) < 0):
+        raise ValueError("normal: std must not be negative")
     return mul(randn(shape), std) + mean
 
 
@@ -180,13 +187,21 @@ def randint(low, high=None, size=None, dtype=None):
 def randperm(n):
     """The numbers 0 to n - 1 in random order.
 
+    Raises
+    ------
+    ValueError
+        If n is negative.
+
     Examples
     --------
     >>> import fastnn as fnn
     >>> sorted(fnn.randperm(3).tolist())
     [0, 1, 2]
     """
-    return wrap(randomness().generator().permutation(whole("randperm: n", n)))
+    n = whole("randperm: n", n)
+    if n < 0:
+        raise ValueError(f"randperm: n must not be negative, got {n}")
+    return wrap(randomness().generator().permutation(n))
 
 
 cdef class DropoutNode(Node):

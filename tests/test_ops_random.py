@@ -26,6 +26,12 @@ def test_draws():
     z = fnn.normal(3, 0.5, (5000,))
     assert (z.mean().item(), z.std().item()) == (pytest.approx(3, abs=0.05), pytest.approx(0.5, abs=0.03))
     assert fnn.normal(fnn.zeros(2, 1), fnn.ones(3)).shape == (2, 3)
+    for std in (-0.5, fnn.tensor([1.0, -1.0])):
+        with pytest.raises(ValueError, match="normal: std"):
+            fnn.normal(fnn.zeros(2), std)
+    assert fnn.randperm(0).shape == (0,)
+    with pytest.raises(ValueError, match="randperm: n must not be negative, got -1"):
+        fnn.randperm(-1)
     x = fnn.zeros(2, 3, dtype=fnn.float64)
     for like in (fnn.randn_like(x), fnn.rand_like(x), fnn.empty_like(x)):
         assert (like.shape, like.dtype) == ((2, 3), x.dtype)
