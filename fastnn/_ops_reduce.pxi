@@ -257,7 +257,8 @@ cdef class NormNode(Node):
 
 
 cpdef Tensor norm(x, p=2, dim=None, keepdim=False):
-    """The p-norm over dim (all by default): (sum |x|^p)^(1/p); p may be infinity. A zero vector has the gradient 0.
+    """The p-norm over dim (all by default): (sum |x|^p)^(1/p); p may be infinity, and "fro", PyTorch's default, is 2. A
+    zero vector has the gradient 0.
 
     Examples
     --------
@@ -268,6 +269,10 @@ cpdef Tensor norm(x, p=2, dim=None, keepdim=False):
     cdef Tensor t = floating(x), out
     cdef unsigned long long mask = axes_mask("norm", dim, cnp.PyArray_NDIM(t.array))
     cdef NormNode node
+    if isinstance(p, str):
+        if p != "fro":
+            raise ValueError(f"norm: p is {p!r}; expected a positive number or 'fro', which is 2")
+        p = 2
     if p == float("inf"):
         return amax(abs(t), dim, keepdim)
     if p == 1:

@@ -104,6 +104,14 @@ def test_cumsum():
     assert fnn.gradcheck(lambda x: x.cumsum(0) ** 2, x, order=2)
 
 
+def test_norm_by_name():
+    x = fnn.tensor([[3.0, 4.0], [0.0, 2.0]])
+    assert x.norm("fro").item() == x.norm().item()
+    assert fnn.norm(x, p="fro", dim=1).tolist() == [5, 2]
+    with pytest.raises(ValueError, match="norm: p is 'nuc'; expected"):
+        x.norm("nuc")
+
+
 @pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, float("inf")])
 def test_zero_norm_has_zero_gradient(p):
     x = fnn.zeros(3, requires_grad=True)
