@@ -86,6 +86,8 @@ def test_of_positive_numbers(function):
     [
         lambda i: i + 1, lambda i: i * 2.5, lambda i: i / 4, lambda i: i // 3, lambda i: i % 3, lambda i: i == 2,
         lambda i: F.one_hot(i + 2, 9), lambda i: i.float().softmax(-1), lambda i: i.sum(1), lambda i: -i,
+        lambda i: i // 2.5, lambda i: 2.5 % (i * i + 1), lambda i: fnn.where(i > 2, i > 3, 7),
+        lambda i: i.max(i * 2 - 3),
         lambda i: i.floor() + i.ceil() + i.round(),
     ],
 )  # fmt: skip
@@ -106,6 +108,8 @@ def test_types_that_differ(function):
     [
         lambda x: x.sum(), lambda x: x.sum(0), lambda x: x.sum((1, 2), True), lambda x: x.mean(-1), lambda x: x.amax(1),
         lambda x: x.max(axis=2, keepdims=True), lambda x: x.min(), lambda x: x.prod(-1), lambda x: x.var(),
+        lambda x: x.var(False), lambda x: x.std(1, unbiased=False), lambda x: x.norm("fro"), lambda x: x.max(x * x),
+        lambda x: fnn.min(x, fnn.tensor(numbers(5))),
         lambda x: x.var(1, 0), lambda x: x.std(0), lambda x: x.std((0, 2), keepdim=True), lambda x: x.norm(),
         lambda x: x.norm(1, 1), lambda x: x.norm(3, -1, True), lambda x: x.norm(np.inf, 2),
         lambda x: x.logsumexp(-1), lambda x: x.argmax(1), lambda x: x.argmin(-1, True), lambda x: x.argmax(),

@@ -280,11 +280,22 @@ def _axes(dim: Any, keepdim: bool, axis: Any, keepdims: bool | None) -> tuple[An
 
 
 for _name, _node in {
-    "sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax", "max": "ReduceMax", "amin": "ReduceMin",
-    "min": "ReduceMin", "prod": "ReduceProd",
-    "logsumexp": "ReduceLogSumExp",
+    "sum": "ReduceSum", "mean": "ReduceMean", "prod": "ReduceProd", "logsumexp": "ReduceLogSumExp",
 }.items():  # fmt: skip
     writes(_name)(_reduction(_node))
+
+
+def _extreme(reduce: str, pairwise: str) -> Callable:
+    def write(g: Graph, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> str:
+        if hasattr(dim, "dtype") and not isinstance(dim, np.integer):  # of two tensors
+            return _binary(pairwise)(g, x, dim)
+        return _reduction(reduce)(g, x, dim, *args, **kwargs)
+
+    return write
+
+
+writes("amax", "max")(_extreme("ReduceMax", "Max"))
+writes("amin", "min")(_extreme("ReduceMin", "Min"))
 
 
 def _over_booleans(node: str) -> Callable:
@@ -310,7 +321,11 @@ def _var(
     keepdim: bool = False,
     axis: Any = None,
     keepdims: bool | None = None,
+    unbiased: bool | None = None,
 ) -> str:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    correction = correction if unbiased is None else int(unbiased)
     axes, keep = _axes(dim, keepdim, axis, keepdims)
     centred = g.Sub(x, reduced(g, "ReduceMean", x, axes, True))
     squares = reduced(g, "ReduceSum", g.Mul(centred, centred), axes, keep)
@@ -328,8 +343,8 @@ def _std(g: Graph, x: Any, *args: Any, **kwargs: Any) -> str:
 
 @writes("norm")
 def _norm(g: Graph, x: Any, p: float = 2, dim: Any = None, keepdim: bool = False) -> str:
-    if p in (1, 2):
-        return reduced(g, f"ReduceL{p:.0f}", x, dim, keepdim)
+    if p in (1, 2, "fro"):
+        return reduced(g, "ReduceL1" if p == 1 else "ReduceL2", x, dim, keepdim)
     if p in (np.inf, -np.inf):
         return reduced(g, "ReduceMax" if p > 0 else "ReduceMin", g.Abs(x), dim, keepdim)
     powers = reduced(g, "ReduceSum", g.Pow(g.Abs(x), g.scalar(p, x)), dim, keepdim)
