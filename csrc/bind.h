@@ -11,6 +11,8 @@
 #endif
 #include <numpy/arrayobject.h>
 
+#include <unistd.h>
+
 #include <string>
 
 #include "dispatch.h"
@@ -78,8 +80,15 @@ void separate(Array& x, const Array& out);
 class LongWork {
 public:
     explicit LongWork(double nanoseconds) : state_(nanoseconds > 20e3 ? PyEval_SaveThread() : nullptr) {}
+    // At the interpreter's exit Python before 3.14 ends a thread that wants the GIL back by unwinding it, which would end the
+    // process here, and drop references without the GIL above: the thread waits for the end instead, as from 3.14 on.
     ~LongWork() {
-        if (state_) PyEval_RestoreThread(state_);
+        if (!state_) return;
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) ::pause();
+        }
     }
     LongWork(const LongWork&) = delete;
     LongWork& operator=(const LongWork&) = delete;

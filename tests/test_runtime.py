@@ -124,6 +124,25 @@ def test_multiprocessing_by_fork():
     assert ok(script) == "{27000000.0}"
 
 
+@linux
+@pytest.mark.parametrize("work", ["kernels.matmul(x, x)", "kernels.exp(x)", "fnn.matmul(t, t)", "fnn.exp(t)"])
+def test_the_interpreter_exits_while_a_thread_computes(work):
+    script = f"""
+    import threading, time
+    import numpy as np
+    import fastnn as fnn
+    from fastnn import kernels
+    x = np.ones((600, 600), np.float32)
+    t = fnn.tensor(x)
+    def work():
+        while True:
+            {work}
+    for _ in range(2): threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.1)
+    """
+    assert ok(script) == ""
+
+
 # ---- idleness and the number of threads
 
 
