@@ -73,7 +73,7 @@ static CheckedHeads checked_heads(const char* who, py::handle q, py::handle k, p
     of.k = heads_input(who, "k", k, &of.q);
     of.v = heads_input(who, "v", v, &of.q);
     const npy_intp batch = of.q.shape(0), heads = of.q.shape(1), shared = of.k.shape(1), depth = of.q.shape(3);
-    if (shared ? heads % shared : heads)
+    if (heads != shared && (shared == 0 || heads == 0 || heads % shared))
         refuse(PyExc_ValueError, "%s: q has %zd heads, k has %zd; expected a multiple", who, heads, shared);
     const npy_intp k_shape[4] = {batch, shared, of.k.shape(2), depth};
     const npy_intp v_shape[4] = {batch, shared, of.k.shape(2), of.v.shape(3)};

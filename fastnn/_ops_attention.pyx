@@ -241,7 +241,7 @@ cdef int set_sizes(str name, AttentionNode node, object scale, double dropout, b
             or cnp.PyArray_DIM(v, 1) != shared or cnp.PyArray_DIM(v, 2) != job.keys):
         raise ValueError(f"{name}: query is {shape_of(q)}, key {shape_of(k)}, value {shape_of(v)}; expected "
                          f"(B, N, T, D), (B, N, S, D) and (B, N, S, E)")
-    if job.heads != shared and (shared == 0 or job.heads % shared):
+    if job.heads != shared and (shared == 0 or job.heads == 0 or job.heads % shared):
         raise ValueError(f"{name}: query has {job.heads} heads, key has {shared}; expected a multiple")
     job.group = job.heads // shared if shared else 1
     job.causal, job.diagonal = causal, max(-job.queries, min(job.keys, diagonal))

@@ -119,6 +119,7 @@ BAD = [
     (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((4, 5), bool)), ValueError, r"attn_mask is \(4, 5\)"),
     (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((4, 4), int)), TypeError, "attn_mask is int"),
     (lambda: F.scaled_dot_product_attention(X, X, X, dropout_p=2), ValueError, "dropout_p"),
+    (lambda: F.scaled_dot_product_attention(X[:, :0], X, X, enable_gqa=True), ValueError, "0 heads.*multiple"),
     (lambda: nn.MultiheadAttention(8, 3), ValueError, "multiple of num_heads"),
     (lambda: nn.MultiheadAttention(8, 2, dropout=2), ValueError, "dropout"),
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0, :, :, :7], X[0]), ValueError, "key"),

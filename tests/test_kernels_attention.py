@@ -223,6 +223,8 @@ BAD = [
     (lambda: kernels.attention(Q[:, :3], K, K), ValueError, "q has 3 heads, k has 2"),
     (lambda: kernels.attention(Q, K[:, :0], K[:, :0]), ValueError, "q has 4 heads, k has 0"),
     (lambda: kernels.attention(Q, K[..., :7], K), ValueError, r"k is \(2, 2, 5, 7\); expected \(2, 2, 5, 8\)"),
+    (lambda: kernels.attention(Q[:, :0], K, K), ValueError, "q has 0 heads, k has 2"),
+    (lambda: kernels.attention_backward(*[Q[:, :0]] * 2, K, K, Q[:, :0], L[:, :0]), ValueError, "q has 0 heads"),
     (lambda: kernels.attention(Q, K, K[:, :, :4]), ValueError, "v is"),
     (lambda: kernels.attention(Q, K[:1], K[:1]), ValueError, "k is"),
     (lambda: kernels.attention(Q, K, K, np.ones((4, 5), bool)), ValueError, r"mask is \(4, 5\)"),
