@@ -91,6 +91,28 @@ def test_a_cache_grows_by_doubling_and_keeps_its_views():
         cache.append(normal(3, 1, 1, 3), normal(3, 1, 1, 4))
 
 
+@pytest.mark.parametrize(
+    ("keys", "values", "error", "words"),
+    [
+        (normal(1, 2, 3, 4), normal(1, 2, 1, 4), ValueError, "of one B, N, t"),
+        (normal(1, 2, 3, 4), normal(1, 2, 5, 4), ValueError, "of one B, N, t"),
+        (normal(1, 2, 3, 4), normal(2, 2, 3, 4), ValueError, "of one B, N, t"),
+        (normal(2, 3, 4), normal(2, 3, 4), ValueError, "of one B, N, t"),
+        (normal(1, 2, 3, 4), normal(1, 2, 3, 4, dtype=np.float32), ValueError, "values float32; expected float64"),
+        (normal(1, 2, 3, 4), None, TypeError, "NoneType"),
+    ],
+)
+def test_a_cache_refuses_keys_and_values_that_differ_and_stays_as_it_was(keys, values, error, words):
+    cache = nn.KeyValues()
+    with pytest.raises(error, match=words):
+        cache.append(keys, values)
+    cache.append(normal(3, 1, 2, 8), normal(3, 1, 2, 8))  # the first that fit say how all are
+    assert len(cache) == 2
+    with pytest.raises(ValueError, match="keys are float32, values float32; expected float64"):
+        cache.append(*(normal(3, 1, 2, 8, dtype=np.float32) for _ in range(2)))
+    assert len(cache) == 2
+
+
 def test_a_copy_of_a_cache_goes_on_for_itself():
     cache = nn.KeyValues()
     copy.copy(cache).append(normal(1, 2, 3, 4), normal(1, 2, 3, 4))

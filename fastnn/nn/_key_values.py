@@ -42,10 +42,24 @@ class KeyValues:
 
         Raises
         ------
+        TypeError
+            If one is no Tensor.
         ValueError
-            If they do not fit those before.
+            If they do not fit each other or those before.
         """
+        for piece in (keys, values):
+            if not isinstance(piece, _ops.Tensor):
+                raise TypeError(f"KeyValues.append: expected two Tensors, got {type(piece).__name__}")
         new = [keys.data, values.data]
+        if keys.ndim != 4 or values.ndim != 4 or keys.shape[:3] != values.shape[:3]:
+            raise ValueError(
+                f"KeyValues.append: keys are {keys.shape}, values {values.shape}; expected (B, N, t, D) of one B, N, t"
+            )
+        kept = self._arrays[0].dtype if self._arrays else new[0].dtype
+        if not new[0].dtype == new[1].dtype == kept:
+            raise ValueError(
+                f"KeyValues.append: keys are {keys.dtype}, values {values.dtype}; expected {kept} for both"
+            )
         self._make_room([piece.shape for piece in new], new[0].dtype)
         end = self._length + new[0].shape[2]
         for array, piece in zip(self._arrays, new, strict=True):
