@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._ops import Tensor, tensor
+from ._random import from_seed
 from ._tape import grad, no_grad
 
 
@@ -54,9 +55,9 @@ def gradcheck(
     AssertionError
         If a gradient is wrong: the message names the input and both numbers.
     TypeError
-        If no input, or nothing that f returns, is a float Tensor.
+        If no input, or nothing that f returns, is a float Tensor; if `seed` is no integer.
     ValueError
-        If `order` is neither 1 nor 2.
+        If `order` is neither 1 nor 2, or `eps` is not above 0.
 
     Examples
     --------
@@ -66,6 +67,8 @@ def gradcheck(
     """
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order must be 1 or 2, got {order}")
+    if not (eps := float(eps)) > 0:
+        raise ValueError(f"gradcheck: eps must be above 0, got {eps}")
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     places = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.dtype.kind == "f"]
     if not places:
@@ -83,7 +86,7 @@ def gradcheck(
             raise TypeError(f"gradcheck: f returned {type(result).__name__}; expected at least one float Tensor")
         return floats
 
-    rng = np.random.default_rng(seed)
+    rng = from_seed("gradcheck", seed)
     for _ in range(directions):
         _check(call, points, rng, eps, atol, rtol, [f"input {i}" for i in places])
         if order == 2:

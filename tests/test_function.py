@@ -106,6 +106,17 @@ def test_gradcheck_of_nothing_is_no_success(returned):
         fnn.gradcheck(lambda x: returned, leaf(1.0))
 
 
+def test_gradcheck_refuses_a_wrong_step_and_seed():
+    for eps in (0, -1e-5, np.nan):
+        with pytest.raises(ValueError, match="eps must be above 0"):
+            fnn.gradcheck(fnn.exp, leaf(1.0), eps=eps)
+    endless = []
+    endless.append(endless)
+    for seed in (endless, None, 1.5):  # NumPy's generators end the process over the first
+        with pytest.raises(TypeError, match="seed must be an integer"):
+            fnn.gradcheck(fnn.exp, leaf(1.0), seed=seed)
+
+
 def test_gradcheck_of_a_list():
     assert fnn.gradcheck(lambda x: [x * x, x + 1], leaf(1.0), order=2)
     with pytest.raises(AssertionError, match="input 0"):
