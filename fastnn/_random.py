@@ -19,13 +19,17 @@ _seed = 0
 _calls = 0
 
 
-def _fresh_lock() -> None:
-    """In a child of fork: another thread, which is not there, may have held the lock."""
-    global _lock
+def _fresh_locks() -> None:
+    """In a child of fork: another thread, which is not there, may have held the lock, or that of the generator."""
+    global _lock, _generator
     _lock = allocate_lock()
+    if _generator is not None:
+        fresh = np.random.default_rng(0)
+        fresh.bit_generator.state = _generator.bit_generator.state
+        _generator = fresh
 
 
-os.register_at_fork(after_in_child=_fresh_lock)
+os.register_at_fork(after_in_child=_fresh_locks)
 
 
 def manual_seed(seed: int) -> None:

@@ -108,6 +108,49 @@ def test_fork_while_a_thread_draws_a_mask():
 
 
 @linux
+def test_fork_while_threads_draw_random_numbers():
+    script = """
+    import os, signal, threading
+    import fastnn as fnn
+    fnn.manual_seed(0)
+    stop = threading.Event()
+    def draw():
+        while not stop.is_set():
+            fnn.randn(300_000)
+    threads = [threading.Thread(target=draw) for _ in range(2)]
+    for t in threads: t.start()
+    states = []
+    for _ in range(10):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            fnn.randn(3)
+            os._exit(0)
+        states.append(os.waitpid(pid, 0)[1])
+    stop.set()
+    for t in threads: t.join()
+    print(set(states))
+    """
+    assert ok(script) == "{0}"
+
+
+@linux
+def test_a_forked_child_draws_what_its_parent_would():
+    script = """
+    import os
+    import fastnn as fnn
+    fnn.manual_seed(0)
+    want = fnn.randn(5).tolist()
+    fnn.manual_seed(0)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if fnn.randn(5).tolist() == want else 1)
+    print(os.waitpid(pid, 0)[1])
+    """
+    assert ok(script) == "0"
+
+
+@linux
 def test_multiprocessing_by_fork():
     script = """
     import multiprocessing
