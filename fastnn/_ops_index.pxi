@@ -1,22 +1,34 @@
 # Indexing. Reading at a key and writing gradients back at the key are each other's backward, so both are ops.
 
+cdef extern from "Python.h":
+    int Py_EnterRecursiveCall(const char* where) except *  # not zero, and not always -1
+    void Py_LeaveRecursiveCall()
+
 cdef object np_integer = np.integer
 
 cdef enum:
     MOST_INDICES = 32  # NumPy's add.at crashes with more
 
 
+cdef object each(object (*change)(object), object sequence):
+    """A tuple or list of what its elements are changed to; a RecursionError where lists in lists find no end."""
+    Py_EnterRecursiveCall(" in a nested sequence")
+    try:
+        changed = [change(v) for v in sequence]
+    finally:
+        Py_LeaveRecursiveCall()
+    return tuple(changed) if isinstance(sequence, tuple) else changed
+
+
 cdef object plain_key(object key):
     """A key with arrays in the place of tensors."""
-    if isinstance(key, tuple):
-        return tuple([plain_key(k) for k in key])
+    if isinstance(key, (tuple, list)):
+        return each(plain_key, key)
     if isinstance(key, Tensor):
         array = (<Tensor>key).array
         if kind(array) >= 0:
             raise IndexError(f"a float tensor cannot be an index")
         return array
-    if isinstance(key, list):
-        return [plain_key(k) for k in key]
     return key
 
 
@@ -95,12 +107,12 @@ cdef Tensor put(Tensor values, object key, tuple shape):
 
 
 cdef ndarray index_array(str name, object index):
-    cdef Tensor t = as_tensor(index)
-    if kind(t.array) >= 0 or cnp.PyArray_TYPE(t.array) == cnp.NPY_BOOL:
-        if cnp.PyArray_SIZE(t.array) == 0:
-            return t.array.astype(np.int64)
-        raise TypeError(f"{name}: index must be integers, got {t.array.dtype}")
-    return np.array(t.array, np.int64)
+    cdef ndarray array = as_tensor(index).array
+    if kind(array) >= 0 or cnp.PyArray_TYPE(array) == cnp.NPY_BOOL:
+        if cnp.PyArray_SIZE(array) == 0:
+            return array.astype(np.int64)
+        raise TypeError(f"{name}: index must be integers, got {array.dtype}")
+    return np.array(array, np.int64)
 
 
 cpdef Tensor index_select(x, int dim, index):

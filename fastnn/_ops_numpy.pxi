@@ -14,12 +14,12 @@ cdef dict UFUNCS = {
 }
 
 
-cdef bint needs_grad(object x):
+cdef object needs_grad(object x):
     """Whether recording is on and x is, or a sequence x holds, a tensor that requires grad."""
     if isinstance(x, Tensor):
         return (<Tensor>x).needs_grad and grad_enabled()
     if isinstance(x, (list, tuple)):
-        return builtins.any([needs_grad(v) for v in x])
+        return builtins.any(each(needs_grad, x))
     return False
 
 
@@ -31,7 +31,7 @@ cdef object arrays_in(object x):
         cnp.PyArray_CLEARFLAGS(a, cnp.NPY_ARRAY_WRITEABLE)
         return a
     if isinstance(x, (list, tuple)):
-        return type(x)([arrays_in(v) for v in x])
+        return each(arrays_in, x)
     if isinstance(x, dict):
         return {k: arrays_in(v) for k, v in x.items()}
     return x

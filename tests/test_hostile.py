@@ -300,3 +300,30 @@ def test_methods(name, data):
         tries(lambda: result.sum().backward())
     if not name.endswith("_") and name not in ("apply_",):
         np.testing.assert_array_equal(t.detach().numpy(), before)
+
+
+def nested(depth):
+    """A list in a list in a list ...; one that holds itself where depth is None."""
+    inner = outer = []
+    if depth is None:
+        inner.append(outer)
+    for _ in range(depth or 0):
+        outer = [outer]
+    return outer
+
+
+@pytest.mark.parametrize("depth", [None, 100_000])
+def test_lists_without_end_are_refused(depth):
+    t, endless = fnn.ones(2, 3), nested(depth)
+    for call in (
+        lambda: t[endless],
+        lambda: t[0, endless],
+        lambda: t.__setitem__(endless, 1.0),
+        lambda: np.add(t, endless),
+        lambda: np.exp(t, where=endless),
+        lambda: np.where(endless, t, t),
+        lambda: np.sum(t, endless),
+        lambda: fnn.tensor(endless),
+    ):
+        with pytest.raises((RecursionError, TypeError, ValueError)):
+            call()
