@@ -166,12 +166,12 @@ cdef int fill_cross_entropy(CrossEntropyJob* job, ndarray x, ndarray lse, ndarra
 cdef ndarray class_indices(object target, npy_intp rows, npy_intp cols, i64 ignore_index):
     """The targets as int64, each a class or ignore_index."""
     cdef Tensor t = as_tensor(target)
-    cdef ndarray a
+    cdef ndarray a = t.array
     cdef const i64* p
     cdef npy_intp i
-    if kind(t.array) >= 0 or cnp.PyArray_TYPE(t.array) == cnp.NPY_BOOL:
-        raise TypeError(f"cross_entropy: class indices must be integers, got {t.array.dtype}")
-    a = np.array(t.array, np.int64).reshape(-1)  # a copy: the backward needs it again
+    if kind(a) >= 0 or cnp.PyArray_TYPE(a) == cnp.NPY_BOOL:
+        raise TypeError(f"cross_entropy: class indices must be integers, got {a.dtype}")
+    a = np.array(a, np.int64).reshape(-1)  # a copy: the backward needs it again
     if cnp.PyArray_SIZE(a) != rows:
         raise ValueError(f"cross_entropy: {cnp.PyArray_SIZE(a)} targets for {rows} rows")
     p = <const i64*>cnp.PyArray_DATA(a)

@@ -1,5 +1,24 @@
 # One call of the kernel for all parameters of an optimizer, and the helpers for gradients that go with it.
 
+cdef extern from *:
+    """
+    #include <utility>
+    #include <vector>
+    #include "runtime.h"
+    struct Gathered {  // pointers into the parameters of one step
+        std::vector<fastnn::i64> start;
+        std::vector<void*> p, grad, m, v, mean, most;
+        void clear() { start.clear(), p.clear(), grad.clear(), m.clear(), v.clear(), mean.clear(), most.clear(); }
+        void swap(Gathered& with) { std::swap(*this, with); }
+    };
+    """
+    cdef cppclass Gathered:
+        vector[i64] start
+        vector[void*] p, grad, m, v, mean, most
+        void clear()
+        void swap(Gathered& with_)
+
+
 cdef class OptimizerStep:
     """The update of all parameters of one kind of optimizer, one kernel call per dtype.
 
@@ -28,9 +47,7 @@ cdef class OptimizerStep:
     cdef readonly str kind
     cdef readonly list params
     cdef readonly dict state
-    cdef vector[i64] start
-    cdef vector[void*] p, grad, m, v, mean, most
-    cdef list held  # gradients brought to the layout of their parameter
+    cdef Gathered spare  # memory for the next step
 
     def __init__(self, str kind, params):
         if kind not in ("sgd", "adam", "rmsprop"):
@@ -42,13 +59,14 @@ cdef class OptimizerStep:
                 raise TypeError(f"OptimizerStep: params must be Tensors, got {type(p).__name__}")
             check_differentiable((<Tensor>p).array)
         self.state = {}
-        self.held = []
 
     def step(self, i64 step, double lr, double momentum=0, double dampening=0, double beta1=0, double beta2=0,
              double eps=0, double weight_decay=0, double grad_scale=1, bint nesterov=False, bint decoupled=False,
              bint centered=False, bint amsgrad=False):
         """Updates every parameter that has a gradient; `step` counts from 1. RMSprop's alpha is beta2."""
         cdef Optimize job
+        cdef Gathered all  # this call's own: another thread may come here while the kernel runs without the GIL,
+        cdef list held = []  # or drop a gradient
         cdef int dtype
         if step < 1:
             raise ValueError(f"step: the first step is number 1, got {step}")
@@ -63,32 +81,28 @@ cdef class OptimizerStep:
         job.step, job.lr, job.momentum, job.dampening = step, lr, momentum, dampening
         job.beta1, job.beta2, job.eps, job.weight_decay, job.grad_scale = beta1, beta2, eps, weight_decay, grad_scale
         job.nesterov, job.decoupled, job.zero_grad = nesterov, decoupled, False
+        all.swap(self.spare)
         for dtype in range(2):
-            if self.gather(dtype):
-                self.launch(dtype, job, self.kind == "adam" or momentum != 0, self.kind != "sgd",
+            if self.gather(dtype, all, held):
+                self.launch(dtype, all, job, self.kind == "adam" or momentum != 0, self.kind != "sgd",
                             centered and self.kind == "rmsprop", amsgrad and self.kind == "adam")
-        self.held.clear()
+        all.swap(self.spare)
 
     cdef need(self, str name):
         """Makes the state arrays of one name: zeros in the memory order of the parameters."""
         if self.state.get(name) is None:
             self.state[name] = [(<Tensor>zeros_like(p)).array for p in self.params]
 
-    cdef i64 gather(self, int dtype) except -1:
-        """Collects the pointers of the parameters of a dtype that have a gradient. Returns how many."""
+    cdef i64 gather(self, int dtype, Gathered& all, list held) except -1:
+        """Collects the pointers of the parameters of a dtype that have a gradient, and in held what keeps them alive.
+        Returns how many."""
         cdef Tensor p, g
         cdef ndarray a, copy
         cdef Py_ssize_t i
         cdef list m = self.state.get("m"), v = self.state.get("v"), mean = self.state.get("mean")
         cdef list most = self.state.get("most")
         cdef i64 total = 0
-        self.start.clear()
-        self.p.clear()
-        self.grad.clear()
-        self.m.clear()
-        self.v.clear()
-        self.mean.clear()
-        self.most.clear()
+        all.clear()
         for i in range(len(self.params)):
             p = <Tensor>self.params[i]
             g = <Tensor>p._grad
@@ -104,35 +118,36 @@ cdef class OptimizerStep:
                 copy = new_like(p.array, cnp.PyArray_TYPE(a))
                 cnp.PyArray_CopyInto(copy, a)
                 a = copy
-                self.held.append(a)
-            self.start.push_back(total)
+            held.append(p.array)
+            held.append(a)
+            all.start.push_back(total)
             total += cnp.PyArray_SIZE(a)
-            self.p.push_back(cnp.PyArray_DATA(p.array))
-            self.grad.push_back(cnp.PyArray_DATA(a))
+            all.p.push_back(cnp.PyArray_DATA(p.array))
+            all.grad.push_back(cnp.PyArray_DATA(a))
             if m is not None:
-                self.m.push_back(state_pointer(m, i, p))
+                all.m.push_back(state_pointer(m, i, p, held))
             if v is not None:
-                self.v.push_back(state_pointer(v, i, p))
+                all.v.push_back(state_pointer(v, i, p, held))
             if mean is not None:
-                self.mean.push_back(state_pointer(mean, i, p))
+                all.mean.push_back(state_pointer(mean, i, p, held))
             if most is not None:
-                self.most.push_back(state_pointer(most, i, p))
+                all.most.push_back(state_pointer(most, i, p, held))
             bump_version(p)
-        self.start.push_back(total)
-        return <i64>self.p.size()
+        all.start.push_back(total)
+        return <i64>all.p.size()
 
-    cdef launch(self, int dtype, Optimize& job, bint m, bint v, bint mean, bint most):
+    cdef launch(self, int dtype, Gathered& all, Optimize& job, bint m, bint v, bint mean, bint most):
         cdef const Kernels* table = runtime.table[dtype]
-        job.tensors = <i64>self.p.size()
-        job.start = self.start.data()
-        job.p, job.grad = self.p.data(), self.grad.data()
-        job.m = self.m.data() if m else NULL
-        job.v = self.v.data() if v else NULL
-        job.mean = self.mean.data() if mean else NULL
-        job.most = self.most.data() if most else NULL
+        job.tensors = <i64>all.p.size()
+        job.start = all.start.data()
+        job.p, job.grad = all.p.data(), all.grad.data()
+        job.m = all.m.data() if m else NULL
+        job.v = all.v.data() if v else NULL
+        job.mean = all.mean.data() if mean else NULL
+        job.most = all.most.data() if most else NULL
         run(<RangeFunction>(table.sgd if self.kind == "sgd" else table.adam if self.kind == "adam"
                             else table.rmsprop), &job,
-            self.start.back(), 0.5)
+            all.start.back(), 0.5)
 
 
 cdef bint flat(ndarray a) noexcept:
@@ -141,8 +156,8 @@ cdef bint flat(ndarray a) noexcept:
     return dense(a) or memory_order(a, order)
 
 
-cdef void* state_pointer(list arrays, Py_ssize_t i, Tensor p) except? NULL:
-    """The memory of a state array; the list is the user's to change, so it is checked."""
+cdef void* state_pointer(list arrays, Py_ssize_t i, Tensor p, list held) except? NULL:
+    """The memory of a state array, kept alive by held; the list is the user's to change, so it is checked."""
     if i >= len(arrays) or not isinstance(arrays[i], np_ndarray):
         raise ValueError(f"step: the state of parameter {i} is missing")
     cdef ndarray a = arrays[i]
@@ -154,6 +169,7 @@ cdef void* state_pointer(list arrays, Py_ssize_t i, Tensor p) except? NULL:
         arrays[i] = new_like(p.array, cnp.PyArray_TYPE(a))
         cnp.PyArray_CopyInto(arrays[i], a)
         a = arrays[i]
+    held.append(a)
     return cnp.PyArray_DATA(a)
 
 

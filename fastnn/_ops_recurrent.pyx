@@ -112,6 +112,11 @@ cdef inline const void* data_of(object t) noexcept:
     return NULL if t is None else cnp.PyArray_DATA((<Tensor>t).array)
 
 
+cdef list arrays_of(tuple inputs):
+    """The arrays of tensors: while the GIL is let go another thread may give a tensor other memory."""
+    return [None if t is None else (<Tensor>t).array for t in inputs]
+
+
 cdef void fill(RecurrentJob* job, int cell, tuple inputs, ndarray start) noexcept:
     """Sizes and inputs, all of them dense: x (N, I) or (T, B, I); h0 (directions, B, P), a cell's (B, P)."""
     cdef ndarray x = (<Tensor>inputs[0]).array, h0 = (<Tensor>inputs[1]).array, w_ih = (<Tensor>inputs[STATES]).array
@@ -170,6 +175,7 @@ cdef class RecurrentNode(Node):
         cdef list dense_gradients = [None if t is None else contiguous((<Tensor>t).array) for t in (g.y, g.h, g.c)]
         cdef ndarray made = (<Tensor>self.inputs[0]).array
         cdef int i, type_num = cnp.PyArray_TYPE(made), dtype = kind(made)
+        cdef list held
         cdef bint done
         fill(&job, self.cell, self.inputs, self.start)
         y, kept, c, hidden = arrays
@@ -190,6 +196,7 @@ cdef class RecurrentNode(Node):
         if flops_of(&job) < ALONE_FLOPS:
             done = runtime.recurrent_backward(dtype, job)
         else:
+            held = arrays_of(self.inputs)
             with nogil:
                 done = runtime.recurrent_backward(dtype, job)
         if not done:
@@ -324,6 +331,7 @@ cdef tuple forward(int cell, tuple inputs, ndarray start, i64 H, i64 P, bint nee
     cdef Tensor y, h_n = None, c_n = None
     cdef PackedLayer packed = None if needed else usable_layer(cell, inputs)
     cdef void* memory = NULL if packed is None else packed.memory
+    cdef list held
     cdef bint done
     fill(&job, cell, inputs, start)
     dims[0], dims[1] = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
@@ -348,6 +356,7 @@ cdef tuple forward(int cell, tuple inputs, ndarray start, i64 H, i64 P, bint nee
     if flops_of(&job) < ALONE_FLOPS:
         done = runtime.recurrent(dtype, job, memory)
     else:
+        held = arrays_of(inputs)
         with nogil:
             done = runtime.recurrent(dtype, job, memory)
     if packed is not None and packed.memory == NULL:  # several threads may come here at once: the first one's is kept

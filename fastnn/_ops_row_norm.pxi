@@ -30,14 +30,14 @@ cdef class RowNormNode(Node):
 
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), w = None if self.b is None else <Tensor>self.second()
-        cdef ndarray g, dx = None, dweight = None, dbias = None, dsum
+        cdef ndarray g, dx = None, dweight = None, dbias = None, dsum, weight = None if w is None else w.array
         cdef RowNormJob job
         cdef Node stream
         cdef bint done
         if grad_enabled():
             return self.recorded_backward(<Tensor>dy, x, w)
         g = contiguous((<Tensor>dy).array)
-        job = self.job(None if w is None else w.array)
+        job = self.job(weight)
         job.dy = cnp.PyArray_DATA(g)
         stream = self.residual_stream(g)
         if stream is not None:
@@ -99,7 +99,7 @@ cdef tuple along_last(str name, object input, object residual, object normalized
     cdef tuple shape = sizes(normalized_shape)
     cdef int nd = cnp.PyArray_NDIM(x.array), type_num = type_with(x, weight, bias)
     cdef npy_intp rows
-    cdef ndarray y, sum
+    cdef ndarray y, sum, added = None, weights = None, biases = None
     cdef RowNormNode node = RowNormNode.__new__(RowNormNode) if rms else LayerNormNode.__new__(LayerNormNode)
     cdef RowNormJob job
     if len(shape) < 1 or len(shape) > nd or shape_of(x.array)[nd - len(shape):] != shape:
@@ -118,11 +118,13 @@ cdef tuple along_last(str name, object input, object residual, object normalized
     node.x, node.dims, node.alpha = x.array, <int>len(shape), eps
     rows = cols_of(x.array, nd) // cols_of(x.array, node.dims) if cols_of(x.array, node.dims) else 0
     node.rstd, node.mean = new_array(1, &rows, type_num), None if rms else new_array(1, &rows, type_num)
-    job = node.job(None if w is None else w.array)
-    job.y, job.bias = cnp.PyArray_DATA(y), NULL if b is None else cnp.PyArray_DATA(b.array)
+    weights, biases = None if w is None else w.array, None if b is None else b.array
+    job = node.job(weights)
+    job.y, job.bias = cnp.PyArray_DATA(y), data_or_null(biases)
     if r is not None:
+        added = r.array
         sum = new_array(nd, cnp.PyArray_DIMS(x.array), type_num)
-        job.residual, job.sum = cnp.PyArray_DATA(r.array), cnp.PyArray_DATA(sum)
+        job.residual, job.sum = cnp.PyArray_DATA(added), cnp.PyArray_DATA(sum)
         node.x = sum
         s = wrap(sum)
         if recorded_pair(x, r):

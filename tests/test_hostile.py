@@ -7,6 +7,8 @@ with more of them, this also finds what reads beside its arrays without crashing
 
 import inspect
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -327,3 +329,67 @@ def test_lists_without_end_are_refused(depth):
     ):
         with pytest.raises((RecursionError, TypeError, ValueError)):
             call()
+
+
+# ---- threads
+
+
+def replaced(tensors):
+    """Gives all tensors other memory with the same numbers."""
+    for t in tensors:
+        t.data = t.data.copy()
+
+
+def dropped(parameters):
+    """As optimizers of other threads do with the gradients they have used."""
+    for p in parameters:
+        p.grad = fnn.ones(*p.shape)
+
+
+LSTM = fnn.nn.LSTM(64, 64)
+OPERATIONS = {
+    "norm": (lambda x, w, b: fnn.nn.functional.add_layer_norm(x, x, (512,), w, b)[0], [(300, 512), (512,), (512,)]),
+    "lstm": (lambda x, *weights: LSTM(x)[0], [(30, 16, 64), *LSTM.parameters()]),
+    "gather": (lambda x, i: fnn.gather(x, 1, i), [(300, 300), fnn.zeros(300, 300, dtype=np.int64)]),
+    "cross_entropy": (lambda x, i: fnn.cross_entropy(x, i), [(3000, 30), fnn.zeros(3000, dtype=np.int64)]),
+}
+
+
+def while_others(change, values, work, seconds=0.3):
+    """Calls work, in two threads, while this one changes values."""
+    stop, failed = threading.Event(), []
+
+    def again():
+        while not stop.is_set() and not failed:
+            try:
+                work()
+            except RuntimeError as error:
+                if "changed in place" not in str(error):
+                    failed.append(error)
+
+    threads = [threading.Thread(target=again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        change(values)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_memory_replaced_while_a_kernel_reads_it(name):
+    """What a kernel reads without the GIL is not freed under it: for AddressSanitizer to see."""
+    function, shapes = OPERATIONS[name]
+    values = [fnn.ones(*s, requires_grad=True) if isinstance(s, tuple) else s for s in shapes]
+    while_others(replaced, values, lambda: function(*values).sum().backward())
+
+
+@pytest.mark.parametrize("kind", [fnn.optim.SGD, fnn.optim.Adam, fnn.optim.RMSprop])
+def test_an_optimizer_of_several_threads(kind):
+    parameters = [fnn.nn.Parameter(np.ones((200, 200), np.float32)) for _ in range(3)]
+    optimizer = kind(parameters, lr=0.0)
+    while_others(dropped, parameters, optimizer.step)
+    assert all((p.data == 1).all() for p in parameters)
