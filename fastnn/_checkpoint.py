@@ -4,6 +4,7 @@ In the middle of an epoch the state of the generators at its start is kept too: 
 the batches that were done are passed over, and the training goes on bit for bit.
 """
 
+import errno
 import os
 from typing import Any
 
@@ -13,6 +14,17 @@ from . import _random
 from ._io import load, save
 
 _FORMAT = 2
+
+
+def usable(path: str | os.PathLike) -> str:
+    """Return a path at which a checkpoint can be written, as text; raise now and not after an epoch otherwise."""
+    text = os.fsdecode(path)
+    place = os.path.realpath(text)
+    if os.path.isdir(place):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), text)
+    if not os.path.isdir(os.path.dirname(place)):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
+    return text
 
 
 def random_states(data: Any) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def fit(
     ------
     ValueError, TypeError
         If an argument does not make sense; nothing has been changed then.
+    OSError
+        If `checkpoint` is a folder or in none, before anything has been changed, or if it cannot be written.
     FloatingPointError
         If the loss becomes infinite or nan; names the step. The model has the best weights so far.
     FormatError

@@ -65,7 +65,7 @@ def save(obj: Any, path: str | os.PathLike) -> None:
         raise TypeError(f"save: a Module or a dict expected, got {type(obj).__name__}")
     arrays: dict[str, np.ndarray] = {}
     tree = _encode(obj, "", arrays, 0)
-    _write(_serialize(arrays, tree), os.path.realpath(os.fspath(path)))
+    _write(_serialize(arrays, tree), os.path.realpath(os.fsdecode(path)))
 
 
 def _serialize(arrays: dict[str, np.ndarray], tree: Any) -> bytes:

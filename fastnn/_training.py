@@ -144,7 +144,8 @@ class Training:
         self.epochs = math.inf if epochs is None else epochs
         self.steps = math.inf if steps is None else steps
         self.patience = math.inf if patience is None else patience
-        self.min_delta, self.best_weights, self.checkpoint = min_delta, best_weights, checkpoint
+        self.min_delta, self.best_weights = min_delta, best_weights
+        self.checkpoint = None if checkpoint is None else _checkpoint.usable(checkpoint)
 
     # ----- the loop -----
 

@@ -103,6 +103,24 @@ def test_weights_that_nobody_kept_are_not_put_back(data, tmp_path):
     assert_equal(values(model), kept[-1])
 
 
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("", IsADirectoryError), (".", IsADirectoryError), ("missing/file", FileNotFoundError), (3.5, TypeError)],
+)
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(path, error, data):
+    model = net()
+    before = values(model)
+    with pytest.raises(error):
+        fnn.fit(model, nn.MSELoss(), data, epochs=1, checkpoint=path)
+    assert_equal(values(model), before)
+
+
+def test_a_path_of_bytes(data, tmp_path):
+    path = tmp_path / "checkpoint"
+    fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=os.fsencode(path))
+    assert fnn.load(os.fsencode(path))["epoch"] == 1
+
+
 def test_checkpoints_that_do_not_fit(data, tmp_path):
     path = tmp_path / "checkpoint"
     fnn.save({"a": 1}, path)

@@ -222,6 +222,8 @@ def fit(
     ------
     ValueError, TypeError
         If an argument does not make sense, or the checkpoint is of other networks; nothing has been changed then.
+    OSError
+        If `checkpoint` is a folder or in none, before anything has been changed, or if it cannot be written.
     FloatingPointError
         If a loss becomes infinite or nan.
     FormatError
