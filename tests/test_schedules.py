@@ -163,6 +163,8 @@ def test_schedule_arguments_are_checked():
         (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0), "total_steps"),
         (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0, 10, anneal_strategy="sine"), "anneal"),
         (lambda: lr_scheduler.OneCycleLR(optimizer, [1.0, 2.0], 10), "max_lr"),
+        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0, 10, div_factor=0), "div_factor .* above 0"),
+        (lambda: lr_scheduler.OneCycleLR(optimizer, 1.0, 10, final_div_factor=0), "div_factor .* above 0"),
         (lambda: lr_scheduler.OneCycleLR(fnn.optim.RMSprop([{"params": fnn.zeros(1)}]), 1.0, 0), "total_steps"),
         (lambda: lr_scheduler.LambdaLR(optimizer, [lambda s: 1.0] * 2), "one per group"),
         (lambda: lr_scheduler.ReduceLROnPlateau(optimizer, factor=1.0), "factor"),

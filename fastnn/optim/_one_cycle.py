@@ -86,6 +86,10 @@ class OneCycleLR(LRScheduler):
             )
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f"OneCycleLR: anneal_strategy must be 'cos' or 'linear', got {anneal_strategy!r}")
+        if not (div_factor > 0 and final_div_factor > 0):
+            raise ValueError(
+                f"OneCycleLR: div_factor and final_div_factor must be above 0, got {div_factor} and {final_div_factor}"
+            )
         groups = optimizer.param_groups
         peaks = list(max_lr) if isinstance(max_lr, list | tuple) else [max_lr] * len(groups)
         if len(peaks) != len(groups):
