@@ -36,7 +36,7 @@ def _numbers(function: str, pred: Any, target: Any) -> tuple[np.ndarray, np.ndar
 def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return both as integer classes of shape (n,)."""
     p, t = (_array(function, name, value) for name, value in (("pred", pred), ("target", target)))
-    if p.ndim == t.ndim + 1 and p.shape[1] > 1 and p.shape[:1] + p.shape[2:] == t.shape:
+    if p.ndim == t.ndim + 1 > 1 and p.shape[1] > 1 and p.shape[:1] + p.shape[2:] == t.shape:
         p = p.argmax(1)
     elif p.shape == t.shape and t.ndim == 2 and t.shape[1] > 1 and (t.dtype.kind == "f" or _one_hot(p, t)):
         p, t = p.argmax(1), t.argmax(1)  # one-hot or probabilities
@@ -55,6 +55,8 @@ def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[n
         raise ValueError(f"{function}: targets must be whole numbers")
     if t.min() < 0 or p.min() < 0:
         raise ValueError(f"{function}: classes must not be negative")
+    if not (float(t.max()) < 2.0**63 and float(p.max()) < 2.0**63):  # they would come round as negative ones
+        raise ValueError(f"{function}: classes must be below 2**63")
     return p.reshape(-1).astype(np.int64), t.reshape(-1).astype(np.int64)
 
 
