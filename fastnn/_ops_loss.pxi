@@ -106,7 +106,7 @@ cdef class CrossEntropyNode(Node):
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), g = <Tensor>dy
         cdef CrossEntropyJob job
-        cdef ndarray dx, lse, target, weight, dloss
+        cdef ndarray dx, lse, target, weight, dloss, scores = x.array
         cdef bint per_row
         cdef float value32
         cdef double value64
@@ -114,7 +114,7 @@ cdef class CrossEntropyNode(Node):
         if grad_enabled():
             return (self.recorded_backward(g, x),)
         dx = new_array(2, cnp.PyArray_DIMS(x.array), cnp.PyArray_TYPE(x.array))
-        fill_cross_entropy(&job, x.array, lse, target, weight, ignore_index, self.alpha)
+        fill_cross_entropy(&job, scores, lse, target, weight, ignore_index, self.alpha)
         job.dx = cnp.PyArray_DATA(dx)
         if per_row:
             dloss = contiguous(g.array)
@@ -244,15 +244,18 @@ cpdef Tensor cross_entropy(input, target, weight=None, ignore_index=-100, str re
 cdef Tensor cross_entropy_rows(Tensor x, object target, Tensor w, i64 ignore_index, str reduction, double smoothing):
     """input (rows, C), target one class per row."""
     cdef npy_intp rows = cnp.PyArray_DIM(x.array, 0), cols = cnp.PyArray_DIM(x.array, 1), i
-    cdef ndarray weight = None if w is None else contiguous(np.array(w.array, x.array.dtype)), loss, lse, classes, total
+    cdef ndarray weight = None if w is None else w.array, scores, loss, lse, classes, total
     cdef CrossEntropyJob job
     cdef CrossEntropyNode node
     cdef double scale = 1, counted = 0
     cdef Tensor out
+    if weight is not None:
+        weight = contiguous(np.array(weight, x.array.dtype))
     classes = class_indices(target, rows, cols, ignore_index)
     x = contiguous_tensor(x)
+    scores = x.array
     loss, lse = new_array(1, &rows, cnp.PyArray_TYPE(x.array)), new_array(1, &rows, cnp.PyArray_TYPE(x.array))
-    fill_cross_entropy(&job, x.array, lse, classes, weight, ignore_index, smoothing)
+    fill_cross_entropy(&job, scores, lse, classes, weight, ignore_index, smoothing)
     job.loss = cnp.PyArray_DATA(loss)
     run(<RangeFunction>runtime.table[kind(x.array)].cross_entropy, &job, rows, 1.0 * cols)  # no classes: 0 for what is ignored
     if reduction == "mean":

@@ -99,7 +99,7 @@ cdef tuple along_last(str name, object input, object residual, object normalized
     cdef tuple shape = sizes(normalized_shape)
     cdef int nd = cnp.PyArray_NDIM(x.array), type_num = type_with(x, weight, bias)
     cdef npy_intp rows
-    cdef ndarray y, sum, added = None, weights = None, biases = None
+    cdef ndarray y, sum, given, added = None, weights = None, biases = None
     cdef RowNormNode node = RowNormNode.__new__(RowNormNode) if rms else LayerNormNode.__new__(LayerNormNode)
     cdef RowNormJob job
     if len(shape) < 1 or len(shape) > nd or shape_of(x.array)[nd - len(shape):] != shape:
@@ -115,7 +115,8 @@ cdef tuple along_last(str name, object input, object residual, object normalized
     w, b = factor_for(name, "weight", weight, shape, type_num), factor_for(name, "bias", bias, shape, type_num)
     s = x = contiguous_tensor(cast(x, type_num))
     y = new_array(nd, cnp.PyArray_DIMS(x.array), type_num)
-    node.x, node.dims, node.alpha = x.array, <int>len(shape), eps
+    given = x.array
+    node.x, node.dims, node.alpha = given, <int>len(shape), eps
     rows = cols_of(x.array, nd) // cols_of(x.array, node.dims) if cols_of(x.array, node.dims) else 0
     node.rstd, node.mean = new_array(1, &rows, type_num), None if rms else new_array(1, &rows, type_num)
     weights, biases = None if w is None else w.array, None if b is None else b.array

@@ -351,7 +351,7 @@ OPERATIONS = {
     "norm": (lambda x, w, b: fnn.nn.functional.add_layer_norm(x, x, (512,), w, b)[0], [(300, 512), (512,), (512,)]),
     "lstm": (lambda x, *weights: LSTM(x)[0], [(30, 16, 64), *LSTM.parameters()]),
     "gather": (lambda x, i: fnn.gather(x, 1, i), [(300, 300), fnn.zeros(300, 300, dtype=np.int64)]),
-    "cross_entropy": (lambda x, i: fnn.cross_entropy(x, i), [(3000, 30), fnn.zeros(3000, dtype=np.int64)]),
+    "cross_entropy": (lambda x, w, i: fnn.cross_entropy(x, i, w), [(900, 90), (90,), fnn.zeros(900, dtype=np.int64)]),
 }
 
 
