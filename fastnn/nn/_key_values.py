@@ -47,9 +47,9 @@ class KeyValues:
         ValueError
             If they do not fit each other or those before.
         """
-        for piece in (keys, values):
-            if not isinstance(piece, _ops.Tensor):
-                raise TypeError(f"KeyValues.append: expected two Tensors, got {type(piece).__name__}")
+        for given in (keys, values):
+            if not isinstance(given, _ops.Tensor):
+                raise TypeError(f"KeyValues.append: expected two Tensors, got {type(given).__name__}")
         new = [keys.data, values.data]
         if keys.ndim != 4 or values.ndim != 4 or keys.shape[:3] != values.shape[:3]:
             raise ValueError(
