@@ -268,13 +268,13 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
 // follow on the finished rows.
 template <class T> struct Finish {
     bool add, limited;
+    T most;      // of a sum that is limited
     i64 beside;  // elements from c to what is added
     const T* bias;
-    Limits<T> limit;
     INLINE Vec<T> operator()(Vec<T> v, const T* c, i64 column, int n) const {
         if (add) v += load_n(c + beside, n);
         if (bias) v += load_n(bias + column, n);
-        return limited ? limit(v) : v;
+        return limited ? min<T>(splat<T>(most), max<T>(Vec<T>{}, v)) : v;
     }
 };
 
@@ -398,6 +398,7 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* bias = static_cast<const T*>(job.bias);
+    const T most = Limits<T>(job.activation).most;
     const bool own_a = packs_a<T>(job, way), b_packed = way == PACKED;
     if (own_a) a = packed_a<T>(job, way) + product * job.m * job.k;
     T copies[NARROW ? K_BLOCK * TILE_VECS * L : 1];  // of a sliver
@@ -422,9 +423,8 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
             const bool far = b_packed && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES;
             if (NARROW && far && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
             const bool ends = q == last && !job.accumulate, residual = q == 0 && job.residual;
-            const Finish<T> finish = {q > 0 || job.accumulate || residual, ends && limits(job.activation),
-                                      residual ? beside<T>(job) : 0, ends && bias ? bias + column : nullptr,
-                                      Limits<T>(job.activation)};
+            const Finish<T> finish = {q > 0 || job.accumulate || residual, ends && limits(job.activation), most,
+                                      residual ? beside<T>(job) : 0, ends && bias ? bias + column : nullptr};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
                                     b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading,
