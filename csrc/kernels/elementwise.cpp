@@ -114,19 +114,18 @@ template <class T, int OP> void unary(const Elementwise& job, i64 begin, i64 end
     });
 }
 
-// y = f(a, b) with steps other than 0 and 1 among them. Out of line: its buffers made every short row 3 ns slower.
-template <class T, int OP>
-__attribute__((noinline)) void scattered_row(T* y, const T* a, i64 a_step, const T* b, i64 b_step, Vec<T> alpha, i64 n) {
+// y = f(a, b) with steps other than 0 and 1 among them, by f's own kernel on what was gathered. Out of line: its buffers made
+// every short row 3 ns slower.
+template <class T>
+__attribute__((noinline)) void scattered_row(KernelOf<Elementwise> f, T* y, const T* a, i64 a_step, const T* b, i64 b_step,
+                                             double alpha, i64 n) {
     T gathered[2][BLOCK];
     for (i64 at = 0; at < n; at += BLOCK) {
         const i64 count = n - at < BLOCK ? n - at : BLOCK;
         const T *x = a + at, *z = b + at;
         if (a_step != 1) x = gather(gathered[0], a + at * a_step, a_step, count);
         if (b_step != 1) z = gather(gathered[1], b + at * b_step, b_step, count);
-        for (i64 i = 0; i < count; i += LANES<T>) {
-            const int k = count - i < LANES<T> ? int(count - i) : LANES<T>;
-            store_n(y + at + i, apply<OP>(load_n(x + i, k), load_n(z + i, k), alpha), k);
-        }
+        f({y + at, x, z, alpha, 1, {count}, {1}, {1}}, 0, count);
     }
 }
 
@@ -149,7 +148,7 @@ template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 en
                 store_n(y + i, apply<OP>(s, load_n(b + i, k), alpha), k);
             });
         else
-            scattered_row<T, OP>(y, a, a_step, b, b_step, alpha, n);
+            scattered_row(binary<T, OP>, y, a, a_step, b, b_step, job.alpha, n);
     });
 }
 

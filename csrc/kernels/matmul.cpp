@@ -264,18 +264,13 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
 
 // ---- tiles ------------------------------------------------------------------------------------------------------
 
-// What a tile does with its sums: += what c holds (`add`) or what lies `beside` it, + bias, ReLU or ReLU6; other activations
-// follow on the finished rows.
+// What a tile begins its sums with, the bias or 0, and what it does with them: += what c holds (`add`) or what lies `beside` it,
+// ReLU or ReLU6; other activations follow on the finished rows.
 template <class T> struct Finish {
-    bool add, limited;
-    T most;      // of a sum that is limited
-    i64 beside;  // elements from c to what is added
+    bool add;
+    int activation;  // COPY for none
+    i64 beside;      // elements from c to what is added
     const T* bias;
-    INLINE Vec<T> operator()(Vec<T> v, const T* c, i64 column, int n) const {
-        if (add) v += load_n(c + beside, n);
-        if (bias) v += load_n(bias + column, n);
-        return limited ? min<T>(splat<T>(most), max<T>(Vec<T>{}, v)) : v;
-    }
 };
 
 // How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while the next sliver is fetched, as a
@@ -295,7 +290,13 @@ static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
             __builtin_prefetch(c + i * c_row, 1);
             __builtin_prefetch(c + i * c_row + NV * L - 1, 1);
         }
-    Vec<T> acc[MR][NV] = {};
+    Vec<T> acc[MR][NV];
+#pragma GCC unroll 8
+    for (int j = 0; j < NV; j++) {
+        const Vec<T> start = finish.bias ? load_n(finish.bias + j * L, j == NV - 1 ? tail : L) : Vec<T>{};
+#pragma GCC unroll 8
+        for (int i = 0; i < MR; i++) acc[i][j] = start;
+    }
     rows_times_columns<T, MR, NV, READING == SHORT, READING == FETCHING || READING == COPYING, READING == COPYING>(
         acc, a, a_row, a_col, b, b_row, kc, tail, ahead, copy);
     const auto store_all = [&](auto finished, int last) __attribute__((always_inline)) {
@@ -305,14 +306,16 @@ static void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
             for (int j = 0; j < NV; j++) {
                 T* out = c + i * c_row + j * L;
                 const int n = j == NV - 1 ? last : L;
-                store_n(out, finished(acc[i][j], out, j * L, n), n);
+                store_n(out, finished(acc[i][j], out, n), n);
             }
     };
     // The two frequent endings without a question per vector: at 48 x 16 x 256 39.4 GFLOP/s, not 38.7.
-    if (finish.bias || finish.limited || tail != L) store_all(finish, tail);
-    else if (finish.add)
-        store_all([at = finish.beside](Vec<T> v, const T* out, i64, int) { return v + load(out + at); }, L);
-    else store_all([](Vec<T> v, const T*, i64, int) { return v; }, L);
+    if (finish.activation != COPY || tail != L)
+        store_all([&finish, limit = Limits<T>(finish.activation)](Vec<T> v, const T* out, int n) {
+            return limit(finish.add ? v + load_n(out + finish.beside, n) : v);
+        }, tail);
+    else if (finish.add) store_all([at = finish.beside](Vec<T> v, const T* out, int) { return v + load(out + at); }, L);
+    else store_all([](Vec<T> v, const T*, int) { return v; }, L);
 }
 
 template <class T> using Tile = decltype(&tile<T, 1, 1, WHOLE>);
@@ -398,7 +401,6 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
     const T* bias = static_cast<const T*>(job.bias);
-    const T most = Limits<T>(job.activation).most;
     const bool own_a = packs_a<T>(job, way), b_packed = way == PACKED;
     if (own_a) a = packed_a<T>(job, way) + product * job.m * job.k;
     T copies[NARROW ? K_BLOCK * TILE_VECS * L : 1];  // of a sliver
@@ -422,9 +424,10 @@ template <class T> static void block(const Matmul& job, Way way, i64 product, i6
             if (NARROW && copies_whole && slivers.width(s) == TILE_VECS && tiles.width(t0) > 2) reading = COPYING;
             const bool far = b_packed && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES;
             if (NARROW && far && t1 - t0 <= FETCHING_TILES) reading = FETCHING;
-            const bool ends = q == last && !job.accumulate, residual = q == 0 && job.residual;
-            const Finish<T> finish = {q > 0 || job.accumulate || residual, ends && limits(job.activation), most,
-                                      residual ? beside<T>(job) : 0, ends && bias ? bias + column : nullptr};
+            const bool ends = q == last && !job.accumulate && limits(job.activation), residual = q == 0 && job.residual;
+            const Finish<T> finish = {q > 0 || job.accumulate || residual, ends ? job.activation : int(COPY),
+                                      residual ? beside<T>(job) : 0,
+                                      q == 0 && bias && !job.accumulate ? bias + column : nullptr};
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
                                     b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading,
