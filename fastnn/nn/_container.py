@@ -180,8 +180,8 @@ class Sequential(ModuleList):
     """Modules one after the other.
 
     A `Linear` or `Conv2d` without an activation of its own that is followed by ReLU, ReLU6, GELU, SiLU, Hardswish,
-    Sigmoid or Tanh runs with it in one pass, and so does a convolution with a BatchNorm2d (once both are frozen), a ReLU
-    and a MaxPool2d(2) behind it, as long as none of them has forward hooks.
+    Sigmoid or Tanh runs with it in one pass, and so does a convolution with a BatchNorm2d (once both are frozen), a
+    ReLU and a MaxPool2d(2) behind it, as long as none of them has forward hooks.
 
     Parameters
     ----------
