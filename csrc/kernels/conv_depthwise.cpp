@@ -22,7 +22,7 @@ struct Tap {
 template <class T> static void images_plan(Conv& job) {
     const Walk walk(job);
     const double row = double(walk.x.window(walk.x.count)) * double(job.c);
-    const i64 wanted = double(job.batch * job.oh * job.ow) * double(job.c * job.kh * job.kw) > 1e6 ? 4 : 1;
+    const i64 wanted = double(job.batch * job.oh * job.ow) * double(job.c * job.kh * job.kw) > 2e5 ? 4 : 1;
     job.block = 1;
     while (job.block < walk.y.count && double(walk.y.window(job.block + 1)) * row <= WINDOW &&
            job.batch * ceil_div(walk.y.count, job.block + 1) >= wanted)
@@ -286,7 +286,7 @@ template <class T> void depthwise_plan(Conv& job) {
 }
 
 template <class T> void depthwise_stage(Conv& job) {
-    const double work = 4.0 * double(job.batch * job.oh * job.ow) * double(job.kh * job.kw + 4) * double(job.c);
+    const double work = 8.0 * double(job.batch * job.oh * job.ow) * double(job.kh * job.kw + 4) * double(job.c);
     if (job.pass == CONV_WEIGHT) job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts : job.kh * job.kw;
     else job.items = job.stage == 0 ? job.kh * job.kw : job.batch * ceil_div(Walk(job).y.count, job.block);
     job.item_flops =
