@@ -44,6 +44,7 @@ IN_README = {  # measured by `python -m bench.compare readme`
     ("attention", "B1 N8 T1024 D64 causal"): "causal attention, 8 heads of 64, 1,024 tokens",
     ("attention_backward", "B8 N8 T128 D64"): "attention and its gradients, 8 heads of 64, 128 tokens, batch 8",
     ("resnet", "ResNet-10 3x64x64 batch 1"): "ResNet-10 on a picture of 64 x 64",
+    ("mobilenet", "MobileNetV2 3x224x224"): "MobileNetV2 on a picture of 224 x 224",
     ("bert", "6 layers d384 batch 1 T128"): "six-layer BERT, 384 wide, on 128 tokens",
     ("generation", "d256 4 layers batch 1, 64 tokens"): "64 tokens from a language model, 4 layers of 256",
     ("train", "MLP 8-64-64-1 batch 32"): "training step, MLP 8-64-64-1, batch 32",
