@@ -47,7 +47,7 @@ static double unary_value(int op, double x, double alpha) {
         case GELU: return x * normal_cdf(x);
         case GELU_TANH: return 0.5 * x * (1 + tanh(gelu_tanh_inner(x)));
         case SILU: return x * sigmoid(x);
-        case HARDSWISH: return x * unary_value(RELU6, x + 3, 0) / 6;
+        case HARDSWISH: return x * (unary_value(RELU6, x + 3, 0) / 6);
     }
     return NAN;
 }

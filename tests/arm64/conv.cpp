@@ -53,7 +53,9 @@ template <class T> static void add_pass(Outputs<T>& out, Conv job, int pass, con
     job.pass = pass;
     job.x = from.x.data(), job.dy = from.dy.data(), job.weight = from.weight.data();
     job.bias = pass == CONV_WEIGHT ? nullptr : given(finish, pass == CONV_FORWARD ? from.bias_f : from.bias_c);
-    job.relu = finish && pass != CONV_WEIGHT;
+    if (finish && pass != CONV_WEIGHT) job.activation = job.strict ? RELU : RELU6;
+    const bool depthwise = job.groups > 1 && job.groups == job.c && job.groups == job.f;
+    job.residual = given(finish && pass == CONV_FORWARD && !depthwise, from.dy);  // as large as y
     job.kept = !finish && pass != CONV_WEIGHT;
     void *kept[CONV_WAYS] = {}, *made = nullptr, *none = nullptr;
     Values<T> result = unwritten<T>(sizes[pass]);
@@ -70,8 +72,8 @@ template <class T> static void add_pass(Outputs<T>& out, Conv job, int pass, con
 }
 
 template <class T> static void check_passes(const Geometry& g, const Arrays<T>& from, bool strict, double units) {
-    for (bool finish : {false, true})  // finish: bias and ReLU
-        check<T>((finish ? "conv with bias and relu " : "conv ") + g.name(), [&] {
+    for (bool finish : {false, true})  // finish: bias, a sum and ReLU or ReLU6
+        check<T>((finish ? "finished conv " : "conv ") + g.name(), [&] {
             Conv job = g.job();
             job.strict = strict;
             Outputs<T> out;

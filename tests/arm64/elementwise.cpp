@@ -70,7 +70,7 @@ template <class T> void elementwise() {
 }
 
 // Where functions turn, overflow or vanish, each number by itself: among others an error would be measured by their size. Of
-// two arguments only the functions up to MINIMUM, which are exact: gradients are made of products that may overflow on the way.
+// two arguments only the functions up to CLAMP, which are exact: gradients are made of products that may overflow on the way.
 template <class T> void extremes() {
     constexpr bool SINGLE = sizeof(T) == 4;
     constexpr double LEAST = SINGLE ? 1e-30 : 1e-290;
@@ -82,7 +82,7 @@ template <class T> void extremes() {
                 const Values<T> a(17, T(signs & 1 ? -first : first)), b(17, T(signs & 2 ? -second : second));
                 check<T>("functions of " + std::to_string(a[0]) + ", " + std::to_string(b[0]), [&] {
                     const Elementwise job = {nullptr, a.data(), b.data(), 0.3, 1, {17}, {1}, {1}};
-                    return functions<T>(job, second == 0 ? UNARY_OPS : 0, MINIMUM + 1, LEAST);
+                    return functions<T>(job, second == 0 ? UNARY_OPS : 0, CLAMP + 1, LEAST);
                 });
             }
 }

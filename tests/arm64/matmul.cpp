@@ -35,6 +35,7 @@ template <class T> void matmul() {
         for (int way = 0; way < 16; way++) {
             const bool a_transposed = way & 1, b_transposed = way & 2, finish = way & 4, kept = way & 8;
             const Values<T> a = integers<T>(2 * s.m * s.k), b = integers<T>(s.k * s.n), bias = integers<T>(s.n);
+            const Values<T> residual = integers<T>(2 * s.m * s.n);
             Matmul job = {};
             job.a = a.data(), job.b = b.data(), job.bias = given(finish, bias);
             job.m = s.m, job.n = s.n, job.k = s.k, job.c_row = s.n;
@@ -42,7 +43,8 @@ template <class T> void matmul() {
             job.b_row = b_transposed ? 1 : s.n, job.b_col = b_transposed ? s.k : 1;
             job.batch_ndim = 1, job.batch_shape[0] = 2;
             job.c_batch[0] = s.m * s.n, job.a_batch[0] = s.m * s.k;
-            job.activation = finish ? RELU : COPY;
+            job.activation = !finish ? COPY : kept ? RELU6 : RELU;
+            job.residual = given(finish && a_transposed, residual);
             job.accumulate = !finish;
             job.kept = kept;
             check<T>("matmul " + by(s.m, s.k, s.n) + " way " + std::to_string(way), [&] { return products<T>(job); });
