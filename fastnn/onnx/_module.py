@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import FormatError
-from .._ops import Tensor
+from .._ops import Tensor, is_of
 from ..nn import Module, Parameter, _module
 from ._graph import Graph, build
 from ._passes import optimised
@@ -190,10 +190,8 @@ class _Expected:
 
     def check(self, given: Any) -> Any:
         """The value as it flows, if it fits."""
-        if type(given) is Tensor:
-            data = given.data
-            if data.dtype is self._last_type and data.shape == self._last_shape:
-                return data if self._as_array else given
+        if type(given) is Tensor and is_of(given, self._last_type, self._last_shape):
+            return given.data if self._as_array else given
         if not self.tensor:
             return _entering(given)
         if not isinstance(given, Tensor) or given.data.dtype.num not in FLOATS:

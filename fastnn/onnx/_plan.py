@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import FormatError
-from .._ops import Tensor, follow
+from .._ops import Tensor, follow, run_known
 from ._graph import Graph, Node
 from ._registry import check_attributes, find
 from ._shapes import shape_determined
@@ -90,23 +90,19 @@ class Plan:
             freeing.append((function, reads, writes, dead, node))
         return freeing[::-1]
 
-    def run(self, feeds: Sequence[Any]) -> list[Any]:
+    def run(self, feeds: list[Any]) -> list[Any]:
         """The graph's outputs for values of its inputs (and of what it captures)."""
+        if self.remembered:
+            outs = run_known(self.template, self.inputs, feeds, self.remembered)
+            if outs is not None:
+                return outs
         slots = self.template.copy()
         for slot, fed in zip(self.inputs, feeds):
             slots[slot] = fed
         if not self.shortens:
             follow(self.steps, slots)
             return [slots[slot] for slot in self.outputs]
-        shapes = tuple([getattr(f, "shape", None) for f in feeds])
-        known = self.remembered.get(shapes)
-        if known is None:
-            return self._remembering(shapes, slots)
-        fixed, steps, outputs = known
-        for slot, made in fixed:
-            slots[slot] = made
-        follow(steps, slots)
-        return [slots[slot] for slot in outputs]
+        return self._remembering(tuple([getattr(f, "shape", None) for f in feeds]), slots)
 
     def _remembering(self, shapes: tuple, slots: list[Any]) -> list[Any]:
         """A run that keeps what depends on the shapes alone, and makes steps that know it."""
