@@ -138,17 +138,18 @@ def _fastnn(given: Inputs) -> Run:
     import fastnn as fnn
 
     nn = fnn.nn
-    stages: list[Any] = []
-    names: list[str] = []
+    stages: list[list[Layer]] = []
     for n in layers():
-        made = _convolution(nn, n, activation="relu6" if n.bends else None)
-        made.load_state_dict({k: fnn.tensor(given[f"{n.name}.{k}"]) for k in ("weight", "bias")})
         if _starts(n) or n.name in ("stem", "last"):
             stages.append([])
-            names.append("")
-        stages[-1].append(made)
-        names[-1] = "adds" if n.adds else ""
-    blocks = [nn.Residual(*s) if name else nn.Sequential(*s) for s, name in zip(stages, names, strict=True)]
+        stages[-1].append(n)
+
+    def made(n: Layer) -> Any:
+        layer = _convolution(nn, n, activation="relu6" if n.bends else None)
+        layer.load_state_dict({k: fnn.tensor(given[f"{n.name}.{k}"]) for k in ("weight", "bias")})
+        return layer
+
+    blocks = [(nn.Residual if stage[-1].adds else nn.Sequential)(*map(made, stage)) for stage in stages]
     head = nn.Linear(LAST, CLASSES)
     head.load_state_dict({k: fnn.tensor(given[f"head.{k}"]) for k in ("weight", "bias")})
     net = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval().freeze()

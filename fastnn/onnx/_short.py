@@ -110,30 +110,23 @@ class _Short:
         if node.domain == "fastnn" and node.op == "Recurrent" and shapes[0] is not None:
             layer = recurrent_layer(node)
             if layer is not None and (not writes[0] or writes[0] in self.shapes):
-                self.add(layer, reads, [self._sequence(node, writes[0]), *writes[1:]], node)
+                self.add(layer, reads, [self._side_by_side(node, writes[0]), *writes[1:]], node)
                 return
         if node.op in _RESHAPING and not node.domain and node.outputs[0] in self.shapes:
             self.add(partial(reshaped, self.shapes[node.outputs[0]]), reads[:1], writes, node)
             return
         self.add(known_function(node, shapes) or function, reads, writes, node)
 
-    def _sequence(self, node: Node, name: str) -> str:
-        """Where a layer's y stands as the kernel makes it, (T, B, directions H); ONNX's y is a view of that."""
+    def _side_by_side(self, node: Node, name: str) -> str:
+        """Where y stands as a kernel makes it, all parts of a row side by side; ONNX's, part by part, is a view of it.
+
+        A layer's (T, directions, B, H) is made as (T, B, directions H), attention's (B, N, T, D) as (B, T, N D).
+        """
         if not name:
             return ""
-        t, directions, b, h = self.shapes[name]
-        raw = View.whole(spare(node), (t, b, directions * h))
-        apart = raw.reshaped((t, b, directions, h))
-        assert apart is not None
-        self.shapes[raw.base], self.views[name] = raw.shape, apart.permuted((0, 2, 1, 3))
-        return raw.base
-
-    def _heads(self, node: Node) -> str:
-        """Where packed attention's y stands as the kernel makes it, (B, T, N D); (B, N, T, D) is a view of that."""
-        name = node.outputs[0]
-        b, n, t, d = self.shapes[name]
-        raw = View.whole(spare(node), (b, t, n * d))
-        apart = raw.reshaped((b, t, n, d))
+        outer, parts, rows, width = self.shapes[name]
+        raw = View.whole(spare(node), (outer, rows, parts * width))
+        apart = raw.reshaped((outer, rows, parts, width))
         assert apart is not None
         self.shapes[raw.base], self.views[name] = raw.shape, apart.permuted((0, 2, 1, 3))
         return raw.base
@@ -150,7 +143,7 @@ class _Short:
         packed = packed_attention(node, views, [self.shapes[n] for n in names])
         alike = self.shapes.get(node.outputs[0]) == self.shapes[names[0]]  # else a mask makes more of the scores
         if packed is not None and views[0] is not None and alike:
-            self.add(packed, [views[0].base, *rest], [self._heads(node)], node)
+            self.add(packed, [views[0].base, *rest], [self._side_by_side(node, node.outputs[0])], node)
             return True
         reads, turned = [self.made(n) for n in (names[0], names[2])], node.attributes["turned"]
         key, view = names[1], views[1]
