@@ -32,12 +32,21 @@ def _np_gelu(x: Any) -> Any:
     return 0.5 * x * (1 + erf(x * type(x.flat[0])(1 / math.sqrt(2))))
 
 
+def _np_hardswish(x: Any) -> Any:
+    return x * np.clip(x + 3, 0, 6) / 6
+
+
+LIMITS = {"relu6": (0, 6), "clamp": (-0.5, 0.5)}
+
+
 def _torch_function(name: str) -> Callable:
     def f(*args: Any, **out: Any) -> Any:
         import torch
 
-        if name == "gelu":
-            return torch._C._nn.gelu(*args, **out)
+        if name in ("gelu", "hardswish"):
+            return getattr(torch._C._nn, name)(*args, **out)
+        if name in ("clamp", "relu6"):
+            return torch.clamp(*args, *LIMITS[name], **out)
         if name == "relu":  # torch.relu takes no out=
             return torch.clamp_min(*args, 0, **out) if out else torch.relu(*args)
         return getattr(torch, name)(*args, **out)
@@ -56,6 +65,10 @@ def _jax(name: str) -> Callable:
         import jax
         import jax.numpy as jnp
 
+        if name in LIMITS:
+            return jnp.clip(*args, *LIMITS[name])
+        if name == "hardswish":
+            return jax.nn.hard_swish(*args)
         return (getattr(jnp, name, None) or getattr(jax.nn, name))(*args)
 
     return f
@@ -63,7 +76,11 @@ def _jax(name: str) -> Callable:
 
 def _fastnn(name: str) -> Callable:
     def f(x: Any) -> Any:
-        return getattr(x, name)()
+        import fastnn as fnn
+
+        if name == "clamp":
+            return x.clamp(*LIMITS[name])
+        return getattr(fnn.nn.functional, name)(x) if name in ("relu6", "hardswish") else getattr(x, name)()
 
     return f
 
@@ -75,8 +92,17 @@ UNARY: dict[str, tuple[Callable, bool]] = {
     "sigmoid": (_np_sigmoid, True),
     "gelu": (_np_gelu, False),
     "relu": (lambda x, out=None: np.maximum(x, 0, out=out), True),
+    "relu6": (lambda x, out=None: np.clip(x, *LIMITS["relu6"], out=out), True),
+    "clamp": (lambda x, out=None: np.clip(x, *LIMITS["clamp"], out=out), True),
+    "hardswish": (_np_hardswish, False),
 }
-ONNX = {"exp": "Exp", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu", "relu": "Relu"}
+ONNX = {"exp": "Exp", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu", "relu": "Relu", "hardswish": "HardSwish"}
+
+
+def _onnx(name: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    if name in LIMITS:
+        return "Clip", ("x", *(np.array(limit, np.float32) for limit in LIMITS[name])), {}
+    return ONNX[name], ("x",), {}
 
 
 def unary(name: str, size: str) -> Case:
@@ -94,7 +120,7 @@ def unary(name: str, size: str) -> Case:
             "torch": torch_op(_torch_function(name), out=True),
             **({"torch:compile": torch_compiled(_torch_function(name))} if count == SIZES["1e5"] else {}),
             "jax": jax_op(_jax_gelu if name == "gelu" else _jax(name), donate=count > 1_000_000),
-            **graph_ops([(ONNX[name], ("x",), {})]),
+            **graph_ops([_onnx(name)]),
         },
         bound=2e-6,
         bytes=8.0 * count,
