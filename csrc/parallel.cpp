@@ -49,16 +49,23 @@ template <class Condition> static bool spin_until(std::chrono::microseconds time
     return false;
 }
 
-// One piece of work at a time. `claim` packs the work's number (high half) and the next chunk (low half), so that a worker
-// that wakes late cannot take a chunk of a work it has not seen: its compare-and-swap fails.
+// Chunks of a work that one thread takes first, from `next` on. It packs the work's number (high half) and a chunk (low half), so
+// that a worker that wakes late cannot take a chunk of a work it has not seen: its compare-and-swap fails.
+struct alignas(64) Share {
+    std::atomic<uint64_t> next{0};
+};
+constexpr uint64_t CLOSED = 0xffffffffu;  // no chunk
+
+// One piece of work at a time. Each thread has a share of it, and the same one every time: what it wrote for one layer of a
+// network is in its cache for the next. Who is done with his own helps with the others'.
 struct Pool {
-    std::atomic<uint64_t> claim{0};
+    Share shares[MOST_THREADS];
     std::atomic<uint32_t> posted{0};  // number of the last work
     std::atomic<i64> finished{0};
     std::atomic<RangeFunction> function{nullptr};
     std::atomic<const void*> job{nullptr};
     std::atomic<i64> items{0}, chunk{1}, chunks{0};
-    std::atomic<int> wanted{0};  // workers that may help with this work
+    std::atomic<int> team{1};  // threads that may do this work: the caller and the first workers
     std::atomic<int> parked{0};
     std::atomic_flag busy = ATOMIC_FLAG_INIT;
     std::mutex mutex;
@@ -66,7 +73,8 @@ struct Pool {
     std::atomic<int> workers{0};
 
     void run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads);
-    i64 work(uint32_t number);  // returns the chunks it did
+    i64 work(uint32_t number, int self);  // returns the chunks it did
+    i64 work_share(uint32_t number, int owner);
     void hire(int count);
     void worker(int index);
 };
@@ -100,19 +108,28 @@ static bool alone() {
     return false;
 }
 
-i64 Pool::work(uint32_t number) {
+i64 Pool::work_share(uint32_t number, int owner) {
+    std::atomic<uint64_t>& next = shares[owner].next;
     for (i64 done = 0;;) {
-        uint64_t seen = claim.load(std::memory_order_acquire);
-        const i64 i = seen & 0xffffffffu;
+        uint64_t seen = next.load(std::memory_order_acquire);
+        const i64 i = seen & CLOSED;
         const RangeFunction f = function.load(std::memory_order_relaxed);
         const void* const j = job.load(std::memory_order_relaxed);
         const i64 n = items.load(std::memory_order_relaxed), size = chunk.load(std::memory_order_relaxed);
-        if (seen >> 32 != number || i >= chunks.load(std::memory_order_relaxed)) return done;
-        if (!claim.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+        const i64 end = chunks.load(std::memory_order_relaxed) * (owner + 1) / team.load(std::memory_order_relaxed);
+        if (seen >> 32 != number || i >= end) return done;
+        if (!next.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
         f(j, i * size, std::min(n, (i + 1) * size));
         finished.fetch_add(1, std::memory_order_release);
         done++;
     }
+}
+
+i64 Pool::work(uint32_t number, int self) {
+    const int count = team.load(std::memory_order_relaxed);
+    i64 done = 0;
+    for (int i = 0; i < count; i++) done += work_share(number, (self + i) % count);
+    return done;
 }
 
 void Pool::worker(int index) {
@@ -129,7 +146,7 @@ void Pool::worker(int index) {
             parked.fetch_sub(1);
         }
         seen = posted.load(std::memory_order_acquire);
-        if (index < wanted.load(std::memory_order_relaxed)) work(seen);
+        if (index + 1 < team.load(std::memory_order_relaxed)) work(seen, index + 1);
     }
 }
 
@@ -152,23 +169,24 @@ void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threa
     hire(threads - 1);
     const i64 count = (n + chunk_items - 1) / chunk_items;
     const uint32_t number = posted.load(std::memory_order_relaxed) + 1;
-    claim.store((uint64_t(number) << 32) | 0xffffffffu, std::memory_order_relaxed);  // closed while the fields change
-    std::atomic_thread_fence(std::memory_order_release);  // who sees a new field sees it closed
+    const uint64_t work_of = uint64_t(number) << 32;
+    for (int i = 0; i < team; i++) shares[i].next.store(work_of | CLOSED, std::memory_order_relaxed);  // while fields change
+    std::atomic_thread_fence(std::memory_order_release);  // who sees a new field sees them closed
     function.store(f, std::memory_order_relaxed);
     job.store(j, std::memory_order_relaxed);
     items.store(n, std::memory_order_relaxed);
     chunk.store(chunk_items, std::memory_order_relaxed);
     chunks.store(count, std::memory_order_relaxed);
-    wanted.store(threads - 1, std::memory_order_relaxed);
+    team.store(threads, std::memory_order_relaxed);
     finished.store(0, std::memory_order_relaxed);
-    claim.store(uint64_t(number) << 32, std::memory_order_release);
+    for (i64 i = 0; i < threads; i++) shares[i].next.store(work_of | uint64_t(count * i / threads), std::memory_order_release);
     posted.store(number, std::memory_order_seq_cst);
     if (parked.load(std::memory_order_seq_cst) > 0) {
         { std::lock_guard<std::mutex> hold(mutex); }
         wake.notify_all();
     }
     inside = true;
-    const i64 begin = now_ns(), ours = work(number);
+    const i64 begin = now_ns(), ours = work(number, 0);
     inside = false;
     // A worker may still be in its last chunk; if it lost its core, ours is better given to it than spun on.
     const auto done = [&] { return finished.load(std::memory_order_acquire) == count; };

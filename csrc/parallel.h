@@ -1,6 +1,6 @@
-// The thread pool. n - 1 workers, made when first needed; work is cut into chunks that depend on its size alone and
-// threads claim chunks as they get free, so a late thread stalls nobody and results are the same bits for every thread
-// count. Workers spin briefly after work, then park: idle costs no CPU. A child of fork starts afresh.
+// The thread pool. n - 1 workers, made when first needed; work is cut into chunks that depend on its size alone. Threads
+// claim chunks of their own share first and then of the others', so a late thread stalls nobody, and results are the same bits
+// for every thread count. Workers spin briefly after work, then park: idle costs no CPU. A child of fork starts afresh.
 #pragma once
 #include "kernels.h"
 
