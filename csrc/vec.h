@@ -168,6 +168,23 @@ INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) {  // in two
 }
 #endif
 
+// To where no cache holds it, past the caches: what lies at p is not read first. p on a whole vector; other threads see it after
+// `stored_past`.
+template <class T> INLINE void store_past(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
+#else
+    store(p, v);
+#endif
+}
+INLINE void stored_past() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
+}
+
 // Whether a comparison holds in every lane; asked only where the answer saves more than it costs.
 INLINE bool all_lanes(IVec<float> mask) {
 #if defined(__AVX512F__)

@@ -287,6 +287,28 @@ def test_out_may_overlap_an_input(isa, dtype):
     np.testing.assert_array_equal(x[5:45], np.arange(40) + np.arange(10, 50))
 
 
+def test_results_too_large_for_caches(isa, dtype):
+    """From 32 MB on results are written past the caches: in rows that begin anywhere in a vector."""
+    rows, columns = (2**25 // 4096 // np.dtype(dtype).itemsize) + 1, 4099
+    a = np.random.default_rng(4).normal(size=(rows, columns)).astype(dtype)
+    out = np.full(a.size + 2, 7, dtype)
+    y = out[1:-1].reshape(a.shape)  # begins behind the border of a cache line
+    back = a[:, ::-1]
+    for name, *of in [
+        ("negative", a),
+        ("subtract", a[:1], a),
+        ("multiply", a, a[:, :1]),
+        ("subtract", a[:, :1], a),
+        ("add", a[:1], back),
+        ("abs", back),
+        ("negative", y),
+    ]:
+        want = getattr(np, name)(*of)
+        assert getattr(kernels, name)(*of, y) is y
+        np.testing.assert_array_equal(y, want, err_msg=name)
+    assert out[0] == out[-1] == 7
+
+
 def test_the_order_of_strides_is_kept(isa, dtype):
     x = np.ones((2, 3, 5, 4), dtype).transpose(0, 3, 1, 2)
     assert kernels.exp(x).strides == x.strides
