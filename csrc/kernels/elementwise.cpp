@@ -77,10 +77,10 @@ template <class T> static bool goes_far(const Elementwise& job) {
 }
 
 // y[i] = f(i, lanes) for the vectors of n elements.
-template <class T, class F> INLINE void fill(T* y, i64 n, bool far, F f) {
+template <class T, bool PAST, class F> INLINE void fill(T* y, i64 n, F f) {
     constexpr int L = LANES<T>;
     i64 i = 0;
-    if (far) {
+    if constexpr (PAST) {
         const i64 ragged = -(reinterpret_cast<intptr_t>(y) / i64(sizeof(T))) & (L - 1), head = ragged < n ? ragged : n;
         if (head) store_first(y, f(0, int(head)), int(head));
         for (i = head; i + L <= n; i += L) store_past(y + i, f(i, L));
@@ -90,13 +90,13 @@ template <class T, class F> INLINE void fill(T* y, i64 n, bool far, F f) {
 
 // y = f(x), both contiguous: four vectors abreast where f is a chain of many operations, else one (two are 2 to 5 % faster
 // in L1, and a quarter slower from memory: ReLU6 of 10 million 3.2 ms, not 2.5).
-template <class T, int OP> __attribute__((noinline)) void unary_row(T* y, const T* x, Vec<T> alpha, i64 n, bool far) {
+template <class T, int OP, bool PAST> __attribute__((noinline)) void unary_row(T* y, const T* x, Vec<T> alpha, i64 n) {
     i64 i = 0;
     if constexpr (sizeof(T) == sizeof(float) && OP >= EXP) {
         constexpr i64 wide = sizeof(Four) / sizeof(T);
         for (; i + wide <= n; i += wide) store_n(y + i, apply<OP>(load_as(Four(), x + i, LANES<T>), Four(alpha)), LANES<T>);
     }
-    fill(y + i, n - i, OP < EXP && far, [&, x = x + i](i64 j, int k) { return apply<OP>(load_n(x + j, k), alpha); });
+    fill<T, PAST>(y + i, n - i, [&, x = x + i](i64 j, int k) { return apply<OP>(load_n(x + j, k), alpha); });
 }
 
 // Calls row(out_at, a_at, b_at, n) for each stretch of the innermost dimension that the flat range [begin, end) covers.
@@ -117,22 +117,26 @@ template <class Row> static inline void walk(const Elementwise& job, i64 begin, 
     }
 }
 
-template <class T, int OP> void unary(const Elementwise& job, i64 begin, i64 end) {
+template <class T, int OP, bool PAST> static void unary_rows(const Elementwise& job, i64 begin, i64 end) {
     const Vec<T> alpha = splat<T>(T(job.alpha));
     const i64 step = job.a_stride[job.ndim - 1];
-    const bool far = goes_far<T>(job);
     T gathered[BLOCK];
     walk(job, begin, end, [&](i64 at, i64 a_at, i64, i64 n) {
         T* y = static_cast<T*>(job.out) + at;
         const T* a = static_cast<const T*>(job.a) + a_at;
-        if (step == 1) return unary_row<T, OP>(y, a, alpha, n, far);
+        if (step == 1) return unary_row<T, OP, PAST>(y, a, alpha, n);
         for (i64 i = 0; i < n; i += BLOCK) {
             const i64 count = n - i < BLOCK ? n - i : BLOCK;
             gather(gathered, a + i * step, step, count);
-            unary_row<T, OP>(y + i, gathered, alpha, count, far);
+            unary_row<T, OP, PAST>(y + i, gathered, alpha, count);
         }
     });
-    if (far) stored_past();
+}
+
+template <class T, int OP> void unary(const Elementwise& job, i64 begin, i64 end) {
+    if (OP >= EXP || !goes_far<T>(job)) return unary_rows<T, OP, false>(job, begin, end);
+    unary_rows<T, OP, OP < EXP>(job, begin, end);
+    stored_past();
 }
 
 // y = f(a, b) with steps other than 0 and 1 among them, by f's own kernel on what was gathered. Out of line: its buffers made
@@ -150,23 +154,27 @@ __attribute__((noinline)) void scattered_row(KernelOf<Elementwise> f, T* y, cons
     }
 }
 
-template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 end) {
+template <class T, int OP, bool PAST> static void binary_rows(const Elementwise& job, i64 begin, i64 end) {
     const Vec<T> alpha = splat<T>(T(job.alpha));
     const i64 a_step = job.a_stride[job.ndim - 1], b_step = job.b_stride[job.ndim - 1];
-    const bool far = OP < TANH_GRAD && goes_far<T>(job);
     walk(job, begin, end, [&](i64 at, i64 a_at, i64 b_at, i64 n) {
         T* y = static_cast<T*>(job.out) + at;
         const T *a = static_cast<const T*>(job.a) + a_at, *b = static_cast<const T*>(job.b) + b_at;
         if (a_step == 1 && b_step == 1)
-            fill(y, n, far, [&](i64 i, int k) { return apply<OP>(load_n(a + i, k), load_n(b + i, k), alpha); });
+            fill<T, PAST>(y, n, [&](i64 i, int k) { return apply<OP>(load_n(a + i, k), load_n(b + i, k), alpha); });
         else if (a_step == 1 && b_step == 0)
-            fill(y, n, far, [&, s = splat<T>(*b)](i64 i, int k) { return apply<OP>(load_n(a + i, k), s, alpha); });
+            fill<T, PAST>(y, n, [&, s = splat<T>(*b)](i64 i, int k) { return apply<OP>(load_n(a + i, k), s, alpha); });
         else if (a_step == 0 && b_step == 1)
-            fill(y, n, far, [&, s = splat<T>(*a)](i64 i, int k) { return apply<OP>(s, load_n(b + i, k), alpha); });
+            fill<T, PAST>(y, n, [&, s = splat<T>(*a)](i64 i, int k) { return apply<OP>(s, load_n(b + i, k), alpha); });
         else
-            scattered_row(binary<T, OP>, y, a, a_step, b, b_step, job.alpha, n);
+            scattered_row(binary_rows<T, OP, false>, y, a, a_step, b, b_step, job.alpha, n);
     });
-    if (far) stored_past();
+}
+
+template <class T, int OP> void binary(const Elementwise& job, i64 begin, i64 end) {
+    if (OP >= TANH_GRAD || !goes_far<T>(job)) return binary_rows<T, OP, false>(job, begin, end);
+    binary_rows<T, OP, OP < TANH_GRAD>(job, begin, end);
+    stored_past();
 }
 
 template <class T, int OP> void sloped(const Sloped& job, i64 begin, i64 end) {
