@@ -20,9 +20,9 @@ constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of
 constexpr i64 CHUNK = 64;               // filters of M at a time, about
 constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
 constexpr i64 LEAST_ITEMS = 8;          // of a single block of tiles, in chunks of filters
-// Channels of U at a time where it is used at once: 113 KB of a sliver. With 16 each sum goes to memory and back three times as
-// often (AVX2: 0.93 of the time of C512 H7, forward and both gradients; 32 take as long as 16). AVX-512, not measured: 221 KB.
-constexpr i64 DEPTH = NARROW ? 48 : 32;
+// Channels of U at a time where it is used at once.
+template <class T> constexpr i64 GROUP = LANES<T> < CHANNELS ? LANES<T> : CHANNELS;
+constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
@@ -92,6 +92,15 @@ static void read_weight(T* w, const Conv& job, const Tiling<T, M, S>& g, i64 c0,
         read_rows(w + c * 9 * LANES<T>, from + ((c0 + c) * g.out_c + f) * 9, 9, 9, filters);
 }
 
+// Whether U is used where it is made, and where V lies: then all points of a vector of channels and all tiles together.
+template <class T, int M, int S> static bool is_at_once(const Conv& job, const Tiling<T, M, S>& g) {
+    return S == 1 && !job.kept && g.tiles <= FEW;
+}
+template <class T, int M, int S> static Places v_places(const Conv& job, const Tiling<T, M, S>& g) {
+    constexpr int N = Winograd<M, S>::N;
+    return is_at_once(job, g) ? Places::together(N * N, LANES<T>, g.tiles) : Places::apart(job.block, g.in_row);
+}
+
 // Rows [FIRST, FIRST + ROWS) of points of U for `channels` of the weight and one vector of filters.
 template <class T, int M, int S, int FIRST, int ROWS>
 INLINE void make_rows(T* u, i64 u_plane, i64 width, const T* w, int channels, i64 step) {
@@ -153,7 +162,7 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     i64 most = BLOCK_BYTES / (N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T)));
     most = most < LEAST_TILES ? LEAST_TILES : most;
     i64 blocks = ceil_div(g.tiles, most);
-    const bool shared = blocks == 1, at_once = S == 1 && !job.kept && g.tiles <= FEW;  // shared too, FEW < LEAST_TILES
+    const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, FEW < LEAST_TILES
     job.stages = shared ? 3 : 2;
     while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
     if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
@@ -164,7 +173,7 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 +
-                    (at_once ? N * N * plane(DEPTH, TILE_VECS * L) : shared ? 0 : N * N * plane(job.block, g.in_row));
+                    (at_once ? N / 2 * N * GROUP<T> * TILE_VECS * L : shared ? 0 : N * N * plane(job.block, g.in_row));
 }
 
 template <class T, int M, int S> void winograd_stage(Conv& job) {
@@ -211,24 +220,61 @@ static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plan
         }
 }
 
-// The same of sliver s where U is not kept: DEPTH channels of it at a time are made, in `u`, and used at once.
-template <class T, int M, int S>
-static void multiply_at_once(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
-                             T* u, i64 s) {
+// c = or += a b for GROUP of k, or what is left of them, of points that follow one another.
+template <class T, int MR, int NV> struct GroupKernel {
+    static void run(const Product<T>& job, i64 row) {
+        constexpr int L = LANES<T>;
+        const Product<T> p = job;  // a copy, which no store can change
+        T* c = p.c + row * p.c_row;
+        const T *a = p.a + row * p.a_row, *b = p.b;
+        for (i64 point = 0; point < p.points; point++, c += p.c_point, a += p.a_point, b += p.b_point) {
+            Vec<T> acc[MR][NV] = {};
+            const i64 k = p.k == GROUP<T> ? GROUP<T> : p.k;
+            rows_times_columns<T, MR, NV, false>(acc, a, p.a_row, 1, b, NV * L, k, L);
+#pragma GCC unroll 8
+            for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+                for (int j = 0; j < NV; j++) {
+                    T* out = c + i * p.c_row + j * L;
+                    store(out, p.add ? load(out) + acc[i][j] : acc[i][j]);
+                }
+        }
+    }
+};
+
+// Half of the points of U for GROUP channels, whose weights are in w for each vector of a sliver: made and used while they are in
+// L1.
+template <class T, int M, int S, int FIRST>
+INLINE void multiply_half(Product<T> product, T* u, const T* w, i64 w_vector, i64 step, i64 vecs, i64 tiles) {
     constexpr int N = Winograd<M, S>::N, L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS), tiles(g.tiles, TILE_ROWS);
-    const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-    constexpr i64 u_plane = plane(DEPTH, TILE_VECS * L);
-    for (i64 c = 0; c < g.in_c; c += DEPTH) {
-        const i64 stop = c + DEPTH < g.in_c ? c + DEPTH : g.in_c;
-        for (i64 at = c; at < stop; at += CHANNELS)
-            for (i64 j = 0; j < width; j += L) {
-                fetch_weight(job, g, stop < g.in_c ? at + DEPTH : at - c, column + j + (stop < g.in_c ? 0 : width));
-                make_points(u + (at - c) * width + j, u_plane, width, job, g, at, stop, column + j);
-            }
-        const Product<T> product = {m, m_row, m_plane, v + c, g.in_row, 1, v_plane, u, width, u_plane, stop - c, N * N, c > 0};
-        Ahead<T> nothing;
-        for_tiles<PointKernel, T>(tiles, slivers.width(s), [&](auto kernel, i64 tile, int) { kernel(product, tile, nothing); });
+    constexpr i64 u_plane = GROUP<T> * TILE_VECS * L;
+    for (i64 j = 0; j < vecs; j++)
+        make_rows<T, M, S, FIRST, N / 2>(u + j * L - FIRST * N * u_plane, u_plane, vecs * L, w + j * w_vector, int(product.k), step);
+    product.c += FIRST * N * product.c_point, product.a += FIRST * N * product.a_point, product.b = u;
+    product.b_point = u_plane, product.points = N / 2 * N;
+    for_tiles<GroupKernel, T>(Split(tiles, TILE_ROWS), int(vecs), [&](auto kernel, i64 tile, int) { kernel(product, tile); });
+}
+
+// The same of sliver s where U is not kept.
+template <class T, int M, int S>
+static void multiply_at_once(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, T* u, i64 s) {
+    constexpr int L = LANES<T>;
+    constexpr i64 w_vector = GROUP<T> * 9 * L;
+    const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 column = slivers.begin(s) * L, vecs = slivers.width(s), step = g.turned ? -L : L;
+    const Places at = v_places(job, g);
+    T w[TILE_VECS * w_vector];
+    const T* first = g.turned ? w + 8 * L : w;
+    for (i64 c = 0; c < g.in_c; c += GROUP<T>) {
+        const i64 rest = g.in_c - c, ahead = rest > AHEAD ? c + AHEAD : AHEAD - rest, next = rest > AHEAD ? 0 : vecs * L;
+        const int channels = int(rest < GROUP<T> ? rest : GROUP<T>);
+        for (i64 j = 0; j < vecs; j++) {
+            fetch_weight(job, g, ahead, column + j * L + next);
+            read_weight(w + j * w_vector, job, g, c, channels, column + j * L);
+        }
+        const Product<T> product = {m, m_row, m_plane, v + at.of(0, c, L), at.tile, 1, at.point, u, vecs * L, 0, channels, 0, c > 0};
+        multiply_half<T, M, S, 0>(product, u, first, w_vector, step, vecs, g.tiles);
+        multiply_half<T, M, S, Winograd<M, S>::U / 2>(product, u, first, w_vector, step, vecs, g.tiles);
     }
 }
 
@@ -256,12 +302,12 @@ template <class T, int M, int S> static void winograd_block(const Conv& job, con
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
     if (job.stages == 2)
         transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), first, count, own.v,
-                        Places::apart(job.block, g.in_row), own.zeros);
+                        v_places(job, g), own.zeros);
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        if (S == 2 || job.prepared_size) multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, count, s, stop);
-        else multiply_at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, own.rest, s);
+        if (is_at_once(job, g)) multiply_at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.rest, s);
+        else multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, count, s, stop);
         transform_output(job, g, own.m, own.m_plane, own.m_row, first, count, f0, end < g.out_c ? end : g.out_c);
     }
 }
@@ -270,8 +316,9 @@ template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 e
     const Tiling<T, M, S> g(job);
     if (job.stage == 1 && job.stages == 3) {
         const Slot<T, M, S> own(job, g);
+        const Places at = v_places(job, g);
         return transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin,
-                               own.v + begin * g.in_row, Places::apart(job.block, g.in_row), own.zeros);
+                               own.v + at.of(begin, 0, LANES<T>), at, own.zeros);
     }
     for (i64 item = begin; item < end; item++)
         if (job.stage == 0) prepare(job, g, item);
