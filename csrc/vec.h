@@ -43,6 +43,13 @@ template <class T> using IVec = Vec<Int<T>>;  // what a comparison of two Vec<T>
 
 template <class T> INLINE Vec<T> load(const T* p) { return *reinterpret_cast<const typename VecOf<T>::loose*>(p); }
 template <class T> INLINE void store(T* p, Vec<T> v) { *reinterpret_cast<typename VecOf<T>::loose*>(p) = v; }
+// v, which was loaded once: the compiler would read it from memory again for each operation that takes it from there.
+template <class T> INLINE Vec<T> in_register(Vec<T> v) {
+#if defined(__AVX2__)
+    asm volatile("" : "+x"(v));
+#endif
+    return v;
+}
 template <class T> INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }  // x - 0 keeps the sign of -0
 template <class T> INLINE IVec<T> bits(Vec<T> v) { return reinterpret_cast<IVec<T>>(v); }
 template <class T> INLINE Vec<T> from_bits(IVec<T> v) { return reinterpret_cast<Vec<T>>(v); }
@@ -312,6 +319,10 @@ INLINE void store_doubles(float* p, Vec<double> v) {
 template <class T> INLINE void rows_to_vectors(T* to, const T* from, i64 step, i64 n, int rows) {
     constexpr int L = LANES<T>;
     for_vectors<T>(n, [&](i64 e, int count) {
+        if (count == 1) {  // as the ninth of a 3x3 kernel's weights
+            for (int i = 0; i < L; i++) to[e * L + i] = i < rows ? from[i * step + e] : T(0);
+            return;
+        }
         Vec<T> v[L];
 #pragma GCC unroll 16
         for (int i = 0; i < L; i++) v[i] = i < rows ? load_n(from + i * step + e, count) : Vec<T>{};

@@ -89,6 +89,17 @@ static void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first
     }
 }
 
+// `count` tiles of V or D by SCALE, which the weight is then spared.
+template <class T, class Points> static void scale_points(T* v, const Places& at, i64 count, i64 channels) {
+    constexpr int N = Points::N, L = LANES<T>;
+    for (i64 t = 0; t < count; t++)
+        for (i64 c = 0; c < channels; c += L) {
+            T* to = v + at.of(t, c, L);
+            for (int point = 0; point < N * N; point++, to += at.point)
+                store(to, load(to) * splat<T>(T(Points::SCALE[point / N] * Points::SCALE[point % N])));
+        }
+}
+
 // ---- products ------------------------------------------------------------------------------------------------
 
 // Products summed one after the other: the error grows with the root of their number. In sums of 128, 512 channels cost 1.1e-6

@@ -131,7 +131,9 @@ static void transform(const Conv& job, const Tiling<T, M>& g, const WeightCut<T,
     T* zeros = slot_of<T>(job);
     memset(zeros, 0, size_t(g.in_row > g.grad_row ? g.in_row : g.grad_row) * sizeof(T));
     transform_input(g, static_cast<const T*>(job.x), first + at, count, c.v + c.v_at.of(at, 0, L), c.v_at, zeros);
-    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + c.d_at.of(at, 0, L), c.d_at, zeros);
+    T* d = c.d + c.d_at.of(at, 0, L);
+    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, d, c.d_at, zeros);
+    if (c.few) scale_points<T, Winograd<M>>(d, c.d_at, count, g.out_c);
 }
 
 // dw[f0 .. f1)[c0 .. c0 + channels) = G^T dU G, of dU at channel c0 and filter f0.
@@ -146,7 +148,10 @@ static void finish(const Conv& job, const Tiling<T, M>& g, const T* du, i64 du_p
             for (i64 c = 0; c < some; c++)
                 both_axes<T, N, 3>(
                     [](const auto& x, auto& made) { Winograd<M>::template weight_gradient<T>(x, made); },
-                    [&](int i, int j) { return load(du + (i * N + j) * du_plane + (b + c) * du_row + f); },
+                    [&](int i, int j) {
+                        const T scale = T(Winograd<M>::SCALE[i] * Winograd<M>::SCALE[j]);
+                        return load(du + (i * N + j) * du_plane + (b + c) * du_row + f) * splat<T>(scale);
+                    },
                     [&](int i, int j, Vec<T> value) { store(w + (c * 9 + i * 3 + j) * L, value); });
             T* dw = static_cast<T*>(job.out) + ((f0 + f) * g.in_c + c0 + b) * 9;
             write_rows(dw, g.in_c * 9, w, 9 * some, filters);
@@ -201,39 +206,60 @@ static void whole_block(const Conv& job, const Tiling<T, M>& g, const WeightCut<
 
 // ---- few tiles -----------------------------------------------------------------------------------------------
 
-// dw of a channel and two vectors of filters: the sums of a column of points over all tiles stay in registers, where they are
-// transformed. A function of its own: within its caller GCC 12 keeps 72 addresses in memory. Two vectors of filters to a
-// channel, not the other way round: what is loaded from D for one FMA is its operand, and one number of V serves two.
-template <class T, int M>
-__attribute__((noinline)) static void gradient_of(T* w, i64 w_vector, const T* v, const T* d, i64 d_vector, i64 tiles) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>, P = 2;
-    Vec<T> half[P][3][N];
+// What few_tiles reads: V of two channels, D of two vectors of filters.
+template <class T> struct Pairs {
+    const T* v;
+    i64 v_channel;
+    const T* d;
+    i64 d_vector;
+};
+constexpr int P = 2;  // of each: two loads of D and two numbers of V make four FMAs
+
+// Sums over all tiles of the `COUNT` points that follow one another down a column.
+template <class T, int N, int COUNT>
+INLINE void add_tiles(Vec<T> (&sum)[P][P][COUNT], Pairs<T> at, i64 tiles) {
+    constexpr int L = LANES<T>;
 #pragma GCC unroll 1
-    for (int j = 0; j < N; j++) {
-        Vec<T> sum[P][N] = {};
-        const T *v_at = v + j * L, *d_at = d + j * L;
-#pragma GCC unroll 1
-        for (i64 t = 0; t < tiles; t++, v_at += N * N * L, d_at += N * N * L)
-#pragma GCC unroll 6
-            for (int i = 0; i < N; i++) {
-                const Vec<T> x = splat<T>(v_at[i * N * L]);
-#pragma GCC unroll 2
-                for (int p = 0; p < P; p++) sum[p][i] = fma<T>(x, load(d_at + p * d_vector + i * N * L), sum[p][i]);
-            }
-#pragma GCC unroll 2
-        for (int p = 0; p < P; p++) {
-            Vec<T> made[3];
-            Winograd<M>::template weight_gradient<T>(sum[p], made);
+    for (i64 t = 0; t < tiles; t++, at.v += N * N * L, at.d += N * N * L)
 #pragma GCC unroll 3
-            for (int i = 0; i < 3; i++) half[p][i][j] = made[i];
+        for (int i = 0; i < COUNT; i++) {
+            const Vec<T> d[P] = {in_register<T>(load(at.d + i * N * L)), in_register<T>(load(at.d + at.d_vector + i * N * L))};
+#pragma GCC unroll 2
+            for (int c = 0; c < P; c++) {
+                const Vec<T> x = splat<T>(at.v[c * at.v_channel + i * N * L]);
+#pragma GCC unroll 2
+                for (int p = 0; p < P; p++) sum[c][p][i] = fma<T>(x, d[p], sum[c][p][i]);
+            }
+        }
+}
+
+// dw of two channels and two vectors of filters, [vector][channel][place]: the sums of half a column of points over all tiles
+// stay in registers, where they are transformed. A function of its own: within its caller GCC 12 keeps 72 addresses in memory.
+template <class T> __attribute__((noinline)) static void gradient_of(T* w, i64 w_vector, Pairs<T> at, i64 tiles) {
+    typedef Winograd<4> Points;
+    constexpr int N = Points::N, L = LANES<T>, HALF = N / 2;
+    Vec<T> half[P * P * 3][N];
+#pragma GCC unroll 1
+    for (int j = 0; j < N; j++, at.v += L, at.d += L) {
+        Vec<T> made[P][P][3], first[P][P][HALF] = {}, second[P][P][HALF] = {};
+        add_tiles<T, N>(first, at, tiles);
+#pragma GCC unroll 4
+        for (int i = 0; i < P * P; i++) Points::weight_gradient_begin<T>(first[i / P][i % P], made[i / P][i % P]);
+        add_tiles<T, N>(second, {at.v + HALF * N * L, at.v_channel, at.d + HALF * N * L, at.d_vector}, tiles);
+#pragma GCC unroll 4
+        for (int i = 0; i < P * P; i++) {
+            Points::weight_gradient_end<T>(second[i / P][i % P], made[i / P][i % P]);
+#pragma GCC unroll 3
+            for (int k = 0; k < 3; k++) half[i * 3 + k][j] = made[i / P][i % P][k];
         }
     }
 #pragma GCC unroll 1
-    for (int i = 0; i < 3 * P; i++) {
+    for (int i = 0; i < P * P * 3; i++) {
         Vec<T> made[3];
-        Winograd<M>::template weight_gradient<T>(half[i / 3][i % 3], made);
+        Points::weight_gradient<T>(half[i], made);
+        T* to = w + i / 3 % P * w_vector + (i / (3 * P) * 9 + i % 3 * 3) * L;
 #pragma GCC unroll 3
-        for (int j = 0; j < 3; j++) store(w + i / 3 * w_vector + (i % 3 * 3 + j) * L, made[j]);
+        for (int j = 0; j < 3; j++) store(to + j * L, made[j]);
     }
 }
 
@@ -250,9 +276,9 @@ static void few_tiles(const Conv& job, const Tiling<T, M>& g, const WeightCut<T,
         for (i64 c0 = row; c0 < end; c0 += CHANNELS) {
             const i64 some = end - c0 < CHANNELS ? end - c0 : CHANNELS, d_vector = f + L < f1 ? c.d_at.channel * L : 0;
             T w[2][CHANNELS * 9 * L];
-            for (i64 at = 0; at < some; at++)
-                gradient_of<T, M>(w[0] + at * 9 * L, CHANNELS * 9 * L, c.v + c.v_at.of(0, c0 + at, L), c.d + c.d_at.of(0, f, L),
-                                  d_vector, g.tiles);
+            for (i64 at = 0; at < some; at += 2)
+                gradient_of<T>(w[0] + at * 9 * L, CHANNELS * 9 * L,
+                               {c.v + c.v_at.of(0, c0 + at, L), at + 1 < some, c.d + c.d_at.of(0, f, L), d_vector}, g.tiles);
             for (i64 p = 0; p < 2 && f + p * L < g.out_c && f + p * L < f1; p++) {
                 const i64 first = f + p * L, filters = g.out_c - first < L ? g.out_c - first : L;
                 T* dw = static_cast<T*>(job.out) + (first * g.in_c + c0) * 9;
