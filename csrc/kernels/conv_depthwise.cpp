@@ -3,7 +3,7 @@
 // sets of L1. So the tile is a few pixels of a row, and all their channels follow one another before the next pixels
 // come. A strip of columns goes down the rows of an item, so that L1 gives each input for all rows of the kernel that
 // meet it. The image is read where it lies: at its borders only the places inside count.
-#include "conv.h"
+#include "depthwise_neighbours.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -21,11 +21,13 @@ struct Tap {
 
 template <class T> static void images_plan(Conv& job) {
     const Walk walk(job);
-    const double row = double(walk.x.window(walk.x.count)) * double(job.c);
+    job.chunk = channels_at_once<T>(job, walk);
+    job.parts = ceil_div(job.c, job.chunk);
+    const double row = double(walk.x.window(walk.x.count)) * double(job.chunk);
     const i64 wanted = double(job.batch * job.oh * job.ow) * double(job.c * job.kh * job.kw) > 2e5 ? 4 : 1;
     job.block = 1;
     while (job.block < walk.y.count && double(walk.y.window(job.block + 1)) * row <= WINDOW &&
-           job.batch * ceil_div(walk.y.count, job.block + 1) >= wanted)
+           job.batch * job.parts * ceil_div(walk.y.count, job.block + 1) >= wanted)
         job.block++;
     job.stages = 2;
     job.prepared_size = bounded(double(job.kh * job.kw) * double(job.c));
@@ -37,7 +39,6 @@ template <class T> static void images_plan(Conv& job) {
 struct Slide {
     i64 channels, out_step, in_step, count;
     const Tap* taps;
-    bool threes;  // taps come by threes, in_step apart
     int activation;
 };
 
@@ -55,27 +56,6 @@ INLINE void add_tap(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* we
     }
 }
 
-// The same for three places whose pixels follow one another: each is loaded once for all that it meets, 11 loads for 18
-// multiplications.
-template <class T, int MR, int NV>
-INLINE void add_three(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* weight, const Tap* taps, int lanes) {
-    constexpr int L = LANES<T>;
-    const T* x[4] = {image, image + 3 * step, image + 6 * step, image + 9 * step};
-#pragma GCC unroll 2
-    for (int j = 0; j < NV; j++) {
-        Vec<T> w[3];
-#pragma GCC unroll 3
-        for (int k = 0; k < 3; k++) w[k] = load_n(weight + taps[k].w + j * L, lanes);
-#pragma GCC unroll 10
-        for (int i = 0; i < MR + 2; i++) {
-            const Vec<T> v = load_n(x[i / 3] + i % 3 * step + j * L, lanes);
-#pragma GCC unroll 3
-            for (int k = 2; k >= 0; k--)
-                if (i >= k && i - k < MR) acc[i - k][j] = fma<T>(v, w[k], acc[i - k][j]);
-        }
-    }
-}
-
 // MR pixels of a row, vectors [c, c + NV) of the channels; of the last one `lanes`.
 template <class T, int MR, int NV>
 INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const T* weight, const T* bias, i64 c,
@@ -88,12 +68,8 @@ INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const 
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = bias ? load_n(bias + c + j * L, lanes) : Vec<T>{};
     const Tap *tap = s.taps, *const end = tap + s.count;
-    if (s.threes)
-        for (; tap < end; tap += 3)
-            add_three<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + c, tap, lanes);
-    else
-        for (; tap < end; tap++)
-            add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
+    for (; tap < end; tap++)
+        add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
     const Limits<T> limit(s.activation);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
@@ -143,9 +119,7 @@ static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64
                         i64 i0, i64 i1) {
     const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c;
-    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, false, job.activation};
-    s.threes = taps.columns == 3 && taps.list[1].x - taps.list[0].x == s.in_step &&
-               taps.list[2].x - taps.list[1].x == s.in_step;
+    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, job.activation};
     const Split tiles(i1 - i0, TILE_ROWS);
     for (i64 j = j0; j < j1 && j < walk.y.outputs(qy); j++) {
         const auto inside = [&](i64 k) {
@@ -288,7 +262,7 @@ template <class T> void depthwise_plan(Conv& job) {
 template <class T> void depthwise_stage(Conv& job) {
     const double work = 8.0 * double(job.batch * job.oh * job.ow) * double(job.kh * job.kw + 4) * double(job.c);
     if (job.pass == CONV_WEIGHT) job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts : job.kh * job.kw;
-    else job.items = job.stage == 0 ? job.kh * job.kw : job.batch * ceil_div(Walk(job).y.count, job.block);
+    else job.items = job.stage == 0 ? job.kh * job.kw : job.batch * job.parts * ceil_div(Walk(job).y.count, job.block);
     job.item_flops =
         job.stage == 1 ? work / double(job.items + (job.items == 0)) : 20.0 * double(job.c) * double(1 + job.parts);
 }
@@ -301,9 +275,11 @@ template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
     const Walk walk(job);
     const i64 row_blocks = ceil_div(walk.y.count, job.block);
     for (i64 item = begin; item < end; item++) {
-        const i64 j0 = item % row_blocks * job.block,
+        const i64 part = item % job.parts, rest = item / job.parts, j0 = rest % row_blocks * job.block,
                   j1 = j0 + job.block < walk.y.count ? j0 + job.block : walk.y.count;
-        job.stage == 0 ? prepare<T>(job, item) : slide_rows<T>(job, walk, item / row_blocks, j0, j1);
+        if (job.stage == 0) prepare<T>(job, item);
+        else if (are_neighbours(job, walk)) slide_neighbours<T>(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
+        else slide_rows<T>(job, walk, rest / row_blocks, j0, j1);
     }
 }
 
