@@ -65,6 +65,12 @@ def geometries():
     yield (2, 1, 9, 8), (16, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1
     for channels in (2, 7, 8, 9, 16, 17, 33, 50):  # depthwise
         yield (2, channels, 6, 5), (channels, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), channels
+    for width, step in itertools.product((1, 2, 3, 5, 8, 13), (1, 2)):  # borders of one column, left and right, or none
+        for pad in itertools.product((0, 1), (0, 1, 2)):
+            if width + sum(pad) >= 3:
+                yield (1, 11, 4, width), (11, 1, 3, 3), (step, step), ((1, 2), pad), (1, 1), 11
+    for channels in (65, 130):  # in parts
+        yield (2, channels, 7, 9), (channels, 1, 3, 3), (2, 2), ((0, 1), (1, 1)), (1, 1), channels
     yield (1, 12, 7, 7), (12, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 12
     for stride, pad, dilation in (((1, 1), 5, (1, 1)), ((2, 3), 4, (1, 1)), ((1, 1), 4, (2, 3)), ((3, 2), 0, (1, 2))):
         yield (2, 24, 9, 19), (24, 1, 3, 3), stride, ((pad, pad),) * 2, dilation, 24  # rows and columns of zeros
