@@ -11,7 +11,7 @@ namespace FASTNN_ISA {
 constexpr i64 WINDOW = 32 << 10;  // elements of an item's window, about: 128 KB
 constexpr i64 STRIP = 16 << 10;   // bytes of the rows of a strip that one row of output reads, about: half of L1
 constexpr i64 MOST_PARTS = 16;
-constexpr int VECS = 2;  // of channels at once
+constexpr int VECS = 2;  // of channels at once, in float: double need not be fast
 
 struct Tap {
     i64 x, w;  // where it reads, from where its pixel's window would begin; its row of the weight, [place][channels]
@@ -81,7 +81,7 @@ template <class T, int MR> struct SlideKernel {
     static void run(const Slide& s, T* out, const T* image, i64 at, const T* weight, const T* bias) {
         constexpr int L = LANES<T>;
         i64 c = 0;
-        for (; c + VECS * L <= s.channels; c += VECS * L)
+        for (; sizeof(T) == sizeof(float) && c + VECS * L <= s.channels; c += VECS * L)
             slide_vectors<T, MR, VECS>(s, out, image, at, weight, bias, c, L);
         for (; c + L <= s.channels; c += L) slide_vectors<T, MR, 1>(s, out, image, at, weight, bias, c, L);
         if (c < s.channels) slide_vectors<T, MR, 1>(s, out, image, at, weight, bias, c, int(s.channels - c));
@@ -278,7 +278,7 @@ template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
         const i64 part = item % job.parts, rest = item / job.parts, j0 = rest % row_blocks * job.block,
                   j1 = j0 + job.block < walk.y.count ? j0 + job.block : walk.y.count;
         if (job.stage == 0) prepare<T>(job, item);
-        else if (are_neighbours(job, walk)) slide_neighbours<T>(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
+        else if (are_neighbours<T>(job, walk)) slide_neighbours(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
         else slide_rows<T>(job, walk, rest / row_blocks, j0, j1);
     }
 }
