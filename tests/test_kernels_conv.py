@@ -169,6 +169,7 @@ WINOGRAD = [
 # a handful of tiles.
 BATCHES_OF_TILES = (26, 48, 72, 19, 22, 1)
 WINOGRAD += [(1, 72, 136, 14, 15, 1), (2, 300, 24, 9, 9, 1), BATCHES_OF_TILES]
+WINOGRAD += [(3, c, 40, 1, 5, 2) for c in (13, 21, 29)]  # in items that begin with an odd channel
 WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1), (1, 260, 136, 4, 4, 1)]
 
 

@@ -50,9 +50,10 @@ template <class T, int MR, int S> struct NeighboursKernel {
         const Limits<T> limit(s.activation);
         for (i64 c = 0; c < s.channels; c += L) {
             c = c + L <= s.channels ? c : s.channels - L;
+            const Vec<T> start = s.bias ? load(s.bias + c) : Vec<T>{};
             Vec<T> acc[MR];
 #pragma GCC unroll 8
-            for (int i = 0; i < MR; i++) acc[i] = s.bias ? load(s.bias + c) : Vec<T>{};
+            for (int i = 0; i < MR; i++) acc[i] = start;
 #pragma GCC unroll 3
             for (int y = 0; y < 3; y++) {
                 if (s.above[y]) continue;
@@ -79,12 +80,11 @@ template <class T, int MR> struct OverNextNeighbours : NeighboursKernel<T, MR, 2
 
 // Rows [j0, j1) of image b, an item's channels from c on.
 static void slide_neighbours(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1, i64 c) {
-    typedef float T;
-    const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c + c;
-    T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c + c;
+    const float* image = static_cast<const float*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c + c;
+    float* out = static_cast<float*>(job.out) + b * walk.y.out * walk.x.out * job.c + c;
     Neighbours s = {};
-    s.weight = static_cast<const T*>(job.prepared) + (walk.gradient ? 8 * job.c : 0) + c;
-    s.bias = job.bias ? static_cast<const T*>(job.bias) + c : nullptr;
+    s.weight = static_cast<const float*>(job.prepared) + (walk.gradient ? 8 * job.c : 0) + c;
+    s.bias = job.bias ? static_cast<const float*>(job.bias) + c : nullptr;
     s.step = job.c, s.row = walk.x.in * job.c, s.place = walk.gradient ? -job.c : job.c, s.line = 3 * s.place;
     s.channels = job.c - c < job.chunk ? job.c - c : job.chunk;
     s.activation = job.activation;
@@ -97,8 +97,8 @@ static void slide_neighbours(const Conv& job, const Walk& walk, i64 b, i64 j0, i
             s.left = column < 0, s.right = column + (width - 1) * walk.x.step + 2 >= walk.x.in;
             kernel(s, out + (j * walk.x.out + i) * job.c, image + (row * walk.x.in + column) * job.c);
         };
-        if (walk.x.step == 1) for_tiles<NextNeighbours, T>(tiles, run);
-        else for_tiles<OverNextNeighbours, T>(tiles, run);
+        if (walk.x.step == 1) for_tiles<NextNeighbours, float>(tiles, run);
+        else for_tiles<OverNextNeighbours, float>(tiles, run);
     }
 }
 

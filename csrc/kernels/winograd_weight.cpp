@@ -276,9 +276,11 @@ static void few_tiles(const Conv& job, const Tiling<T, M>& g, const WeightCut<T,
         for (i64 c0 = row; c0 < end; c0 += CHANNELS) {
             const i64 some = end - c0 < CHANNELS ? end - c0 : CHANNELS, d_vector = f + L < f1 ? c.d_at.channel * L : 0;
             T w[2][CHANNELS * 9 * L];
-            for (i64 at = 0; at < some; at += 2)
+            for (i64 at = 0; at < some; at += 2) {
+                const i64 first = c.v_at.of(0, c0 + at, L), second = at + 1 < some ? c.v_at.of(0, c0 + at + 1, L) : first;
                 gradient_of<T>(w[0] + at * 9 * L, CHANNELS * 9 * L,
-                               {c.v + c.v_at.of(0, c0 + at, L), at + 1 < some, c.d + c.d_at.of(0, f, L), d_vector}, g.tiles);
+                               {c.v + first, second - first, c.d + c.d_at.of(0, f, L), d_vector}, g.tiles);
+            }
             for (i64 p = 0; p < 2 && f + p * L < g.out_c && f + p * L < f1; p++) {
                 const i64 first = f + p * L, filters = g.out_c - first < L ? g.out_c - first : L;
                 T* dw = static_cast<T*>(job.out) + (first * g.in_c + c0) * 9;
