@@ -12,9 +12,10 @@ constexpr i64 PART = 64;          // channels of such a part, about: three rows 
 // Whether nine neighbours make an output, of which at most the first and the last column lie outside the image. With a stride the
 // gradient's phases have other places. Double goes place by place: it need not be fast; so do channels that make no vector.
 template <class T> static bool are_neighbours(const Conv& job, const Walk& walk) {
-    return sizeof(T) == sizeof(float) && job.c >= LANES<T> && job.kh == 3 && job.kw == 3 && job.dilation_h == 1 && job.dilation_w == 1 && job.stride_h == job.stride_w &&
-           job.stride_w <= (walk.gradient ? 1 : 2) && walk.x.low >= -1 &&
-           (walk.x.out - 1) * walk.x.step + walk.x.low + 2 <= walk.x.in;
+    const bool can = sizeof(T) == sizeof(float) && job.c >= LANES<T> && job.stride_w <= (walk.gradient ? 1 : 2);
+    const i64 last = (walk.x.out - 1) * walk.x.step + walk.x.low + 2;  // column
+    return can && job.kh == 3 && job.kw == 3 && job.dilation_h == 1 && job.dilation_w == 1 && job.stride_h == job.stride_w &&
+           walk.x.low >= -1 && last <= walk.x.in;
 }
 
 // Channels of an item, in whole cache lines: some of an image in L2, all of a larger one, whose lines come from further away one
@@ -66,8 +67,10 @@ template <class T, int MR, int S> struct NeighboursKernel {
                     if ((i == 0 && s.left) || (i == LAST && s.right)) continue;
                     const Vec<T> v = load(in[i / 3] + i % 3 * s.step);
 #pragma GCC unroll 3
-                    for (int k = 2; k >= 0; k--)
-                        if (i >= k && (i - k) % S == 0 && (i - k) / S < MR) acc[(i - k) / S] = fma<T>(v, places[k], acc[(i - k) / S]);
+                    for (int k = 2; k >= 0; k--) {
+                        const int out_of = (i - k) / S;
+                        if (i >= k && (i - k) % S == 0 && out_of < MR) acc[out_of] = fma<T>(v, places[k], acc[out_of]);
+                    }
                 }
             }
 #pragma GCC unroll 8

@@ -20,8 +20,8 @@ constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of
 constexpr i64 CHUNK = 64;               // filters of M at a time, about
 constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
 constexpr i64 LEAST_ITEMS = 8;          // of a single block of tiles, in chunks of filters
-// Channels of U at a time where it is used at once, half of its points: 9 KB on AVX2, in L1 with what they meet. C512 H7, forward and
-// both gradients, takes 0.93 of the time that 48 channels in L2 took.
+// Channels of U at a time where it is used at once, half of its points: 9 KB on AVX2, in L1 with what they meet. C512 H7, forward
+// and both gradients, takes 0.93 of the time that 48 channels in L2 took.
 template <class T> constexpr i64 GROUP = LANES<T> < CHANNELS ? LANES<T> : CHANNELS;
 constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
 
@@ -277,7 +277,8 @@ static void multiply_at_once(const Conv& job, const Tiling<T, M, S>& g, T* m, i6
             fetch_weight(job, g, ahead, column + j * L + next);
             read_weight(w + j * w_vector, job, g, c, channels, column + j * L);
         }
-        const Product<T> product = {m, m_row, m_plane, v + at.of(0, c, L), at.tile, 1, at.point, u, vecs * L, 0, channels, 0, c > 0};
+        const T* from = v + at.of(0, c, L);
+        const Product<T> product = {m, m_row, m_plane, from, at.tile, 1, at.point, u, vecs * L, 0, channels, 0, c > 0};
         multiply_half<T, M, S, 0>(product, u, first, w_vector, step, vecs, g.tiles);
         multiply_half<T, M, S, Winograd<M, S>::U / 2>(product, u, first, w_vector, step, vecs, g.tiles);
     }

@@ -5,8 +5,8 @@
 //
 // Each matrix is applied along one axis and then the other; here stand the one-axis versions, on vectors over channels or
 // filters. G is diag(SCALE) H, where H's rows are the powers of a point: who has few tiles has most of the work with the weight,
-// and scales B^T d B or A dy A^T instead. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A, B and H are exact in binary, and the rounding
-// error is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
+// and scales B^T d B or A dy A^T instead. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A, B and H are exact in binary,
+// and the rounding error is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
 //
 // Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016; the points: Barabasz et al., "Error analysis
 // and improving the accuracy of Winograd convolution for deep neural networks", 2020.
