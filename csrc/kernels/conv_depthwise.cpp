@@ -39,7 +39,6 @@ template <class T> static void images_plan(Conv& job) {
 struct Slide {
     i64 channels, out_step, in_step, count;
     const Tap* taps;
-    bool threes;  // taps come by threes, in_step apart
     int activation;
 };
 
@@ -57,27 +56,6 @@ INLINE void add_tap(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* we
     }
 }
 
-// The same for three places whose pixels follow one another: each is loaded once for all that it meets, 11 loads for 18
-// multiplications.
-template <class T, int MR, int NV>
-INLINE void add_three(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* weight, const Tap* taps, int lanes) {
-    constexpr int L = LANES<T>;
-    const T* x[4] = {image, image + 3 * step, image + 6 * step, image + 9 * step};
-#pragma GCC unroll 2
-    for (int j = 0; j < NV; j++) {
-        Vec<T> w[3];
-#pragma GCC unroll 3
-        for (int k = 0; k < 3; k++) w[k] = load_n(weight + taps[k].w + j * L, lanes);
-#pragma GCC unroll 10
-        for (int i = 0; i < MR + 2; i++) {
-            const Vec<T> v = load_n(x[i / 3] + i % 3 * step + j * L, lanes);
-#pragma GCC unroll 3
-            for (int k = 2; k >= 0; k--)
-                if (i >= k && i - k < MR) acc[i - k][j] = fma<T>(v, w[k], acc[i - k][j]);
-        }
-    }
-}
-
 // MR pixels of a row, vectors [c, c + NV) of the channels; of the last one `lanes`.
 template <class T, int MR, int NV>
 INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const T* weight, const T* bias, i64 c,
@@ -90,12 +68,7 @@ INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const 
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = bias ? load_n(bias + c + j * L, lanes) : Vec<T>{};
     const Tap *tap = s.taps, *const end = tap + s.count;
-    if (s.threes)
-        for (; tap < end; tap += 3)
-            add_three<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + c, tap, lanes);
-    else
-        for (; tap < end; tap++)
-            add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
+    for (; tap < end; tap++) add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
     const Limits<T> limit(s.activation);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
@@ -145,9 +118,7 @@ static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64
                         i64 i0, i64 i1) {
     const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c;
-    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, false, job.activation};
-    s.threes = taps.columns == 3 && taps.list[1].x - taps.list[0].x == s.in_step &&
-               taps.list[2].x - taps.list[1].x == s.in_step;
+    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, job.activation};
     const Split tiles(i1 - i0, TILE_ROWS);
     for (i64 j = j0; j < j1 && j < walk.y.outputs(qy); j++) {
         const auto inside = [&](i64 k) {
@@ -306,7 +277,7 @@ template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
         const i64 part = item % job.parts, rest = item / job.parts, j0 = rest % row_blocks * job.block,
                   j1 = j0 + job.block < walk.y.count ? j0 + job.block : walk.y.count;
         if (job.stage == 0) prepare<T>(job, item);
-        else if (are_neighbours<T>(job, walk)) slide_neighbours(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
+        else if (are_neighbours<T>(job, walk)) slide_neighbours<T>(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
         else slide_rows<T>(job, walk, rest / row_blocks, j0, j1);
     }
 }
