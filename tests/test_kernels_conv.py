@@ -69,12 +69,16 @@ def geometries():
         for pad in itertools.product((0, 1), (0, 1, 2)):
             if width + sum(pad) >= 3:
                 yield (1, 11, 4, width), (11, 1, 3, 3), (step, step), ((1, 2), pad), (1, 1), 11
+        for pad in ((0, 0), (2, 2), (4, 1), (1, 4), (3, 2)):  # five neighbours
+            if width + sum(pad) >= 5:
+                yield (1, 11, 6, width), (11, 1, 3, 5), (1, step), ((3, 2), pad), (2, 1), 11
     for channels in (65, 130):  # in parts
         yield (2, channels, 7, 9), (channels, 1, 3, 3), (2, 2), ((0, 1), (1, 1)), (1, 1), channels
     yield (1, 12, 7, 7), (12, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 12
     for stride, pad, dilation in (((1, 1), 5, (1, 1)), ((2, 3), 4, (1, 1)), ((1, 1), 4, (2, 3)), ((3, 2), 0, (1, 2))):
         yield (2, 24, 9, 19), (24, 1, 3, 3), stride, ((pad, pad),) * 2, dilation, 24  # rows and columns of zeros
     yield (1, 16, 40, 33), (16, 1, 5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 16
+    yield (2, 70, 11, 14), (70, 1, 5, 5), (2, 2), ((2, 2), (2, 2)), (1, 1), 70
     yield (1, 600, 9, 15), (600, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 600  # strips of one tile
     yield (1, 64, 40, 40), (136, 64, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # several blocks of rows, parts, chunks
     yield (1, 3, 7, 7), (6, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3  # two filters a channel

@@ -398,6 +398,7 @@ OTHERS: Sequence[Convolution] = [
     Convolution(8, 64, 28, 64, padding=2, dilation=2),
     Convolution(8, 128, 28, 128, depthwise=True),
     Convolution(8, 128, 28, 128, stride=2, depthwise=True),
+    Convolution(8, 128, 28, 128, size=5, padding=2, depthwise=True),
     Convolution(8, 128, 14, 64, size=4, stride=2, transposed=True),
     Convolution(8, 128, 14, 64, size=2, stride=2, padding=0, transposed=True),
 ]

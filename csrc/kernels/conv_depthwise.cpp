@@ -277,8 +277,9 @@ template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
         const i64 part = item % job.parts, rest = item / job.parts, j0 = rest % row_blocks * job.block,
                   j1 = j0 + job.block < walk.y.count ? j0 + job.block : walk.y.count;
         if (job.stage == 0) prepare<T>(job, item);
-        else if (are_neighbours<T>(job, walk)) slide_neighbours<T>(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
-        else slide_rows<T>(job, walk, rest / row_blocks, j0, j1);
+        else if (!are_neighbours<T>(job, walk)) slide_rows<T>(job, walk, rest / row_blocks, j0, j1);
+        else if (walk.x.step == 1) slide_neighbours<T, 1>(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
+        else slide_neighbours<T, 2>(job, walk, rest / row_blocks, j0, j1, part * job.chunk);
     }
 }
 

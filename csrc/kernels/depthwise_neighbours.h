@@ -1,6 +1,6 @@
-// Depthwise convolution by rows of three neighbours, of stride 1 or 2: the usual 3 x 3 and what is as wide. Each input is loaded
-// once for all that it meets, and what lies beside the image is left out. 14 x 14 pixels of 576 channels take 0.6 of what
-// place by place takes.
+// Depthwise convolution by rows of three or five neighbours, of stride 1 or 2: the usual 3 x 3 and 5 x 5, and what is as wide.
+// Each input is loaded once for all that it meets, and what lies beside the image is left out. 14 x 14 pixels of 576 channels
+// take 0.6 of what place by place takes.
 #pragma once
 #include "conv.h"
 
@@ -10,15 +10,15 @@ namespace FASTNN_ISA {
 constexpr i64 IMAGE = 512 << 10;  // bytes of an image whose channels are parted: it stays in L2
 constexpr i64 PART = 64;          // channels of such a part, about: three rows of them stay in L1
 
-// Columns outside the image, on a side, that a tile of stride S may have.
-constexpr i64 border(i64 S) { return 3 - S; }
+// Columns outside the image, on a side, that a tile may have: of stride 1, whose pass may be a gradient, all that can be.
+constexpr i64 border(i64 S, i64 K) { return S == 1 ? K - 1 : K / 2; }
 
-// Whether rows of three neighbours make an output. With a stride the gradient's phases have other places; channels that make no
-// vector go place by place.
+// Whether rows of neighbours make an output. With a stride the gradient's phases have other places; channels that make no vector
+// go place by place.
 template <class T> static bool are_neighbours(const Conv& job, const Walk& walk) {
-    const i64 right = (walk.x.out - 1) * walk.x.step + walk.x.low + 2 - (walk.x.in - 1), most = border(walk.x.step);
-    return job.kw == 3 && job.dilation_w == 1 && job.c >= LANES<T> && walk.y.phases == 1 && walk.x.phases == 1 &&
-           walk.x.step <= 2 && -walk.x.low <= most && right <= most;
+    const i64 right = (walk.x.out - 1) * walk.x.step + walk.x.low + job.kw - walk.x.in, most = border(walk.x.step, job.kw);
+    return (job.kw == 3 || job.kw == 5) && job.dilation_w == 1 && job.c >= LANES<T> && walk.y.phases == 1 &&
+           walk.x.phases == 1 && walk.x.step <= 2 && -walk.x.low <= most && right <= most;
 }
 
 // Channels of an item, in whole cache lines: some of an image in L2, all of a larger one, whose lines come from further away one
@@ -46,12 +46,12 @@ template <class T> struct Neighbours {
     int left, right;  // of a tile's columns, how many lie outside
 };
 
-// MR outputs of a row, all channels of the item, whose inputs begin at x. Of stride 1, 8 of these and 3 weights are loaded for 18
-// multiplications. The last vector may overlap the one before.
-template <class T, int MR, int S> struct NeighboursKernel {
+// MR outputs of a row, all channels of the item, whose inputs begin at x and lie S apart: K places a row. Of 6 outputs and 3 places
+// 8 inputs and 3 weights are loaded for 18 multiplications. The last vector may overlap the one before.
+template <class T, int MR, int S, int K> struct NeighboursKernel {
     static void run(const Neighbours<T>& of, T* out, const T* x, const T* weight) {
-        constexpr int L = LANES<T>, LAST = (MR - 1) * S + 2;  // column of inputs
-        const Neighbours<T> s = of;                           // a copy, which no store can change
+        constexpr int L = LANES<T>, LAST = (MR - 1) * S + K - 1;  // column of inputs
+        const Neighbours<T> s = of;                               // a copy, which no store can change
         const Limits<T> limit(s.activation);
         for (i64 c = 0; c < s.channels; c += L) {
             c = c + L <= s.channels ? c : s.channels - L;
@@ -62,16 +62,19 @@ template <class T, int MR, int S> struct NeighboursKernel {
             const T *w = weight + c, *line = x + c;
             for (i64 y = s.rows; y > 0; y--, w += s.line, line += s.row) {
                 const i64 step = computed_here(s.step), place = computed_here(s.place);
-                const T* in[LAST / 3 + 1] = {line};
+                const T *in[LAST / 3 + 1] = {line}, *at[K / 3 + 1] = {w};  // by threes, which an index times 1 or 2 reaches
 #pragma GCC unroll 6
                 for (int i = 1; i <= LAST / 3; i++) in[i] = computed_here(in[i - 1] + 3 * step);
-                const Vec<T> places[3] = {load(w), load(w + place), load(w + 2 * place)};
-#pragma GCC unroll 17
+                if (K > 3) at[1] = computed_here(w + 3 * place);
+                Vec<T> places[K];
+#pragma GCC unroll 5
+                for (int k = 0; k < K; k++) places[k] = load(at[k / 3] + k % 3 * place);
+#pragma GCC unroll 19
                 for (int i = 0; i <= LAST; i++) {
-                    if ((i < border(S) && i < s.left) || (i > LAST - border(S) && i > LAST - s.right)) continue;
+                    if ((i < border(S, K) && i < s.left) || (i > LAST - border(S, K) && i > LAST - s.right)) continue;
                     const Vec<T> v = load(in[i / 3] + i % 3 * step);
-#pragma GCC unroll 3
-                    for (int k = 2; k >= 0; k--) {
+#pragma GCC unroll 5
+                    for (int k = K - 1; k >= 0; k--) {
                         const int out_of = (i - k) / S;
                         if (i >= k && (i - k) % S == 0 && out_of < MR) acc[out_of] = fma<T>(v, places[k], acc[out_of]);
                     }
@@ -82,20 +85,21 @@ template <class T, int MR, int S> struct NeighboursKernel {
         }
     }
 };
-template <class T, int MR> struct NextNeighbours : NeighboursKernel<T, MR, 1> {};
-template <class T, int MR> struct OverNextNeighbours : NeighboursKernel<T, MR, 2> {};
+template <int S, int K> struct By {
+    template <class T, int MR> using Kernel = NeighboursKernel<T, MR, S, K>;
+};
 
 // Rows [j0, j1) of image b, an item's channels from c on.
-template <class T> static void slide_neighbours(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1, i64 c) {
+template <class T, int S> static void slide_neighbours(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1, i64 c) {
     const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c + c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c + c;
     const i64 places = walk.gradient ? -1 : 1, row = walk.x.in * job.c;
     Neighbours<T> s = {};
     s.bias = job.bias ? static_cast<const T*>(job.bias) + c : nullptr;
-    s.step = job.c, s.row = job.dilation_h * row, s.place = places * job.c, s.line = 3 * s.place;
+    s.step = job.c, s.row = job.dilation_h * row, s.place = places * job.c, s.line = job.kw * s.place;
     s.channels = job.c - c < job.chunk ? job.c - c : job.chunk;
     s.activation = job.activation;
-    const T* weight = static_cast<const T*>(job.prepared) + (walk.gradient ? (3 * job.kh - 1) * job.c : 0) + c;
+    const T* weight = static_cast<const T*>(job.prepared) + (walk.gradient ? (job.kh * job.kw - 1) * job.c : 0) + c;
     const Split tiles(walk.x.out, TILE_ROWS);
     for (i64 j = j0; j < j1; j++) {
         const i64 top = j * walk.y.step + walk.y.low, above = top < 0 ? ceil_div(-top, job.dilation_h) : 0,
@@ -103,12 +107,12 @@ template <class T> static void slide_neighbours(const Conv& job, const Walk& wal
         s.rows = (end < job.kh ? end : job.kh) - first;
         const T *from = image + (top + first * job.dilation_h) * row, *places = weight + first * s.line;
         const auto run = [&](auto kernel, i64 i, int width) {
-            const i64 column = i * walk.x.step + walk.x.low, beyond = column + (width - 1) * walk.x.step + 3 - walk.x.in;
+            const i64 column = i * S + walk.x.low, beyond = column + (width - 1) * S + job.kw - walk.x.in;
             s.left = column < 0 ? int(-column) : 0, s.right = beyond > 0 ? int(beyond) : 0;
             kernel(s, out + (j * walk.x.out + i) * job.c, from + column * job.c, places);
         };
-        if (walk.x.step == 1) for_tiles<NextNeighbours, T>(tiles, run);
-        else for_tiles<OverNextNeighbours, T>(tiles, run);
+        if (job.kw == 5) for_tiles<By<S, 5>::template Kernel, T>(tiles, run);
+        else for_tiles<By<S, 3>::template Kernel, T>(tiles, run);
     }
 }
 
