@@ -14,7 +14,7 @@ constexpr i64 MOST_PARTS = 16;
 constexpr int VECS = 2;  // of channels at once
 
 struct Tap {
-    i64 x, w;  // where it reads, from where its pixel's window would begin; its row of the weight, [place][channels]
+    i64 x, w;  // where it reads, from where its pixel's window would begin; from a vector's first weight to its own
 };
 
 // ---- forward and input gradient ------------------------------------------------------------------------------
@@ -30,14 +30,15 @@ template <class T> static void images_plan(Conv& job) {
            job.batch * job.parts * ceil_div(walk.y.count, job.block + 1) >= wanted)
         job.block++;
     job.stages = 2;
-    job.prepared_size = bounded(double(job.kh * job.kw) * double(job.c));
+    job.prepared_size = bounded(double(job.kh * job.kw) * double(job.c + LANES<T>));
     job.scratch_size = 0;
-    job.slot_size =
-        bounded((2.0 * double(job.kh * job.kw) * sizeof(Tap) + double(job.kh) * sizeof(i64)) / double(sizeof(T)) + 64);
+    const double taps = (2.0 * double(job.kh * job.kw) * sizeof(Tap) + double(job.kh) * sizeof(i64)) / double(sizeof(T)) + 64;
+    const bool copied = are_neighbours<T>(job, walk) && are_crowded<T>(job);
+    job.slot_size = bounded(copied ? double(walk.y.window(job.block) * walk.x.in) * double(job.chunk) : taps);
 }
 
 struct Slide {
-    i64 channels, out_step, in_step, count;
+    i64 channels, places, out_step, in_step, count;
     const Tap* taps;
     int activation;
 };
@@ -45,12 +46,12 @@ struct Slide {
 // acc += one place of the kernel, for MR pixels and NV vectors of channels, of the last one `lanes`: a load for each
 // multiplication. Pixels are addressed by threes, which an index times 1 or 2 reaches.
 template <class T, int MR, int NV>
-INLINE void add_tap(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* weight, int lanes) {
+INLINE void add_tap(Vec<T> (&acc)[MR][NV], const T* image, i64 step, const T* weight, i64 weights, int lanes) {
     constexpr int L = LANES<T>;
     const T* x[3] = {image, image + 3 * step, image + 6 * step};
 #pragma GCC unroll 2
     for (int j = 0; j < NV; j++) {
-        const Vec<T> w = load_n(weight + j * L, lanes);
+        const Vec<T> w = load_n(weight + j * weights, lanes);
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = fma<T>(load_n(x[i / 3] + i % 3 * step + j * L, lanes), w, acc[i][j]);
     }
@@ -68,7 +69,8 @@ INLINE void slide_vectors(const Slide& s, T* out, const T* image, i64 at, const 
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = bias ? load_n(bias + c + j * L, lanes) : Vec<T>{};
     const Tap *tap = s.taps, *const end = tap + s.count;
-    for (; tap < end; tap++) add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w + c, lanes);
+    weight += c * s.places + L - lanes;  // the last vector ends with the last channel
+    for (; tap < end; tap++) add_tap<T, MR, NV>(acc, image + (at + tap->x + c), in_step, weight + tap->w, L * s.places, lanes);
     const Limits<T> limit(s.activation);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
@@ -87,8 +89,11 @@ template <class T, int MR> struct SlideKernel {
     }
 };
 
+// A place among the weights of a vector, which follow one another as their inputs do in the image: a gradient has the first last.
+INLINE i64 place_at(const Walk& walk, i64 place) { return walk.gradient ? walk.y.kernel * walk.x.kernel - 1 - place : place; }
+
 // The places of phase (qy, qx), row by row of the kernel: all, or those that output column i finds inside the image.
-struct Taps {
+template <class T> struct Taps {
     Tap* list;
     i64* offsets;  // of each row: from output row j's step, to the row it reads
     i64 rows, columns;
@@ -105,7 +110,7 @@ struct Taps {
                 const i64 dx = walk.x.offset(qx, kx), column = i * walk.x.step + dx;
                 if (!all && (column < 0 || column >= walk.x.in)) continue;
                 *next++ = {((walk.y.offset(qy, ky) - walk.y.low) * walk.x.in + dx - walk.x.low) * walk.in_c,
-                           (ky * walk.x.kernel + kx) * walk.in_c};
+                           place_at(walk, ky * walk.x.kernel + kx) * LANES<T>};
             }
         }
         columns = rows ? (next - list) / rows : 0;
@@ -114,11 +119,11 @@ struct Taps {
 
 // Rows [j0, j1) of columns [i0, i1) of phase (qy, qx), all of which have the same places along the row.
 template <class T>
-static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64 b, i64 qy, i64 qx, i64 j0, i64 j1,
+static void slide_strip(const Conv& job, const Walk& walk, const Taps<T>& taps, i64 b, i64 qy, i64 qx, i64 j0, i64 j1,
                         i64 i0, i64 i1) {
     const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c;
-    Slide s = {job.c, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, job.activation};
+    Slide s = {job.c, job.kh * job.kw, walk.x.phases * job.c, walk.x.step * job.c, 0, taps.list, job.activation};
     const Split tiles(i1 - i0, TILE_ROWS);
     for (i64 j = j0; j < j1 && j < walk.y.outputs(qy); j++) {
         const auto inside = [&](i64 k) {
@@ -142,7 +147,7 @@ static void slide_strip(const Conv& job, const Walk& walk, const Taps& taps, i64
 
 // Rows [j0, j1) of every phase of image b: border columns one by one, the others in strips.
 template <class T> static void slide_rows(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1) {
-    Taps taps, some;
+    Taps<T> taps, some;
     taps.list = reinterpret_cast<Tap*>(slot_of<T>(job));
     some.list = taps.list + job.kh * job.kw;
     taps.offsets = some.offsets = reinterpret_cast<i64*>(some.list + job.kh * job.kw);
@@ -166,11 +171,15 @@ template <class T> static void slide_rows(const Conv& job, const Walk& walk, i64
         }
 }
 
-// One place of the kernel for all channels.
+// One place of the kernel, vector by vector of the channels: [vector][place][lane]. The last vector ends with the last channel.
 template <class T> static void prepare(const Conv& job, i64 place) {
+    constexpr i64 L = LANES<T>;
     const i64 places = job.kh * job.kw;
-    for (i64 c = 0; c < job.c; c++)
-        static_cast<T*>(job.prepared)[place * job.c + c] = static_cast<const T*>(job.weight)[c * places + place];
+    T* to = static_cast<T*>(job.prepared) + place_at(Walk(job), place) * L;
+    for (i64 first = 0; first < job.c; first += L, to += places * L) {
+        const i64 c = first + L <= job.c ? first : job.c - L;
+        for (i64 i = 0; i < L; i++) to[i] = c + i < 0 ? T(0) : static_cast<const T*>(job.weight)[(c + i) * places + place];
+    }
 }
 
 // ---- weight gradient -----------------------------------------------------------------------------------------

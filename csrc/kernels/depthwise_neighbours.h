@@ -10,6 +10,8 @@ namespace FASTNN_ISA {
 constexpr i64 IMAGE = 512 << 10;  // bytes of an image whose channels are parted: it stays in L2
 constexpr i64 PART = 64;          // channels of such a part, about: three rows of them stay in L1
 
+template <class T> constexpr i64 WIDE = sizeof(T) == sizeof(float) ? 5 : 3;  // five of double would be 9 KB of a wheel
+
 // Columns outside the image, on a side, that a tile may have: of stride 1, whose pass may be a gradient, all that can be.
 constexpr i64 border(i64 S, i64 K) { return S == 1 ? K - 1 : K / 2; }
 
@@ -17,15 +19,20 @@ constexpr i64 border(i64 S, i64 K) { return S == 1 ? K - 1 : K / 2; }
 // go place by place.
 template <class T> static bool are_neighbours(const Conv& job, const Walk& walk) {
     const i64 right = (walk.x.out - 1) * walk.x.step + walk.x.low + job.kw - walk.x.in, most = border(walk.x.step, job.kw);
-    return (job.kw == 3 || job.kw == 5) && job.dilation_w == 1 && job.c >= LANES<T> && walk.y.phases == 1 &&
+    return (job.kw == 3 || job.kw == WIDE<T>) && job.dilation_w == 1 && job.c >= LANES<T> && walk.y.phases == 1 &&
            walk.x.phases == 1 && walk.x.step <= 2 && -walk.x.low <= most && right <= most;
 }
 
-// Channels of an item, in whole cache lines: some of an image in L2, all of a larger one, whose lines come from further away one
+// Whether pixels lie so many bytes apart that they meet in a few sets of L1: 2 KB are two of its 64, and the rows of a tile push
+// one another out. They are copied, a part of the channels at a time, and then lie close: 512 channels take 0.5 of the time.
+template <class T> static bool are_crowded(const Conv& job) { return job.c * i64(sizeof(T)) % (job.kw == 3 ? 2048 : 1024) == 0; }
+
+// Channels of an item, in whole cache lines: some of images in L2, all of larger ones, whose lines come from further away one
 // after another.
 template <class T> static i64 channels_at_once(const Conv& job, const Walk& walk) {
     constexpr i64 LINE = 64 / sizeof(T);
-    if (!are_neighbours<T>(job, walk) || double(job.h) * double(job.w) * double(job.c) * sizeof(T) > IMAGE) return job.c;
+    const double images = double(job.batch) * double(job.h) * double(job.w) * double(job.c) * sizeof(T);
+    if (!are_neighbours<T>(job, walk) || (images > IMAGE && !are_crowded<T>(job))) return job.c;
     const i64 part = ceil_div(ceil_div(job.c, ceil_div(job.c, PART)), LINE) * LINE, last = (job.c - 1) % part + 1;
     return last < LANES<T> ? job.c : part;
 }
@@ -38,16 +45,16 @@ template <class P> INLINE P computed_here(P p) {
 
 template <class T> struct Neighbours {
     const T* bias;
-    i64 step, row;    // from a pixel of the images to the next, from a row of inputs to the next
-    i64 place, line;  // from a place of the weight to the next, from its row to the next
-    i64 rows;         // of the kernel that lie inside
-    i64 channels;     // a vector at least
+    i64 step, row, out_step;  // from an input to the next, from a row of inputs to the next, from an output to the next
+    i64 rows;                 // of the kernel that lie inside
+    i64 channels;             // a vector at least
+    i64 places;               // of the kernel
     int activation;
     int left, right;  // of a tile's columns, how many lie outside
 };
 
-// MR outputs of a row, all channels of the item, whose inputs begin at x and lie S apart: K places a row. Of 6 outputs and 3 places
-// 8 inputs and 3 weights are loaded for 18 multiplications. The last vector may overlap the one before.
+// MR outputs of a row, all channels of the item, whose inputs begin at x and lie S apart: K places a row. For 6 outputs and
+// 3 places 8 inputs and 3 weights are loaded for 18 multiplications. The last vector may overlap the one before.
 template <class T, int MR, int S, int K> struct NeighboursKernel {
     static void run(const Neighbours<T>& of, T* out, const T* x, const T* weight) {
         constexpr int L = LANES<T>, LAST = (MR - 1) * S + K - 1;  // column of inputs
@@ -59,16 +66,15 @@ template <class T, int MR, int S, int K> struct NeighboursKernel {
             Vec<T> acc[MR];
 #pragma GCC unroll 8
             for (int i = 0; i < MR; i++) acc[i] = start;
-            const T *w = weight + c, *line = x + c;
-            for (i64 y = s.rows; y > 0; y--, w += s.line, line += s.row) {
-                const i64 step = computed_here(s.step), place = computed_here(s.place);
-                const T *in[LAST / 3 + 1] = {line}, *at[K / 3 + 1] = {w};  // by threes, which an index times 1 or 2 reaches
+            const T *w = weight + ceil_div(c, L) * L * s.places, *line = x + c;
+            for (i64 y = s.rows; y > 0; y--, w += K * L, line += s.row) {
+                const i64 step = computed_here(s.step);
+                const T* in[LAST / 3 + 1] = {line};  // by threes, which an index times 1 or 2 reaches
 #pragma GCC unroll 6
                 for (int i = 1; i <= LAST / 3; i++) in[i] = computed_here(in[i - 1] + 3 * step);
-                if (K > 3) at[1] = computed_here(w + 3 * place);
                 Vec<T> places[K];
 #pragma GCC unroll 5
-                for (int k = 0; k < K; k++) places[k] = load(at[k / 3] + k % 3 * place);
+                for (int k = 0; k < K; k++) places[k] = load(w + k * L);
 #pragma GCC unroll 19
                 for (int i = 0; i <= LAST; i++) {
                     if ((i < border(S, K) && i < s.left) || (i > LAST - border(S, K) && i > LAST - s.right)) continue;
@@ -81,7 +87,7 @@ template <class T, int MR, int S, int K> struct NeighboursKernel {
                 }
             }
 #pragma GCC unroll 8
-            for (int i = 0; i < MR; i++) store(out + i * s.step + c, limit(acc[i]));
+            for (int i = 0; i < MR; i++) store(out + i * s.out_step + c, limit(acc[i]));
         }
     }
 };
@@ -89,29 +95,47 @@ template <int S, int K> struct By {
     template <class T, int MR> using Kernel = NeighboursKernel<T, MR, S, K>;
 };
 
+// Rows [y0, y1) of an image and some of its channels, copied to where they lie close.
+template <class T> static void copy_close(T* to, const T* image, i64 row, i64 y0, i64 y1, i64 width, i64 c, i64 channels) {
+    for (i64 y = y0; y < y1; y++)
+        for (i64 x = 0; x < width; x++, to += channels) {
+            const T* from = image + y * row + x * c;
+            for_vectors<T>(channels, [&](i64 i, int n) { store_n(to + i, load_n(from + i, n), n); });
+        }
+}
+
 // Rows [j0, j1) of image b, an item's channels from c on.
 template <class T, int S> static void slide_neighbours(const Conv& job, const Walk& walk, i64 b, i64 j0, i64 j1, i64 c) {
     const T* image = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b * walk.y.in * walk.x.in * job.c + c;
     T* out = static_cast<T*>(job.out) + b * walk.y.out * walk.x.out * job.c + c;
-    const i64 places = walk.gradient ? -1 : 1, row = walk.x.in * job.c;
     Neighbours<T> s = {};
     s.bias = job.bias ? static_cast<const T*>(job.bias) + c : nullptr;
-    s.step = job.c, s.row = job.dilation_h * row, s.place = places * job.c, s.line = job.kw * s.place;
+    s.step = s.out_step = job.c;
     s.channels = job.c - c < job.chunk ? job.c - c : job.chunk;
+    s.places = job.kh * job.kw;
     s.activation = job.activation;
-    const T* weight = static_cast<const T*>(job.prepared) + (walk.gradient ? (job.kh * job.kw - 1) * job.c : 0) + c;
+    i64 row = walk.x.in * job.c;
+    if (are_crowded<T>(job)) {
+        const i64 low = j0 * walk.y.step + walk.y.low, high = (j1 - 1) * walk.y.step + walk.y.high + 1,
+                  y0 = low > 0 ? low : 0, y1 = high < walk.y.in ? high : walk.y.in;
+        T* close = slot_of<T>(job);
+        copy_close(close, image, row, y0, y1, walk.x.in, job.c, s.channels);
+        s.step = s.channels, row = walk.x.in * s.step, image = close - y0 * row;
+    }
+    s.row = job.dilation_h * row;
+    const T* weight = static_cast<const T*>(job.prepared) + c * s.places;
     const Split tiles(walk.x.out, TILE_ROWS);
     for (i64 j = j0; j < j1; j++) {
-        const i64 top = j * walk.y.step + walk.y.low, above = top < 0 ? ceil_div(-top, job.dilation_h) : 0,
-                  end = walk.y.in > top ? ceil_div(walk.y.in - top, job.dilation_h) : 0, first = above;
+        const i64 top = j * walk.y.step + walk.y.low, first = top < 0 ? ceil_div(-top, job.dilation_h) : 0,
+                  end = walk.y.in > top ? ceil_div(walk.y.in - top, job.dilation_h) : 0;
         s.rows = (end < job.kh ? end : job.kh) - first;
-        const T *from = image + (top + first * job.dilation_h) * row, *places = weight + first * s.line;
+        const T *from = image + (top + first * job.dilation_h) * row, *places = weight + first * job.kw * LANES<T>;
         const auto run = [&](auto kernel, i64 i, int width) {
             const i64 column = i * S + walk.x.low, beyond = column + (width - 1) * S + job.kw - walk.x.in;
             s.left = column < 0 ? int(-column) : 0, s.right = beyond > 0 ? int(beyond) : 0;
-            kernel(s, out + (j * walk.x.out + i) * job.c, from + column * job.c, places);
+            kernel(s, out + (j * walk.x.out + i) * job.c, from + column * s.step, places);
         };
-        if (job.kw == 5) for_tiles<By<S, 5>::template Kernel, T>(tiles, run);
+        if (job.kw == WIDE<T>) for_tiles<By<S, WIDE<T>>::template Kernel, T>(tiles, run);
         else for_tiles<By<S, 3>::template Kernel, T>(tiles, run);
     }
 }
