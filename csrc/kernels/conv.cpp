@@ -94,6 +94,8 @@ template <class T> static Way way_of(const Conv& job, int way) {
     if (way == CONV_WINOGRAD4) return winograd_way<4>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD2) return winograd_way<2>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD_STRIDED) return winograd_way<2, 2>();
+    if (way == CONV_DEPTHWISE && job.pass == CONV_WEIGHT)
+        return {depthwise_weight_plan<T>, depthwise_weight_stage<T>, depthwise_weight<T>};
     if (way == CONV_DEPTHWISE) return {depthwise_plan<T>, depthwise_stage<T>, depthwise<T>};
     if (job.pass == CONV_WEIGHT) return {weight_plan<T>, weight_stage<T>, weight<T>};
     return {direct_plan<T>, direct_stage<T>, direct<T>};

@@ -133,9 +133,12 @@ template <class T> void direct(const Conv& job, i64 begin, i64 end);
 template <class T> void weight_plan(Conv& job);  // conv_weight.cpp: CONV_WEIGHT
 template <class T> void weight_stage(Conv& job);
 template <class T> void weight(const Conv& job, i64 begin, i64 end);
-template <class T> void depthwise_plan(Conv& job);  // conv_depthwise.cpp: all passes
+template <class T> void depthwise_plan(Conv& job);  // conv_depthwise.cpp: CONV_FORWARD, CONV_INPUT
 template <class T> void depthwise_stage(Conv& job);
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
+template <class T> void depthwise_weight_plan(Conv& job);  // conv_depthwise_weight.cpp: CONV_WEIGHT
+template <class T> void depthwise_weight_stage(Conv& job);
+template <class T> void depthwise_weight(const Conv& job, i64 begin, i64 end);
 // 3x3 of stride S by M x M tiles, float.
 template <class T, int M, int S> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, and CONV_INPUT of stride 1
 template <class T, int M, int S> void winograd_stage(Conv& job);

@@ -10,16 +10,15 @@ namespace FASTNN_ISA {
 
 constexpr i64 WINDOW = 32 << 10;  // elements of an item's window, about: 128 KB
 constexpr i64 STRIP = 16 << 10;   // bytes of the rows of a strip that one row of output reads, about: half of L1
-constexpr i64 MOST_PARTS = 16;
-constexpr int VECS = 2;  // of channels at once
+constexpr int VECS = 2;           // of channels at once
 
 struct Tap {
     i64 x, w;  // where it reads, from where its pixel's window would begin; from a vector's first weight to its own
 };
 
-// ---- forward and input gradient ------------------------------------------------------------------------------
-
-template <class T> static void images_plan(Conv& job) {
+template <class T> void depthwise_plan(Conv& job) {
+    job.way = CONV_DEPTHWISE;
+    job.pool = false;
     const Walk walk(job);
     job.chunk = channels_at_once<T>(job, walk);
     job.parts = ceil_div(job.c, job.chunk);
@@ -182,104 +181,13 @@ template <class T> static void prepare(const Conv& job, i64 place) {
     }
 }
 
-// ---- weight gradient -----------------------------------------------------------------------------------------
-
-static i64 window_h(const Conv& job, i64 rows) { return (rows - 1) * job.stride_h + (job.kh - 1) * job.dilation_h + 1; }
-static i64 window_w(const Conv& job) { return (job.ow - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1; }
-
-template <class T> static void weight_plan(Conv& job) {
-    const double row = double(window_w(job)) * double(job.c);
-    job.block = 1;
-    while (job.block < job.oh && double(window_h(job, job.block + 1)) * row <= WINDOW) job.block++;
-    job.parts = job.batch < MOST_PARTS ? job.batch : MOST_PARTS;
-    job.stages = 3;  // nothing, the sums of each part of the images, their sum
-    job.prepared_size = 0;
-    job.scratch_size = bounded(double(job.parts * job.kh * job.kw) * double(job.c));
-    job.slot_size = bounded(double(window_h(job, job.block)) * row + 16);
-}
-
-// sums[place i] += x at that place times dy, over `pixels` of a row, all channels.
-template <class T, int MR> struct TapKernel {
-    static void run(T* sums, const T* const* x, i64 x_step, const T* dy, i64 pixels, i64 channels) {
-        for_vectors<T>(channels, [&](i64 c, int n) {
-            Vec<T> acc[MR];
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++) acc[i] = load_n(sums + i * channels + c, n);
-            for (i64 p = 0; p < pixels; p++) {
-                const Vec<T> g = load_n(dy + p * channels + c, n);
-#pragma GCC unroll 8
-                for (int i = 0; i < MR; i++) acc[i] = fma<T>(load_n(x[i] + p * x_step + c, n), g, acc[i]);
-            }
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++) store_n(sums + i * channels + c, acc[i], n);
-        });
-    }
-};
-
-constexpr i64 STRETCH = 8;  // pixels whose channels stay in L1
-
-// One row of output pixels; `window` begins at its first input.
-template <class T> static void sum_row(const Conv& job, const Window<T>& window, const T* dy, T* sums) {
-    const Split places(job.kh * job.kw, TILE_ROWS), stretches(job.ow, STRETCH);
-    for (i64 q = 0; q < stretches.parts; q++) {
-        const T* corner = window.data + stretches.begin(q) * job.stride_w * job.c;
-        for_tiles<TapKernel, T>(places, [&](auto kernel, i64 k, int height) {
-            const T* x[TILE_ROWS];
-            for (int i = 0; i < height; i++)
-                x[i] = corner + (k + i) / job.kw * job.dilation_h * window.pitch +
-                       (k + i) % job.kw * job.dilation_w * job.c;
-            kernel(sums + k * job.c, x, job.stride_w * job.c, dy + stretches.begin(q) * job.c, stretches.width(q),
-                   job.c);
-        });
-    }
-}
-
-template <class T> static void sum_part(const Conv& job, i64 part) {
-    const Split parts(job.batch, ceil_div(job.batch, job.parts));
-    T* sums = static_cast<T*>(job.scratch) + part * job.kh * job.kw * job.c;
-    memset(sums, 0, size_t(job.kh * job.kw * job.c) * sizeof(T));
-    if (part >= parts.parts) return;
-    for (i64 b = parts.begin(part); b < parts.begin(part) + parts.width(part); b++)
-        for (i64 p = 0; p < job.oh; p += job.block) {
-            const i64 lines = job.oh - p < job.block ? job.oh - p : job.block;
-            Window<T> window =
-                window_of(slot_of<T>(job), static_cast<const T*>(job.x) + b * job.h * job.w * job.c, job.h, job.w,
-                          job.c, p * job.stride_h - job.pad_h, -job.pad_w, window_h(job, lines), window_w(job));
-            for (i64 line = 0; line < lines; line++, window.data += job.stride_h * window.pitch)
-                sum_row(job, window, static_cast<const T*>(job.dy) + (b * job.oh + p + line) * job.ow * job.c, sums);
-        }
-}
-
-template <class T> static void add_parts(const Conv& job, i64 place) {
-    const T* sums = static_cast<const T*>(job.scratch) + place * job.c;
-    for (i64 c = 0; c < job.c; c++) {
-        T v = sums[c];
-        for (i64 part = 1; part < job.parts; part++) v += sums[part * job.kh * job.kw * job.c + c];
-        static_cast<T*>(job.out)[c * job.kh * job.kw + place] = v;
-    }
-}
-
-// ---- the door ------------------------------------------------------------------------------------------------
-
-template <class T> void depthwise_plan(Conv& job) {
-    job.way = CONV_DEPTHWISE;
-    job.pool = false;
-    job.pass == CONV_WEIGHT ? weight_plan<T>(job) : images_plan<T>(job);
-}
-
 template <class T> void depthwise_stage(Conv& job) {
     const double work = 8.0 * double(job.batch * job.oh * job.ow) * double(job.kh * job.kw + 4) * double(job.c);
-    if (job.pass == CONV_WEIGHT) job.items = job.stage == 0 ? 0 : job.stage == 1 ? job.parts : job.kh * job.kw;
-    else job.items = job.stage == 0 ? job.kh * job.kw : job.batch * job.parts * ceil_div(Walk(job).y.count, job.block);
-    job.item_flops =
-        job.stage == 1 ? work / double(job.items + (job.items == 0)) : 20.0 * double(job.c) * double(1 + job.parts);
+    job.items = job.stage == 0 ? job.kh * job.kw : job.batch * job.parts * ceil_div(Walk(job).y.count, job.block);
+    job.item_flops = job.stage == 1 ? work / double(job.items + (job.items == 0)) : 20.0 * double(job.c);
 }
 
 template <class T> void depthwise(const Conv& job, i64 begin, i64 end) {
-    if (job.pass == CONV_WEIGHT) {
-        for (i64 item = begin; item < end; item++) job.stage == 1 ? sum_part<T>(job, item) : add_parts<T>(job, item);
-        return;
-    }
     const Walk walk(job);
     const i64 row_blocks = ceil_div(walk.y.count, job.block);
     for (i64 item = begin; item < end; item++) {
