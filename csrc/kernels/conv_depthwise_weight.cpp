@@ -7,11 +7,11 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 ITEMS = 16;          // about
-constexpr i64 COLUMNS = 32;        // of dy in a block, at most
-constexpr i64 WINDOW = 16 << 10;   // bytes of x of a block, about: half of L1
-constexpr i64 PIXELS = 64;         // of dy that stay in L1, about
-constexpr int TAPS = 9;            // whose sums are in registers at once
+constexpr i64 ITEMS = 16;                                // about
+constexpr i64 COLUMNS = 32;                              // of dy in a block, at most
+constexpr i64 WINDOW = 16 << 10;                         // bytes of x of a block, about: half of L1
+constexpr i64 PIXELS = 64;                               // of dy that stay in L1, about
+constexpr int TAPS = 9;                                  // whose sums are in registers at once
 template <class T> constexpr i64 LINE = 64 / sizeof(T);  // channels
 template <class T> static i64 lines_of(const Conv& job) { return ceil_div(job.c, LINE<T>); }
 
@@ -61,7 +61,7 @@ template <class T, int N> struct TapKernel {
         for (i64 row = 0; row < s.rows; row++) {
             i64 at = row * s.x_row;
             const T *dy = s.dy + row * s.dy_row, *end = dy + s.columns * s.dy_step;
-            for (; dy != end; at += s.x_step, dy += s.dy_step) {  // a count in memory would take 8 cycles a pixel
+            for (; dy != end; at += s.x_step, dy += s.dy_step) {
                 __builtin_prefetch(dy + s.ahead, 0, 2);
                 const Vec<T> g = load_n(dy, s.lanes);
 #pragma GCC unroll 9

@@ -10,7 +10,7 @@ namespace FASTNN_ISA {
 constexpr i64 IMAGE = 512 << 10;  // bytes of an image whose channels are parted: it stays in L2
 constexpr i64 PART = 64;          // channels of such a part, about: three rows of them stay in L1
 
-template <class T> constexpr i64 WIDE = sizeof(T) == sizeof(float) ? 5 : 3;  // five of double would be 9 KB of a wheel
+template <class T> constexpr i64 WIDE = sizeof(T) == sizeof(float) ? 5 : 3;  // five of double would be 4 KB of a wheel
 
 // Columns outside the image, on a side, that a tile may have: of stride 1, whose pass may be a gradient, all that can be.
 constexpr i64 border(i64 S, i64 K) { return S == 1 ? K - 1 : K / 2; }
