@@ -79,6 +79,8 @@ def geometries():
         yield (2, 24, 9, 19), (24, 1, 3, 3), stride, ((pad, pad),) * 2, dilation, 24  # rows and columns of zeros
     yield (1, 16, 40, 33), (16, 1, 5, 5), (1, 1), ((2, 2), (2, 2)), (1, 1), 16
     yield (2, 70, 11, 14), (70, 1, 5, 5), (2, 2), ((2, 2), (2, 2)), (1, 1), 70
+    for size, stride, down in ((3, 1, 1), (3, 2, 1), (5, 1, 2), (5, 2, 1)):  # pixels 2 KB apart, copied close
+        yield (1, 512, 9, 7), (512, 1, size, size), (stride, stride), ((1, 2), (2, 1)), (down, 1), 512
     yield (1, 600, 9, 15), (600, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 600  # strips of one tile
     yield (1, 64, 40, 40), (136, 64, 3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # several blocks of rows, parts, chunks
     yield (1, 3, 7, 7), (6, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 3  # two filters a channel
