@@ -4,7 +4,7 @@
 //   (B, H, W, C) -> [point][tile][channel]   x   U[point]    ->   [point][tile][filter]   -> (B, OH, OW, F)
 //                   B^T d B                    (C x F, packed)                               A^T m A, bias, relu
 //
-// An item is a block of tiles: its V and a chunk of filters of M stay in L2 between the three steps, and U streams by,
+// An item is a block of tiles: its V and a chunk of filters of M stay near between the three steps, and U streams by,
 // once for each block. Where all tiles are one block, V is made before, in a stage of its own, and an item is a chunk: two
 // threads share eight, and none makes V again. (With several blocks that does not pay: half of V is then in the other
 // core's cache. C64 H32 takes 190 us on two threads instead of 140.)
@@ -16,10 +16,9 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 BLOCK_BYTES = 256 << 10;  // of V and M of a block, about: half of L2
-constexpr i64 CHUNK = 64;               // filters of M at a time, about
-constexpr i64 LEAST_TILES = 24;         // of a block: U streams by for each
-constexpr i64 LEAST_ITEMS = 8;          // of a single block of tiles, in chunks of filters
+constexpr i64 TILES = 48;       // of a block, at most. 24, for which L2 has room, take up to 1.08 of the time, 72 up to 1.09
+constexpr i64 CHUNK = 64;       // filters of M at a time, about
+constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filters
 // Channels of U at a time where it is used at once, half of its points: 9 KB on AVX2, in L1 with what they meet. C512 H7, forward
 // and both gradients, takes 0.93 of the time that 48 channels in L2 took.
 template <class T> constexpr i64 GROUP = LANES<T> < CHANNELS ? LANES<T> : CHANNELS;
@@ -163,10 +162,8 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     const i64 slivers = Split(g.out_row / L, TILE_VECS).parts;
     job.way = S == 2 ? CONV_WINOGRAD_STRIDED : M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     job.chunk = CHUNK / (TILE_VECS * L) < 1 ? 1 : CHUNK / (TILE_VECS * L);  // slivers
-    i64 most = BLOCK_BYTES / (N * N * (g.in_row + job.chunk * TILE_VECS * L) * i64(sizeof(T)));
-    most = most < LEAST_TILES ? LEAST_TILES : most;
-    i64 blocks = ceil_div(g.tiles, most);
-    const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, FEW < LEAST_TILES
+    i64 blocks = ceil_div(g.tiles, TILES);
+    const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, FEW < TILES
     job.stages = shared ? 3 : 2;
     while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
     if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
