@@ -399,6 +399,7 @@ OTHERS: Sequence[Convolution] = [
     Convolution(8, 128, 28, 128, depthwise=True),
     Convolution(8, 128, 28, 128, stride=2, depthwise=True),
     Convolution(8, 128, 28, 128, size=5, padding=2, depthwise=True),
+    Convolution(8, 512, 14, 512, depthwise=True),
     Convolution(8, 128, 14, 64, size=4, stride=2, transposed=True),
     Convolution(8, 128, 14, 64, size=2, stride=2, padding=0, transposed=True),
 ]

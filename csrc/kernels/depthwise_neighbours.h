@@ -1,6 +1,6 @@
 // Depthwise convolution by rows of three or five neighbours, of stride 1 or 2: the usual 3 x 3 and 5 x 5, and what is as wide.
 // Each input is loaded once for all that it meets, and what lies beside the image is left out. 14 x 14 pixels of 576 channels
-// take 0.6 of what place by place takes.
+// by 5 x 5 places take 0.54 of what place by place takes.
 #pragma once
 #include "conv.h"
 
@@ -24,7 +24,7 @@ template <class T> static bool are_neighbours(const Conv& job, const Walk& walk)
 }
 
 // Whether pixels lie so many bytes apart that they meet in a few sets of L1: 2 KB are two of its 64, and the rows of a tile push
-// one another out. They are copied, a part of the channels at a time, and then lie close: 512 channels take 0.5 of the time.
+// one another out. They are copied, a part of the channels at a time, and then lie close: 512 channels take 0.57 of the time.
 template <class T> static bool are_crowded(const Conv& job) { return job.c * i64(sizeof(T)) % (job.kw == 3 ? 2048 : 1024) == 0; }
 
 // Channels of an item, in whole cache lines: some of images in L2, all of larger ones, whose lines come from further away one
