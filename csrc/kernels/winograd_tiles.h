@@ -10,8 +10,9 @@ namespace FASTNN_ISA {
 constexpr i64 STAGGER = 16;  // elements a plane is longer: else the 36 planes of C = 64 would share two sets of L1
 constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter follow one another in memory
 
-// A row of a plane: tiles 2 KB apart would share two sets of L1.
-static constexpr i64 staggered(i64 row) { return row % 512 ? row : row + STAGGER; }
+// A row of a plane: tiles a multiple of 512 bytes apart would share eight sets of L1 at most, and the weight gradient, which goes
+// down them, needs 50 to 64 of V and of D at a time. C256 H14 takes 0.79 of the time, C128 H28 0.9.
+static constexpr i64 staggered(i64 row) { return row % 128 ? row : row + STAGGER; }
 
 // The tiles of a pass of stride S: M x M outputs each, in rows, image after image.
 template <class T, int M, int S = 1> struct Tiling {

@@ -2,9 +2,9 @@
 //
 //   V[point][tile][channel] of x, D[point][tile][filter] = A dy A^T,   dU[point] = V[point]^T D[point],   dw = G^T dU G
 //
-// dU is 4 times as large as dw. Where all tiles make one batch, an item makes all points of a block of dU, which stays in L2,
-// and turns it into dw at once; of a handful of tiles dU does not leave the registers. Else the tiles come in batches whose
-// products are added to a dU in memory.
+// dU is 4 times as large as dw. The tiles come in batches whose products are added to a dU in memory, point by point. Where one
+// batch meets a dU too large for that, an item makes all points of a block of dU, which stays in L2, and turns it into dw at
+// once; of a handful of tiles dU does not leave the registers.
 // Either way a dU has one writer and one order of summation, so the bits do not depend on the number of threads.
 #include "winograd_tiles.h"
 
@@ -17,7 +17,8 @@ constexpr i64 CHUNK = 32;                 // filters of an item's dU, about
 constexpr i64 GROUP = 8;                  // tiles of a transforming item
 constexpr i64 PRODUCT_ROWS = 64;          // channels of an item that adds a batch, about
 constexpr i64 SHORT_CHAIN = 64;           // tiles summed one after the other
-constexpr i64 WANTED = 16;                // items, that several threads have something to share
+constexpr i64 LARGE_BYTES = 8 << 20;      // of dU. Made in blocks, for which V and D are read again and again, C256 H28 takes 0.95
+                                          // of the time, C512 H14 0.86, but C128 H28 1.12 and C64 H32 1.19
 
 // A few tiles of 4 x 4: what is summed over them need not leave the registers.
 template <class T, int M> static bool are_few(const Tiling<T, M>& g) { return M == 4 && g.tiles <= FEW; }
@@ -29,7 +30,7 @@ template <class T, int M> struct WeightCut {
     bool few;  // tiles: V and D have all points of a vector together
     Places v_at, d_at;
     Split rows, chunks;
-    T *v, *d, *du;  // du: of all points, where there are several batches
+    T *v, *d, *du;  // du: of all points, where batches are added
 
     WeightCut(const Conv& job, const Tiling<T, M>& g)
         : slivers(Split(g.out_row / L, TILE_VECS).parts),
@@ -54,11 +55,9 @@ template <class T, int M> void winograd_weight_plan(Conv& job) {
     job.block = ceil_div(ceil_div(g.tiles, batches), GROUP) * GROUP;
     job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     const i64 slivers = Split(g.out_row / L, TILE_VECS).parts, width = TILE_VECS * L;
-    const bool whole = job.block >= g.tiles, few = are_few(g);
+    const bool few = are_few(g), whole = few || (job.block >= g.tiles && u > LARGE_BYTES / i64(sizeof(T)));
     job.chunk = few ? 1 : whole ? (CHUNK > width ? CHUNK / width : 1) : slivers;
     job.parts = few ? g.in_c : whole ? BLOCK_BYTES / i64(sizeof(T)) / (N * N * job.chunk * width) : PRODUCT_ROWS;
-    while (whole && job.parts > 2 * TILE_ROWS && ceil_div(g.in_c, job.parts) * ceil_div(slivers, job.chunk) < WANTED)
-        job.parts = ceil_div(job.parts, 2);
     job.stages = whole ? 3 : 2 + 2 * ceil_div(g.tiles, job.block);
     job.prepared_size = 0;
     job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.grad_row)) + (whole ? 0 : u);
@@ -67,7 +66,7 @@ template <class T, int M> void winograd_weight_plan(Conv& job) {
     job.slot_size = (zeros > block ? zeros : block) + 64;
 }
 
-// Stages: nothing; then, for one batch, transform and all the rest; else transform and add for each batch, and dw.
+// Stages: nothing; then transform and all the rest; or transform and add for each batch, and dw.
 enum Step { NOTHING, TRANSFORM, WHOLE, ADD, FINISH };
 static Step step_of(const Conv& job) {
     if (job.stage == 0) return NOTHING;
