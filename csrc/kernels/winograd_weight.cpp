@@ -17,8 +17,8 @@ constexpr i64 CHUNK = 32;                 // filters of an item's dU, about
 constexpr i64 GROUP = 8;                  // tiles of a transforming item
 constexpr i64 PRODUCT_ROWS = 64;          // channels of an item that adds a batch, about
 constexpr i64 SHORT_CHAIN = 64;           // tiles summed one after the other
-constexpr i64 LARGE_BYTES = 8 << 20;      // of dU. Made in blocks, for which V and D are read again and again, C256 H28 takes 0.95
-                                          // of the time, C512 H14 0.86, but C128 H28 1.12 and C64 H32 1.19
+constexpr i64 LARGE_BYTES = 4 << 20;      // of dU. Made in blocks, for which V and D are read again and again, C192 H28 takes 0.87
+                                          // of the time, C512 H14 0.86, but C128 H28 up to 1.12 and C64 H32 1.19
 
 // A few tiles of 4 x 4: what is summed over them need not leave the registers.
 template <class T, int M> static bool are_few(const Tiling<T, M>& g) { return M == 4 && g.tiles <= FEW; }
