@@ -176,6 +176,9 @@ WINOGRAD = [
 BATCHES_OF_TILES = (26, 48, 72, 19, 22, 1)
 WINOGRAD += [(1, 72, 136, 14, 15, 1), (2, 300, 24, 9, 9, 1), BATCHES_OF_TILES]
 WINOGRAD += [(3, c, 40, 1, 5, 2) for c in (13, 21, 29)]  # in items that begin with an odd channel
+# One or two outputs are left beside tiles of four, along an axis or both: a block, several, batches, a large dU.
+WINOGRAD += [(1, 136, 72, 14, 14, 1), (1, 40, 64, 6, 9, 1), (2, 64, 64, 10, 32, 1), (5, 48, 40, 18, 9, 1)]
+WINOGRAD += [(3, 300, 40, 14, 14, 1), (1, 170, 176, 26, 30, 1)]
 WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1), (1, 260, 136, 4, 4, 1)]
 
 

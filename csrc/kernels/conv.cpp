@@ -3,6 +3,7 @@
 #include "conv_direct.h"
 
 #include "kernels.h"
+#include "winograd_tiles.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -40,20 +41,21 @@ static double direct_cost(const Conv& job) {
 // vectors), and the weight's own transform.
 static double whole(i64 channels) { return double(ceil_div(channels, LANES<float>) * LANES<float>); }
 
-static double winograd_cost(const Conv& job, int m) {
+template <int M> static double winograd_cost(const Conv& job) {
     const bool turned = job.pass == CONV_INPUT;
-    const double points = (m + 2) * (m + 2), c = double(job.c), f = double(job.f);
-    const double tiles =
-        double(job.batch * ceil_div(turned ? job.h : job.oh, m) * ceil_div(turned ? job.w : job.ow, m));
+    const Along<M> down(turned ? job.h : job.oh, has_halves<M>(job)), across(turned ? job.w : job.ow, has_halves<M>(job));
+    const double points = (M + 2) * (M + 2), c = double(job.c), f = double(job.f), batch = double(job.batch);
+    const double tiles = batch * double(down.tiles() * across.tiles());
     const double u = points * c * f, transforms = points * 8.5 * tiles * (whole(job.c) + whole(job.f));
+    const double n = 1.1 * batch * double(down.points() * across.points()) / points;  // products with an element of U
     // A handful of tiles: what is made of the weight is used at once. Few pixels in full tiles are too inexact for a weight
     // gradient: 5.5 times the definition's error for 7 x 7, 6.1 for 8 x 8, 7.5 for two images of 4 x 4.
     const double pixels = double(job.batch * job.oh * job.ow);
     const bool exact = pixels >= 49 && pixels <= 0.8 * 16 * tiles;
-    if (tiles <= FEW && job.pass == CONV_WEIGHT && m == 4) return exact ? transforms + u * (3 + 2.4 * tiles) : double(INFINITY);
-    if (tiles <= FEW && job.pass != CONV_WEIGHT && !job.kept)
-        return transforms + 15 * 9 * c * f + u * (5.5 + (tiles < 4 ? 4 : 1.1 * tiles));
-    return transforms + products(u, 1.1 * tiles) + (job.kept ? 0 : make(u));
+    if (tiles <= FEW && job.pass == CONV_WEIGHT && M == 4) return exact ? transforms + u * (3 + 2.4 * tiles) : double(INFINITY);
+    if (tiles <= SOME && job.pass != CONV_WEIGHT && !job.kept)
+        return transforms + 15 * 9 * c * f + u * (5.5 + (tiles < 4 ? 4 : n));
+    return transforms + products(u, n) + (job.kept ? 0 : make(u));
 }
 
 // Of stride 2: 25 products with 16 forms of the weight for 2 x 2 outputs.
@@ -72,7 +74,7 @@ template <class T> static int choose_way(const Conv& job) {
     // Who asks for the pool was told that there is one, perhaps of a weight that was not kept: tap by tap there is none.
     const double direct = job.pool && tap_by_tap(Walk(job)) ? double(INFINITY) : direct_cost(job);
     if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
-    const double two = winograd_cost(job, 2), four = winograd_cost(job, 4);
+    const double two = winograd_cost<2>(job), four = winograd_cost<4>(job);
     if (direct <= two && direct <= four) return CONV_DIRECT;
     return two < four ? CONV_WINOGRAD2 : CONV_WINOGRAD4;
 }

@@ -19,63 +19,75 @@ namespace FASTNN_ISA {
 constexpr i64 TILES = 48;       // of a block, at most. 24, for which L2 has room, take up to 1.08 of the time, 72 up to 1.09
 constexpr i64 CHUNK = 64;       // filters of M at a time, about
 constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filters
-// Channels of U at a time where it is used at once, half of its points: 9 KB on AVX2, in L1 with what they meet. C512 H7, forward
-// and both gradients, takes 0.93 of the time that 48 channels in L2 took.
-template <class T> constexpr i64 GROUP = LANES<T> < CHANNELS ? LANES<T> : CHANNELS;
+// Channels of U at a time where it is used at once, half of its points. Of a few tiles 8: 9 KB on AVX2, in L1 with what they meet;
+// C512 H7, forward and both gradients, takes 0.93 of the time that 48 channels in L2 took. Of more tiles 128 (150 KB in L2), as
+// their sums go to memory and back: C256 H14 and C512 H14 take 0.9 of the time that 32 channels take.
+constexpr i64 SMALL_GROUP = 8, LARGE_GROUP = 128;
 constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
+template <class T, i64 GROUP> constexpr i64 HALF_PLANE = GROUP * TILE_VECS * LANES<T> + (GROUP > SMALL_GROUP ? STAGGER : 0);
+template <class T, int N, i64 GROUP> constexpr i64 HALF_U = N / 2 * N * HALF_PLANE<T, GROUP>;
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
-// M x M outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left. `add` is null or the
-// same corner of what is added.
-template <class T, int M>
-INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[M][M], const Limits<T>& limit, i64 row, i64 pixel, i64 h,
+// The outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left. `add` is null or the same
+// corner of what is added.
+template <class T, int H, int W>
+INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[H][W], const Limits<T>& limit, i64 row, i64 pixel, i64 h,
                        i64 w, int n) {
 #pragma GCC unroll 4
-    for (int i = 0; i < M; i++)
+    for (int i = 0; i < H; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < M; j++) {
+        for (int j = 0; j < W; j++) {
             const i64 at = i * row + j * pixel;
             if (i < h && j < w) store_n(corner + at, limit(add ? load_n(add + at, n) + y[i][j] : y[i][j]), n);
         }
 }
 
-// The same, the greatest of each 2 x 2: a tile holds M / 2 x M / 2 whole windows.
-template <class T, int M>
-INLINE void pool_tile(T* corner, const Vec<T> (&y)[M][M], const Limits<T>& limit, i64 row, i64 pixel, i64 h, i64 w, int n) {
+// The same, the greatest of each 2 x 2: a tile holds H / 2 x W / 2 whole windows.
+template <class T, int H, int W>
+INLINE void pool_tile(T* corner, const Vec<T> (&y)[H][W], const Limits<T>& limit, i64 row, i64 pixel, i64 h, i64 w, int n) {
 #pragma GCC unroll 2
-    for (int i = 0; i < M; i += 2)
+    for (int i = 0; i < H; i += 2)
 #pragma GCC unroll 2
-        for (int j = 0; j < M; j += 2)
+        for (int j = 0; j < W; j += 2)
             if (i + 1 < h && j + 1 < w) {
                 const Vec<T> upper = greater<T>(y[i][j], y[i][j + 1]), lower = greater<T>(y[i + 1][j], y[i + 1][j + 1]);
                 store_n(corner + i / 2 * row + j / 2 * pixel, limit(greater<T>(upper, lower)), n);
             }
 }
 
-// From M back to images: filters [f0, f1) of tiles [first, first + count).
-template <class T, int M, int S>
-static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
-                             i64 count, i64 f0, i64 f1) {
+// From M back to images: filters [f0, f1) of one tile, with Y down and X along; m is where it lies.
+template <class T, class Y, class X, int M, int S>
+static void transform_output_tile(const Conv& job, const Tiling<T, M, S>& g, const typename Tiling<T, M, S>::Place& place,
+                                  const T* m, i64 m_plane, i64 f0, i64 f1) {
     constexpr int N = Winograd<M, S>::N;
     const T* bias = static_cast<const T*>(job.bias);
     const Limits<T> limit(job.activation);
+    const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
+    const i64 at = (place.image * (g.out_h / shrink) + place.y / shrink) * row + place.x / shrink * g.out_c + f0;
+    T* corner = static_cast<T*>(job.out) + at;
+    const T* add = job.residual ? static_cast<const T*>(job.residual) + at : nullptr;
+    for_vectors<T>(f1 - f0, [&](i64 f, int n) {
+        const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
+        Vec<T> y[Y::M][X::M];
+        both_axes<T, Y::N, Y::M, X::N, X::M>(
+            [](const auto& d, auto& made) { Y::template output<T>(d, made); },
+            [](const auto& d, auto& made) { X::template output<T>(d, made); },
+            [&](int i, int j) { return load(m + (Y::point(i) * N + X::point(j)) * m_plane + f); },
+            [&](int i, int j, Vec<T> value) { y[i][j] = value + b; });
+        if (job.pool) pool_tile<T>(corner + f, y, limit, row, g.out_c, h, w, n);
+        else store_tile<T>(corner + f, add ? add + f : nullptr, y, limit, row, g.out_c, h, w, n);
+    });
+}
+
+// The same for tiles [first, first + count).
+template <class T, int M, int S>
+static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
+                             i64 count, i64 f0, i64 f1) {
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1,
-                  row = g.out_w / shrink * g.out_c;
-        const i64 at = (place.image * (g.out_h / shrink) + place.y / shrink) * row + place.x / shrink * g.out_c + f0;
-        T* corner = static_cast<T*>(job.out) + at;
-        const T* add = job.residual ? static_cast<const T*>(job.residual) + at : nullptr;
-        for_vectors<T>(f1 - f0, [&](i64 f, int n) {
-            const T* in = m + t * m_row + f;
-            const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
-            Vec<T> y[M][M];
-            both_axes<T, N, M>([](const auto& d, auto& made) { Winograd<M, S>::template output<T>(d, made); },
-                               [&](int i, int j) { return load(in + (i * N + j) * m_plane); },
-                               [&](int i, int j, Vec<T> value) { y[i][j] = value + b; });
-            if (job.pool) pool_tile<T, M>(corner + f, y, limit, row, g.out_c, h, w, n);
-            else store_tile<T, M>(corner + f, add ? add + f : nullptr, y, limit, row, g.out_c, h, w, n);
+        with_axes<M, S>(place, [&](auto y, auto x) {
+            transform_output_tile<T, decltype(y), decltype(x)>(job, g, place, m + t * m_row, m_plane, f0, f1);
         });
     }
 }
@@ -92,13 +104,13 @@ static void read_weight(T* w, const Conv& job, const Tiling<T, M, S>& g, i64 c0,
         read_rows(w + c * 9 * LANES<T>, from + ((c0 + c) * g.out_c + f) * 9, 9, 9, filters);
 }
 
-// Whether U is used where it is made, and where V lies: then all points of a vector of channels and all tiles together.
+// Whether U is used where it is made, and where V lies: of a few tiles all points of a vector of channels together.
 template <class T, int M, int S> static bool is_at_once(const Conv& job, const Tiling<T, M, S>& g) {
-    return S == 1 && !job.kept && g.tiles <= FEW;
+    return S == 1 && !job.kept && g.tiles <= SOME;
 }
 template <class T, int M, int S> static Places v_places(const Conv& job, const Tiling<T, M, S>& g) {
     constexpr int N = Winograd<M, S>::N;
-    return is_at_once(job, g) ? Places::together(N * N, LANES<T>, g.tiles) : Places::apart(job.block, g.in_row);
+    return is_at_once(job, g) && g.tiles <= FEW ? Places::together(N * N, LANES<T>, g.tiles) : Places::apart(job.block, g.in_row);
 }
 
 // Rows [FIRST, FIRST + ROWS) of points of U for `channels` of the weight and one vector of filters.
@@ -143,12 +155,12 @@ template <class T, int M, int S> static void prepare(const Conv& job, const Tili
         }
 }
 
-// What of the weight comes after channels [c0, c0 + CHANNELS) and the filters of one vector comes to L2. Its rows are 18 KB
-// apart where there are 512 channels, which the hardware does not foresee.
+// Channels [c0, c0 + channels) of the weight for the filters of one vector come to L2. Its rows are 18 KB apart where there are
+// 512 channels, which the hardware does not foresee.
 template <class T, int M, int S>
-static void fetch_weight(const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 f) {
+static void fetch_weight(const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 channels, i64 f) {
     constexpr int L = LANES<T>;
-    const i64 rows = g.turned ? CHANNELS : L, row = (g.turned ? L : CHANNELS) * 9;
+    const i64 rows = g.turned ? channels : L, row = (g.turned ? L : channels) * 9;
     const T* from = static_cast<const T*>(job.weight) + (g.turned ? c0 * g.out_c + f : f * g.in_c + c0) * 9;
     for (i64 r = 0; r < rows; r++, from += (g.turned ? g.out_c : g.in_c) * 9)
         for (i64 i = 0; i < row; i += Ahead<T>::LINE) __builtin_prefetch(from + i);
@@ -163,7 +175,7 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     job.way = S == 2 ? CONV_WINOGRAD_STRIDED : M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     job.chunk = CHUNK / (TILE_VECS * L) < 1 ? 1 : CHUNK / (TILE_VECS * L);  // slivers
     i64 blocks = ceil_div(g.tiles, TILES);
-    const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, FEW < TILES
+    const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, SOME < TILES
     job.stages = shared ? 3 : 2;
     while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
     if (blocks > 1 && blocks < 16) blocks = ceil_div(blocks, 2) * 2;  // two threads have the same to do
@@ -174,7 +186,7 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 +
-                    (at_once ? N / 2 * N * GROUP<T> * TILE_VECS * L : shared ? 0 : N * N * plane(job.block, g.in_row));
+                    (at_once ? HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * 9 * TILE_VECS * L : shared ? 0 : N * N * plane(job.block, g.in_row));
 }
 
 template <class T, int M, int S> void winograd_stage(Conv& job) {
@@ -192,36 +204,38 @@ template <class T, int M, int S> void winograd_stage(Conv& job) {
     }
 }
 
-// The products of one chunk of slivers for `count` tiles: m = v u, point by point, while the next sliver of U comes. The last
-// points of an axis share U's last.
+// The products of one chunk of slivers for tiles [first, first + count): m = v u, point by point, while the next sliver of U comes.
+// The last points of an axis share U's last.
 template <class T, int M, int S>
-static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane,
+static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 first,
                      i64 count, i64 s0, i64 s1) {
     constexpr int N = Winograd<M, S>::N, U = Winograd<M, S>::U, L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS), tiles(count, TILE_ROWS);
-    const i64 first = slivers.begin(s0) * L;
+    const Split slivers(g.out_row / L, TILE_VECS);
     const auto u_of = [&](i64 at, i64 s) {
         return static_cast<const T*>(job.prepared) + at * weight_plane(g.in_c, g.out_row) + slivers.begin(s) * L * g.in_c;
     };
-    for (int at = 0; at < U * U; at++)
-        for (i64 s = s0; s < s1; s++) {
-            const i64 column = slivers.begin(s) * L, width = slivers.width(s) * i64(L);
-            const int i0 = at / U, i1 = i0 == U - 1 ? N : i0 + 1, j0 = at % U, j1 = j0 == U - 1 ? N : j0 + 1;
+    for (int at = 0; at < U * U; at++) {
+        const int i0 = at / U, i1 = i0 == U - 1 ? N : i0 + 1, j0 = at % U, j1 = j0 == U - 1 ? N : j0 + 1;
+        const auto some = g.having(i0 * N + j0, first, count);
+        const Split tiles(some.count, TILE_ROWS);
+        for (i64 s = s0; s < s1 && some.count; s++) {
+            const i64 column = slivers.begin(s) * L - slivers.begin(s0) * L, width = slivers.width(s) * i64(L);
             const T *u = u_of(at, s), *next = s + 1 < s1 ? u_of(at, s + 1) : at + 1 < U * U ? u_of(at + 1, s0) : u_of(0, s1);
             Ahead<T> ahead(next, g.in_c, width, tiles.parts * (i1 - i0) * (j1 - j0));
             for (int i = i0; i < i1; i++)
                 for (int j = j0; j < j1; j++) {
                     const int point = i * N + j;
-                    T* out = m + point * m_plane + column - first;
-                    const T* from = v + point * v_plane;
+                    T* out = m + point * m_plane + some.begin * m_row + column;
+                    const T* from = v + point * v_plane + some.begin * g.in_row;
                     const Product<T> product = {out, m_row, 0, from, g.in_row, 1, 0, u, width, 0, g.in_c, 1, false};
                     const auto run = [&](auto kernel, i64 tile, int) { kernel(product, tile, ahead); };
                     for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
                 }
         }
+    }
 }
 
-// c = or += a b for GROUP of k, or what is left of them, of points that follow one another.
+// c = or += a b for SMALL_GROUP of k, or what is left of them, of points that follow one another.
 template <class T, int MR, int NV> struct GroupKernel {
     static void run(const Product<T>& job, i64 row) {
         constexpr int L = LANES<T>;
@@ -230,7 +244,7 @@ template <class T, int MR, int NV> struct GroupKernel {
         const T *a = p.a + row * p.a_row, *b = p.b;
         for (i64 point = 0; point < p.points; point++, c += p.c_point, a += p.a_point, b += p.b_point) {
             Vec<T> acc[MR][NV] = {};
-            const i64 k = p.k == GROUP<T> ? GROUP<T> : p.k;
+            const i64 k = p.k == SMALL_GROUP ? SMALL_GROUP : p.k;
             rows_times_columns<T, MR, NV, false>(acc, a, p.a_row, 1, b, NV * L, k, L);
 #pragma GCC unroll 8
             for (int i = 0; i < MR; i++)
@@ -243,45 +257,74 @@ template <class T, int MR, int NV> struct GroupKernel {
     }
 };
 
-// Half of the points of U for GROUP channels, whose weights are in w for each vector of a sliver: made and used while they are in
-// L1.
-template <class T, int M, int S, int FIRST>
-INLINE void multiply_half(Product<T> product, T* u, const T* w, i64 w_vector, i64 step, i64 vecs, i64 tiles) {
-    constexpr int N = Winograd<M, S>::N, L = LANES<T>;
-    constexpr i64 u_plane = GROUP<T> * TILE_VECS * L;
-    for (i64 j = 0; j < vecs; j++)
-        make_rows<T, M, S, FIRST, N / 2, false>(u + j * L - FIRST * N * u_plane, u_plane, vecs * L, w + j * w_vector,
-                                                int(product.k), step);
-    product.c += FIRST * N * product.c_point, product.a += FIRST * N * product.a_point, product.b = u;
-    product.b_point = u_plane, product.points = N / 2 * N;
-    for_tiles<GroupKernel, T>(Split(tiles, TILE_ROWS), int(vecs), [&](auto kernel, i64 tile, int) { kernel(product, tile); });
-}
-
-// The same of sliver s where U is not kept.
-template <class T, int M, int S>
-static void multiply_at_once(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, T* u, i64 s) {
-    constexpr int L = LANES<T>;
-    constexpr i64 w_vector = GROUP<T> * 9 * L;
-    const Split slivers(g.out_row / L, TILE_VECS);
-    const i64 column = slivers.begin(s) * L, vecs = slivers.width(s), step = g.turned ? -L : L;
-    const Places at = v_places(job, g);
-    T w[TILE_VECS * w_vector];
-    const T* first = g.turned ? w + 8 * L : w;
-    for (i64 c = 0; c < g.in_c; c += GROUP<T>) {
-        const i64 rest = g.in_c - c, ahead = rest > AHEAD ? c + AHEAD : AHEAD - rest, next = rest > AHEAD ? 0 : vecs * L;
-        const int channels = int(rest < GROUP<T> ? rest : GROUP<T>);
-        for (i64 j = 0; j < vecs; j++) {
-            fetch_weight(job, g, ahead, column + j * L + next);
-            read_weight(w + j * w_vector, job, g, c, channels, column + j * L);
+// Points of one half that follow one another and meet the same tiles.
+template <class T, int M> struct Runs {
+    static constexpr int N = Winograd<M>::N;
+    struct Run {
+        int point, points;
+        typename Tiling<T, M>::Range tiles;
+    } run[N * N];
+    int count = 0;
+    explicit Runs(const Tiling<T, M>& g) {
+        for (int point = 0; point < N * N; point++) {
+            const auto tiles = g.having(point, 0, g.tiles);
+            if (point % (N / 2 * N) && run[count - 1].tiles == tiles) run[count - 1].points++;
+            else run[count++] = {point, 1, tiles};
         }
-        const T* from = v + at.of(0, c, L);
-        const Product<T> product = {m, m_row, m_plane, from, at.tile, 1, at.point, u, vecs * L, 0, channels, 0, c > 0};
-        multiply_half<T, M, S, 0>(product, u, first, w_vector, step, vecs, g.tiles);
-        multiply_half<T, M, S, Winograd<M, S>::U / 2>(product, u, first, w_vector, step, vecs, g.tiles);
+    }
+};
+
+// Half of the points of U for GROUP channels or what is left of them, whose weights are in w for each vector of a sliver: made and
+// used while they are near.
+template <class T, int M, int FIRST, i64 GROUP>
+INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u, const T* w, i64 step, i64 vecs) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>, END = FIRST + N / 2;
+    constexpr i64 u_plane = HALF_PLANE<T, GROUP>;
+    u -= FIRST * N * u_plane;
+    for (i64 c = 0; c < whole.k; c += CHANNELS)
+        for (i64 j = 0; j < vecs; j++)
+            make_rows<T, M, 1, FIRST, N / 2, false>(u + (c * vecs + j) * L, u_plane, vecs * L, w + (j * GROUP + c) * 9 * L,
+                                                    int(whole.k - c < CHANNELS ? whole.k - c : CHANNELS), step);
+    for (int r = 0; r < runs.count; r++) {
+        const auto [point, points, tiles] = runs.run[r];
+        if (point < FIRST * N || point >= END * N) continue;
+        Product<T> product = whole;
+        product.c += point * product.c_point + tiles.begin * product.c_row;
+        product.a += point * product.a_point + tiles.begin * product.a_row;
+        product.b = u + point * u_plane, product.b_point = u_plane, product.points = points;
+        Ahead<T> nothing;
+        const Split rows(tiles.count, TILE_ROWS);
+        if constexpr (GROUP == SMALL_GROUP)
+            for_tiles<GroupKernel, T>(rows, int(vecs), [&](auto kernel, i64 row, int) { kernel(product, row); });
+        else for_tiles<PointKernel, T>(rows, int(vecs), [&](auto kernel, i64 row, int) { kernel(product, row, nothing); });
     }
 }
 
-// What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U.
+// The same of sliver s where U is not kept.
+template <i64 GROUP, class T, int M>
+static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, T* u, i64 s) {
+    constexpr int L = LANES<T>;
+    const Split slivers(g.out_row / L, TILE_VECS);
+    const i64 column = slivers.begin(s) * L, vecs = slivers.width(s), step = g.turned ? -L : L;
+    const Places at = v_places(job, g);
+    const Runs<T, M> runs(g);
+    T* w = u + HALF_U<T, Winograd<M>::N, GROUP>;
+    const T* first = g.turned ? w + 8 * L : w;
+    for (i64 c = 0; c < g.in_c; c += GROUP) {
+        const i64 rest = g.in_c - c, ahead = rest > AHEAD ? c + AHEAD : AHEAD - rest, next = rest > AHEAD ? 0 : vecs * L;
+        const int channels = int(rest < GROUP ? rest : GROUP);
+        for (i64 j = 0; j < vecs; j++) {
+            fetch_weight(job, g, ahead, GROUP, column + j * L + next);
+            read_weight(w + j * GROUP * 9 * L, job, g, c, channels, column + j * L);
+        }
+        const T* from = v + at.of(0, c, L);
+        const Product<T> product = {m, m_row, m_plane, from, at.tile, 1, at.point, u, vecs * L, 0, channels, 0, c > 0};
+        multiply_half<T, M, 0, GROUP>(runs, product, u, first, step, vecs);
+        multiply_half<T, M, Winograd<M>::U / 2, GROUP>(runs, product, u, first, step, vecs);
+    }
+}
+
+// What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U and its weight.
 template <class T, int M, int S> struct Slot {
     i64 m_row, m_plane, v_plane;
     T *m, *zeros, *rest, *v;
@@ -309,8 +352,13 @@ template <class T, int M, int S> static void winograd_block(const Conv& job, con
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        if (is_at_once(job, g)) multiply_at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.rest, s);
-        else multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, count, s, stop);
+        if constexpr (S == 1) {
+            if (is_at_once(job, g)) {
+                const auto at_once = g.tiles <= FEW ? multiply_at_once<SMALL_GROUP, T, M> : multiply_at_once<LARGE_GROUP, T, M>;
+                at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.rest, s);
+            }
+        }
+        if (!is_at_once(job, g)) multiply(job, g, own.m, own.m_plane, own.m_row, own.v, own.v_plane, first, count, s, stop);
         transform_output(job, g, own.m, own.m_plane, own.m_row, first, count, f0, end < g.out_c ? end : g.out_c);
     }
 }

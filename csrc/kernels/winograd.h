@@ -7,6 +7,7 @@
 // filters. G is diag(SCALE) H, where H's rows are the powers of a point: who has few tiles has most of the work with the weight,
 // and scales B^T d B or A dy A^T instead. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A, B and H are exact in binary,
 // and the rounding error is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
+// Where one or two outputs are left along an axis they are half a tile: F(2, 3) at four of the six points, with U's same rows.
 //
 // Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016; the points: Barabasz et al., "Error analysis
 // and improving the accuracy of Winograd convolution for deep neural networks", 2020.
@@ -17,6 +18,7 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 // Of stride S: N = M + 2 points of an axis, each with a row of the transformed weight of its own, but where the stride is 2.
+// The i-th point is the point(i)-th of the planes.
 template <int M, int S = 1> struct Winograd;
 
 // x k + y
@@ -24,7 +26,8 @@ template <class T> INLINE Vec<T> mad(Vec<T> x, double k, Vec<T> y) { return fma<
 template <class T> INLINE Vec<T> times(Vec<T> x, double k) { return x * splat<T>(T(k)); }
 
 template <> struct Winograd<4> {
-    static constexpr int N = 6, U = 6;
+    static constexpr int M = 4, N = 6, U = 6;
+    static constexpr int point(int i) { return i; }
 
     // v = B^T d
     template <class T> static INLINE void input(const Vec<T> (&d)[6], Vec<T> (&v)[6]) {
@@ -87,8 +90,34 @@ template <> struct Winograd<4> {
     }
 };
 
+// Half a tile of Winograd<4>, by 0, +-3/4 and infinity. SCALE, which belongs to six points, is made good in `input`.
+struct HalfTile {
+    static constexpr int M = 2, N = 4;
+    static constexpr int point(int i) { return i < 3 ? i : 5; }
+    static constexpr bool has(int point) { return point < 3 || point == 5; }
+
+    template <class T> static INLINE void input(const Vec<T> (&d)[4], Vec<T> (&v)[4]) {
+        const Vec<T> p = times<T>(d[2], -1.6875), q = times<T>(d[1], -1.265625);
+        v[0] = mad<T>(d[0], 1.265625, times<T>(d[2], -2.25));
+        v[1] = p + q;
+        v[2] = p - q;
+        v[3] = mad<T>(d[1], -0.5625, d[3]);
+    }
+    template <class T> static INLINE void output(const Vec<T> (&m)[4], Vec<T> (&y)[2]) {
+        y[0] = m[0] + (m[1] + m[2]);
+        y[1] = mad<T>(m[1] - m[2], 0.75, m[3]);
+    }
+    template <class T> static INLINE void gradient(const Vec<T> (&y)[2], Vec<T> (&m)[4]) {
+        m[0] = y[0];
+        m[1] = mad<T>(y[1], 0.75, y[0]);
+        m[2] = mad<T>(y[1], -0.75, y[0]);
+        m[3] = y[1];
+    }
+};
+
 template <> struct Winograd<2> {
-    static constexpr int N = 4, U = 4;
+    static constexpr int M = 2, N = 4, U = 4;
+    static constexpr int point(int i) { return i; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[4], Vec<T> (&v)[4]) {
         v[0] = d[0] - d[2];
@@ -125,7 +154,8 @@ template <> struct Winograd<2> {
 // Stride 2: of five inputs the first, third and fifth meet the outer weights, which is F(2, 2), and the others the middle one,
 // by the definition: 25 products for 2 x 2 outputs where that makes 36. Points 3 and 4 share a row of U.
 template <> struct Winograd<2, 2> {
-    static constexpr int N = 5, U = 4;
+    static constexpr int M = 2, N = 5, U = 4;
+    static constexpr int point(int i) { return i; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[5], Vec<T> (&v)[5]) {
         v[0] = d[0] - d[2];
@@ -147,27 +177,32 @@ template <> struct Winograd<2, 2> {
     }
 };
 
-// Both axes: `one` makes OUT values of IN, first down the columns of what load_at(row, column) gives, then along the rows of
-// what came of it; of OUT rows [FIRST, FIRST + ROWS).
-template <class T, int IN, int OUT, int FIRST = 0, int ROWS = OUT, class One, class Load, class Store>
-INLINE void both_axes(One one, Load load_at, Store store_at) {
-    Vec<T> half[ROWS][IN];
+// Both axes: `down` makes OUT_Y values of IN_Y in each column of what load_at(row, column) gives, then `along` OUT_X of IN_X in
+// each row of what came of it; of OUT_Y rows [FIRST, FIRST + ROWS).
+template <class T, int IN_Y, int OUT_Y, int IN_X, int OUT_X, int FIRST = 0, int ROWS = OUT_Y, class Down, class Row, class Load,
+          class Store>
+INLINE void both_axes(Down down, Row along, Load load_at, Store store_at) {
+    Vec<T> half[ROWS][IN_X];
 #pragma GCC unroll 6
-    for (int j = 0; j < IN; j++) {
-        Vec<T> column[IN], made[OUT];
+    for (int j = 0; j < IN_X; j++) {
+        Vec<T> column[IN_Y], made[OUT_Y];
 #pragma GCC unroll 6
-        for (int i = 0; i < IN; i++) column[i] = load_at(i, j);
-        one(column, made);
+        for (int i = 0; i < IN_Y; i++) column[i] = load_at(i, j);
+        down(column, made);
 #pragma GCC unroll 6
         for (int i = 0; i < ROWS; i++) half[i][j] = made[FIRST + i];
     }
 #pragma GCC unroll 6
     for (int i = 0; i < ROWS; i++) {
-        Vec<T> made[OUT];
-        one(half[i], made);
+        Vec<T> made[OUT_X];
+        along(half[i], made);
 #pragma GCC unroll 6
-        for (int j = 0; j < OUT; j++) store_at(FIRST + i, j, made[j]);
+        for (int j = 0; j < OUT_X; j++) store_at(FIRST + i, j, made[j]);
     }
+}
+template <class T, int IN, int OUT, int FIRST = 0, int ROWS = OUT, class One, class Load, class Store>
+INLINE void both_axes(One one, Load load_at, Store store_at) {
+    both_axes<T, IN, OUT, IN, OUT, FIRST, ROWS>(one, one, load_at, store_at);
 }
 
 }  // namespace FASTNN_ISA

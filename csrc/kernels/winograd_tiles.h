@@ -14,27 +14,89 @@ constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter 
 // down them, needs 50 to 64 of V and of D at a time. C256 H14 takes 0.79 of the time, C128 H28 0.9.
 static constexpr i64 staggered(i64 row) { return row % 128 ? row : row + STAGGER; }
 
-// The tiles of a pass of stride S: M x M outputs each, in rows, image after image.
+// Tiles along an axis of n outputs: whole ones, and perhaps half of one of 4 x 4.
+template <int M> struct Along {
+    i64 whole, half;
+    Along(i64 n, bool halves) : whole(ceil_div(n, M)), half(halves && M == 4 && n > 4 && (n % 4 == 1 || n % 4 == 2)) {
+        whole -= half;
+    }
+    i64 tiles() const { return whole + half; }
+    i64 points() const { return whole * (M + 2) + half * HalfTile::N; }
+};
+
+// Halves are for many tiles: where a weight gradient has a few, all of them go through all points at once.
+template <int M> static bool has_halves(const Conv& job) {
+    return M == 4 && (job.pass != CONV_WEIGHT || job.batch * ceil_div(job.oh, M) * ceil_div(job.ow, M) > FEW);
+}
+
+// The tiles of a pass of stride S: M x M outputs each, image after image; of four kinds where the last of an axis are halves,
+//
+//   0  half as high    1  whole    2  half as wide    3  half as high and as wide
+//
+// one after the other, so that the tiles that have a point are neighbours. 14 x 14 outputs take 484 products, not 576.
 template <class T, int M, int S = 1> struct Tiling {
     static constexpr int N = Winograd<M, S>::N, L = LANES<T>;
     bool turned;  // an input gradient: from dy to dx
     i64 in_h, in_w, in_c, out_h, out_w, out_c, pad_h, pad_w;
-    i64 rows, columns, tiles, out_row;  // out_row: filters in whole vectors
-    i64 in_row, grad_row;               // channels of a tile in V, filters of one in D: these too, and staggered
+    Along<M> down, across;
+    i64 tiles, ends[4], out_row;  // ends: of the kinds; out_row: filters in whole vectors
+    i64 in_row, grad_row;         // channels of a tile in V, filters of one in D: these too, and staggered
 
-    explicit Tiling(const Conv& job) : turned(job.pass == CONV_INPUT) {
-        in_h = turned ? job.oh : job.h, in_w = turned ? job.ow : job.w, in_c = turned ? job.f : job.c;
-        out_h = turned ? job.h : job.oh, out_w = turned ? job.w : job.ow, out_c = turned ? job.c : job.f;
-        pad_h = turned ? 2 - job.pad_h : job.pad_h, pad_w = turned ? 2 - job.pad_w : job.pad_w;
-        rows = ceil_div(out_h, M), columns = ceil_div(out_w, M), tiles = job.batch * rows * columns;
+    explicit Tiling(const Conv& job)
+        : turned(job.pass == CONV_INPUT),
+          in_h(turned ? job.oh : job.h),
+          in_w(turned ? job.ow : job.w),
+          in_c(turned ? job.f : job.c),
+          out_h(turned ? job.h : job.oh),
+          out_w(turned ? job.w : job.ow),
+          out_c(turned ? job.c : job.f),
+          pad_h(turned ? 2 - job.pad_h : job.pad_h),
+          pad_w(turned ? 2 - job.pad_w : job.pad_w),
+          down(out_h, has_halves<M>(job)),
+          across(out_w, has_halves<M>(job)),
+          tiles(job.batch * down.tiles() * across.tiles()) {
+        ends[0] = job.batch * down.half * across.whole;
+        ends[1] = ends[0] + job.batch * down.whole * across.whole;
+        ends[2] = ends[1] + job.batch * down.whole * across.half;
+        ends[3] = tiles;
         out_row = ceil_div(out_c, L) * L;
         in_row = staggered(ceil_div(in_c, L) * L), grad_row = staggered(out_row);
     }
     struct Place {
         i64 image, y, x;  // of the tile's first output
+        bool half_y, half_x;
     };
-    Place place(i64 tile) const { return {tile / columns / rows, tile / columns % rows * M, tile % columns * M}; }
+    Place place(i64 tile) const {
+        int kind = 0;
+        while (tile >= ends[kind]) kind++;
+        if (kind) tile -= ends[kind - 1];
+        const bool half_y = kind % 3 == 0, half_x = kind > 1;
+        const i64 rows = half_y ? 1 : down.whole, columns = half_x ? 1 : across.whole;
+        const i64 row = half_y ? down.whole : tile / columns % rows, column = half_x ? across.whole : tile % columns;
+        return {tile / columns / rows, row * M, column * M, half_y, half_x};
+    }
+    // The tiles of [first, first + count) that have a point, counted from `first`.
+    struct Range {
+        i64 begin, count;
+        bool operator==(const Range& other) const { return begin == other.begin && count == other.count; }
+    };
+    Range having(int point, i64 first, i64 count) const {
+        const bool low = HalfTile::has(point / N), narrow = HalfTile::has(point % N);
+        i64 begin = low ? 0 : ends[0], end = narrow ? (low ? tiles : ends[2]) : ends[1];
+        begin = begin < first ? first : begin, end = end > first + count ? first + count : end;
+        return {begin - first, end > begin ? end - begin : 0};
+    }
 };
+
+// f(Y, X) with the algorithms of a tile's axes.
+template <int M, int S, class Place, class F> INLINE void with_axes(const Place& place, F f) {
+    if constexpr (M == 4) {
+        if (place.half_y && place.half_x) return f(HalfTile(), HalfTile());
+        if (place.half_y) return f(HalfTile(), Winograd<4>());
+        if (place.half_x) return f(Winograd<4>(), HalfTile());
+    }
+    f(Winograd<M, S>(), Winograd<M, S>());
+}
 
 static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
 // Of U, whose points are written CHANNELS rows of a line at a time: these lie side by side.
@@ -50,12 +112,11 @@ template <class T> __attribute__((noinline)) void write_rows(T* to, i64 step, co
 
 // ---- transforms of tiles -------------------------------------------------------------------------------------
 
-// Where the pixels of a window of SIDE x SIDE at (y, x) are; those outside the image are `zeros`.
-template <class T, int SIDE>
-INLINE void window_pixels(const T* (&at)[SIDE][SIDE], const T* image, i64 h, i64 w, i64 c, i64 y, i64 x,
-                          const T* zeros) {
-    for (int i = 0; i < SIDE; i++)
-        for (int j = 0; j < SIDE; j++) {
+// Where the pixels of a window of H x W at (y, x) are; those outside the image are `zeros`.
+template <class T, int H, int W>
+INLINE void window_pixels(const T* (&at)[H][W], const T* image, i64 h, i64 w, i64 c, i64 y, i64 x, const T* zeros) {
+    for (int i = 0; i < H; i++)
+        for (int j = 0; j < W; j++) {
             const bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
             at[i][j] = inside ? image + ((y + i) * w + x + j) * c : zeros;
         }
@@ -71,21 +132,32 @@ struct Places {
     i64 of(i64 t, i64 c, i64 lanes) const { return t * tile + c / lanes * lanes * channel + c % lanes; }
 };
 
-// V[.][t] = B^T d B for tiles [first, first + count).
+// V[.][t] = B^T d B of one tile, with Y down and X along; v is where it lies.
+template <class T, class Y, class X, int M, int S>
+static void transform_input_tile(const Tiling<T, M, S>& g, const typename Tiling<T, M, S>::Place& place, const T* images, T* v,
+                                 const Places& at, const T* zeros) {
+    constexpr int N = Winograd<M, S>::N, L = LANES<T>;
+    const T* from[Y::N][X::N];
+    window_pixels<T>(from, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c, place.y * S - g.pad_h,
+                     place.x * S - g.pad_w, zeros);
+    for_vectors<T>(g.in_c, [&](i64 c, int n) {
+        T* to = v + at.of(0, c, L);
+        both_axes<T, Y::N, Y::N, X::N, X::N>(
+            [](const auto& d, auto& made) { Y::template input<T>(d, made); },
+            [](const auto& d, auto& made) { X::template input<T>(d, made); },
+            [&](int i, int j) { return load_n(from[i][j] + c, n); },
+            [&](int i, int j, Vec<T> value) { store(to + (Y::point(i) * N + X::point(j)) * at.point, value); });
+    });
+}
+
+// The same for tiles [first, first + count).
 template <class T, int M, int S>
 static void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first, i64 count, T* v, const Places& at,
                             const T* zeros) {
-    constexpr int N = Winograd<M, S>::N, L = LANES<T>;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        const T* from[N][N];
-        window_pixels<T, N>(from, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c,
-                            place.y * S - g.pad_h, place.x * S - g.pad_w, zeros);
-        for_vectors<T>(g.in_c, [&](i64 c, int n) {
-            T* to = v + at.of(t, c, L);
-            both_axes<T, N, N>([](const auto& d, auto& made) { Winograd<M, S>::template input<T>(d, made); },
-                               [&](int i, int j) { return load_n(from[i][j] + c, n); },
-                               [&](int i, int j, Vec<T> value) { store(to + (i * N + j) * at.point, value); });
+        with_axes<M, S>(place, [&](auto y, auto x) {
+            transform_input_tile<T, decltype(y), decltype(x)>(g, place, images, v + at.of(t, 0, LANES<T>), at, zeros);
         });
     }
 }

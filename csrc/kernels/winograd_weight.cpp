@@ -101,21 +101,31 @@ template <class T, int M> void winograd_weight_stage(Conv& job) {
 
 // ---- transforms ----------------------------------------------------------------------------------------------
 
-// D[.][t] = A dy A^T.
+// D[.][t] = A dy A^T of one tile, with Y down and X along; d is where it lies.
+template <class T, class Y, class X, int M>
+static void transform_gradient_tile(const Tiling<T, M>& g, const typename Tiling<T, M>::Place& place, const T* images, T* d,
+                                    const Places& at, const T* zeros) {
+    constexpr int N = Winograd<M>::N, L = LANES<T>;
+    const T* from[Y::M][X::M];
+    window_pixels<T>(from, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y, place.x, zeros);
+    for_vectors<T>(g.out_c, [&](i64 f, int n) {
+        T* to = d + at.of(0, f, L);
+        both_axes<T, Y::M, Y::N, X::M, X::N>(
+            [](const auto& y, auto& made) { Y::template gradient<T>(y, made); },
+            [](const auto& y, auto& made) { X::template gradient<T>(y, made); },
+            [&](int i, int j) { return load_n(from[i][j] + f, n); },
+            [&](int i, int j, Vec<T> value) { store(to + (Y::point(i) * N + X::point(j)) * at.point, value); });
+    });
+}
+
+// The same for tiles [first, first + count).
 template <class T, int M>
 static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, const Places& at,
                                const T* zeros) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        const T* from[M][M];
-        window_pixels<T, M>(from, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y,
-                            place.x, zeros);
-        for_vectors<T>(g.out_c, [&](i64 f, int n) {
-            T* to = d + at.of(t, f, L);
-            both_axes<T, M, N>([](const auto& y, auto& made) { Winograd<M>::template gradient<T>(y, made); },
-                               [&](int i, int j) { return load_n(from[i][j] + f, n); },
-                               [&](int i, int j, Vec<T> value) { store(to + (i * N + j) * at.point, value); });
+        with_axes<M, 1>(place, [&](auto y, auto x) {
+            transform_gradient_tile<T, decltype(y), decltype(x)>(g, place, images, d + at.of(t, 0, LANES<T>), at, zeros);
         });
     }
 }
@@ -159,15 +169,15 @@ static void finish(const Conv& job, const Tiling<T, M>& g, const T* du, i64 du_p
 
 // ---- products ------------------------------------------------------------------------------------------------
 
-// du (rows, slivers [s0, s1)) = or += V^T D of one point, for channels from c0 and `count` tiles. du is at c0 and s0.
+// du (rows, slivers [s0, s1)) = or += V^T D of one point, for channels from c0 and some tiles. du is at c0 and s0.
 template <class T, int M>
 static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const T* d, i64 c0, i64 rows, i64 s0, i64 s1,
-                     i64 count, bool add) {
+                     typename Tiling<T, M>::Range some, bool add) {
     constexpr int L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS), tiles(rows, TILE_ROWS), chains(count, SHORT_CHAIN);
+    const Split slivers(g.out_row / L, TILE_VECS), tiles(rows, TILE_ROWS), chains(some.count, SHORT_CHAIN);
     for (i64 s = s0; s < s1; s++)
         for (i64 q = 0; q < chains.parts; q++) {
-            const i64 column = slivers.begin(s) * L, tile = chains.begin(q), length = chains.width(q);
+            const i64 column = slivers.begin(s) * L, tile = some.begin + chains.begin(q), length = chains.width(q);
             const T *v_at = v + tile * g.in_row + c0, *d_at = d + tile * g.grad_row + column;
             T* out = du + column - slivers.begin(s0) * L;
             const Product<T> product = {out,  du_row,     0, v_at,   1, g.in_row,    0,
@@ -183,8 +193,10 @@ template <class T, int M>
 static void add_batch(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
     const i64 point = item / c.rows.parts, block = item % c.rows.parts, first = (job.stage / 2 - 1) * job.block;
     const i64 left = g.tiles - first, count = left < job.block ? left : job.block, row = c.rows.begin(block);
+    const auto some = g.having(int(point), first, count);
+    const bool add = first + some.begin > g.having(int(point), 0, g.tiles).begin;
     multiply(g, c.du + point * plane(g.in_c, g.out_row) + row * g.out_row, g.out_row, c.v + point * c.v_at.point,
-             c.d + point * c.d_at.point, row, c.rows.width(block), 0, c.slivers, count, first > 0);
+             c.d + point * c.d_at.point, row, c.rows.width(block), 0, c.slivers, some, add);
 }
 
 // All tiles and points: a block of channels and some slivers, from V and D to dw.
@@ -199,7 +211,7 @@ static void whole_block(const Conv& job, const Tiling<T, M>& g, const WeightCut<
     T* du = slot_of<T>(job);
     for (int point = 0; point < POINTS; point++)
         multiply(g, du + point * du_plane, du_row, c.v + point * c.v_at.point, c.d + point * c.d_at.point, row, rows, s0, s1,
-                 g.tiles, false);
+                 g.having(point, 0, g.tiles), false);
     finish(job, g, du, du_plane, du_row, row, rows, f0, f1 < g.out_c ? f1 : g.out_c);
 }
 
