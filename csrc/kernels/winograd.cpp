@@ -19,9 +19,9 @@ namespace FASTNN_ISA {
 constexpr i64 TILES = 48;       // of a block, at most. 24, for which L2 has room, take up to 1.08 of the time, 72 up to 1.09
 constexpr i64 CHUNK = 64;       // filters of M at a time, about
 constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filters
-// Channels of U at a time where it is used at once, half of its points. Of a few tiles 8: 9 KB on AVX2, in L1 with what they meet;
-// C512 H7, forward and both gradients, takes 0.93 of the time that 48 channels in L2 took. Of more tiles 128 (150 KB in L2), as
-// their sums go to memory and back: C256 H14 and C512 H14 take 0.9 of the time that 32 channels take.
+// Channels of U at a time where it is used at once, half of its points. Of a few tiles 8: 9 KB on AVX2, in L1 with what they
+// meet; C512 H7, forward and both gradients, takes 0.93 of the time that 48 channels in L2 took. Of more tiles 128 (150 KB in
+// L2), as their sums go to memory and back: C256 H14 and C512 H14 take 0.9 of the time that 32 channels take.
 constexpr i64 SMALL_GROUP = 8, LARGE_GROUP = 128;
 constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
 template <class T, i64 GROUP> constexpr i64 HALF_PLANE = GROUP * TILE_VECS * LANES<T> + (GROUP > SMALL_GROUP ? STAGGER : 0);
@@ -185,8 +185,8 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     const double u = double(U * U) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
-    job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 +
-                    (at_once ? HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * 9 * TILE_VECS * L : shared ? 0 : N * N * plane(job.block, g.in_row));
+    const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * 9 * TILE_VECS * L, v_block = N * N * plane(job.block, g.in_row);
+    job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 + (at_once ? u_block : shared ? 0 : v_block);
 }
 
 template <class T, int M, int S> void winograd_stage(Conv& job) {
@@ -204,8 +204,8 @@ template <class T, int M, int S> void winograd_stage(Conv& job) {
     }
 }
 
-// The products of one chunk of slivers for tiles [first, first + count): m = v u, point by point, while the next sliver of U comes.
-// The last points of an axis share U's last.
+// The products of one chunk of slivers for tiles [first, first + count): m = v u, point by point, while the next sliver of U
+// comes. The last points of an axis share U's last.
 template <class T, int M, int S>
 static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 first,
                      i64 count, i64 s0, i64 s1) {
@@ -274,8 +274,8 @@ template <class T, int M> struct Runs {
     }
 };
 
-// Half of the points of U for GROUP channels or what is left of them, whose weights are in w for each vector of a sliver: made and
-// used while they are near.
+// Half of the points of U for GROUP channels or what is left of them, whose weights are in w for each vector of a sliver: made
+// and used while they are near.
 template <class T, int M, int FIRST, i64 GROUP>
 INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u, const T* w, i64 step, i64 vecs) {
     constexpr int N = Winograd<M>::N, L = LANES<T>, END = FIRST + N / 2;
@@ -324,7 +324,8 @@ static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m
     }
 }
 
-// What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U and its weight.
+// What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U and its
+// weight.
 template <class T, int M, int S> struct Slot {
     i64 m_row, m_plane, v_plane;
     T *m, *zeros, *rest, *v;

@@ -17,8 +17,8 @@ constexpr i64 CHUNK = 32;                 // filters of an item's dU, about
 constexpr i64 GROUP = 8;                  // tiles of a transforming item
 constexpr i64 PRODUCT_ROWS = 64;          // channels of an item that adds a batch, about
 constexpr i64 SHORT_CHAIN = 64;           // tiles summed one after the other
-constexpr i64 LARGE_BYTES = 4 << 20;      // of dU. Made in blocks, for which V and D are read again and again, C192 H28 takes 0.87
-                                          // of the time, C512 H14 0.86, but C128 H28 up to 1.12 and C64 H32 1.19
+constexpr i64 LARGE_BYTES = 4 << 20;      // of dU. Made in blocks, which read V and D again and again, C192 H28 takes 0.87 of
+                                          // the time, C512 H14 0.86, but C128 H28 up to 1.12 and C64 H32 1.19
 
 // A few tiles of 4 x 4: what is summed over them need not leave the registers.
 template <class T, int M> static bool are_few(const Tiling<T, M>& g) { return M == 4 && g.tiles <= FEW; }
@@ -107,7 +107,8 @@ static void transform_gradient_tile(const Tiling<T, M>& g, const typename Tiling
                                     const Places& at, const T* zeros) {
     constexpr int N = Winograd<M>::N, L = LANES<T>;
     const T* from[Y::M][X::M];
-    window_pixels<T>(from, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y, place.x, zeros);
+    window_pixels<T>(from, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y, place.x,
+                     zeros);
     for_vectors<T>(g.out_c, [&](i64 f, int n) {
         T* to = d + at.of(0, f, L);
         both_axes<T, Y::M, Y::N, X::M, X::N>(
