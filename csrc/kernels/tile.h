@@ -109,6 +109,15 @@ template <class Pick, class Body> INLINE void for_heights(const Split& tiles, Pi
         for (; t < stop; t++) body(kernel, tiles.begin(t), height);
     }
 }
+// f(kernel, first row, tiles) for each of the two heights: for kernels that go down a column of tiles themselves.
+template <template <class, int, int> class Kernel, class T, class Body>
+INLINE void for_columns(const Split& tiles, int vecs, Body body) {
+    if (tiles.larger) body(pick_kernel<Kernel, T>(tiles.width(0), vecs), i64(0), tiles.larger);
+    if (tiles.parts > tiles.larger) {
+        const i64 row = tiles.begin(tiles.larger), count = tiles.parts - tiles.larger;
+        body(pick_kernel<Kernel, T>(int(tiles.size), vecs), row, count);
+    }
+}
 template <template <class, int, int> class Kernel, class T, class Body>
 INLINE void for_tiles(const Split& tiles, int vecs, Body body) {
     for_heights(tiles, [=](int height) { return pick_kernel<Kernel, T>(height, vecs); }, body);

@@ -186,7 +186,8 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * 9 * TILE_VECS * L, v_block = N * N * plane(job.block, g.in_row);
-    job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64 + (at_once ? u_block : shared ? 0 : v_block);
+    job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64;
+    job.slot_size += at_once ? u_block : shared ? 0 : v_block;
 }
 
 template <class T, int M, int S> void winograd_stage(Conv& job) {
@@ -228,8 +229,8 @@ static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plan
                     T* out = m + point * m_plane + some.begin * m_row + column;
                     const T* from = v + point * v_plane + some.begin * g.in_row;
                     const Product<T> product = {out, m_row, 0, from, g.in_row, 1, 0, u, width, 0, g.in_c, 1, false};
-                    const auto run = [&](auto kernel, i64 tile, int) { kernel(product, tile, ahead); };
-                    for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
+                    const auto run = [&](auto kernel, i64 row, i64 count) { kernel(product, row, count, ahead); };
+                    for_columns<PointKernel, T>(tiles, slivers.width(s), run);
                 }
         }
     }
@@ -296,7 +297,9 @@ INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u,
         const Split rows(tiles.count, TILE_ROWS);
         if constexpr (GROUP == SMALL_GROUP)
             for_tiles<GroupKernel, T>(rows, int(vecs), [&](auto kernel, i64 row, int) { kernel(product, row); });
-        else for_tiles<PointKernel, T>(rows, int(vecs), [&](auto kernel, i64 row, int) { kernel(product, row, nothing); });
+        else
+            for_columns<PointKernel, T>(rows, int(vecs),
+                                        [&](auto kernel, i64 row, i64 count) { kernel(product, row, count, nothing); });
     }
 }
 

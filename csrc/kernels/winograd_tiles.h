@@ -191,31 +191,33 @@ template <class T> struct Product {
     bool add;
 };
 
-// MR rows from `row` on. What is there is added last: sums of sums round less than one long sum.
+// `tiles` of MR rows from `row` on. What is there is added last: sums of sums round less than one long sum.
 template <class T, int MR, int NV> struct PointKernel {
-    static void run(const Product<T>& job, i64 row, Ahead<T>& ahead) {
-        constexpr int L = LANES<T>;
+    static void run(const Product<T>& job, i64 row, i64 tiles, Ahead<T>& ahead) {
         const Product<T> p = job;  // a copy, which no store can change
-        for (i64 point = 0; point < p.points; point++) {
-            T* c = p.c + point * p.c_point + row * p.c_row;
-            const T *a = p.a + point * p.a_point + row * p.a_row, *b = p.b + point * p.b_point;
-            bool add = p.add;
-            for (i64 begin = 0; begin < p.k; begin += CHAIN, add = true) {
-                const i64 end = p.k - begin < CHAIN ? p.k : begin + CHAIN;
-                Vec<T> acc[MR][NV] = {};
-                for (i64 q = begin; q < end; q += STEPS) {
-                    ahead.fetch();
-                    rows_times_columns<T, MR, NV, false>(acc, a + q * p.a_col, p.a_row, p.a_col, b + q * p.b_row, p.b_row,
-                                                         end - q < STEPS ? end - q : STEPS, L);
-                }
-#pragma GCC unroll 8
-                for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-                    for (int j = 0; j < NV; j++) {
-                        T* out = c + i * p.c_row + j * L;
-                        store(out, add ? load(out) + acc[i][j] : acc[i][j]);
-                    }
+        for (; tiles > 0; tiles--, row += MR)
+            for (i64 point = 0; point < p.points; point++)
+                tile(p, p.c + point * p.c_point + row * p.c_row, p.a + point * p.a_point + row * p.a_row,
+                     p.b + point * p.b_point, ahead);
+    }
+    static INLINE void tile(const Product<T>& p, T* c, const T* a, const T* b, Ahead<T>& ahead) {
+        constexpr int L = LANES<T>;
+        bool add = p.add;
+        for (i64 begin = 0; begin < p.k; begin += CHAIN, add = true) {
+            const i64 end = p.k - begin < CHAIN ? p.k : begin + CHAIN;
+            Vec<T> acc[MR][NV] = {};
+            for (i64 q = begin; q < end; q += STEPS) {
+                ahead.fetch();
+                rows_times_columns<T, MR, NV, false>(acc, a + q * p.a_col, p.a_row, p.a_col, b + q * p.b_row, p.b_row,
+                                                     end - q < STEPS ? end - q : STEPS, L);
             }
+#pragma GCC unroll 8
+            for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+                for (int j = 0; j < NV; j++) {
+                    T* out = c + i * p.c_row + j * L;
+                    store(out, add ? load(out) + acc[i][j] : acc[i][j]);
+                }
         }
     }
 };

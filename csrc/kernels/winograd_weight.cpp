@@ -184,8 +184,8 @@ static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const
             const Product<T> product = {out,  du_row,     0, v_at,   1, g.in_row,    0,
                                         d_at, g.grad_row, 0, length, 1, add || q > 0};
             Ahead<T> nothing;
-            const auto run = [&](auto kernel, i64 r, int) { kernel(product, r, nothing); };
-            for_tiles<PointKernel, T>(tiles, slivers.width(s), run);
+            const auto run = [&](auto kernel, i64 r, i64 count) { kernel(product, r, count, nothing); };
+            for_columns<PointKernel, T>(tiles, slivers.width(s), run);
         }
 }
 
