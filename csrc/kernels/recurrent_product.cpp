@@ -6,7 +6,7 @@ namespace FASTNN_ISA {
 
 // S slivers of one width side by side, which lie b_step apart; the last of its vectors has `tail` columns in the output.
 template <class T, int MR, int NV, int S>
-static void sliver_tile(const T* const* in, T* const* out, const i64* column, const T* b, i64 b_step, i64 k, Start<T> start,
+INLINE void sliver_tile(const T* const* in, T* const* out, const i64* column, const T* b, i64 b_step, i64 k, Start<T> start,
                         int tail) {
     constexpr int L = LANES<T>, V = NV * S;
     Vec<T> acc[MR][V];
@@ -49,23 +49,30 @@ static void sliver_tile(const T* const* in, T* const* out, const i64* column, co
     else each([&](int i, int v, i64, int n) __attribute__((always_inline)) { store_n(place(i, v), acc[i][v], n); });
 }
 
+// `count` tiles one below the other.
+template <class T, int MR, int NV, int S>
+static void sliver_column(i64 count, const T* const* in, T* const* out, const i64* column, const T* b, i64 b_step, i64 k,
+                          Start<T> start, int tail) {
+    for (; count > 0; count--, in += MR, out += MR) sliver_tile<T, MR, NV, S>(in, out, column, b, b_step, k, start, tail);
+}
+
 // One row needs eight sums at once to hide an FMA's latency: 4 slivers of 2 vectors; two rows 3 slivers, three rows 2.
 constexpr int most_slivers(i64 rows) { return rows == 1 ? 4 : rows == 2 ? 3 : rows == 3 ? 2 : 1; }
 
-template <class T> using SliverTile = decltype(&sliver_tile<T, 1, 1, 1>);
-template <class T, int MR, int NV> static SliverTile<T> pick_slivers(i64 slivers) {
+template <class T> using SliverColumn = decltype(&sliver_column<T, 1, 1, 1>);
+template <class T, int MR, int NV> static SliverColumn<T> pick_slivers(i64 slivers) {
     constexpr int MOST = most_slivers(MR);
-    if (MOST >= 4 && slivers == 4) return sliver_tile<T, MR, NV, MOST >= 4 ? 4 : 1>;
-    if (MOST >= 3 && slivers == 3) return sliver_tile<T, MR, NV, MOST >= 3 ? 3 : 1>;
-    if (MOST >= 2 && slivers == 2) return sliver_tile<T, MR, NV, MOST >= 2 ? 2 : 1>;
-    return sliver_tile<T, MR, NV, 1>;
+    if (MOST >= 4 && slivers == 4) return sliver_column<T, MR, NV, MOST >= 4 ? 4 : 1>;
+    if (MOST >= 3 && slivers == 3) return sliver_column<T, MR, NV, MOST >= 3 ? 3 : 1>;
+    if (MOST >= 2 && slivers == 2) return sliver_column<T, MR, NV, MOST >= 2 ? 2 : 1>;
+    return sliver_column<T, MR, NV, 1>;
 }
-template <class T, int MR> static SliverTile<T> pick_vectors(int vecs, i64 slivers) {
+template <class T, int MR> static SliverColumn<T> pick_vectors(int vecs, i64 slivers) {
     if (vecs == 1) return pick_slivers<T, MR, 1>(slivers);
     if (vecs == 2) return pick_slivers<T, MR, 2>(slivers);
     return pick_slivers<T, MR, TILE_VECS>(slivers);
 }
-template <class T> static SliverTile<T> pick_sliver_tile(int rows, int vecs, i64 slivers) {
+template <class T> static SliverColumn<T> pick_sliver_column(int rows, int vecs, i64 slivers) {
     switch (rows) {
         case 1: return pick_vectors<T, 1>(vecs, slivers);
         case 2: return pick_vectors<T, 2>(vecs, slivers);
@@ -88,7 +95,7 @@ void multiply_groups(const T* const* in, T* const* out, i64 rows, const Weights<
     for (i64 g = group, s = 0; g < stop; g++)
         for (i64 j = 0; j < w.gates; j++) column[s++] = w.slot[j] * w.step + groups.first(g);
     if (rows == 1 && slivers <= most_slivers(1))  // a cell's step: 120 instructions of 290 beside the tile
-        return pick_vectors<T, 1>(groups.width(group), slivers)(in, out, column, packed, width * w.k, w.k, start,
+        return pick_vectors<T, 1>(groups.width(group), slivers)(1, in, out, column, packed, width * w.k, w.k, start,
                                                                 groups.tail(stop - 1));
     const Split tiles(rows, TILE_ROWS);
     // A sliver comes to L1 once for tiles of both heights (16 rows are 6 + 5 + 5), but where the lower ones take several.
@@ -98,13 +105,15 @@ void multiply_groups(const T* const* in, T* const* out, i64 rows, const Weights<
         const Split sets(slivers, most_slivers(least));
         for (i64 set = 0; set < sets.parts; set++) {
             const i64 s = sets.begin(set), last = group + (s + sets.width(set) - 1) / w.gates;
-            const SliverTile<T> tall = pick_sliver_tile<T>(height, groups.width(group), sets.width(set));
-            const SliverTile<T> low = pick_sliver_tile<T>(least, groups.width(group), sets.width(set));
-            for (i64 q = t; q < end; q++) {
-                const SliverTile<T> tile = q < tiles.larger ? tall : low;
+            const SliverColumn<T> tall = pick_sliver_column<T>(height, groups.width(group), sets.width(set));
+            const SliverColumn<T> low = pick_sliver_column<T>(least, groups.width(group), sets.width(set));
+            const auto go = [&](SliverColumn<T> tile, i64 q, i64 stop) {
                 const i64 row = tiles.begin(q);
-                tile(in + row, out + row, column + s, packed + s * width * w.k, width * w.k, w.k, start, groups.tail(last));
-            }
+                tile(stop - q, in + row, out + row, column + s, packed + s * width * w.k, width * w.k, w.k, start,
+                     groups.tail(last));
+            };
+            const i64 lower = tiles.larger < t ? t : tiles.larger < end ? tiles.larger : end;
+            go(tall, t, lower), go(low, lower, end);
         }
     }
 }

@@ -36,21 +36,23 @@ template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 en
         }
 }
 
-// c (MR, NV vectors) += a^T b: a's columns [0, MR) of kc rows, b a sliver.
+// c (MR, NV vectors) += a^T b: a's columns [0, MR) of kc rows, b a sliver; `count` times, for the rows and columns that follow.
 template <class T, int MR, int NV> struct OuterTile {
-    static void run(T* c, i64 c_row, const T* a, i64 a_row, const T* b, i64 kc, int tail, bool add) {
+    static void run(i64 count, T* c, i64 c_row, const T* a, i64 a_row, const T* b, i64 kc, int tail, bool add) {
         constexpr int L = LANES<T>;
-        Vec<T> acc[MR][NV];
+        for (; count > 0; count--, c += MR * c_row, a += MR) {
+            Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++)
+            for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-            for (int j = 0; j < NV; j++)
-                acc[i][j] = add ? load_n(c + i * c_row + j * L, j == NV - 1 ? tail : L) : Vec<T>{};
-        rows_times_columns<T, MR, NV, false>(acc, a, 1, a_row, b, NV * L, kc, 0);
+                for (int j = 0; j < NV; j++)
+                    acc[i][j] = add ? load_n(c + i * c_row + j * L, j == NV - 1 ? tail : L) : Vec<T>{};
+            rows_times_columns<T, MR, NV, false>(acc, a, 1, a_row, b, NV * L, kc, 0);
 #pragma GCC unroll 8
-        for (int i = 0; i < MR; i++)
+            for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) store_n(c + i * c_row + j * L, acc[i][j], j == NV - 1 ? tail : L);
+                for (int j = 0; j < NV; j++) store_n(c + i * c_row + j * L, acc[i][j], j == NV - 1 ? tail : L);
+        }
     }
 };
 
@@ -79,13 +81,11 @@ static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts,
         for (int s = 0; s < count; s++) {
             const Split tiles(stretch[s].rows, TILE_ROWS), shares(tiles.parts, (tiles.parts + parts - 1) / parts);
             if (part >= shares.parts) continue;
-            const i64 stop = shares.begin(part) + shares.width(part);
-            for (i64 t = shares.begin(part); t < stop; t++) {
-                const i64 i = tiles.begin(t);
-                const auto tile = pick_kernel<OuterTile, T>(tiles.width(t), groups.width(g));
+            const i64 begin = shares.begin(part), end = begin + shares.width(part);
+            for_columns<OuterTile, T>(tiles, begin, end, groups.width(g), [&](auto kernel, i64 i, i64 below) {
                 const T* a = dgates + r0 * row + stretch[s].column + i;
-                tile(stretch[s].dw + i * n + first, n, a, row, sliver, r1 - r0, tail, r0 > 0);
-            }
+                kernel(below, stretch[s].dw + i * n + first, n, a, row, sliver, r1 - r0, tail, r0 > 0);
+            });
         }
     }
 }

@@ -230,7 +230,7 @@ static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plan
                     const T* from = v + point * v_plane + some.begin * g.in_row;
                     const Product<T> product = {out, m_row, 0, from, g.in_row, 1, 0, u, width, 0, g.in_c, 1, false};
                     const auto run = [&](auto kernel, i64 row, i64 count) { kernel(product, row, count, ahead); };
-                    for_columns<PointKernel, T>(tiles, slivers.width(s), run);
+                    for_columns<PointKernel, T>(tiles, 0, tiles.parts, slivers.width(s), run);
                 }
         }
     }
@@ -298,7 +298,7 @@ INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u,
         if constexpr (GROUP == SMALL_GROUP)
             for_tiles<GroupKernel, T>(rows, int(vecs), [&](auto kernel, i64 row, int) { kernel(product, row); });
         else
-            for_columns<PointKernel, T>(rows, int(vecs),
+            for_columns<PointKernel, T>(rows, 0, rows.parts, int(vecs),
                                         [&](auto kernel, i64 row, i64 count) { kernel(product, row, count, nothing); });
     }
 }

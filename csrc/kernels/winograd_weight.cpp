@@ -185,7 +185,7 @@ static void multiply(const Tiling<T, M>& g, T* du, i64 du_row, const T* v, const
                                         d_at, g.grad_row, 0, length, 1, add || q > 0};
             Ahead<T> nothing;
             const auto run = [&](auto kernel, i64 r, i64 count) { kernel(product, r, count, nothing); };
-            for_columns<PointKernel, T>(tiles, slivers.width(s), run);
+            for_columns<PointKernel, T>(tiles, 0, tiles.parts, slivers.width(s), run);
         }
 }
 
