@@ -194,8 +194,10 @@ template <class T> void winograd() {
         for (const auto& size : sizes)
             for (i64 pad : {1, 0, 2})
                 if (size[0] + 2 * pad >= 3 && (pad == 1 || sizeof(T) == 4)) near(n[0], size[0], size[1], n[1], n[2], pad);
-    near(1, 139, 142, 8, 16, 1);  // several batches of tiles
-    near(1, 9, 9, 200, 24, 1);    // more channels than are transformed at once
+    near(1, 139, 142, 8, 16, 1);   // several batches of tiles
+    near(1, 9, 9, 200, 24, 1);     // more channels than are transformed at once
+    near(1, 14, 10, 200, 72, 1);   // halves of tiles beside whole ones
+    near(1, 22, 18, 176, 168, 1);  // and a dU that is made in blocks
     if (sizeof(T) == 4) expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4});
 }
 
