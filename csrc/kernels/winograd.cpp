@@ -22,7 +22,7 @@ constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filt
 // Channels of U at a time where it is used at once, half of its points. Of a few tiles 8: 9 KB on AVX2, in L1 with what they
 // meet; C512 H7, forward and both gradients, takes 0.93 of the time that 48 channels in L2 took. Of more tiles 128 (150 KB in
 // L2), as their sums go to memory and back: C256 H14 and C512 H14 take 0.9 of the time that 32 channels take.
-constexpr i64 SMALL_GROUP = 8, LARGE_GROUP = 128;
+constexpr i64 SMALL_GROUP = 8, LARGE_GROUP = CHAIN;  // then sums have the order, and the bits, of those with a U that is kept
 constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
 template <class T, i64 GROUP> constexpr i64 HALF_PLANE = GROUP * TILE_VECS * LANES<T> + (GROUP > SMALL_GROUP ? STAGGER : 0);
 template <class T, int N, i64 GROUP> constexpr i64 HALF_U = N / 2 * N * HALF_PLANE<T, GROUP>;
@@ -284,8 +284,9 @@ INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u,
     u -= FIRST * N * u_plane;
     for (i64 c = 0; c < whole.k; c += CHANNELS)
         for (i64 j = 0; j < vecs; j++)
-            make_rows<T, M, 1, FIRST, N / 2, false>(u + (c * vecs + j) * L, u_plane, vecs * L, w + (j * GROUP + c) * 9 * L,
-                                                    int(whole.k - c < CHANNELS ? whole.k - c : CHANNELS), step);
+            make_rows<T, M, 1, FIRST, N / 2, GROUP == LARGE_GROUP>(u + (c * vecs + j) * L, u_plane, vecs * L,
+                                                                   w + (j * GROUP + c) * 9 * L,
+                                                                   int(whole.k - c < CHANNELS ? whole.k - c : CHANNELS), step);
     for (int r = 0; r < runs.count; r++) {
         const auto [point, points, tiles] = runs.run[r];
         if (point < FIRST * N || point >= END * N) continue;
@@ -375,7 +376,7 @@ template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 e
         T* v = own.v + at.of(begin, 0, LANES<T>);
         transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin, v, at, own.zeros);
         if constexpr (S == 1)
-            if (is_at_once(job, g)) scale_points<T, Winograd<M>>(v, at, end - begin, g.in_c);
+            if (is_at_once(job, g) && g.tiles <= FEW) scale_points<T, Winograd<M>>(v, at, end - begin, g.in_c);
         return;
     }
     for (i64 item = begin; item < end; item++)
