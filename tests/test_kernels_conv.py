@@ -208,7 +208,11 @@ def test_winograd_is_as_near_as_promised(isa, case):
 
 
 @pytest.mark.parametrize("data", ["normal", "relu"])
-@pytest.mark.parametrize("shape", [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)],
+    ids=str,
+)
 def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, shape):
     """At most 8 times forward and 6 times in the gradients, beside float64."""
     if isa == "reference":
