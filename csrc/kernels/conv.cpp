@@ -41,18 +41,20 @@ static double direct_cost(const Conv& job) {
 // vectors), and the weight's own transform.
 static double whole(i64 channels) { return double(ceil_div(channels, LANES<float>) * LANES<float>); }
 
+// A few tiles of a weight gradient: products of rows, and 18 sums to turn to nine numbers.
+static double rows_cost(const Conv& job, i64 points) {
+    const Walk walk(job);
+    return double(job.c) * double(job.f) * (1.1 * double(job.batch) * inside(walk.y) * double(points) + 80);
+}
+
 template <int M> static double winograd_cost(const Conv& job) {
     const bool turned = job.pass == CONV_INPUT;
-    const Along<M> down(turned ? job.h : job.oh, has_halves<M>(job)), across(turned ? job.w : job.ow, has_halves<M>(job));
+    const Along<M> down(turned ? job.h : job.oh), across(turned ? job.w : job.ow);
     const double points = (M + 2) * (M + 2), c = double(job.c), f = double(job.f), batch = double(job.batch);
     const double tiles = batch * double(down.tiles() * across.tiles());
     const double u = points * c * f, transforms = points * 8.5 * tiles * (whole(job.c) + whole(job.f));
     const double n = 1.1 * batch * double(down.points() * across.points()) / points;  // products with an element of U
-    // A handful of tiles: what is made of the weight is used at once. Few pixels in full tiles are too inexact for a weight
-    // gradient: 5.5 times the definition's error for 7 x 7, 6.1 for 8 x 8, 7.5 for two images of 4 x 4.
-    const double pixels = double(job.batch * job.oh * job.ow);
-    const bool exact = pixels >= 49 && pixels <= 0.8 * 16 * tiles;
-    if (tiles <= FEW && job.pass == CONV_WEIGHT && M == 4) return exact ? transforms + u * (3 + 2.4 * tiles) : double(INFINITY);
+    if (tiles <= FEW && job.pass == CONV_WEIGHT && M == 4) return rows_cost(job, across.points());
     if (tiles <= SOME && job.pass != CONV_WEIGHT && !job.kept)
         return transforms + 15 * 9 * c * f + u * (5.5 + (tiles < 4 ? 4 : n));
     return transforms + products(u, n) + (job.kept ? 0 : make(u));
@@ -75,8 +77,10 @@ template <class T> static int choose_way(const Conv& job) {
     const double direct = job.pool && tap_by_tap(Walk(job)) ? double(INFINITY) : direct_cost(job);
     if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
     const double two = winograd_cost<2>(job), four = winograd_cost<4>(job);
+    const Tiling<T, 4> tiles(job);
+    const bool few = job.pass == CONV_WEIGHT && tiles.tiles <= FEW;
     if (direct <= two && direct <= four) return CONV_DIRECT;
-    return two < four ? CONV_WINOGRAD2 : CONV_WINOGRAD4;
+    return two < four ? CONV_WINOGRAD2 : few ? CONV_WINOGRAD_ROWS : CONV_WINOGRAD4;
 }
 
 // The functions of one way: each plans, says the items of a stage, and computes some.
@@ -95,6 +99,7 @@ template <int M> static Way winograd_way(bool weight_gradient) {
 template <class T> static Way way_of(const Conv& job, int way) {
     if (way == CONV_WINOGRAD4) return winograd_way<4>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD2) return winograd_way<2>(job.pass == CONV_WEIGHT);
+    if (way == CONV_WINOGRAD_ROWS) return {winograd_rows_plan<float>, winograd_rows_stage<float>, winograd_rows<float>};
     if (way == CONV_WINOGRAD_STRIDED) return winograd_way<2, 2>();
     if (way == CONV_DEPTHWISE && job.pass == CONV_WEIGHT)
         return {depthwise_weight_plan<T>, depthwise_weight_stage<T>, depthwise_weight<T>};

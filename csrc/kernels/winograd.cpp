@@ -19,10 +19,12 @@ namespace FASTNN_ISA {
 constexpr i64 TILES = 48;       // of a block, at most. 24, for which L2 has room, take up to 1.08 of the time, 72 up to 1.09
 constexpr i64 CHUNK = 64;       // filters of M at a time, about
 constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filters
-// Channels of U at a time where it is used at once, half of its points. Of a few tiles 8: 9 KB on AVX2, in L1 with what they
-// meet; C512 H7, forward and both gradients, takes 0.93 of the time that 48 channels in L2 took. Of more tiles 128 (150 KB in
-// L2), as their sums go to memory and back: C256 H14 and C512 H14 take 0.9 of the time that 32 channels take.
-constexpr i64 SMALL_GROUP = 8, LARGE_GROUP = CHAIN;  // then sums have the order, and the bits, of those with a U that is kept
+// Channels of U at a time where it is used at once, half of its points. Of a few tiles 8, or the fewer of a vector, within which
+// their V is dense: 9 KB on AVX2, in L1 with what they meet; C512 H7, forward and both gradients, takes 0.93 of the time that 48
+// channels in L2 took. Of more tiles 128 (150 KB in L2), as their sums go to memory and back: C256 H14 and C512 H14 take 0.9 of
+// the time that 32 channels take.
+constexpr i64 SMALL_GROUP = LANES<float> < 8 ? LANES<float> : 8;
+constexpr i64 LARGE_GROUP = CHAIN;  // then sums have the order, and the bits, of those with a U that is kept
 constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
 template <class T, i64 GROUP> constexpr i64 HALF_PLANE = GROUP * TILE_VECS * LANES<T> + (GROUP > SMALL_GROUP ? STAGGER : 0);
 template <class T, int N, i64 GROUP> constexpr i64 HALF_U = N / 2 * N * HALF_PLANE<T, GROUP>;

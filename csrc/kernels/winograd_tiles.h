@@ -17,17 +17,10 @@ static constexpr i64 staggered(i64 row) { return row % 128 ? row : row + STAGGER
 // Tiles along an axis of n outputs: whole ones, and perhaps half of one of 4 x 4.
 template <int M> struct Along {
     i64 whole, half;
-    Along(i64 n, bool halves) : whole(ceil_div(n, M)), half(halves && M == 4 && n > 4 && (n % 4 == 1 || n % 4 == 2)) {
-        whole -= half;
-    }
+    explicit Along(i64 n) : whole(ceil_div(n, M)), half(M == 4 && n > 4 && (n % 4 == 1 || n % 4 == 2)) { whole -= half; }
     i64 tiles() const { return whole + half; }
     i64 points() const { return whole * (M + 2) + half * HalfTile::N; }
 };
-
-// Halves are for many tiles: where a weight gradient has a few, all of them go through all points at once.
-template <int M> static bool has_halves(const Conv& job) {
-    return M == 4 && (job.pass != CONV_WEIGHT || job.batch * ceil_div(job.oh, M) * ceil_div(job.ow, M) > FEW);
-}
 
 // The tiles of a pass of stride S: M x M outputs each, image after image; of four kinds where the last of an axis are halves,
 //
@@ -52,8 +45,8 @@ template <class T, int M, int S = 1> struct Tiling {
           out_c(turned ? job.c : job.f),
           pad_h(turned ? 2 - job.pad_h : job.pad_h),
           pad_w(turned ? 2 - job.pad_w : job.pad_w),
-          down(out_h, has_halves<M>(job)),
-          across(out_w, has_halves<M>(job)),
+          down(out_h),
+          across(out_w),
           tiles(job.batch * down.tiles() * across.tiles()) {
         ends[0] = job.batch * down.half * across.whole;
         ends[1] = ends[0] + job.batch * down.whole * across.whole;

@@ -4,7 +4,7 @@
 //
 // dU is 4 times as large as dw. The tiles come in batches whose products are added to a dU in memory, point by point. Where one
 // batch meets a dU too large for that, an item makes all points of a block of dU, which stays in L2, and turns it into dw at
-// once; of a handful of tiles dU does not leave the registers.
+// once. (Of a handful of tiles: winograd_rows.cpp.)
 // Either way a dU has one writer and one order of summation, so the bits do not depend on the number of threads.
 #include "winograd_tiles.h"
 
@@ -20,23 +20,18 @@ constexpr i64 SHORT_CHAIN = 64;           // tiles summed one after the other
 constexpr i64 LARGE_BYTES = 4 << 20;      // of dU. Made in blocks, which read V and D again and again, C192 H28 takes 0.87 of
                                           // the time, C512 H14 0.86, but C128 H28 up to 1.12 and C64 H32 1.19
 
-// A few tiles of 4 x 4: what is summed over them need not leave the registers.
-template <class T, int M> static bool are_few(const Tiling<T, M>& g) { return M == 4 && g.tiles <= FEW; }
-
 // How the work is cut: in batches of tiles; `rows` channels and `chunk` slivers of dU to an item.
 template <class T, int M> struct WeightCut {
     static constexpr int N = Winograd<M>::N, L = LANES<T>;
     i64 slivers;
-    bool few;  // tiles: V and D have all points of a vector together
     Places v_at, d_at;
     Split rows, chunks;
     T *v, *d, *du;  // du: of all points, where batches are added
 
     WeightCut(const Conv& job, const Tiling<T, M>& g)
         : slivers(Split(g.out_row / L, TILE_VECS).parts),
-          few(are_few(g)),
-          v_at(few ? Places::together(N * N, L, g.tiles) : Places::apart(job.block, g.in_row)),
-          d_at(few ? Places::together(N * N, L, g.tiles) : Places::apart(job.block, g.grad_row)),
+          v_at(Places::apart(job.block, g.in_row)),
+          d_at(Places::apart(job.block, g.grad_row)),
           rows(g.in_c, job.parts),
           chunks(slivers, job.chunk) {
         v = static_cast<T*>(job.scratch);
@@ -55,14 +50,14 @@ template <class T, int M> void winograd_weight_plan(Conv& job) {
     job.block = ceil_div(ceil_div(g.tiles, batches), GROUP) * GROUP;
     job.way = M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     const i64 slivers = Split(g.out_row / L, TILE_VECS).parts, width = TILE_VECS * L;
-    const bool few = are_few(g), whole = few || (job.block >= g.tiles && u > LARGE_BYTES / i64(sizeof(T)));
-    job.chunk = few ? 1 : whole ? (CHUNK > width ? CHUNK / width : 1) : slivers;
-    job.parts = few ? g.in_c : whole ? BLOCK_BYTES / i64(sizeof(T)) / (N * N * job.chunk * width) : PRODUCT_ROWS;
+    const bool whole = job.block >= g.tiles && u > LARGE_BYTES / i64(sizeof(T));
+    job.chunk = whole ? (CHUNK > width ? CHUNK / width : 1) : slivers;
+    job.parts = whole ? BLOCK_BYTES / i64(sizeof(T)) / (N * N * job.chunk * width) : PRODUCT_ROWS;
     job.stages = whole ? 3 : 2 + 2 * ceil_div(g.tiles, job.block);
     job.prepared_size = 0;
     job.scratch_size = N * N * (plane(job.block, g.in_row) + plane(job.block, g.grad_row)) + (whole ? 0 : u);
     const i64 zeros = g.in_row > g.grad_row ? g.in_row : g.grad_row;
-    const i64 block = whole && !few ? N * N * plane(job.parts, job.chunk * width) : 0;
+    const i64 block = whole ? N * N * plane(job.parts, job.chunk * width) : 0;
     job.slot_size = (zeros > block ? zeros : block) + 64;
 }
 
@@ -141,9 +136,7 @@ static void transform(const Conv& job, const Tiling<T, M>& g, const WeightCut<T,
     T* zeros = slot_of<T>(job);
     memset(zeros, 0, size_t(g.in_row > g.grad_row ? g.in_row : g.grad_row) * sizeof(T));
     transform_input(g, static_cast<const T*>(job.x), first + at, count, c.v + c.v_at.of(at, 0, L), c.v_at, zeros);
-    T* d = c.d + c.d_at.of(at, 0, L);
-    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, d, c.d_at, zeros);
-    if (c.few) scale_points<T, Winograd<M>>(d, c.d_at, count, g.out_c);
+    transform_gradient(g, static_cast<const T*>(job.dy), first + at, count, c.d + c.d_at.of(at, 0, L), c.d_at, zeros);
 }
 
 // dw[f0 .. f1)[c0 .. c0 + channels) = G^T dU G, of dU at channel c0 and filter f0.
@@ -216,91 +209,6 @@ static void whole_block(const Conv& job, const Tiling<T, M>& g, const WeightCut<
     finish(job, g, du, du_plane, du_row, row, rows, f0, f1 < g.out_c ? f1 : g.out_c);
 }
 
-// ---- few tiles -----------------------------------------------------------------------------------------------
-
-// What few_tiles reads: V of two channels, D of two vectors of filters.
-template <class T> struct Pairs {
-    const T* v;
-    i64 v_channel;
-    const T* d;
-    i64 d_vector;
-};
-constexpr int P = 2;  // of each: two loads of D and two numbers of V make four FMAs
-
-// Sums over all tiles of the `COUNT` points that follow one another down a column.
-template <class T, int N, int COUNT>
-INLINE void add_tiles(Vec<T> (&sum)[P][P][COUNT], Pairs<T> at, i64 tiles) {
-    constexpr int L = LANES<T>;
-#pragma GCC unroll 1
-    for (i64 t = 0; t < tiles; t++, at.v += N * N * L, at.d += N * N * L)
-#pragma GCC unroll 3
-        for (int i = 0; i < COUNT; i++) {
-            const Vec<T> d[P] = {in_register<T>(load(at.d + i * N * L)), in_register<T>(load(at.d + at.d_vector + i * N * L))};
-#pragma GCC unroll 2
-            for (int c = 0; c < P; c++) {
-                const Vec<T> x = splat<T>(at.v[c * at.v_channel + i * N * L]);
-#pragma GCC unroll 2
-                for (int p = 0; p < P; p++) sum[c][p][i] = fma<T>(x, d[p], sum[c][p][i]);
-            }
-        }
-}
-
-// dw of two channels and two vectors of filters, [vector][channel][place]: the sums of half a column of points over all tiles
-// stay in registers, where they are transformed. A function of its own: within its caller GCC 12 keeps 72 addresses in memory.
-template <class T> __attribute__((noinline)) static void gradient_of(T* w, i64 w_vector, Pairs<T> at, i64 tiles) {
-    typedef Winograd<4> Points;
-    constexpr int N = Points::N, L = LANES<T>, HALF = N / 2;
-    Vec<T> half[P * P * 3][N];
-#pragma GCC unroll 1
-    for (int j = 0; j < N; j++, at.v += L, at.d += L) {
-        Vec<T> made[P][P][3], first[P][P][HALF] = {}, second[P][P][HALF] = {};
-        add_tiles<T, N>(first, at, tiles);
-#pragma GCC unroll 4
-        for (int i = 0; i < P * P; i++) Points::weight_gradient_begin<T>(first[i / P][i % P], made[i / P][i % P]);
-        add_tiles<T, N>(second, {at.v + HALF * N * L, at.v_channel, at.d + HALF * N * L, at.d_vector}, tiles);
-#pragma GCC unroll 4
-        for (int i = 0; i < P * P; i++) {
-            Points::weight_gradient_end<T>(second[i / P][i % P], made[i / P][i % P]);
-#pragma GCC unroll 3
-            for (int k = 0; k < 3; k++) half[i * 3 + k][j] = made[i / P][i % P][k];
-        }
-    }
-#pragma GCC unroll 1
-    for (int i = 0; i < P * P * 3; i++) {
-        Vec<T> made[3];
-        Points::weight_gradient<T>(half[i], made);
-        T* to = w + i / 3 % P * w_vector + (i / (3 * P) * 9 + i % 3 * 3) * L;
-#pragma GCC unroll 3
-        for (int j = 0; j < 3; j++) store(to + j * L, made[j]);
-    }
-}
-
-// A few tiles: a block of channels and some slivers, from V and D to dw without a dU.
-template <class T, int M>
-static void few_tiles(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {
-    if constexpr (M != 4) return;  // are_few
-    constexpr int L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS);
-    const i64 block = item % c.rows.parts, chunk = item / c.rows.parts;
-    const i64 row = c.rows.begin(block), end = row + c.rows.width(block), s0 = c.chunks.begin(chunk);
-    const i64 f0 = slivers.begin(s0) * L, f1 = slivers.begin(s0 + c.chunks.width(chunk)) * L;
-    for (i64 f = f0; f < f1; f += 2 * L)
-        for (i64 c0 = row; c0 < end; c0 += CHANNELS) {
-            const i64 some = end - c0 < CHANNELS ? end - c0 : CHANNELS, d_vector = f + L < f1 ? c.d_at.channel * L : 0;
-            T w[2][CHANNELS * 9 * L];
-            for (i64 at = 0; at < some; at += 2) {
-                const i64 first = c.v_at.of(0, c0 + at, L), second = at + 1 < some ? c.v_at.of(0, c0 + at + 1, L) : first;
-                gradient_of<T>(w[0] + at * 9 * L, CHANNELS * 9 * L,
-                               {c.v + first, second - first, c.d + c.d_at.of(0, f, L), d_vector}, g.tiles);
-            }
-            for (i64 p = 0; p < 2 && f + p * L < g.out_c && f + p * L < f1; p++) {
-                const i64 first = f + p * L, filters = g.out_c - first < L ? g.out_c - first : L;
-                T* dw = static_cast<T*>(job.out) + (first * g.in_c + c0) * 9;
-                write_rows(dw, g.in_c * 9, w[p], 9 * some, int(filters));
-            }
-        }
-}
-
 template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 end) {
     const Tiling<T, M> g(job);
     const WeightCut<T, M> c(job, g);
@@ -308,7 +216,6 @@ template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 e
     for (i64 item = begin; item < end; item++) {
         const i64 c0 = item * CHANNELS, channels = g.in_c - c0 < CHANNELS ? g.in_c - c0 : CHANNELS;
         if (step == TRANSFORM) transform(job, g, c, item);
-        else if (step == WHOLE && c.few) few_tiles(job, g, c, item);
         else if (step == WHOLE) whole_block(job, g, c, item);
         else if (step == ADD) add_batch(job, g, c, item);
         else finish(job, g, c.du + c0 * g.out_row, plane(g.in_c, g.out_row), g.out_row, c0, channels, 0, g.out_c);
