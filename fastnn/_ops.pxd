@@ -29,7 +29,7 @@ cdef class Block:
 cdef class PackedWeight:
     cdef ndarray array
     cdef void* memory           # of a product; null until then
-    cdef void* conv[6]          # of a convolution, by ConvWay
+    cdef void* conv[CONV_WAYS]  # of a convolution, by ConvWay
     cdef i64 conv_geometry[8]   # the one they were made for
     cdef object conv_numbers    # the arguments of a convolution, read (_ops_conv_pass.pxi)
     cdef const Kernels* table   # the kernels that packed it: another row packs otherwise

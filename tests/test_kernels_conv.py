@@ -176,9 +176,11 @@ WINOGRAD = [
 BATCHES_OF_TILES = (26, 48, 72, 19, 22, 1)
 WINOGRAD += [(1, 72, 136, 14, 15, 1), (2, 300, 24, 9, 9, 1), BATCHES_OF_TILES]
 WINOGRAD += [(3, c, 40, 1, 5, 2) for c in (13, 21, 29)]  # in items that begin with an odd channel
-# One or two outputs are left beside tiles of four, along an axis or both: a block, several, batches, a large dU.
+# One, two or three outputs are left beside tiles of four, along an axis or both: a block, several, batches, a large dU.
 WINOGRAD += [(1, 136, 72, 14, 14, 1), (1, 40, 64, 6, 9, 1), (2, 64, 64, 10, 32, 1), (5, 48, 40, 18, 9, 1)]
 WINOGRAD += [(3, 300, 40, 14, 14, 1), (1, 170, 176, 26, 30, 1)]
+WINOGRAD += [(2, 136, 72, 15, 14, 1), (1, 40, 64, 19, 11, 1), (4, 64, 64, 7, 32, 1), (5, 48, 40, 18, 11, 1)]
+WINOGRAD += [(3, 300, 40, 7, 7, 1), (1, 170, 176, 27, 31, 1)]
 WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1), (1, 260, 136, 4, 4, 1)]
 
 
@@ -210,7 +212,8 @@ def test_winograd_is_as_near_as_promised(isa, case):
 @pytest.mark.parametrize("data", ["normal", "relu"])
 @pytest.mark.parametrize(
     "shape",
-    [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)],
+    [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)]
+    + [(1, 128, 128, 11, 11), (8, 64, 64, 7, 7), (2, 64, 64, 4, 4)],
     ids=str,
 )
 def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, shape):

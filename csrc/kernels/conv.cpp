@@ -49,12 +49,13 @@ static double rows_cost(const Conv& job, i64 points) {
 
 template <int M> static double winograd_cost(const Conv& job) {
     const bool turned = job.pass == CONV_INPUT;
-    const Along<M> down(turned ? job.h : job.oh), across(turned ? job.w : job.ow);
+    const bool parts = has_parts<M>(job);
+    const Along<M> down(turned ? job.h : job.oh, parts), across(turned ? job.w : job.ow, parts);
     const double points = (M + 2) * (M + 2), c = double(job.c), f = double(job.f), batch = double(job.batch);
     const double tiles = batch * double(down.tiles() * across.tiles());
     const double u = points * c * f, transforms = points * 8.5 * tiles * (whole(job.c) + whole(job.f));
     const double n = 1.1 * batch * double(down.points() * across.points()) / points;  // products with an element of U
-    if (tiles <= FEW && job.pass == CONV_WEIGHT && M == 4) return rows_cost(job, across.points());
+    if (tiles <= BY_ROWS && job.pass == CONV_WEIGHT && M == 4) return rows_cost(job, across.points());
     if (tiles <= SOME && job.pass != CONV_WEIGHT && !job.kept)
         return transforms + 15 * 9 * c * f + u * (5.5 + (tiles < 4 ? 4 : n));
     return transforms + products(u, n) + (job.kept ? 0 : make(u));
@@ -77,10 +78,9 @@ template <class T> static int choose_way(const Conv& job) {
     const double direct = job.pool && tap_by_tap(Walk(job)) ? double(INFINITY) : direct_cost(job);
     if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
     const double two = winograd_cost<2>(job), four = winograd_cost<4>(job);
-    const Tiling<T, 4> tiles(job);
-    const bool few = job.pass == CONV_WEIGHT && tiles.tiles <= FEW;
     if (direct <= two && direct <= four) return CONV_DIRECT;
-    return two < four ? CONV_WINOGRAD2 : few ? CONV_WINOGRAD_ROWS : CONV_WINOGRAD4;
+    if (two < four) return CONV_WINOGRAD2;
+    return job.pass == CONV_WEIGHT && Tiling<T, 4>(job).tiles <= BY_ROWS ? CONV_WINOGRAD_ROWS : CONV_WINOGRAD4;
 }
 
 // The functions of one way: each plans, says the items of a stage, and computes some.

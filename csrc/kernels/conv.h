@@ -119,8 +119,11 @@ template <class T> struct Ahead {
 // So few tiles of Winograd's meet a weight's every element that making and moving that costs more than the products: whoever
 // does not keep the transformed weight uses it, block by block, where it was made.
 constexpr i64 FEW = TILE_ROWS;
-// Forward and input gradient do so up to here. C512 H14 takes 0.75 of the time, C256 H14 0.8, 36 tiles of C256 0.95, of C64 1.05.
+// Forward and input gradient do so, in larger blocks, up to here. C512 H14 takes 0.75 of the time, C256 H14 0.8, 36 tiles of C256 0.95, of C64 1.05.
 constexpr i64 SOME = 36;
+// A weight gradient goes by rows up to here (winograd_rows.cpp): of 7 x 7 outputs, C = 256, one image takes 0.85 of the time, two
+// 0.75, three (12 tiles) 0.8, four 1.07; of 12 x 12 (9 tiles) 0.95, of 14 x 14 (16) 1.07.
+constexpr i64 BY_ROWS = 12;
 
 // For a pool, lane by lane: NaN stays.
 template <class T> INLINE Vec<T> greater(Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); }

@@ -31,31 +31,44 @@ template <class T, int N, i64 GROUP> constexpr i64 HALF_U = N / 2 * N * HALF_PLA
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
-// The outputs of a tile to its corner in the image, as far as they lie in it: h x w pixels are left. `add` is null or the same
-// corner of what is added.
-template <class T, int H, int W>
-INLINE void store_tile(T* corner, const T* add, const Vec<T> (&y)[H][W], const Limits<T>& limit, i64 row, i64 pixel, i64 h,
-                       i64 w, int n) {
+// Where the outputs of a tile go: to the corner of what is left of an image, h x w pixels. `add` is null or the same corner of
+// what is added to them; with `pool` the greatest of each 2 x 2 remain, of which a tile holds whole ones.
+template <class T> struct Corner {
+    T* to;
+    const T* add;
+    i64 row, pixel, h, w;
+    Limits<T> limit;
+    bool pool;
+};
+
+// y (rows, columns): n lanes of each, from channel c of the corner on.
+template <class T> INLINE void put_tile(const Corner<T>& corner, const Vec<T>* y, int rows, int columns, i64 c, int n) {
+    const i64 h = corner.h < rows ? corner.h : rows, w = corner.w < columns ? corner.w : columns;
+    T* to = corner.to + c;
+    if (corner.pool) {
+#pragma GCC unroll 2
+        for (int i = 0; i + 1 < rows; i += 2)
+#pragma GCC unroll 2
+            for (int j = 0; j + 1 < columns; j += 2) {
+                const Vec<T>* at = y + i * columns + j;
+                const Vec<T> most = greater<T>(greater<T>(at[0], at[1]), greater<T>(at[columns], at[columns + 1]));
+                if (i + 1 < h && j + 1 < w) store_n(to + i / 2 * corner.row + j / 2 * corner.pixel, corner.limit(most), n);
+            }
+        return;
+    }
 #pragma GCC unroll 4
-    for (int i = 0; i < H; i++)
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < W; j++) {
-            const i64 at = i * row + j * pixel;
-            if (i < h && j < w) store_n(corner + at, limit(add ? load_n(add + at, n) + y[i][j] : y[i][j]), n);
+        for (int j = 0; j < columns; j++) {
+            const i64 at = i * corner.row + j * corner.pixel;
+            const Vec<T> out = y[i * columns + j];
+            if (i < h && j < w) store_n(to + at, corner.limit(corner.add ? load_n(corner.add + c + at, n) + out : out), n);
         }
 }
-
-// The same, the greatest of each 2 x 2: a tile holds H / 2 x W / 2 whole windows.
-template <class T, int H, int W>
-INLINE void pool_tile(T* corner, const Vec<T> (&y)[H][W], const Limits<T>& limit, i64 row, i64 pixel, i64 h, i64 w, int n) {
-#pragma GCC unroll 2
-    for (int i = 0; i < H; i += 2)
-#pragma GCC unroll 2
-        for (int j = 0; j < W; j += 2)
-            if (i + 1 < h && j + 1 < w) {
-                const Vec<T> upper = greater<T>(y[i][j], y[i][j + 1]), lower = greater<T>(y[i + 1][j], y[i + 1][j + 1]);
-                store_n(corner + i / 2 * row + j / 2 * pixel, limit(greater<T>(upper, lower)), n);
-            }
+// Of what is rare, part of a vector, one copy for all tiles.
+template <class T>
+__attribute__((noinline)) static void put_part(const Corner<T>& corner, const Vec<T>* y, int rows, int columns, i64 c, int n) {
+    put_tile(corner, y, rows, columns, c, n);
 }
 
 // From M back to images: filters [f0, f1) of one tile, with Y down and X along; m is where it lies.
@@ -64,21 +77,21 @@ static void transform_output_tile(const Conv& job, const Tiling<T, M, S>& g, con
                                   const T* m, i64 m_plane, i64 f0, i64 f1) {
     constexpr int N = Winograd<M, S>::N;
     const T* bias = static_cast<const T*>(job.bias);
-    const Limits<T> limit(job.activation);
-    const i64 h = g.out_h - place.y, w = g.out_w - place.x, shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
+    const i64 shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
     const i64 at = (place.image * (g.out_h / shrink) + place.y / shrink) * row + place.x / shrink * g.out_c + f0;
-    T* corner = static_cast<T*>(job.out) + at;
-    const T* add = job.residual ? static_cast<const T*>(job.residual) + at : nullptr;
+    const T* residual = static_cast<const T*>(job.residual);
+    const Corner<T> corner = {static_cast<T*>(job.out) + at, residual ? residual + at : nullptr, row, g.out_c,
+                              g.out_h - place.y, g.out_w - place.x, Limits<T>(job.activation), job.pool};
     for_vectors<T>(f1 - f0, [&](i64 f, int n) {
         const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
-        Vec<T> y[Y::M][X::M];
+        Vec<T> y[Y::M * X::M];
         both_axes<T, Y::N, Y::M, X::N, X::M>(
             [](const auto& d, auto& made) { Y::template output<T>(d, made); },
             [](const auto& d, auto& made) { X::template output<T>(d, made); },
             [&](int i, int j) { return load(m + (Y::point(i) * N + X::point(j)) * m_plane + f); },
-            [&](int i, int j, Vec<T> value) { y[i][j] = value + b; });
-        if (job.pool) pool_tile<T>(corner + f, y, limit, row, g.out_c, h, w, n);
-        else store_tile<T>(corner + f, add ? add + f : nullptr, y, limit, row, g.out_c, h, w, n);
+            [&](int i, int j, Vec<T> value) { y[i * X::M + j] = value + b; });
+        if (n == LANES<T>) put_tile(corner, y, Y::M, X::M, f, n);
+        else put_part(corner, y, Y::M, X::M, f, n);
     });
 }
 
@@ -328,6 +341,17 @@ static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m
         multiply_half<T, M, 0, GROUP>(runs, product, u, first, step, vecs);
         multiply_half<T, M, Winograd<M>::U / 2, GROUP>(runs, product, u, first, step, vecs);
     }
+}
+
+// `count` tiles of V by SCALE, which the weight is then spared.
+template <class T, class Points> static void scale_points(T* v, const Places& at, i64 count, i64 channels) {
+    constexpr int N = Points::N, L = LANES<T>;
+    for (i64 t = 0; t < count; t++)
+        for (i64 c = 0; c < channels; c += L) {
+            T* to = v + at.of(t, c, L);
+            for (int point = 0; point < N * N; point++, to += at.point)
+                store(to, load(to) * splat<T>(T(Points::SCALE[point / N] * Points::SCALE[point % N])));
+        }
 }
 
 // What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U and its

@@ -7,7 +7,8 @@
 // filters. G is diag(SCALE) H, where H's rows are the powers of a point: who has few tiles has most of the work with the weight,
 // and scales B^T d B or A dy A^T instead. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A, B and H are exact in binary,
 // and the rounding error is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
-// Where one or two outputs are left along an axis they are half a tile: F(2, 3) at four of the six points, with U's same rows.
+// Where outputs are left along an axis they are part of a tile: two, or one, by four of the six points and three by five, with
+// U's same rows.
 //
 // Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016; the points: Barabasz et al., "Error analysis
 // and improving the accuracy of Winograd convolution for deep neural networks", 2020.
@@ -90,11 +91,12 @@ template <> struct Winograd<4> {
     }
 };
 
-// Half a tile of Winograd<4>, by 0, +-3/4 and infinity. SCALE, which belongs to six points, is made good in `input`.
-struct HalfTile {
+// Part of a tile of Winograd<4>: M outputs by M + 2 of the six points. SCALE, which belongs to six, is made good in `input`.
+template <int M> struct Part;
+
+template <> struct Part<2> {  // 0, +-3/4 and infinity
     static constexpr int M = 2, N = 4;
     static constexpr int point(int i) { return i < 3 ? i : 5; }
-    static constexpr bool has(int point) { return point < 3 || point == 5; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[4], Vec<T> (&v)[4]) {
         const Vec<T> p = times<T>(d[2], -1.6875), q = times<T>(d[1], -1.265625);
@@ -112,6 +114,35 @@ struct HalfTile {
         m[1] = mad<T>(y[1], 0.75, y[0]);
         m[2] = mad<T>(y[1], -0.75, y[0]);
         m[3] = y[1];
+    }
+};
+
+template <> struct Part<3> {  // 0, +-3/4, 3/2 and infinity
+    static constexpr int M = 3, N = 5;
+    static constexpr int point(int i) { return i < 4 ? i : 5; }
+
+    template <class T> static INLINE void input(const Vec<T> (&d)[5], Vec<T> (&v)[5]) {
+        const Vec<T> p = mad<T>(d[1], -0.84375, mad<T>(d[2], -1.6875, times<T>(d[3], 1.5)));
+        const Vec<T> q = mad<T>(d[1], -1.6875, times<T>(d[3], 0.75));
+        v[0] = mad<T>(d[0], 1.265625, mad<T>(d[1], -0.84375, mad<T>(d[2], -2.25, times<T>(d[3], 1.5))));
+        v[1] = p + q;
+        v[2] = p - q;
+        v[3] = mad<T>(d[1], -1.6875, times<T>(d[3], 3));
+        v[4] = mad<T>(d[1], 0.84375, mad<T>(d[2], -0.5625, mad<T>(d[3], -1.5, d[4])));
+    }
+    template <class T> static INLINE void output(const Vec<T> (&m)[5], Vec<T> (&y)[3]) {
+        const Vec<T> p = m[1] + m[2];
+        y[0] = m[0] + (p + m[3]);
+        y[1] = mad<T>(m[3], 1.5, times<T>(m[1] - m[2], 0.75));
+        y[2] = mad<T>(m[3], 2.25, mad<T>(p, 0.5625, m[4]));
+    }
+    template <class T> static INLINE void gradient(const Vec<T> (&y)[3], Vec<T> (&m)[5]) {
+        const Vec<T> p = mad<T>(y[2], 0.5625, y[0]);
+        m[0] = y[0];
+        m[1] = mad<T>(y[1], 0.75, p);
+        m[2] = mad<T>(y[1], -0.75, p);
+        m[3] = mad<T>(y[2], 2.25, mad<T>(y[1], 1.5, y[0]));
+        m[4] = y[2];
     }
 };
 

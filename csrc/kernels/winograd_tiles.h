@@ -1,5 +1,5 @@
 // The tiles of Winograd's algorithm: where they lie in the images, their way into the planes of points, and the products
-// of one point. winograd.cpp makes images of them, winograd_weight.cpp the gradient to the weight.
+// of one point. winograd.cpp makes images of them, winograd_weight.cpp and winograd_rows.cpp the gradient to the weight.
 #pragma once
 #include "conv.h"
 #include "winograd.h"
@@ -14,17 +14,29 @@ constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter 
 // down them, needs 50 to 64 of V and of D at a time. C256 H14 takes 0.79 of the time, C128 H28 0.9.
 static constexpr i64 staggered(i64 row) { return row % 128 ? row : row + STAGGER; }
 
-// Tiles along an axis of n outputs: whole ones, and perhaps half of one of 4 x 4.
+// Tiles along an axis of n outputs: whole ones of M, and perhaps one that is part of a tile of 4.
 template <int M> struct Along {
-    i64 whole, half;
-    explicit Along(i64 n) : whole(ceil_div(n, M)), half(M == 4 && n > 4 && (n % 4 == 1 || n % 4 == 2)) { whole -= half; }
-    i64 tiles() const { return whole + half; }
-    i64 points() const { return whole * (M + 2) + half * HalfTile::N; }
+    i64 whole;
+    int part;  // its outputs, 2 (or 1) or 3; 0: there is none
+    Along(i64 n, bool has_parts) : whole(ceil_div(n, M)), part(has_parts && n > 4 ? (n % 4 == 1 ? 2 : int(n % 4)) : 0) {
+        whole -= parts();
+    }
+    i64 parts() const { return part > 0; }
+    i64 tiles() const { return whole + parts(); }
+    i64 points() const { return whole * (M + 2) + parts() * (part + 2); }
+    bool has(int point) const { return point == 5 || point < part + 1; }  // the part
 };
 
-// The tiles of a pass of stride S: M x M outputs each, image after image; of four kinds where the last of an axis are halves,
+// Where U is made for a few tiles, eight channels at a time, it is better to lead all of them through all points.
+template <int M> static bool has_parts(const Conv& job) {
+    const bool turned = job.pass == CONV_INPUT;
+    const i64 h = turned ? job.h : job.oh, w = turned ? job.w : job.ow;
+    return M == 4 && (job.pass == CONV_WEIGHT || job.kept || job.batch * ceil_div(h, M) * ceil_div(w, M) > FEW);
+}
+
+// The tiles of a pass of stride S: M x M outputs each, image after image; of four kinds where the last of an axis are parts,
 //
-//   0  half as high    1  whole    2  half as wide    3  half as high and as wide
+//   0  low    1  whole    2  narrow    3  low and narrow
 //
 // one after the other, so that the tiles that have a point are neighbours. 14 x 14 outputs take 484 products, not 576.
 template <class T, int M, int S = 1> struct Tiling {
@@ -45,28 +57,28 @@ template <class T, int M, int S = 1> struct Tiling {
           out_c(turned ? job.c : job.f),
           pad_h(turned ? 2 - job.pad_h : job.pad_h),
           pad_w(turned ? 2 - job.pad_w : job.pad_w),
-          down(out_h),
-          across(out_w),
+          down(out_h, has_parts<M>(job)),
+          across(out_w, has_parts<M>(job)),
           tiles(job.batch * down.tiles() * across.tiles()) {
-        ends[0] = job.batch * down.half * across.whole;
+        ends[0] = job.batch * down.parts() * across.whole;
         ends[1] = ends[0] + job.batch * down.whole * across.whole;
-        ends[2] = ends[1] + job.batch * down.whole * across.half;
+        ends[2] = ends[1] + job.batch * down.whole * across.parts();
         ends[3] = tiles;
         out_row = ceil_div(out_c, L) * L;
         in_row = staggered(ceil_div(in_c, L) * L), grad_row = staggered(out_row);
     }
     struct Place {
-        i64 image, y, x;  // of the tile's first output
-        bool half_y, half_x;
+        i64 image, y, x;     // of the tile's first output
+        int part_y, part_x;  // as in Along
     };
     Place place(i64 tile) const {
         int kind = 0;
         while (tile >= ends[kind]) kind++;
         if (kind) tile -= ends[kind - 1];
-        const bool half_y = kind % 3 == 0, half_x = kind > 1;
-        const i64 rows = half_y ? 1 : down.whole, columns = half_x ? 1 : across.whole;
-        const i64 row = half_y ? down.whole : tile / columns % rows, column = half_x ? across.whole : tile % columns;
-        return {tile / columns / rows, row * M, column * M, half_y, half_x};
+        const bool low = kind % 3 == 0, narrow = kind > 1;
+        const i64 rows = low ? 1 : down.whole, columns = narrow ? 1 : across.whole;
+        const i64 row = low ? down.whole : tile / columns % rows, column = narrow ? across.whole : tile % columns;
+        return {tile / columns / rows, row * M, column * M, low ? down.part : 0, narrow ? across.part : 0};
     }
     // The tiles of [first, first + count) that have a point, counted from `first`.
     struct Range {
@@ -74,21 +86,23 @@ template <class T, int M, int S = 1> struct Tiling {
         bool operator==(const Range& other) const { return begin == other.begin && count == other.count; }
     };
     Range having(int point, i64 first, i64 count) const {
-        const bool low = HalfTile::has(point / N), narrow = HalfTile::has(point % N);
+        const bool low = down.has(point / N), narrow = across.has(point % N);
         i64 begin = low ? 0 : ends[0], end = narrow ? (low ? tiles : ends[2]) : ends[1];
         begin = begin < first ? first : begin, end = end > first + count ? first + count : end;
         return {begin - first, end > begin ? end - begin : 0};
     }
 };
 
-// f(Y, X) with the algorithms of a tile's axes.
-template <int M, int S, class Place, class F> INLINE void with_axes(const Place& place, F f) {
+// f with the algorithm of an axis; f(Y, X) with those of a tile's two.
+template <int M, int S, class F> INLINE void with_axis([[maybe_unused]] int part, F f) {
     if constexpr (M == 4) {
-        if (place.half_y && place.half_x) return f(HalfTile(), HalfTile());
-        if (place.half_y) return f(HalfTile(), Winograd<4>());
-        if (place.half_x) return f(Winograd<4>(), HalfTile());
+        if (part == 2) return f(Part<2>());
+        if (part == 3) return f(Part<3>());
     }
-    f(Winograd<M, S>(), Winograd<M, S>());
+    f(Winograd<M, S>());
+}
+template <int M, int S, class Place, class F> INLINE void with_axes(const Place& place, F f) {
+    with_axis<M, S>(place.part_y, [&](auto y) { with_axis<M, S>(place.part_x, [&](auto x) { f(y, x); }); });
 }
 
 static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
@@ -105,15 +119,9 @@ template <class T> __attribute__((noinline)) void write_rows(T* to, i64 step, co
 
 // ---- transforms of tiles -------------------------------------------------------------------------------------
 
-// Where the pixels of a window of H x W at (y, x) are; those outside the image are `zeros`.
-template <class T, int H, int W>
-INLINE void window_pixels(const T* (&at)[H][W], const T* image, i64 h, i64 w, i64 c, i64 y, i64 x, const T* zeros) {
-    for (int i = 0; i < H; i++)
-        for (int j = 0; j < W; j++) {
-            const bool inside = y + i >= 0 && y + i < h && x + j >= 0 && x + j < w;
-            at[i][j] = inside ? image + ((y + i) * w + x + j) * c : zeros;
-        }
-}
+// The pixels (rows, columns) of a window at (y, x) of an image (h, w, c); those outside it are `zeros`.
+template <class T>
+void window_pixels(const T** pixels, int rows, int columns, const T* image, i64 h, i64 w, i64 c, i64 y, i64 x, const T* zeros);
 
 // Where a vector of channels of a tile lies in V, its points `point` apart: in planes of points, the factors of products; or
 // with all its points together.
@@ -125,46 +133,11 @@ struct Places {
     i64 of(i64 t, i64 c, i64 lanes) const { return t * tile + c / lanes * lanes * channel + c % lanes; }
 };
 
-// V[.][t] = B^T d B of one tile, with Y down and X along; v is where it lies.
-template <class T, class Y, class X, int M, int S>
-static void transform_input_tile(const Tiling<T, M, S>& g, const typename Tiling<T, M, S>::Place& place, const T* images, T* v,
-                                 const Places& at, const T* zeros) {
-    constexpr int N = Winograd<M, S>::N, L = LANES<T>;
-    const T* from[Y::N][X::N];
-    window_pixels<T>(from, images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c, place.y * S - g.pad_h,
-                     place.x * S - g.pad_w, zeros);
-    for_vectors<T>(g.in_c, [&](i64 c, int n) {
-        T* to = v + at.of(0, c, L);
-        both_axes<T, Y::N, Y::N, X::N, X::N>(
-            [](const auto& d, auto& made) { Y::template input<T>(d, made); },
-            [](const auto& d, auto& made) { X::template input<T>(d, made); },
-            [&](int i, int j) { return load_n(from[i][j] + c, n); },
-            [&](int i, int j, Vec<T> value) { store(to + (Y::point(i) * N + X::point(j)) * at.point, value); });
-    });
-}
-
-// The same for tiles [first, first + count).
+// V = B^T d B and D = A dy A^T of tiles [first, first + count); `v` and `d` are where the first lies.
 template <class T, int M, int S>
-static void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first, i64 count, T* v, const Places& at,
-                            const T* zeros) {
-    for (i64 t = 0; t < count; t++) {
-        const auto place = g.place(first + t);
-        with_axes<M, S>(place, [&](auto y, auto x) {
-            transform_input_tile<T, decltype(y), decltype(x)>(g, place, images, v + at.of(t, 0, LANES<T>), at, zeros);
-        });
-    }
-}
-
-// `count` tiles of V or D by SCALE, which the weight is then spared.
-template <class T, class Points> static void scale_points(T* v, const Places& at, i64 count, i64 channels) {
-    constexpr int N = Points::N, L = LANES<T>;
-    for (i64 t = 0; t < count; t++)
-        for (i64 c = 0; c < channels; c += L) {
-            T* to = v + at.of(t, c, L);
-            for (int point = 0; point < N * N; point++, to += at.point)
-                store(to, load(to) * splat<T>(T(Points::SCALE[point / N] * Points::SCALE[point % N])));
-        }
-}
+void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first, i64 count, T* v, const Places& at, const T* zeros);
+template <class T, int M>
+void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, const Places& at, const T* zeros);
 
 // ---- products ------------------------------------------------------------------------------------------------
 

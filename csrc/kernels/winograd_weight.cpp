@@ -96,36 +96,6 @@ template <class T, int M> void winograd_weight_stage(Conv& job) {
 
 // ---- transforms ----------------------------------------------------------------------------------------------
 
-// D[.][t] = A dy A^T of one tile, with Y down and X along; d is where it lies.
-template <class T, class Y, class X, int M>
-static void transform_gradient_tile(const Tiling<T, M>& g, const typename Tiling<T, M>::Place& place, const T* images, T* d,
-                                    const Places& at, const T* zeros) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>;
-    const T* from[Y::M][X::M];
-    window_pixels<T>(from, images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y, place.x,
-                     zeros);
-    for_vectors<T>(g.out_c, [&](i64 f, int n) {
-        T* to = d + at.of(0, f, L);
-        both_axes<T, Y::M, Y::N, X::M, X::N>(
-            [](const auto& y, auto& made) { Y::template gradient<T>(y, made); },
-            [](const auto& y, auto& made) { X::template gradient<T>(y, made); },
-            [&](int i, int j) { return load_n(from[i][j] + f, n); },
-            [&](int i, int j, Vec<T> value) { store(to + (Y::point(i) * N + X::point(j)) * at.point, value); });
-    });
-}
-
-// The same for tiles [first, first + count).
-template <class T, int M>
-static void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, const Places& at,
-                               const T* zeros) {
-    for (i64 t = 0; t < count; t++) {
-        const auto place = g.place(first + t);
-        with_axes<M, 1>(place, [&](auto y, auto x) {
-            transform_gradient_tile<T, decltype(y), decltype(x)>(g, place, images, d + at.of(t, 0, LANES<T>), at, zeros);
-        });
-    }
-}
-
 // GROUP tiles of a batch.
 template <class T, int M>
 static void transform(const Conv& job, const Tiling<T, M>& g, const WeightCut<T, M>& c, i64 item) {

@@ -83,11 +83,13 @@ template <class T> static void check_passes(const Geometry& g, const Arrays<T>& 
         });
 }
 
+static void expect_way(DType dtype, int pass, ConvWay way) {
+    if (!ways_seen[dtype][pass][way])
+        fail("no case of pass " + std::to_string(pass) + " goes by way " + std::to_string(way));
+}
 static void expect_ways(DType dtype, std::initializer_list<ConvWay> ways) {
     for (int pass = 0; pass < PASSES; pass++)
-        for (ConvWay way : ways)
-            if (!ways_seen[dtype][pass][way])
-                fail("no case of pass " + std::to_string(pass) + " goes by way " + std::to_string(way));
+        for (ConvWay way : ways) expect_way(dtype, pass, way);
 }
 
 // ---- by the definition ------------------------------------------------------------------------------------------
@@ -196,9 +198,14 @@ template <class T> void winograd() {
                 if (size[0] + 2 * pad >= 3 && (pad == 1 || sizeof(T) == 4)) near(n[0], size[0], size[1], n[1], n[2], pad);
     near(1, 139, 142, 8, 16, 1);   // several batches of tiles
     near(1, 9, 9, 200, 24, 1);     // more channels than are transformed at once
-    near(1, 14, 10, 200, 72, 1);   // halves of tiles beside whole ones
+    near(1, 14, 10, 200, 72, 1);   // parts of tiles beside whole ones
+    near(2, 15, 11, 70, 72, 1);
+    near(1, 19, 18, 72, 30, 1);
     near(1, 22, 18, 176, 168, 1);  // and a dU that is made in blocks
-    if (sizeof(T) == 4) expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4});
+    if (sizeof(T) == 4) {
+        expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4});
+        expect_way(DTYPE<T>, CONV_WEIGHT, CONV_WINOGRAD_ROWS);
+    }
 }
 
 template void convolution<float>();
