@@ -50,6 +50,11 @@ template <class T> INLINE Vec<T> in_register(Vec<T> v) {
 #endif
     return v;
 }
+// p, of which the compiler knows nothing before: what is read by it is not read, and does not fill registers, earlier.
+template <class T> INLINE const T* from_here(const T* p) {
+    asm volatile("" : "+r"(p));
+    return p;
+}
 template <class T> INLINE Vec<T> splat(T x) { return x - Vec<T>{}; }  // x - 0 keeps the sign of -0
 template <class T> INLINE IVec<T> bits(Vec<T> v) { return reinterpret_cast<IVec<T>>(v); }
 template <class T> INLINE Vec<T> from_bits(IVec<T> v) { return reinterpret_cast<Vec<T>>(v); }

@@ -121,9 +121,9 @@ template <class T> struct Ahead {
 constexpr i64 FEW = TILE_ROWS;
 // Forward and input gradient do so, in larger blocks, up to here. C512 H14 takes 0.75 of the time, C256 H14 0.8, 36 tiles of C256 0.95, of C64 1.05.
 constexpr i64 SOME = 36;
-// A weight gradient goes by rows up to here (winograd_rows.cpp): of 7 x 7 outputs, C = 256, one image takes 0.85 of the time, two
-// 0.75, three (12 tiles) 0.8, four 1.07; of 12 x 12 (9 tiles) 0.95, of 14 x 14 (16) 1.07.
-constexpr i64 BY_ROWS = 12;
+// A weight gradient goes by rows up to here (winograd_rows.cpp): of 14 x 14 outputs (16 tiles) C = 256 takes 0.95 of the time, of
+// 12 x 12 (9) 0.85, of 16 x 16 (16) 0.95 to 1.03 and of 18 x 18 (25) 1.2.
+constexpr i64 BY_ROWS = 16;
 
 // For a pool, lane by lane: NaN stays.
 template <class T> INLINE Vec<T> greater(Vec<T> a, Vec<T> b) { return select<T>((a > b) | (a != a), a, b); }
