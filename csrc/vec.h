@@ -286,9 +286,26 @@ template <int S, int L> struct High {
     static constexpr int at(int i) { return (i / S % 2 == 0) ? i + S : i + L; }
 };
 
-// v[i] lane j  <->  v[j] lane i, in log2(LANES) rounds of exchanging off-diagonal blocks.
+// Lanes of a and b in turn, of the lower or the upper half of each 16 bytes: one instruction, where Low<1> of floats is two.
+template <int UPPER, int L> struct Zip {
+    static constexpr int at(int i) { return i / 4 * 4 + UPPER * 2 + i % 4 / 2 + i % 2 * L; }
+};
+
+// v[i] lane j  <->  v[j] lane i, in log2(LANES) rounds of exchanging off-diagonal blocks; of 4 x 4 floats in a way of their own.
 template <class T, int S = LANES<T> / 2> INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
     constexpr int L = LANES<T>;
+    if constexpr (sizeof(T) == 4 && S == 2) {
+#pragma GCC unroll 16
+        for (int i = 0; i < L; i += 4) {
+            const Vec<T> p = shuffle<T, Zip<0, L>>(v[i], v[i + 1]), q = shuffle<T, Zip<0, L>>(v[i + 2], v[i + 3]);
+            const Vec<T> r = shuffle<T, Zip<1, L>>(v[i], v[i + 1]), s = shuffle<T, Zip<1, L>>(v[i + 2], v[i + 3]);
+            v[i] = shuffle<T, Low<2, L>>(p, q);
+            v[i + 1] = shuffle<T, High<2, L>>(p, q);
+            v[i + 2] = shuffle<T, Low<2, L>>(r, s);
+            v[i + 3] = shuffle<T, High<2, L>>(r, s);
+        }
+        return;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < L; i++) {
         if (i & S) continue;
@@ -319,15 +336,16 @@ INLINE void store_doubles(float* p, Vec<double> v) {
 }
 #endif
 
+// Lanes `step` apart.
+template <class T, int... I> INLINE Vec<T> load_apart(const T* p, i64 step, Indices<I...>) { return Vec<T>{p[I * step]...}; }
+
 // `rows` (at most LANES) rows of n elements, `step` apart, to n vectors of LANES: to[e][i] = from[i][e], zero for the rows
 // there are not; and back.
 template <class T> INLINE void rows_to_vectors(T* to, const T* from, i64 step, i64 n, int rows) {
     constexpr int L = LANES<T>;
     for_vectors<T>(n, [&](i64 e, int count) {
-        if (count == 1) {  // as the ninth of a 3x3 kernel's weights
-            for (int i = 0; i < L; i++) to[e * L + i] = i < rows ? from[i * step + e] : T(0);
-            return;
-        }
+        if (count == 1 && rows == L)  // as the ninth of a 3x3 kernel's weights
+            return store(to + e * L, load_apart(from + e, step, typename MakeIndices<L>::type{}));
         Vec<T> v[L];
 #pragma GCC unroll 16
         for (int i = 0; i < L; i++) v[i] = i < rows ? load_n(from + i * step + e, count) : Vec<T>{};

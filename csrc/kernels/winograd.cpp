@@ -262,13 +262,7 @@ template <class T, int MR, int NV> struct GroupKernel {
             Vec<T> acc[MR][NV] = {};
             const i64 k = p.k == SMALL_GROUP ? SMALL_GROUP : p.k;
             rows_times_columns<T, MR, NV, false>(acc, a, p.a_row, 1, b, NV * L, k, L);
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-                for (int j = 0; j < NV; j++) {
-                    T* out = c + i * p.c_row + j * L;
-                    store(out, p.add ? load(out) + acc[i][j] : acc[i][j]);
-                }
+            store_tile(c, p.c_row, acc, p.add);
         }
     }
 };

@@ -157,6 +157,17 @@ template <class T> struct Product {
     bool add;
 };
 
+// c (MR, NV vectors) = or += acc.
+template <class T, int MR, int NV> INLINE void store_tile(T* c, i64 row, const Vec<T> (&acc)[MR][NV], bool add) {
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < NV; j++) {
+            T* out = c + i * row + j * LANES<T>;
+            store(out, add ? load(out) + acc[i][j] : acc[i][j]);
+        }
+}
+
 // `tiles` of MR rows from `row` on. What is there is added last: sums of sums round less than one long sum.
 template <class T, int MR, int NV> struct PointKernel {
     static void run(const Product<T>& job, i64 row, i64 tiles, Ahead<T>& ahead) {
@@ -177,13 +188,7 @@ template <class T, int MR, int NV> struct PointKernel {
                 rows_times_columns<T, MR, NV, false>(acc, a + q * p.a_col, p.a_row, p.a_col, b + q * p.b_row, p.b_row,
                                                      end - q < STEPS ? end - q : STEPS, L);
             }
-#pragma GCC unroll 8
-            for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-                for (int j = 0; j < NV; j++) {
-                    T* out = c + i * p.c_row + j * L;
-                    store(out, add ? load(out) + acc[i][j] : acc[i][j]);
-                }
+            store_tile(c, p.c_row, acc, add);
         }
     }
 };
