@@ -33,6 +33,8 @@ constexpr i64 COPIED_ROWS_AT_MOST = 512, COPIED_SLIVERS = 4;  // an item: all ro
 constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
+template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
+
 // Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
 // transposed a (a gradient of weights), and 64 of b's.
 template <class T> static bool crowded(i64 row) { return NARROW && row * sizeof(T) % 512 == 0; }
@@ -40,7 +42,17 @@ template <class T> static bool crowded_a(const Matmul& job) { return !job.kept &
 
 // Narrow vectors: each line of b is two, half of each, where rows do not begin as lines do (NumPy's arrays seldom do).
 template <class T> static bool astray(const Matmul& job) {
-    return NARROW && reinterpret_cast<uintptr_t>(job.b) % 64 != 0 && job.m >= 96 && job.n * job.k >= 128 * 128;
+    return reinterpret_cast<uintptr_t>(job.b) % 64 != 0 || job.b_row * sizeof(T) % 64 != 0;
+}
+
+// Narrow vectors: whether tiles after the first had better read a copy of their sliver, which is in L1 or near, than b. An astray
+// one: 256^3 at 96 GFLOP/s, in place at 81, 40 x 128 x 512 85 and 74. Others, crowded or not: 256^3 97 and 89, 96 x 128 x 512 93
+// and 84, 128^3 96 and 93, but 64 x 128 x 128 93 and 94.
+template <class T> static bool copy_pays(const Matmul& job) {
+    const i64 work = job.m * job.n * job.k;
+    const bool wide = sliver_count<T>(job.n) >= 2 * COPIED_SLIVERS;  // else there is one item for two threads
+    if (!NARROW || job.kept || job.b_col != 1 || job.m > COPIED_ROWS_AT_MOST || !wide) return false;
+    return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
 }
 
 template <class T> static Way choose_way(const Matmul& job) {
@@ -70,7 +82,7 @@ template <class T> static Way choose_way(const Matmul& job) {
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
     // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows
     // 74 against 88.
-    if (astray<T>(job)) return copied;  // 256^3 at 93 GFLOP/s, not 81; 128^3 89, not 80
+    if (copy_pays<T>(job)) return COPIED;
     return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : copied;
 }
 
@@ -79,8 +91,6 @@ template <class T> static Way choose_way(const Matmul& job) {
 template <class T> static bool packs_a(const Matmul& job, Way way) {
     return (way == PACKED || way == COPIED) && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
 }
-
-template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
 
 template <class T> static i64 padded(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
 
@@ -138,9 +148,11 @@ template <class T> void matmul_plan(Matmul& job) {
         job.packed_size += job.batch * job.m * job.k;
         job.pack_items += job.batch * grid.tiles;
     }
-    const i64 m_blocks = (grid.tiles + job.m_block - 1) / job.m_block;
-    const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
-    job.items = job.batch * m_blocks * n_blocks;
+    // Of few blocks across an even number, for two threads: there 64 x 128 x 128 takes 0.65 of the time.
+    const i64 m_blocks = Split(grid.tiles, job.m_block).parts, n_blocks = Split(grid.slivers, job.n_block).parts;
+    if (n_blocks > 1 && n_blocks < 8 && n_blocks % 2 && job.batch * m_blocks % 2)
+        job.n_block = (grid.slivers + n_blocks) / (n_blocks + 1);
+    job.items = job.batch * m_blocks * Split(grid.slivers, job.n_block).parts;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
     if (NARROW) job.item_flops *= 3;  // in flops of 512-bit vectors, of which parallel.h's thresholds think
     // One row takes as long as reading b does: at ~100 bytes a ns, AVX2's machines 50, as long as 1.5 flops a byte would, or 3.
@@ -456,21 +468,16 @@ template <class T> static void few_rows_block(const Matmul& job, Way way, i64 pr
 template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
     const Way way = choose_way<T>(job);
     const Grid grid = grid_of<T>(job, way);
-    const i64 m_blocks = (grid.tiles + job.m_block - 1) / job.m_block;
-    const i64 n_blocks = (grid.slivers + job.n_block - 1) / job.n_block;
+    const Split down(grid.tiles, job.m_block), across(grid.slivers, job.n_block);
     for (i64 item = begin; item < end; item++) {
-        const i64 product = item / (m_blocks * n_blocks), rest = item % (m_blocks * n_blocks);
-        const i64 t0 = rest / n_blocks * job.m_block, s0 = rest % n_blocks * job.n_block;
+        const i64 product = item / (down.parts * across.parts), rest = item % (down.parts * across.parts);
+        const i64 t = rest / across.parts, s = rest % across.parts, t0 = down.begin(t), s0 = across.begin(s);
         if (way == DOT || way == STREAM) {
             // Longer stretches of b's rows where a thread has two items: 1 x 1024 x 1024 at 23 GFLOP/s, not 18 (AVX2).
-            const i64 parts = NARROW && way == STREAM && item + 1 < end && s0 + 1 < n_blocks ? 2 : 1;
+            const i64 parts = NARROW && way == STREAM && item + 1 < end && s + 1 < across.parts ? 2 : 1;
             few_rows_block<T>(job, way, product, s0, parts);
             item += parts - 1;
-        } else {
-            const i64 t1 = t0 + job.m_block < grid.tiles ? t0 + job.m_block : grid.tiles;
-            const i64 s1 = s0 + job.n_block < grid.slivers ? s0 + job.n_block : grid.slivers;
-            block<T>(job, way, product, t0, t1, s0, s1);
-        }
+        } else block<T>(job, way, product, t0, t0 + down.width(t), s0, s0 + across.width(s));
     }
 }
 
