@@ -24,7 +24,8 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 K_BLOCK = NARROW ? 1024 : 512;
-constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us
+constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us, with narrow vectors 20
+constexpr double SHARED_FLOPS = NARROW ? 1e6 : 2e6;  // from here on two threads share a product
 
 enum Way { IN_PLACE, COPIED, PACKED, DOT, STREAM };
 constexpr i64 IN_PLACE_ROWS = NARROW ? 96 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
@@ -148,9 +149,9 @@ template <class T> void matmul_plan(Matmul& job) {
         job.packed_size += job.batch * job.m * job.k;
         job.pack_items += job.batch * grid.tiles;
     }
-    // Of few blocks across an even number, for two threads: there 64 x 128 x 128 takes 0.65 of the time.
+    // Of few blocks across an even number, for two threads: there 64 x 128 x 128 takes 0.65 of the time, 48 x 128 x 128 0.6.
     const i64 m_blocks = Split(grid.tiles, job.m_block).parts, n_blocks = Split(grid.slivers, job.n_block).parts;
-    if (n_blocks > 1 && n_blocks < 8 && n_blocks % 2 && job.batch * m_blocks % 2)
+    if (n_blocks < 8 && n_blocks % 2 && job.batch * m_blocks % 2 && (n_blocks > 1 || flops >= SHARED_FLOPS))
         job.n_block = (grid.slivers + n_blocks) / (n_blocks + 1);
     job.items = job.batch * m_blocks * Split(grid.slivers, job.n_block).parts;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
