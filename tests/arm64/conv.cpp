@@ -197,6 +197,8 @@ template <class T> void winograd() {
             for (i64 pad : {1, 0, 2})
                 if (size[0] + 2 * pad >= 3 && (pad == 1 || sizeof(T) == 4)) near(n[0], size[0], size[1], n[1], n[2], pad);
     near(1, 139, 142, 8, 16, 1);   // several batches of tiles
+    near(20, 2, 2, 21, 40, 1);     // more tiles than a weight gradient goes by rows, and small ones
+    near(20, 1, 3, 3, 5, 1);
     near(1, 9, 9, 200, 24, 1);     // more channels than are transformed at once
     near(1, 14, 10, 200, 72, 1);   // parts of tiles beside whole ones
     near(2, 15, 11, 70, 72, 1);
