@@ -209,13 +209,13 @@ def test_winograd_is_as_near_as_promised(isa, case):
     assert relative(dw, want_dw) < 4e-6
 
 
+# Images, channels in and out, height, width.
+SHAPES = [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)]
+SHAPES += [(1, 128, 128, 11, 11), (8, 64, 64, 7, 7), (2, 64, 64, 4, 4)]
+
+
 @pytest.mark.parametrize("data", ["normal", "relu"])
-@pytest.mark.parametrize(
-    "shape",
-    [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)]
-    + [(1, 128, 128, 11, 11), (8, 64, 64, 7, 7), (2, 64, 64, 4, 4)],
-    ids=str,
-)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, shape):
     """At most 8 times forward and 6 times in the gradients, beside float64."""
     if isa == "reference":

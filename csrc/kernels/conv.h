@@ -119,7 +119,8 @@ template <class T> struct Ahead {
 // So few tiles of Winograd's meet a weight's every element that making and moving that costs more than the products: whoever
 // does not keep the transformed weight uses it, block by block, where it was made.
 constexpr i64 FEW = TILE_ROWS;
-// Forward and input gradient do so, in larger blocks, up to here. C512 H14 takes 0.75 of the time, C256 H14 0.8, 36 tiles of C256 0.95, of C64 1.05.
+// Forward and input gradient do so, in larger blocks, up to here. C512 H14 takes 0.75 of the time, C256 H14 0.8, 36 tiles of C256
+// 0.95, of C64 1.05.
 constexpr i64 SOME = 36;
 // A weight gradient goes by rows up to here (winograd_rows.cpp): of 14 x 14 outputs (16 tiles) C = 256 takes 0.95 of the time, of
 // 12 x 12 (9) 0.85, of 16 x 16 (16) 0.95 to 1.03 and of 18 x 18 (25) 1.2.

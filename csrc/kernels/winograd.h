@@ -72,22 +72,12 @@ template <> struct Winograd<4> {
         u[4] = r - s;
         u[5] = w[2];
     }
-    // w = H^T u: of the first three points, and what the others add
-    template <class T> static INLINE void weight_gradient_begin(const Vec<T> (&u)[3], Vec<T> (&w)[3]) {
-        const Vec<T> p = u[1] + u[2];
-        w[0] = u[0] + p;
-        w[1] = times<T>(u[1] - u[2], 0.75);
-        w[2] = times<T>(p, 0.5625);
-    }
-    template <class T> static INLINE void weight_gradient_end(const Vec<T> (&u)[3], Vec<T> (&w)[3]) {
-        const Vec<T> r = u[0] + u[1];
-        w[0] = w[0] + r;
-        w[1] = mad<T>(u[0] - u[1], 1.5, w[1]);
-        w[2] = mad<T>(r, 2.25, w[2]) + u[2];
-    }
+    // w = H^T u
     template <class T> static INLINE void weight_gradient(const Vec<T> (&u)[6], Vec<T> (&w)[3]) {
-        weight_gradient_begin<T>({u[0], u[1], u[2]}, w);
-        weight_gradient_end<T>({u[3], u[4], u[5]}, w);
+        const Vec<T> p = u[1] + u[2], r = u[3] + u[4];
+        w[0] = u[0] + (p + r);
+        w[1] = mad<T>(u[3] - u[4], 1.5, times<T>(u[1] - u[2], 0.75));
+        w[2] = mad<T>(r, 2.25, times<T>(p, 0.5625)) + u[5];
     }
 };
 
