@@ -379,7 +379,7 @@ def _backward_peers(task: Convolution) -> dict[str, Variants]:
 
 LARGE: Sequence[Convolution] = [
     *(Convolution(n, c, h, c) for n in (1, 32) for c, h in ((64, 56), (128, 28), (256, 14))),
-    Convolution(1, 512, 7, 512),
+    *(Convolution(n, 512, 7, 512) for n in (1, 8)),
     Convolution(32, 64, 32, 64),
 ]
 FIRST_AND_SMALL: Sequence[Convolution] = [
