@@ -170,20 +170,29 @@ static const i64* list_steps(const Segment* segments, i64& count, i64* steps) {
     return steps;
 }
 
-// The pixels of an area of phase (qy, qx): where each reads and writes, counted from row `first`, the window's. The last one
-// stands there again, so that a tile may begin at any of them.
+// The pixels of row j of an area of phase (qy, qx): where the first reads and writes, counted from row `first`, the window's, and
+// how far on the next.
+struct Pixels {
+    i64 in, out, in_step, out_step;
+    template <class T>
+    Pixels(const Walk& walk, const Window<T>& window, i64 first, i64 qy, i64 qx, const Area& area, i64 j)
+        : in_step(walk.x.step * walk.in_c), out_step(walk.x.phases * walk.out_c) {
+        in = (j - first) * walk.y.step * window.pitch + area.i0 * in_step;
+        out = (((j - first) * walk.y.phases + qy) * walk.x.out + qx) * walk.out_c + area.i0 * out_step;
+    }
+};
+
+// All pixels of an area. The last one stands there again, so that a tile may begin at any of them.
 template <class T>
 static i64 list_pixels(const Walk& walk, const Window<T>& window, i64 first, i64 qy, i64 qx, const Area& area, i64* in_at,
                        i64* out_at) {
-    const i64 in_step = walk.x.step * walk.in_c, out_step = walk.x.phases * walk.out_c;
     const i64 columns = area.i1 - area.i0;
     i64 count = 0;
     for (i64 j = area.j0; j < area.j1; j++, count += columns) {
-        const i64 in = (j - first) * walk.y.step * window.pitch + area.i0 * in_step,
-                  out = (((j - first) * walk.y.phases + qy) * walk.x.out + qx) * walk.out_c + area.i0 * out_step;
+        const Pixels row(walk, window, first, qy, qx, area, j);
         for (i64 i = 0; i < columns; i++) {
-            in_at[count + i] = in + i * in_step;
-            out_at[count + i] = out + i * out_step;
+            in_at[count + i] = row.in + i * row.in_step;
+            out_at[count + i] = row.out + i * row.out_step;
         }
     }
     for (i64 i = count; count && i < count + TILE_ROWS - 1; i++) in_at[i] = in_at[count - 1], out_at[i] = out_at[count - 1];
@@ -226,6 +235,33 @@ template <class Body> static void for_areas(const Walk& walk, i64 qy, i64 qx, i6
         if (outside || stop - j < LEAST_SIDE) return body(Area{j, stop, 0, columns, outside, false});
         for_stretches(walk.x, qx, 0, columns, [&](i64 i, i64 end, bool) { body(Area{j, stop, i, end, false, true}); });
     });
+}
+
+// Of one channel and one vector of filters a SlideKernel makes rows of pixels. How many numbers of a row it has; 0: it has none.
+constexpr int SLIDE_ROWS = REGISTERS == 16 ? 8 : 14, LOW_SLIDE_ROWS = REGISTERS == 16 ? 4 : 8;
+template <class T> static i64 slides(const Walk& walk, const Area& area, const DirectTile<T>& tile) {
+    const i64 n = tile.count ? tile.segments[0].n : 0;
+    if (walk.in_c > 1 || walk.x.step > 1 || walk.group_out > LANES<T> || area.i1 - area.i0 < SLIDE_ROWS) return 0;
+    for (i64 s = 1; s < tile.count; s++)
+        if (tile.segments[s].n != n) return 0;
+    return n == 3 || n == 5 ? n : 0;
+}
+
+// Whole tiles, and at the end of a row one that begins so early that it ends there, of the height that does less twice.
+template <class T, int KW>
+static void slide_rows(const Walk& walk, const DirectTile<T>& tile, const Window<T>& window, i64 first, i64 qy, i64 qx,
+                       const Area& area) {
+    const i64 columns = area.i1 - area.i0;
+    for (i64 j = area.j0; j < area.j1; j++) {
+        const Pixels row(walk, window, first, qy, qx, area, j);
+        for (i64 i = 0, height; i < columns; i += height) {
+            const bool low = columns - i <= LOW_SLIDE_ROWS;
+            height = low ? LOW_SLIDE_ROWS : SLIDE_ROWS;
+            const i64 at = i + height < columns ? i : columns - height;
+            const auto run = low ? SlideKernel<T, LOW_SLIDE_ROWS, KW>::run : SlideKernel<T, SLIDE_ROWS, KW>::run;
+            run(tile, tile.in + row.in + at * row.in_step, row.out + at * row.out_step, row.out_step);
+        }
+    }
 }
 
 // A large weight streams by once, sliver by sliver. A small one stays in L1, and the output is written in stretches of
@@ -303,13 +339,19 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
         for (i64 qx = 0; qx < walk.x.phases; qx++)
             for_areas(walk, qy, qx, j0, j1, skip, [&](const Area& area) {
                 DirectTile<T> tile = {};
-                const i64 pixels = list_pixels(walk, window, j0, qy, qx, area, lists.in_at, lists.out_at);
                 tile.count = list_segments(walk, window, qy, qx, area, lists.segments);
                 tile.segments = lists.segments;
+                tile.activation = job.activation;
+                if (const i64 slide = slides(walk, area, tile)) {
+                    tile.in = window.data, tile.out = out, tile.add = add, tile.tail = int(walk.group_out);
+                    tile.weight = static_cast<const T*>(job.prepared), tile.bias = static_cast<const T*>(job.bias);
+                    const auto rows = slide == 3 ? slide_rows<T, 3> : slide_rows<T, 5>;
+                    return rows(walk, tile, window, j0, qy, qx, area);
+                }
+                const i64 pixels = list_pixels(walk, window, j0, qy, qx, area, lists.in_at, lists.out_at);
                 tile.steps = list_steps(lists.segments, tile.count, lists.steps);
                 tile.in_at = lists.in_at;
                 tile.out_at = lists.out_at;
-                tile.activation = job.activation;
                 for (i64 g = 0; g < job.groups; g++) {
                     tile.in = window.data + g * walk.group_in;
                     run_tiles(job, walk, tile, pixels, g, s0, s1, out, add);

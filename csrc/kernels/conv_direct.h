@@ -68,7 +68,7 @@ INLINE void store_sums(const DirectTile<T>& t, const i64 (&at)[MR], const Vec<T>
     T* const to = t.out;  // all read before the first is written, which might be any memory
     const T* const add = t.add;
     const int tail = t.tail;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++) {
@@ -105,6 +105,37 @@ template <class T, int MR, int NV> void StepsKernel<T, MR, NV>::run(const Direct
         for (int i = 0; i < MR; i++) out[i] = tile.out_at[pixel + i];
         store_sums(tile, out, acc);
     }
+}
+
+// MR pixels of one row, side by side in the window from `in` on, whose segments are of KW numbers. A number is read once for the
+// KW pixels it belongs to: with one vector of filters the StepsKernel has a load for each FMA, which is what bounds it. C1 F16:
+// 0.6 of the time, in the same bits.
+template <class T, int MR, int KW> struct SlideKernel {
+    static void run(const DirectTile<T>& t, const T* in, i64 out_at, i64 out_step);
+};
+template <class T, int MR, int KW>
+void SlideKernel<T, MR, KW>::run(const DirectTile<T>& t, const T* in, i64 out_at, i64 out_step) {
+    Vec<T> acc[MR][1];
+    const Vec<T> bias = !t.bias ? Vec<T>{} : load_n(t.bias, t.tail);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) acc[i][0] = bias;
+    for (i64 s = 0; s < t.count; s++) {
+        const T *x = in + t.segments[s].x, *weight = t.weight + t.segments[s].w * LANES<T>;
+        Vec<T> w[KW];
+#pragma GCC unroll 8
+        for (int q = 0; q < KW; q++) w[q] = load(weight + q * LANES<T>);
+#pragma GCC unroll 20
+        for (int e = 0; e < MR + KW - 1; e++) {
+            const Vec<T> v = splat<T>(x[e]);
+#pragma GCC unroll 8
+            for (int q = 0; q < KW; q++)
+                if (e >= q && e - q < MR) acc[e - q][0] = fma<T>(v, w[q], acc[e - q][0]);
+        }
+    }
+    i64 at[MR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) at[i] = out_at + i * out_step;
+    store_sums(t, at, acc);
 }
 
 template <class T, int MR, int NV> struct DirectKernel {
