@@ -27,11 +27,13 @@ template <class T> static void fill_up(const T** pixels, int count, i64 c, int n
 // The two forms of a tile along an axis: what they read, and their points.
 template <class Points> struct Input {
     static constexpr int IN = Points::N, N = Points::N;
+    static constexpr int SHARED = 2;  // of the next tile's
     static constexpr int point(int i) { return Points::point(i); }
     template <class T> static INLINE void apply(const Vec<T> (&d)[IN], Vec<T> (&v)[N]) { Points::template input<T>(d, v); }
 };
 template <class Points> struct Gradient {
     static constexpr int IN = Points::M, N = Points::N;
+    static constexpr int SHARED = 0;
     static constexpr int point(int i) { return Points::point(i); }
     template <class T> static INLINE void apply(const Vec<T> (&y)[IN], Vec<T> (&m)[N]) { Points::template gradient<T>(y, m); }
 };
@@ -48,7 +50,11 @@ static void transform_tile(const T* image, i64 h, i64 w, i64 channels, i64 y, i6
         both_axes<T, Y::IN, Y::N, X::IN, X::N>(
             [](const auto& d, auto& made) { Y::template apply<T>(d, made); },
             [](const auto& d, auto& made) { X::template apply<T>(d, made); },
-            [&](int i, int j) { return load(from[i * X::IN + j] + c); },
+            [&](int i, int j) {
+                const T* pixel = from[i * X::IN + j] + c;
+                if (!NARROW && j >= X::SHARED) __builtin_prefetch(pixel + (X::IN - X::SHARED) * channels);
+                return load(pixel);
+            },
             [&](int i, int j, Vec<T> value) { store(to + (Y::point(i) * N + X::point(j)) * at.point, value); });
     }
 }
