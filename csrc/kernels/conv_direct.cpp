@@ -276,7 +276,6 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
     const i64 stretch = small ? 32 * TILE_ROWS : pixels;
     for (i64 p0 = 0; p0 < pixels; p0 += stretch) {
         const i64 p1 = p0 + stretch < pixels ? p0 + stretch : pixels;
-        const Split tiles(p1 - p0, TILE_ROWS);
         Ahead<T> nothing;
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
@@ -289,7 +288,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
             const auto run = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); };
             if (tile.steps) pick_width<StepsKernel, T, TILE_ROWS>(vecs)(tile, p0, p1);
-            else for_tiles<DirectKernel, T>(tiles, vecs, run);
+            else for_heights(Split(p1 - p0, direct_rows(vecs)), [=](int height) { return pick_direct<T>(height, vecs); }, run);
         }
     }
 }

@@ -55,7 +55,7 @@ INLINE void rows_anywhere(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], i64 
             for (int j = 0; j < NV; j++) store(copy + j * LANES<T>, bv[j]);
             copy += NV * LANES<T>;
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int i = 0; i < MR; i++) {
             const Vec<T> av = splat<T>(row[i][at]);
 #pragma GCC unroll 8
