@@ -288,7 +288,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
             tile.bias = job.bias ? static_cast<const T*>(job.bias) + out_column : nullptr;
             const auto run = [&](auto kernel, i64 pixel, int) { kernel(tile, p0 + pixel, nothing); };
             if (tile.steps) pick_width<StepsKernel, T, TILE_ROWS>(vecs)(tile, p0, p1);
-            else for_heights(Split(p1 - p0, direct_rows(vecs)), [=](int height) { return pick_direct<T>(height, vecs); }, run);
+            else for_tall_tiles<DirectKernel, T>(p1 - p0, vecs, run);
         }
     }
 }

@@ -112,6 +112,8 @@ static const Geometry GEOMETRIES[] = {
     {1, 1, 60, 6, 10, 1, 9, 1, 1, 0, 4, 1, 1, 1},         // one-dimensional
     {2, 14, 13, 16, 24, 3, 3, 1, 1, 1, 1, 1, 1, 1},       // Winograd's, but strict
     {1, 12, 9, 19, 13, 5, 5, 1, 1, 2, 2, 1, 1, 1},
+    {2, 5, 37, 1, 7, 3, 3, 1, 1, 1, 1, 1, 1, 1},          // slid along rows
+    {1, 2, 25, 9, 29, 3, 3, 1, 1, 1, 1, 1, 1, 1},         // tall tiles of two vectors
 };
 static const i64 DEPTHWISE_CHANNELS[] = {2, 3, 5, 7, 8, 9, 16, 17, 33, 50};
 static const Geometry DEPTHWISE[] = {
