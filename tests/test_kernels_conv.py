@@ -67,7 +67,7 @@ def geometries():
         yield (2, 1, 5, width), (filters, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1
         yield (1, 1, 6, width + 4), (filters, 1, 2, 5), (2, 1), ((1, 0), (0, 0)), (2, 1), 1
     for width in (9, 10, 11, 13, 25):  # tall tiles of two vectors
-        yield (1, 9, 2, width), (29, 9, 3, 3), (1, 1), ((1, 1), (1, 1)), (2, 1), 1
+        yield (1, 9, 3, width), (29, 9, 3, 3), (1, 1), ((1, 1), (1, 1)), (2, 1), 1
     for channels in (2, 7, 8, 9, 16, 17, 33, 50):  # depthwise
         yield (2, channels, 6, 5), (channels, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), channels
     for width, step in itertools.product((1, 2, 3, 5, 8, 13), (1, 2)):  # borders of one column, left and right, or none
