@@ -153,11 +153,12 @@ def test_weights_that_two_cells_share():
 
 def test_other_kernels_are_noticed(packed):
     module, x, state = packed
+    twins = {"avx512_bf16", "x86_64_v4"}  # one table, and so the same packed weights
     was = fnn.kernels.isa()
     try:
         for name in fnn.kernels.isas():
             fnn.kernels.use_isa(name)
-            assert name == was or at_once(module, x, state) is None
+            assert name == was or {name, was} == twins or at_once(module, x, state) is None
             for _ in range(2):
                 check(module, x, state)
             assert at_once(module, x, state) is not None

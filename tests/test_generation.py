@@ -229,7 +229,8 @@ def test_translator_learns_to_reverse():
         source, target = pairs(32)
         return net(fnn.tensor(source), fnn.tensor(target[:, :-1])), fnn.tensor(target[:, 1:])
 
-    assert train(net, batch, 600, 3e-3) < 0.1
+    # After 600 steps a batch has a loss of up to 0.13 (six seeds, plain loops and AVX-512), after 800 of 0.01.
+    assert train(net, batch, 800, 3e-3) < 0.1
     source, target = pairs(50)
     for beams in (1, 3):
         out = net.translate(fnn.tensor(source), 1, 2, 7, beams)
