@@ -238,7 +238,8 @@ template <class Body> static void for_areas(const Walk& walk, i64 qy, i64 qx, i6
 }
 
 // Of one channel and one vector of filters a SlideKernel makes rows of pixels. How many numbers of a row it has; 0: it has none.
-constexpr int SLIDE_ROWS = REGISTERS == 16 ? 8 : 14, LOW_SLIDE_ROWS = REGISTERS == 16 ? 4 : 8;
+// Floats of wide vectors only: of AVX2's eight filters it was not measured.
+constexpr int SLIDE_ROWS = 14, LOW_SLIDE_ROWS = 8;
 template <class T> static i64 slides(const Walk& walk, const Area& area, const DirectTile<T>& tile) {
     const i64 n = tile.count ? tile.segments[0].n : 0;
     if (walk.in_c > 1 || walk.x.step > 1 || walk.group_out > LANES<T> || area.i1 - area.i0 < SLIDE_ROWS) return 0;
@@ -341,11 +342,13 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
                 tile.count = list_segments(walk, window, qy, qx, area, lists.segments);
                 tile.segments = lists.segments;
                 tile.activation = job.activation;
-                if (const i64 slide = slides(walk, area, tile)) {
-                    tile.in = window.data, tile.out = out, tile.add = add, tile.tail = int(walk.group_out);
-                    tile.weight = static_cast<const T*>(job.prepared), tile.bias = static_cast<const T*>(job.bias);
-                    const auto rows = slide == 3 ? slide_rows<T, 3> : slide_rows<T, 5>;
-                    return rows(walk, tile, window, j0, qy, qx, area);
+                if constexpr (!NARROW && sizeof(T) == 4) {
+                    if (const i64 slide = slides(walk, area, tile)) {
+                        tile.in = window.data, tile.out = out, tile.add = add, tile.tail = int(walk.group_out);
+                        tile.weight = static_cast<const T*>(job.prepared), tile.bias = static_cast<const T*>(job.bias);
+                        const auto rows = slide == 3 ? slide_rows<T, 3> : slide_rows<T, 5>;
+                        return rows(walk, tile, window, j0, qy, qx, area);
+                    }
                 }
                 const i64 pixels = list_pixels(walk, window, j0, qy, qx, area, lists.in_at, lists.out_at);
                 tile.steps = list_steps(lists.segments, tile.count, lists.steps);

@@ -151,11 +151,6 @@ template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const Direc
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
     const T* row[MR];
-    if (!NARROW)  // where the sums will go, for which their stores would wait: 7 x 7 places take 0.985 of the time
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) __builtin_prefetch(t.out + t.out_at[pixel + i] + j * L, 1);
     for (i64 s = 0; s < t.count; s++) {
         ahead.fetch();
 #pragma GCC unroll 16

@@ -109,17 +109,17 @@ template <class T, int MR, int NV, bool MASKED>
 void SumKernel<T, MR, NV, MASKED>::run(const Block<T>& b, const i64* x_at, T* sums) {
     constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++) acc[i][j] = b.first ? Vec<T>{} : load(sums + i * b.sums_row + j * L);
     for (i64 line = 0; line < b.lines; line++) {
         const T* row[MR];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
         for (int i = 0; i < MR; i++) row[i] = b.x + x_at[i] + line * b.x_line;
         rows_anywhere<T, MR, NV, MASKED>(acc, row, b.x_pixel, b.dy + line * b.dy_line, b.dy_pixel, b.pixels, b.tail);
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++) store(sums + i * b.sums_row + j * L, acc[i][j]);
@@ -137,7 +137,7 @@ static void sum_block(const WeightCut& c, Block<T> b, const i64* x_at, i64 s0, i
         b.tail = left < L ? int(left) : L;
         b.dy = dy + column;
         const auto run = [&](auto kernel, i64 r, int) { kernel(b, x_at + r, sums + r * c.padded + column); };
-        if (b.tail == L) for_tall_tiles<SumWhole, T>(c.rows, slivers.width(s), run);
+        if (b.tail == L) for_tiles<SumWhole, T>(tiles, slivers.width(s), run);
         else for_tiles<SumShort, T>(tiles, slivers.width(s), run);
     }
 }
