@@ -210,8 +210,8 @@ struct Matmul {
 // All arrays are dense; pads may be negative (the image is cut). A pass runs in stages, one after the other: conv_plan says how
 // many, conv_stage how many items the next one has. Use run_conv (launch.cpp).
 enum ConvPass { CONV_FORWARD, CONV_INPUT, CONV_WEIGHT };
-enum ConvWay { CONV_MATMUL, CONV_DIRECT, CONV_DEPTHWISE, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD_STRIDED,
-               CONV_WINOGRAD_ROWS, CONV_WAYS };
+enum ConvWay { CONV_MATMUL, CONV_DIRECT, CONV_DEPTHWISE, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD5X5,
+               CONV_WINOGRAD_STRIDED, CONV_WINOGRAD_ROWS, CONV_WAYS };
 struct Conv {
     void* out;
     const void* x;

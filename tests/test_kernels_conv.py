@@ -187,6 +187,12 @@ WINOGRAD += [(3, 300, 40, 14, 14, 1), (1, 170, 176, 26, 30, 1)]
 WINOGRAD += [(2, 136, 72, 15, 14, 1), (1, 40, 64, 19, 11, 1), (4, 64, 64, 7, 32, 1), (5, 48, 40, 18, 11, 1)]
 WINOGRAD += [(3, 300, 40, 7, 7, 1), (1, 170, 176, 27, 31, 1)]
 WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1), (1, 260, 136, 4, 4, 1)]
+# Weight gradients whose tiles go apart, in one batch a part and in several.
+MANY_TILES = (13, 16, 16, 100, 98, 1)
+WINOGRAD += [(40, 16, 16, 14, 14, 1), (33, 24, 16, 15, 13, 1), MANY_TILES]
+# 5 x 5 places: the weight gradient in batches, apart, in blocks, by the definition.
+FIVES = [(2, 33, 17, 15, 18, 2), (1, 24, 40, 48, 50, 4), (8, 16, 40, 28, 27, 2), (3, 64, 72, 30, 28, 0), (6, 136, 72, 19, 20, 2)]
+FIVES += [(1, 24, 40, 5, 6, 2), (3, 40, 24, 1, 9, 4), (1, 72, 80, 22, 1, 3)]
 
 
 def relative(got, want):
@@ -195,12 +201,21 @@ def relative(got, want):
 
 @pytest.mark.parametrize("case", WINOGRAD, ids=lambda c: "-".join(map(str, c)))
 def test_winograd_is_as_near_as_promised(isa, case):
-    if isa == "reference" and case == BATCHES_OF_TILES:
+    if isa == "reference" and case in (BATCHES_OF_TILES, MANY_TILES):
         pytest.skip("plain loops know no tiles")
+    as_near_as_promised(case, 3)
+
+
+@pytest.mark.parametrize("case", FIVES, ids=lambda c: "-".join(map(str, c)))
+def test_winograd_of_5x5_is_as_near_as_promised(isa, case):
+    as_near_as_promised(case, 5)
+
+
+def as_near_as_promised(case, k):
     n, c, f, h, wd, pad = case
     rng = np.random.default_rng(1)
     x = channels_last(rng.standard_normal((n, c, h, wd)).astype(np.float32))
-    w = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
+    w = rng.standard_normal((f, c, k, k)).astype(np.float32)
     options = dict(stride=(1, 1), padding=((pad, pad), (pad, pad)), dilation=(1, 1), groups=1)
     want = definition(x, w, **options)
     bias = rng.standard_normal(f).astype(np.float32)
@@ -217,11 +232,12 @@ def test_winograd_is_as_near_as_promised(isa, case):
 # Images, channels in and out, height, width.
 SHAPES = [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)]
 SHAPES += [(1, 128, 128, 11, 11), (8, 64, 64, 7, 7), (2, 64, 64, 4, 4)]
+SHAPES_OF_5X5 = [(2, 64, 64, 8, 8), (2, 128, 128, 11, 11), (1, 256, 256, 14, 14), (8, 32, 64, 28, 28), (6, 48, 48, 20, 20)]
 
 
 @pytest.mark.parametrize("data", ["normal", "relu"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, shape):
+@pytest.mark.parametrize(("k", "shape"), [(3, s) for s in SHAPES] + [(5, s) for s in SHAPES_OF_5X5], ids=str)
+def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, k, shape):
     """At most 8 times forward and 6 times in the gradients, beside float64."""
     if isa == "reference":
         pytest.skip("plain loops are direct")
@@ -229,12 +245,12 @@ def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, shape):
     rng = np.random.default_rng(4)
     x = rng.standard_normal((n, c, h, wd)).astype(np.float32)
     x = channels_last(np.maximum(x, 0) if data == "relu" else x)
-    w, dy = (rng.standard_normal(s).astype(np.float32) for s in ((f, c, 3, 3), (n, f, h, wd)))
+    w, dy = (rng.standard_normal(s).astype(np.float32) for s in ((f, c, k, k), (n, f, h, wd)))
 
     def everything(dtype, precision):
         arrays = [a.astype(dtype) for a in (dy, x, w)]
-        y = kernels.conv2d(*arrays[1:], padding=1, precision=precision)
-        return [y, *kernels.conv2d_backward(*arrays, padding=1, precision=precision)[:2]]
+        y = kernels.conv2d(*arrays[1:], padding=k // 2, precision=precision)
+        return [y, *kernels.conv2d_backward(*arrays, padding=k // 2, precision=precision)[:2]]
 
     want = everything(np.float64, "strict")
     fast, strict = (list(map(relative, everything(np.float32, p), want)) for p in ("fast", "strict"))

@@ -29,10 +29,10 @@ static double inside(const Axis& axis) {
 }
 
 static double direct_cost(const Conv& job) {
-    const double weight = 9.0 * double(job.c) * double(job.f);
+    const double places = double(job.kh * job.kw), weight = places * double(job.c) * double(job.f);
     const Walk walk(job);
     const bool taps = job.pass != CONV_WEIGHT && tap_by_tap(walk);  // these leave out what lies outside
-    const double pixels = taps ? inside(walk.y) * inside(walk.x) / 9 : double(job.oh * job.ow);
+    const double pixels = taps ? inside(walk.y) * inside(walk.x) / places : double(job.oh * job.ow);
     const double extra = job.pass == CONV_WEIGHT ? 40 : 8;  // the sums of a weight gradient go to memory and back
     return products(weight, double(job.batch) * pixels) + (job.kept ? 0 : make(weight) + extra * weight);
 }
@@ -47,16 +47,16 @@ static double rows_cost(const Conv& job, i64 points) {
     return double(job.c) * double(job.f) * (1.1 * double(job.batch) * inside(walk.y) * double(points) + 80);
 }
 
-template <int M> static double winograd_cost(const Conv& job) {
+template <class A> static double winograd_cost(const Conv& job) {
     const bool turned = job.pass == CONV_INPUT;
-    const bool parts = has_parts<M>(job);
-    const Along<M> down(turned ? job.h : job.oh, parts), across(turned ? job.w : job.ow, parts);
-    const double points = (M + 2) * (M + 2), c = double(job.c), f = double(job.f), batch = double(job.batch);
+    const bool parts = has_parts<A>(job);
+    const Along<A> down(turned ? job.h : job.oh, parts), across(turned ? job.w : job.ow, parts);
+    const double points = A::N * A::N, c = double(job.c), f = double(job.f), batch = double(job.batch);
     const double tiles = batch * double(down.tiles() * across.tiles());
     const double u = points * c * f, transforms = points * 8.5 * tiles * (whole(job.c) + whole(job.f));
     const double n = 1.1 * batch * double(down.points() * across.points()) / points;  // products with an element of U
-    if (tiles <= BY_ROWS && job.pass == CONV_WEIGHT && M == 4) return rows_cost(job, across.points());
-    if (tiles <= SOME && job.pass != CONV_WEIGHT && !job.kept)
+    if (tiles <= BY_ROWS && job.pass == CONV_WEIGHT && A::M == 4) return rows_cost(job, across.points());
+    if (tiles <= SOME && job.pass != CONV_WEIGHT && !job.kept && A::K == 3)
         return transforms + 15 * 9 * c * f + u * (5.5 + (tiles < 4 ? 4 : n));
     return transforms + products(u, n) + (job.kept ? 0 : make(u));
 }
@@ -68,19 +68,30 @@ static double strided_cost(const Conv& job) {
     return 25 * 8.5 * tiles * (whole(job.c) + whole(job.f)) + products(u, 1.1 * tiles * 25 / 16) + (job.kept ? 0 : make(u));
 }
 
+// Where the definition sums few products at a time, the gradients of 5 x 5 places would err by more than six times what it does:
+// to the input tap by tap by 7.5, to the weight of 200 tiles by 6.6, of 400 by 5.7.
+constexpr i64 LEAST_TILES = 512;
+static bool errs_5x5(const Conv& job) {
+    return job.pass == CONV_INPUT ? tap_by_tap(Walk(job))
+                                  : job.pass == CONV_WEIGHT && Tiling<float, Winograd<2, 5>>(job).tiles < LEAST_TILES;
+}
+
 template <class T> static int choose_way(const Conv& job) {
     if (is_depthwise(job)) return CONV_DEPTHWISE;
-    const i64 stride = job.stride_h;
-    const bool fits = sizeof(T) == 4 && !job.strict && job.kh == 3 && job.kw == 3 && job.stride_w == stride &&
-                      job.dilation_h == 1 && job.dilation_w == 1 && job.groups == 1;
-    if (!fits || stride > 2 || (stride == 2 && job.pass != CONV_FORWARD)) return CONV_DIRECT;
+    const i64 k = job.kh, stride = job.stride_h;
+    const bool fits = sizeof(T) == 4 && !job.strict && job.kw == k && job.stride_w == stride && job.dilation_h == 1 &&
+                      job.dilation_w == 1 && job.groups == 1;
+    const bool three = k == 3 && (stride == 1 || (stride == 2 && job.pass == CONV_FORWARD));
+    const bool five = k == 5 && stride == 1 && !errs_5x5(job);
+    if (!fits || !(three || five)) return CONV_DIRECT;
     // Who asks for the pool was told that there is one, perhaps of a weight that was not kept: tap by tap there is none.
     const double direct = job.pool && tap_by_tap(Walk(job)) ? double(INFINITY) : direct_cost(job);
+    if (five) return direct <= winograd_cost<Winograd<2, 5>>(job) ? CONV_DIRECT : CONV_WINOGRAD5X5;
     if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
-    const double two = winograd_cost<2>(job), four = winograd_cost<4>(job);
+    const double two = winograd_cost<Winograd<2>>(job), four = winograd_cost<Winograd<4>>(job);
     if (direct <= two && direct <= four) return CONV_DIRECT;
     if (two < four) return CONV_WINOGRAD2;
-    return job.pass == CONV_WEIGHT && Tiling<T, 4>(job).tiles <= BY_ROWS ? CONV_WINOGRAD_ROWS : CONV_WINOGRAD4;
+    return job.pass == CONV_WEIGHT && Tiling<T, Winograd<4>>(job).tiles <= BY_ROWS ? CONV_WINOGRAD_ROWS : CONV_WINOGRAD4;
 }
 
 // The functions of one way: each plans, says the items of a stage, and computes some.
@@ -89,18 +100,17 @@ struct Way {
     void (*stage)(Conv&);
     void (*run)(const Conv&, i64, i64);
 };
-template <int M, int S> static Way winograd_way() {
-    return {winograd_plan<float, M, S>, winograd_stage<float, M, S>, winograd<float, M, S>};
-}
-template <int M> static Way winograd_way(bool weight_gradient) {
-    if (!weight_gradient) return winograd_way<M, 1>();
-    return {winograd_weight_plan<float, M>, winograd_weight_stage<float, M>, winograd_weight<float, M>};
+template <class A> static Way winograd_way() { return {winograd_plan<float, A>, winograd_stage<float, A>, winograd<float, A>}; }
+template <class A> static Way winograd_way(bool weight_gradient) {
+    if (!weight_gradient) return winograd_way<A>();
+    return {winograd_weight_plan<float, A>, winograd_weight_stage<float, A>, winograd_weight<float, A>};
 }
 template <class T> static Way way_of(const Conv& job, int way) {
-    if (way == CONV_WINOGRAD4) return winograd_way<4>(job.pass == CONV_WEIGHT);
-    if (way == CONV_WINOGRAD2) return winograd_way<2>(job.pass == CONV_WEIGHT);
+    if (way == CONV_WINOGRAD4) return winograd_way<Winograd<4>>(job.pass == CONV_WEIGHT);
+    if (way == CONV_WINOGRAD2) return winograd_way<Winograd<2>>(job.pass == CONV_WEIGHT);
+    if (way == CONV_WINOGRAD5X5) return winograd_way<Winograd<2, 5>>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD_ROWS) return {winograd_rows_plan<float>, winograd_rows_stage<float>, winograd_rows<float>};
-    if (way == CONV_WINOGRAD_STRIDED) return winograd_way<2, 2>();
+    if (way == CONV_WINOGRAD_STRIDED) return winograd_way<Winograd<2, 3, 2>>();
     if (way == CONV_DEPTHWISE && job.pass == CONV_WEIGHT)
         return {depthwise_weight_plan<T>, depthwise_weight_stage<T>, depthwise_weight<T>};
     if (way == CONV_DEPTHWISE) return {depthwise_plan<T>, depthwise_stage<T>, depthwise<T>};
@@ -109,7 +119,8 @@ template <class T> static Way way_of(const Conv& job, int way) {
 }
 
 template <class T> void conv_plan(Conv& job) {
-    way_of<T>(job, choose_way<T>(job)).plan(job);
+    job.way = choose_way<T>(job);
+    way_of<T>(job, job.way).plan(job);
     constexpr i64 LINE = 64 / sizeof(T);  // lists of i64 lie in the scratch, and two threads should not write one line
     job.scratch_size = ceil_div(job.scratch_size, LINE) * LINE;
     job.slot_size = ceil_div(job.slot_size, LINE) * LINE;

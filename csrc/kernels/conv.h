@@ -145,16 +145,6 @@ template <class T> void depthwise(const Conv& job, i64 begin, i64 end);
 template <class T> void depthwise_weight_plan(Conv& job);  // conv_depthwise_weight.cpp: CONV_WEIGHT
 template <class T> void depthwise_weight_stage(Conv& job);
 template <class T> void depthwise_weight(const Conv& job, i64 begin, i64 end);
-// 3x3 of stride S by M x M tiles, float.
-template <class T, int M, int S> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, and CONV_INPUT of stride 1
-template <class T, int M, int S> void winograd_stage(Conv& job);
-template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 end);
-template <class T> void winograd_rows_plan(Conv& job);  // winograd_rows.cpp: CONV_WEIGHT of few tiles
-template <class T> void winograd_rows_stage(Conv& job);
-template <class T> void winograd_rows(const Conv& job, i64 begin, i64 end);
-template <class T, int M> void winograd_weight_plan(Conv& job);  // winograd_weight.cpp: CONV_WEIGHT
-template <class T, int M> void winograd_weight_stage(Conv& job);
-template <class T, int M> void winograd_weight(const Conv& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

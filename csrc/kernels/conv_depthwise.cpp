@@ -17,7 +17,6 @@ struct Tap {
 };
 
 template <class T> void depthwise_plan(Conv& job) {
-    job.way = CONV_DEPTHWISE;
     job.pool = false;
     const Walk walk(job);
     job.chunk = channels_at_once<T>(job, walk);

@@ -20,7 +20,6 @@ static i64 window_h(const Conv& job, i64 n) { return (n - 1) * job.stride_h + (j
 static i64 window_w(const Conv& job, i64 n) { return (n - 1) * job.stride_w + (job.kw - 1) * job.dilation_w + 1; }
 
 template <class T> void depthwise_weight_plan(Conv& job) {
-    job.way = CONV_DEPTHWISE;
     job.pool = false;
     const i64 columns = job.ow < COLUMNS ? job.ow : COLUMNS;
     job.block = 1;

@@ -39,7 +39,6 @@ template <class T> void direct_plan(Conv& job) {
     const i64 wanted = flops > 5e7 ? 16 : flops > 1e7 ? 8 : flops > 1e6 ? 4 : 1;  // items, for threads to share
     while (rows > 1 && rows * walk.x.count > 48 && job.batch * ceil_div(walk.y.count, rows) < wanted)
         rows = ceil_div(rows, 2);
-    job.way = CONV_DIRECT;
     job.stages = 2;
     job.block = walk.y.count ? (rows = Split(walk.y.count, rows).size + (Split(walk.y.count, rows).larger > 0)) : 1;
     job.chunk = slivers;

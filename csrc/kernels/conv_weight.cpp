@@ -57,7 +57,6 @@ template <class T> void weight_plan(Conv& job) {
     job.chunk = 1;
     const WeightCut c = cut<T>(job);
     const double sums = double(job.groups * c.padded) * double(c.rows);
-    job.way = CONV_DIRECT;
     job.stages = 4;  // nothing, sums, their sum, turned over
     job.block = 1;
     while (job.block < job.oh && !(c.packed && job.block * job.ow >= PIXELS) &&

@@ -1,4 +1,4 @@
-// 3x3 convolution by Winograd's algorithm, and its input gradient: the convolution of dy with the weight turned round.
+// Convolution by Winograd's algorithm, and its input gradient: the convolution of dy with the weight turned round.
 //
 //   images           V: a plane for each of the N^2 points         M                          images
 //   (B, H, W, C) -> [point][tile][channel]   x   U[point]    ->   [point][tile][filter]   -> (B, OH, OW, F)
@@ -74,10 +74,10 @@ __attribute__((noinline)) static void put_part(const Corner<T>& corner, const Ve
 }
 
 // From M back to images: filters [f0, f1) of one tile, with Y down and X along; m is where it lies.
-template <class T, class Y, class X, int M, int S>
-static void transform_output_tile(const Conv& job, const Tiling<T, M, S>& g, const typename Tiling<T, M, S>::Place& place,
+template <class T, class Y, class X, class A>
+static void transform_output_tile(const Conv& job, const Tiling<T, A>& g, const typename Tiling<T, A>::Place& place,
                                   const T* m, i64 m_plane, i64 f0, i64 f1) {
-    constexpr int N = Winograd<M, S>::N;
+    constexpr int N = A::N;
     const T* bias = static_cast<const T*>(job.bias);
     const i64 shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
     const i64 at = (place.image * (g.out_h / shrink) + place.y / shrink) * row + place.x / shrink * g.out_c + f0;
@@ -98,12 +98,12 @@ static void transform_output_tile(const Conv& job, const Tiling<T, M, S>& g, con
 }
 
 // The same for tiles [first, first + count).
-template <class T, int M, int S>
-static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
+template <class T, class A>
+static void transform_output(const Conv& job, const Tiling<T, A>& g, const T* m, i64 m_plane, i64 m_row, i64 first,
                              i64 count, i64 f0, i64 f1) {
     for (i64 t = 0; t < count; t++) {
         const auto place = g.place(first + t);
-        with_axes<M, S>(place, [&](auto y, auto x) {
+        with_axes<A>(place, [&](auto y, auto x) {
             transform_output_tile<T, decltype(y), decltype(x)>(job, g, place, m + t * m_row, m_plane, f0, f1);
         });
     }
@@ -112,55 +112,55 @@ static void transform_output(const Conv& job, const Tiling<T, M, S>& g, const T*
 // ---- U: [point][sliver][channel][width] ----------------------------------------------------------------------
 
 // Channels [c0, c0 + channels) of the weight for the filters of one vector: [channel][place][LANES].
-template <class T, int M, int S>
-static void read_weight(T* w, const Conv& job, const Tiling<T, M, S>& g, i64 c0, int channels, i64 f) {
+template <class T, class A>
+static void read_weight(T* w, const Conv& job, const Tiling<T, A>& g, i64 c0, int channels, i64 f) {
     const T* from = static_cast<const T*>(job.weight);
     const int filters = int(g.out_c - f < LANES<T> ? g.out_c - f : LANES<T>);
-    if (!g.turned) return read_rows(w, from + (f * g.in_c + c0) * 9, g.in_c * 9, 9 * channels, filters);
+    if (!g.turned) return read_rows(w, from + (f * g.in_c + c0) * PLACES<A>, g.in_c * PLACES<A>, PLACES<A> * channels, filters);
     for (int c = 0; c < channels; c++)
-        read_rows(w + c * 9 * LANES<T>, from + ((c0 + c) * g.out_c + f) * 9, 9, 9, filters);
+        read_rows(w + c * PLACES<A> * LANES<T>, from + ((c0 + c) * g.out_c + f) * PLACES<A>, PLACES<A>, PLACES<A>, filters);
 }
 
 // Whether U is used where it is made, and where V lies: of a few tiles all points of a vector of channels together.
-template <class T, int M, int S> static bool is_at_once(const Conv& job, const Tiling<T, M, S>& g) {
-    return S == 1 && !job.kept && g.tiles <= SOME;
+template <class T, class A> static bool is_at_once(const Conv& job, const Tiling<T, A>& g) {
+    return A::K == 3 && A::S == 1 && !job.kept && g.tiles <= SOME;
 }
-template <class T, int M, int S> static Places v_places(const Conv& job, const Tiling<T, M, S>& g) {
-    constexpr int N = Winograd<M, S>::N;
+template <class T, class A> static Places v_places(const Conv& job, const Tiling<T, A>& g) {
+    constexpr int N = A::N;
     return is_at_once(job, g) && g.tiles <= FEW ? Places::together(N * N, LANES<T>, g.tiles) : Places::apart(job.block, g.in_row);
 }
 
 // Rows [FIRST, FIRST + ROWS) of points of U for `channels` of the weight and one vector of filters.
-template <class T, int M, int S, int FIRST, int ROWS, bool SCALED>
+template <class T, class A, int FIRST, int ROWS, bool SCALED>
 INLINE void make_rows(T* u, i64 u_plane, i64 width, const T* w, int channels, i64 step) {
-    constexpr int U = Winograd<M, S>::U;
+    constexpr int U = A::U;
 #pragma GCC unroll 1
-    for (int c = 0; c < channels; c++, u += width, w += 9 * LANES<T>)
-        both_axes<T, 3, U, FIRST, ROWS>([](const auto& x, auto& made) { Winograd<M, S>::template weight<T>(x, made); },
-                                        [&](int y, int x) { return load(w + (y * 3 + x) * step); },
+    for (int c = 0; c < channels; c++, u += width, w += PLACES<A> * LANES<T>)
+        both_axes<T, A::K, U, FIRST, ROWS>([](const auto& x, auto& made) { A::template weight<T>(x, made); },
+                                        [&](int y, int x) { return load(w + (y * A::K + x) * step); },
                                         [&](int y, int x, Vec<T> value) {
-                                            const T scale = T(Winograd<M, S>::SCALE[y] * Winograd<M, S>::SCALE[x]);
+                                            const T scale = T(A::SCALE[y] * A::SCALE[x]);
                                             store(u + (y * U + x) * u_plane, SCALED ? value * splat<T>(scale) : value);
                                         });
 }
 
 // U of CHANNELS channels from c0 on (or what is left before `end`) for the filters of one vector: in two halves, for which
 // AVX2's registers are enough, and inlined, as a `u_plane` known to the compiler saves an address for each store.
-template <class T, int M, int S>
-INLINE void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 end, i64 f) {
-    constexpr int U = Winograd<M, S>::U, L = LANES<T>;
+template <class T, class A>
+INLINE void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Tiling<T, A>& g, i64 c0, i64 end, i64 f) {
+    constexpr int U = A::U, L = LANES<T>;
     const int channels = int(end - c0 < CHANNELS ? end - c0 : CHANNELS);
-    T w[CHANNELS * 9 * L];
+    T w[CHANNELS * PLACES<A> * L];
     read_weight(w, job, g, c0, channels, f);
-    const T* first = g.turned ? w + 8 * L : w;
+    const T* first = g.turned ? w + (PLACES<A> - 1) * L : w;
     const i64 step = g.turned ? -L : L;
-    make_rows<T, M, S, 0, U / 2, true>(u, u_plane, width, first, channels, step);
-    make_rows<T, M, S, U / 2, U / 2, true>(u, u_plane, width, first, channels, step);
+    make_rows<T, A, 0, U / 2, true>(u, u_plane, width, first, channels, step);
+    make_rows<T, A, U / 2, U / 2, true>(u, u_plane, width, first, channels, step);
 }
 
 // An item's channels of U, for every tile and perhaps for later calls. Eight channels at a time: the points are far apart,
 // and so are the filters of the weight.
-template <class T, int M, int S> static void prepare(const Conv& job, const Tiling<T, M, S>& g, i64 item) {
+template <class T, class A> static void prepare(const Conv& job, const Tiling<T, A>& g, i64 item) {
     constexpr int L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
     const i64 c0 = item * CHANNELS;
@@ -174,22 +174,21 @@ template <class T, int M, int S> static void prepare(const Conv& job, const Tili
 
 // Channels [c0, c0 + channels) of the weight for the filters of one vector come to L2. Its rows are 18 KB apart where there are
 // 512 channels, which the hardware does not foresee.
-template <class T, int M, int S>
-static void fetch_weight(const Conv& job, const Tiling<T, M, S>& g, i64 c0, i64 channels, i64 f) {
+template <class T, class A>
+static void fetch_weight(const Conv& job, const Tiling<T, A>& g, i64 c0, i64 channels, i64 f) {
     constexpr int L = LANES<T>;
-    const i64 rows = g.turned ? channels : L, row = (g.turned ? L : channels) * 9;
-    const T* from = static_cast<const T*>(job.weight) + (g.turned ? c0 * g.out_c + f : f * g.in_c + c0) * 9;
-    for (i64 r = 0; r < rows; r++, from += (g.turned ? g.out_c : g.in_c) * 9)
+    const i64 rows = g.turned ? channels : L, row = (g.turned ? L : channels) * PLACES<A>;
+    const T* from = static_cast<const T*>(job.weight) + (g.turned ? c0 * g.out_c + f : f * g.in_c + c0) * PLACES<A>;
+    for (i64 r = 0; r < rows; r++, from += (g.turned ? g.out_c : g.in_c) * PLACES<A>)
         for (i64 i = 0; i < row; i += Ahead<T>::LINE) __builtin_prefetch(from + i);
 }
 
 // ---- forward and input gradient ------------------------------------------------------------------------------
 
-template <class T, int M, int S> void winograd_plan(Conv& job) {
-    constexpr int N = Winograd<M, S>::N, U = Winograd<M, S>::U, L = LANES<T>;
-    const Tiling<T, M, S> g(job);
+template <class T, class A> void winograd_plan(Conv& job) {
+    constexpr int N = A::N, U = A::U, L = LANES<T>;
+    const Tiling<T, A> g(job);
     const i64 slivers = Split(g.out_row / L, TILE_VECS).parts;
-    job.way = S == 2 ? CONV_WINOGRAD_STRIDED : M == 4 ? CONV_WINOGRAD4 : CONV_WINOGRAD2;
     job.chunk = CHUNK / (TILE_VECS * L) < 1 ? 1 : CHUNK / (TILE_VECS * L);  // slivers
     i64 blocks = ceil_div(g.tiles, TILES);
     const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, SOME < TILES
@@ -202,14 +201,14 @@ template <class T, int M, int S> void winograd_plan(Conv& job) {
     const double u = double(U * U) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
-    const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * 9 * TILE_VECS * L, v_block = N * N * plane(job.block, g.in_row);
+    const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * PLACES<A> * TILE_VECS * L, v_block = N * N * plane(job.block, g.in_row);
     job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64;
     job.slot_size += at_once ? u_block : shared ? 0 : v_block;
 }
 
-template <class T, int M, int S> void winograd_stage(Conv& job) {
-    constexpr int N = Winograd<M, S>::N;
-    const Tiling<T, M, S> g(job);
+template <class T, class A> void winograd_stage(Conv& job) {
+    constexpr int N = A::N;
+    const Tiling<T, A> g(job);
     if (job.stage == 0) {
         job.items = job.prepared_size ? ceil_div(g.in_c, CHANNELS) : 0;
         job.item_flops = 1200.0 * double(g.out_row);
@@ -224,10 +223,10 @@ template <class T, int M, int S> void winograd_stage(Conv& job) {
 
 // The products of one chunk of slivers for tiles [first, first + count): m = v u, point by point, while the next sliver of U
 // comes. The last points of an axis share U's last.
-template <class T, int M, int S>
-static void multiply(const Conv& job, const Tiling<T, M, S>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 first,
+template <class T, class A>
+static void multiply(const Conv& job, const Tiling<T, A>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 first,
                      i64 count, i64 s0, i64 s1) {
-    constexpr int N = Winograd<M, S>::N, U = Winograd<M, S>::U, L = LANES<T>;
+    constexpr int N = A::N, U = A::U, L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
     const auto u_of = [&](i64 at, i64 s) {
         return static_cast<const T*>(job.prepared) + at * weight_plane(g.in_c, g.out_row) + slivers.begin(s) * L * g.in_c;
@@ -283,14 +282,14 @@ template <class T, int MR, int NV> struct GroupKernel {
 };
 
 // Points of one half that follow one another and meet the same tiles.
-template <class T, int M> struct Runs {
-    static constexpr int N = Winograd<M>::N;
+template <class T, class A> struct Runs {
+    static constexpr int N = A::N;
     struct Run {
         int point, points;
-        typename Tiling<T, M>::Range tiles;
+        typename Tiling<T, A>::Range tiles;
     } run[N * N];
     int count = 0;
-    explicit Runs(const Tiling<T, M>& g) {
+    explicit Runs(const Tiling<T, A>& g) {
         for (int point = 0; point < N * N; point++) {
             const auto tiles = g.having(point, 0, g.tiles);
             if (point % (N / 2 * N) && run[count - 1].tiles == tiles) run[count - 1].points++;
@@ -301,15 +300,15 @@ template <class T, int M> struct Runs {
 
 // Half of the points of U for GROUP channels or what is left of them, whose weights are in w for each vector of a sliver: made
 // and used while they are near.
-template <class T, int M, int FIRST, i64 GROUP>
-INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u, const T* w, i64 step, i64 vecs) {
-    constexpr int N = Winograd<M>::N, L = LANES<T>, END = FIRST + N / 2;
+template <class T, class A, int FIRST, i64 GROUP>
+INLINE void multiply_half(const Runs<T, A>& runs, const Product<T>& whole, T* u, const T* w, i64 step, i64 vecs) {
+    constexpr int N = A::N, L = LANES<T>, END = FIRST + N / 2;
     constexpr i64 u_plane = HALF_PLANE<T, GROUP>;
     u -= FIRST * N * u_plane;
     for (i64 c = 0; c < whole.k; c += CHANNELS)
         for (i64 j = 0; j < vecs; j++)
-            make_rows<T, M, 1, FIRST, N / 2, GROUP == LARGE_GROUP>(u + (c * vecs + j) * L, u_plane, vecs * L,
-                                                                   w + (j * GROUP + c) * 9 * L,
+            make_rows<T, A, FIRST, N / 2, GROUP == LARGE_GROUP>(u + (c * vecs + j) * L, u_plane, vecs * L,
+                                                                   w + (j * GROUP + c) * PLACES<A> * L,
                                                                    int(whole.k - c < CHANNELS ? whole.k - c : CHANNELS), step);
     for (int r = 0; r < runs.count; r++) {
         const auto [point, points, tiles] = runs.run[r];
@@ -329,26 +328,26 @@ INLINE void multiply_half(const Runs<T, M>& runs, const Product<T>& whole, T* u,
 }
 
 // The same of sliver s where U is not kept.
-template <i64 GROUP, class T, int M>
-static void multiply_at_once(const Conv& job, const Tiling<T, M>& g, T* m, i64 m_plane, i64 m_row, const T* v, T* u, i64 s) {
+template <i64 GROUP, class T, class A>
+static void multiply_at_once(const Conv& job, const Tiling<T, A>& g, T* m, i64 m_plane, i64 m_row, const T* v, T* u, i64 s) {
     constexpr int L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
     const i64 column = slivers.begin(s) * L, vecs = slivers.width(s), step = g.turned ? -L : L;
     const Places at = v_places(job, g);
-    const Runs<T, M> runs(g);
-    T* w = u + HALF_U<T, Winograd<M>::N, GROUP>;
-    const T* first = g.turned ? w + 8 * L : w;
+    const Runs<T, A> runs(g);
+    T* w = u + HALF_U<T, A::N, GROUP>;
+    const T* first = g.turned ? w + (PLACES<A> - 1) * L : w;
     for (i64 c = 0; c < g.in_c; c += GROUP) {
         const i64 rest = g.in_c - c, ahead = rest > AHEAD ? c + AHEAD : AHEAD - rest, next = rest > AHEAD ? 0 : vecs * L;
         const int channels = int(rest < GROUP ? rest : GROUP);
         for (i64 j = 0; j < vecs; j++) {
             fetch_weight(job, g, ahead, GROUP, column + j * L + next);
-            read_weight(w + j * GROUP * 9 * L, job, g, c, channels, column + j * L);
+            read_weight(w + j * GROUP * PLACES<A> * L, job, g, c, channels, column + j * L);
         }
         const T* from = v + at.of(0, c, L);
         const Product<T> product = {m, m_row, m_plane, from, at.tile, 1, at.point, u, vecs * L, 0, channels, 0, c > 0};
-        multiply_half<T, M, 0, GROUP>(runs, product, u, first, step, vecs);
-        multiply_half<T, M, Winograd<M>::U / 2, GROUP>(runs, product, u, first, step, vecs);
+        multiply_half<T, A, 0, GROUP>(runs, product, u, first, step, vecs);
+        multiply_half<T, A, A::U / 2, GROUP>(runs, product, u, first, step, vecs);
     }
 }
 
@@ -365,25 +364,25 @@ template <class T, class Points> static void scale_points(T* v, const Places& at
 
 // What an item has in its thread's scratch: M, a row of zeros, and V or, where that is shared, perhaps a block of U and its
 // weight.
-template <class T, int M, int S> struct Slot {
+template <class T, class A> struct Slot {
     i64 m_row, m_plane, v_plane;
     T *m, *zeros, *rest, *v;
-    Slot(const Conv& job, const Tiling<T, M, S>& g)
+    Slot(const Conv& job, const Tiling<T, A>& g)
         : m_row(job.chunk * TILE_VECS * LANES<T>),
           m_plane(plane(job.block, m_row)),
           v_plane(plane(job.block, g.in_row)),
           m(slot_of<T>(job)),
-          zeros(m + Tiling<T, M, S>::N * Tiling<T, M, S>::N * m_plane),
+          zeros(m + Tiling<T, A>::N * Tiling<T, A>::N * m_plane),
           rest(zeros + g.in_row),
           v(job.stages == 3 ? static_cast<T*>(job.scratch) : rest) {
         memset(zeros, 0, size_t(g.in_row) * sizeof(T));
     }
 };
 
-template <class T, int M, int S> static void winograd_block(const Conv& job, const Tiling<T, M, S>& g, i64 item) {
+template <class T, class A> static void winograd_block(const Conv& job, const Tiling<T, A>& g, i64 item) {
     constexpr int L = LANES<T>;
     const Split slivers(g.out_row / L, TILE_VECS);
-    const Slot<T, M, S> own(job, g);
+    const Slot<T, A> own(job, g);
     const i64 block = item / job.parts, part = item % job.parts;
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
     if (job.stages == 2)
@@ -392,9 +391,9 @@ template <class T, int M, int S> static void winograd_block(const Conv& job, con
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        if constexpr (S == 1) {
+        if constexpr (A::K == 3 && A::S == 1) {
             if (is_at_once(job, g)) {
-                const auto at_once = g.tiles <= FEW ? multiply_at_once<SMALL_GROUP, T, M> : multiply_at_once<LARGE_GROUP, T, M>;
+                const auto at_once = g.tiles <= FEW ? multiply_at_once<SMALL_GROUP, T, A> : multiply_at_once<LARGE_GROUP, T, A>;
                 at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.rest, s);
             }
         }
@@ -403,15 +402,15 @@ template <class T, int M, int S> static void winograd_block(const Conv& job, con
     }
 }
 
-template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 end) {
-    const Tiling<T, M, S> g(job);
+template <class T, class A> void winograd(const Conv& job, i64 begin, i64 end) {
+    const Tiling<T, A> g(job);
     if (job.stage == 1 && job.stages == 3) {
-        const Slot<T, M, S> own(job, g);
+        const Slot<T, A> own(job, g);
         const Places at = v_places(job, g);
         T* v = own.v + at.of(begin, 0, LANES<T>);
         transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin, v, at, own.zeros);
-        if constexpr (S == 1)
-            if (is_at_once(job, g) && g.tiles <= FEW) scale_points<T, Winograd<M>>(v, at, end - begin, g.in_c);
+        if constexpr (A::K == 3 && A::S == 1)
+            if (is_at_once(job, g) && g.tiles <= FEW) scale_points<T, A>(v, at, end - begin, g.in_c);
         return;
     }
     for (i64 item = begin; item < end; item++)
@@ -419,15 +418,15 @@ template <class T, int M, int S> void winograd(const Conv& job, i64 begin, i64 e
         else winograd_block(job, g, item);
 }
 
-template void winograd_plan<float, 2, 1>(Conv&);
-template void winograd_plan<float, 4, 1>(Conv&);
-template void winograd_plan<float, 2, 2>(Conv&);
-template void winograd_stage<float, 2, 1>(Conv&);
-template void winograd_stage<float, 4, 1>(Conv&);
-template void winograd_stage<float, 2, 2>(Conv&);
-template void winograd<float, 2, 1>(const Conv&, i64, i64);
-template void winograd<float, 4, 1>(const Conv&, i64, i64);
-template void winograd<float, 2, 2>(const Conv&, i64, i64);
+#define INSTANTIATE(...)                                 \
+    template void winograd_plan<float, __VA_ARGS__>(Conv&);  \
+    template void winograd_stage<float, __VA_ARGS__>(Conv&); \
+    template void winograd<float, __VA_ARGS__>(const Conv&, i64, i64);
+INSTANTIATE(Winograd<2>)
+INSTANTIATE(Winograd<4>)
+INSTANTIATE(Winograd<2, 5>)
+INSTANTIATE(Winograd<2, 3, 2>)
+#undef INSTANTIATE
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

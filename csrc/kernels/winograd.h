@@ -1,12 +1,12 @@
-// Winograd's minimal filtering for 3x3 kernels, F(M x M, 3x3): a tile of M x M outputs from N x N inputs, N = M + 2, by
-// N^2 products a channel where the definition makes 9 M^2: 4 times fewer for M = 4, 2.25 for M = 2.
+// Winograd's minimal filtering, F(M x M, K x K): a tile of M x M outputs from N x N inputs, N = M + K - 1, by N^2 products a
+// channel where the definition makes K^2 M^2: for K = 3 4 times fewer with M = 4, 2.25 with M = 2; for K = 5 2.8 with M = 2.
 //
 //   y = A^T [ (G w G^T) . (B^T d B) ] A        dw = G^T [ (B^T d B) . (A dy A^T) ] G
 //
 // Each matrix is applied along one axis and then the other; here stand the one-axis versions, on vectors over channels or
 // filters. G is diag(SCALE) H, where H's rows are the powers of a point: who has few tiles has most of the work with the weight,
-// and scales B^T d B or A dy A^T instead. M = 4 interpolates at 0, +-3/4, +-3/2 and infinity: A, B and H are exact in binary,
-// and the rounding error is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
+// and scales B^T d B or A dy A^T instead. Six points are 0, +-3/4, +-3/2 and infinity: A, B and H are exact in binary, and the
+// rounding error of M = 4 is half that of the usual 0, +-1, +-2 (RMS 5 times that of the definition, against 11).
 // Where outputs are left along an axis they are part of a tile: two, or one, by four of the six points and three by five, with
 // U's same rows.
 //
@@ -18,16 +18,18 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-// Of stride S: N = M + 2 points of an axis, each with a row of the transformed weight of its own, but where the stride is 2.
+// Of stride S: N points of an axis and U rows of the transformed weight, one for each, but where the stride is 2.
 // The i-th point is the point(i)-th of the planes.
-template <int M, int S = 1> struct Winograd;
+template <int M, int K = 3, int S = 1> struct Winograd;
 
 // x k + y
 template <class T> INLINE Vec<T> mad(Vec<T> x, double k, Vec<T> y) { return fma<T>(x, splat<T>(T(k)), y); }
 template <class T> INLINE Vec<T> times(Vec<T> x, double k) { return x * splat<T>(T(k)); }
 
-template <> struct Winograd<4> {
-    static constexpr int M = 4, N = 6, U = 6;
+// B depends on the points alone, and so does SCALE.
+struct SixPoints {
+    static constexpr int N = 6, U = 6, S = 1;
+    static constexpr double SCALE[6] = {64.0 / 81, -128.0 / 243, -128.0 / 243, 32.0 / 243, 32.0 / 243, 1};
     static constexpr int point(int i) { return i; }
 
     // v = B^T d
@@ -41,6 +43,11 @@ template <> struct Winograd<4> {
         v[4] = r - s;
         v[5] = mad<T>(d[1], 1.265625, mad<T>(d[3], -2.8125, d[5]));
     }
+};
+
+template <> struct Winograd<4> : SixPoints {
+    static constexpr int M = 4, K = 3;
+
     // y = A^T m
     template <class T> static INLINE void output(const Vec<T> (&m)[6], Vec<T> (&y)[4]) {
         const Vec<T> p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
@@ -60,7 +67,6 @@ template <> struct Winograd<4> {
         m[4] = r - s;
         m[5] = y[3];
     }
-    static constexpr double SCALE[6] = {64.0 / 81, -128.0 / 243, -128.0 / 243, 32.0 / 243, 32.0 / 243, 1};
     // u = H w
     template <class T> static INLINE void weight(const Vec<T> (&w)[3], Vec<T> (&u)[6]) {
         const Vec<T> p = mad<T>(w[2], 0.5625, w[0]), q = times<T>(w[1], 0.75);
@@ -78,6 +84,41 @@ template <> struct Winograd<4> {
         w[0] = u[0] + (p + r);
         w[1] = mad<T>(u[3] - u[4], 1.5, times<T>(u[1] - u[2], 0.75));
         w[2] = mad<T>(r, 2.25, times<T>(p, 0.5625)) + u[5];
+    }
+};
+
+template <> struct Winograd<2, 5> : SixPoints {
+    static constexpr int M = 2, K = 5;
+
+    template <class T> static INLINE void output(const Vec<T> (&m)[6], Vec<T> (&y)[2]) {
+        y[0] = m[0] + ((m[1] + m[2]) + (m[3] + m[4]));
+        y[1] = mad<T>(m[1] - m[2], 0.75, mad<T>(m[3] - m[4], 1.5, m[5]));
+    }
+    template <class T> static INLINE void gradient(const Vec<T> (&y)[2], Vec<T> (&m)[6]) {
+        m[0] = y[0];
+        m[1] = mad<T>(y[1], 0.75, y[0]);
+        m[2] = mad<T>(y[1], -0.75, y[0]);
+        m[3] = mad<T>(y[1], 1.5, y[0]);
+        m[4] = mad<T>(y[1], -1.5, y[0]);
+        m[5] = y[1];
+    }
+    template <class T> static INLINE void weight(const Vec<T> (&w)[5], Vec<T> (&u)[6]) {
+        const Vec<T> p = mad<T>(mad<T>(w[4], 0.5625, w[2]), 0.5625, w[0]), q = mad<T>(w[3], 0.421875, times<T>(w[1], 0.75));
+        const Vec<T> r = mad<T>(mad<T>(w[4], 2.25, w[2]), 2.25, w[0]), s = mad<T>(w[3], 3.375, times<T>(w[1], 1.5));
+        u[0] = w[0];
+        u[1] = p + q;
+        u[2] = p - q;
+        u[3] = r + s;
+        u[4] = r - s;
+        u[5] = w[4];
+    }
+    template <class T> static INLINE void weight_gradient(const Vec<T> (&u)[6], Vec<T> (&w)[5]) {
+        const Vec<T> p = u[1] + u[2], q = u[1] - u[2], r = u[3] + u[4], s = u[3] - u[4];
+        w[0] = u[0] + (p + r);
+        w[1] = mad<T>(s, 1.5, times<T>(q, 0.75));
+        w[2] = mad<T>(r, 2.25, times<T>(p, 0.5625));
+        w[3] = mad<T>(s, 3.375, times<T>(q, 0.421875));
+        w[4] = mad<T>(r, 5.0625, mad<T>(p, 0.31640625, u[5]));
     }
 };
 
@@ -137,7 +178,7 @@ template <> struct Part<3> {  // 0, +-3/4, 3/2 and infinity
 };
 
 template <> struct Winograd<2> {
-    static constexpr int M = 2, N = 4, U = 4;
+    static constexpr int M = 2, K = 3, S = 1, N = 4, U = 4;
     static constexpr int point(int i) { return i; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[4], Vec<T> (&v)[4]) {
@@ -174,8 +215,8 @@ template <> struct Winograd<2> {
 
 // Stride 2: of five inputs the first, third and fifth meet the outer weights, which is F(2, 2), and the others the middle one,
 // by the definition: 25 products for 2 x 2 outputs where that makes 36. Points 3 and 4 share a row of U.
-template <> struct Winograd<2, 2> {
-    static constexpr int M = 2, N = 5, U = 4;
+template <> struct Winograd<2, 3, 2> {
+    static constexpr int M = 2, K = 3, S = 2, N = 5, U = 4;
     static constexpr int point(int i) { return i; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[5], Vec<T> (&v)[5]) {

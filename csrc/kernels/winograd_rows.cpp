@@ -20,7 +20,7 @@ constexpr int P = 4;  // channels at a time: four numbers of V and a load of D m
 // image's V meets rows y, y + 1 and y + 2 of its D, of which those that dy has not are zeros.
 template <class T> struct Rows {
     static constexpr i64 L = LANES<T>;
-    Tiling<T, 4> g;
+    Tiling<T, Points> g;
     i64 v_rows, d_rows, step, v_vector, d_vector;  // rows of an image; elements from a row, a vector to the next
     T *v, *d;
     struct Run {
@@ -41,7 +41,6 @@ template <class T> struct Rows {
 
 template <class T> void winograd_rows_plan(Conv& job) {
     const Rows<T> rows(job);
-    job.way = CONV_WINOGRAD_ROWS;
     job.stages = 3;  // stage 0 would prepare a weight
     job.prepared_size = 0;
     job.parts = ceil_div(job.f, LANES<T>);
@@ -91,7 +90,7 @@ template <class T> static void transform_row(const Conv& job, const Rows<T>& row
         T* v = row < rows.v_rows ? rows.v + (image * rows.v_rows + row) * rows.step + t * N * LANES<T> : nullptr;
         T* d = rows.d + item * rows.step + t * N * LANES<T>;
         const int part = t < rows.g.across.whole ? 0 : rows.g.across.part;
-        with_axis<4, 1>(part, [&](auto x) { transform_tile<T, decltype(x)>(job, rows, image, row, t * 4, v, d, zeros); });
+        with_axis<Points>(part, [&](auto x) { transform_tile<T, decltype(x)>(job, rows, image, row, t * 4, v, d, zeros); });
     }
 }
 

@@ -60,24 +60,24 @@ static void transform_tile(const T* image, i64 h, i64 w, i64 channels, i64 y, i6
     }
 }
 
-template <class T, int M, int S>
-void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first, i64 count, T* v, const Places& at, const T* zeros) {
+template <class T, class A>
+void transform_input(const Tiling<T, A>& g, const T* images, i64 first, i64 count, T* v, const Places& at, const T* zeros) {
     for (i64 t = 0; t < count; t++, v += at.tile) {
         const auto place = g.place(first + t);
-        with_axes<M, S>(place, [&](auto y, auto x) {
-            transform_tile<T, Input<decltype(y)>, Input<decltype(x)>, Winograd<M, S>::N>(
-                images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c, place.y * S - g.pad_h,
-                place.x * S - g.pad_w, v, at, zeros);
+        with_axes<A>(place, [&](auto y, auto x) {
+            transform_tile<T, Input<decltype(y)>, Input<decltype(x)>, A::N>(
+                images + place.image * g.in_h * g.in_w * g.in_c, g.in_h, g.in_w, g.in_c, place.y * A::S - g.pad_h,
+                place.x * A::S - g.pad_w, v, at, zeros);
         });
     }
 }
 
-template <class T, int M>
-void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, const Places& at, const T* zeros) {
+template <class T, class A>
+void transform_gradient(const Tiling<T, A>& g, const T* images, i64 first, i64 count, T* d, const Places& at, const T* zeros) {
     for (i64 t = 0; t < count; t++, d += at.tile) {
         const auto place = g.place(first + t);
-        with_axes<M, 1>(place, [&](auto y, auto x) {
-            transform_tile<T, Gradient<decltype(y)>, Gradient<decltype(x)>, Winograd<M>::N>(
+        with_axes<A>(place, [&](auto y, auto x) {
+            transform_tile<T, Gradient<decltype(y)>, Gradient<decltype(x)>, A::N>(
                 images + place.image * g.out_h * g.out_w * g.out_c, g.out_h, g.out_w, g.out_c, place.y, place.x, d, at, zeros);
         });
     }
@@ -85,12 +85,14 @@ void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 c
 
 template void window_pixels<float>(const float**, int, int, const float*, i64, i64, i64, i64, i64, const float*);
 #define TRANSFORM(WHICH, ...) \
-    template void WHICH(const Tiling<__VA_ARGS__>&, const float*, i64, i64, float*, const Places&, const float*);
-TRANSFORM(transform_input, float, 2, 1)
-TRANSFORM(transform_input, float, 4, 1)
-TRANSFORM(transform_input, float, 2, 2)
-TRANSFORM(transform_gradient, float, 2)
-TRANSFORM(transform_gradient, float, 4)
+    template void WHICH(const Tiling<float, __VA_ARGS__>&, const float*, i64, i64, float*, const Places&, const float*);
+TRANSFORM(transform_input, Winograd<2>)
+TRANSFORM(transform_input, Winograd<4>)
+TRANSFORM(transform_input, Winograd<2, 5>)
+TRANSFORM(transform_input, Winograd<2, 3, 2>)
+TRANSFORM(transform_gradient, Winograd<2>)
+TRANSFORM(transform_gradient, Winograd<4>)
+TRANSFORM(transform_gradient, Winograd<2, 5>)
 #undef TRANSFORM
 
 }  // namespace FASTNN_ISA

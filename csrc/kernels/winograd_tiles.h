@@ -9,41 +9,42 @@ namespace FASTNN_ISA {
 
 constexpr i64 STAGGER = 16;  // elements a plane is longer: else the 36 planes of C = 64 would share two sets of L1
 constexpr i64 CHANNELS = 8;  // of the weight at a time: 72 numbers of a filter follow one another in memory
+template <class A> constexpr int PLACES = A::K * A::K;  // of the weight
 
 // A row of a plane: tiles a multiple of 512 bytes apart would share eight sets of L1 at most, and the weight gradient, which goes
 // down them, needs 50 to 64 of V and of D at a time. C256 H14 takes 0.79 of the time, C128 H28 0.9.
 static constexpr i64 staggered(i64 row) { return row % 128 ? row : row + STAGGER; }
 
-// Tiles along an axis of n outputs: whole ones of M, and perhaps one that is part of a tile of 4.
-template <int M> struct Along {
+// Tiles along an axis of n outputs: whole ones, and perhaps one that is part of a tile of 4.
+template <class A> struct Along {
     i64 whole;
     int part;  // its outputs, 2 (or 1) or 3; 0: there is none
-    Along(i64 n, bool has_parts) : whole(ceil_div(n, M)), part(has_parts && n > 4 ? (n % 4 == 1 ? 2 : int(n % 4)) : 0) {
+    Along(i64 n, bool has_parts) : whole(ceil_div(n, A::M)), part(has_parts && n > 4 ? (n % 4 == 1 ? 2 : int(n % 4)) : 0) {
         whole -= parts();
     }
     i64 parts() const { return part > 0; }
     i64 tiles() const { return whole + parts(); }
-    i64 points() const { return whole * (M + 2) + parts() * (part + 2); }
+    i64 points() const { return whole * A::N + parts() * (part + 2); }
     bool has(int point) const { return point == 5 || point < part + 1; }  // the part
 };
 
 // Where U is made for a few tiles, eight channels at a time, it is better to lead all of them through all points.
-template <int M> static bool has_parts(const Conv& job) {
+template <class A> static bool has_parts(const Conv& job) {
     const bool turned = job.pass == CONV_INPUT;
     const i64 h = turned ? job.h : job.oh, w = turned ? job.w : job.ow;
-    return M == 4 && (job.pass == CONV_WEIGHT || job.kept || job.batch * ceil_div(h, M) * ceil_div(w, M) > FEW);
+    return A::M == 4 && (job.pass == CONV_WEIGHT || job.kept || job.batch * ceil_div(h, A::M) * ceil_div(w, A::M) > FEW);
 }
 
-// The tiles of a pass of stride S: M x M outputs each, image after image; of four kinds where the last of an axis are parts,
+// The tiles of a pass: M x M outputs each, image after image; of four kinds where the last of an axis are parts,
 //
 //   0  low    1  whole    2  narrow    3  low and narrow
 //
 // one after the other, so that the tiles that have a point are neighbours. 14 x 14 outputs take 484 products, not 576.
-template <class T, int M, int S = 1> struct Tiling {
-    static constexpr int N = Winograd<M, S>::N, L = LANES<T>;
+template <class T, class A> struct Tiling {
+    static constexpr int M = A::M, N = A::N, L = LANES<T>;
     bool turned;  // an input gradient: from dy to dx
     i64 in_h, in_w, in_c, out_h, out_w, out_c, pad_h, pad_w;
-    Along<M> down, across;
+    Along<A> down, across;
     i64 tiles, ends[4], out_row;  // ends: of the kinds; out_row: filters in whole vectors
     i64 in_row, grad_row;         // channels of a tile in V, filters of one in D: these too, and staggered
 
@@ -55,10 +56,10 @@ template <class T, int M, int S = 1> struct Tiling {
           out_h(turned ? job.h : job.oh),
           out_w(turned ? job.w : job.ow),
           out_c(turned ? job.c : job.f),
-          pad_h(turned ? 2 - job.pad_h : job.pad_h),
-          pad_w(turned ? 2 - job.pad_w : job.pad_w),
-          down(out_h, has_parts<M>(job)),
-          across(out_w, has_parts<M>(job)),
+          pad_h(turned ? A::K - 1 - job.pad_h : job.pad_h),
+          pad_w(turned ? A::K - 1 - job.pad_w : job.pad_w),
+          down(out_h, has_parts<A>(job)),
+          across(out_w, has_parts<A>(job)),
           tiles(job.batch * down.tiles() * across.tiles()) {
         ends[0] = job.batch * down.parts() * across.whole;
         ends[1] = ends[0] + job.batch * down.whole * across.whole;
@@ -94,15 +95,15 @@ template <class T, int M, int S = 1> struct Tiling {
 };
 
 // f with the algorithm of an axis; f(Y, X) with those of a tile's two.
-template <int M, int S, class F> INLINE void with_axis([[maybe_unused]] int part, F f) {
-    if constexpr (M == 4) {
+template <class A, class F> INLINE void with_axis([[maybe_unused]] int part, F f) {
+    if constexpr (A::M == 4) {
         if (part == 2) return f(Part<2>());
         if (part == 3) return f(Part<3>());
     }
-    f(Winograd<M, S>());
+    f(A());
 }
-template <int M, int S, class Place, class F> INLINE void with_axes(const Place& place, F f) {
-    with_axis<M, S>(place.part_y, [&](auto y) { with_axis<M, S>(place.part_x, [&](auto x) { f(y, x); }); });
+template <class A, class Place, class F> INLINE void with_axes(const Place& place, F f) {
+    with_axis<A>(place.part_y, [&](auto y) { with_axis<A>(place.part_x, [&](auto x) { f(y, x); }); });
 }
 
 static constexpr i64 plane(i64 rows, i64 row) { return rows * row + STAGGER; }
@@ -134,10 +135,10 @@ struct Places {
 };
 
 // V = B^T d B and D = A dy A^T of tiles [first, first + count); `v` and `d` are where the first lies.
-template <class T, int M, int S>
-void transform_input(const Tiling<T, M, S>& g, const T* images, i64 first, i64 count, T* v, const Places& at, const T* zeros);
-template <class T, int M>
-void transform_gradient(const Tiling<T, M>& g, const T* images, i64 first, i64 count, T* d, const Places& at, const T* zeros);
+template <class T, class A>
+void transform_input(const Tiling<T, A>& g, const T* images, i64 first, i64 count, T* v, const Places& at, const T* zeros);
+template <class T, class A>
+void transform_gradient(const Tiling<T, A>& g, const T* images, i64 first, i64 count, T* d, const Places& at, const T* zeros);
 
 // ---- products ------------------------------------------------------------------------------------------------
 
@@ -192,6 +193,18 @@ template <class T, int MR, int NV> struct PointKernel {
         }
     }
 };
+
+// ---- the ways: as in conv.h, of floats -----------------------------------------------------------------------
+
+template <class T, class A> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, and CONV_INPUT of stride 1
+template <class T, class A> void winograd_stage(Conv& job);
+template <class T, class A> void winograd(const Conv& job, i64 begin, i64 end);
+template <class T> void winograd_rows_plan(Conv& job);  // winograd_rows.cpp: CONV_WEIGHT of few tiles
+template <class T> void winograd_rows_stage(Conv& job);
+template <class T> void winograd_rows(const Conv& job, i64 begin, i64 end);
+template <class T, class A> void winograd_weight_plan(Conv& job);  // winograd_weight.cpp: CONV_WEIGHT
+template <class T, class A> void winograd_weight_stage(Conv& job);
+template <class T, class A> void winograd_weight(const Conv& job, i64 begin, i64 end);
 
 }  // namespace FASTNN_ISA
 }  // namespace fastnn

@@ -168,7 +168,7 @@ template <class T> static Outputs<T> convolved_and_pooled(const Geometry& g, con
     job.pass = CONV_FORWARD;
     job.x = from.x.data(), job.weight = from.weight.data(), job.bias = from.bias_f.data();
     kernels<T>().conv_plan(job);
-    job.pool = job.way == CONV_WINOGRAD2 || job.way == CONV_WINOGRAD4;
+    job.pool = job.way == CONV_WINOGRAD2 || job.way == CONV_WINOGRAD4 || job.way == CONV_WINOGRAD5X5;
     Values<T> y = unwritten<T>(job.batch * job.oh * job.ow * job.f);
     Values<T> pooled = unwritten<T>(job.batch * (job.oh / 2) * (job.ow / 2) * job.f);
     void* made = nullptr;
@@ -187,8 +187,8 @@ template <class T> void winograd() {
     memset(ways_seen, 0, sizeof ways_seen);
     const i64 channels[][3] = {{1, 16, 16}, {2, 33, 17}, {3, 21, 40}, {1, 3, 5}, {1, 72, 68}};  // images, in, out
     const i64 sizes[][2] = {{3, 3}, {4, 4}, {7, 9}, {14, 13}, {3, 22}, {1, 5}};
-    const auto near = [](i64 images, i64 h, i64 w, i64 c, i64 f, i64 pad) {
-        const Geometry g = {images, h, w, c, f, 3, 3, 1, 1, pad, pad, 1, 1, 1};
+    const auto near = [](i64 images, i64 h, i64 w, i64 c, i64 f, i64 pad, i64 k = 3) {
+        const Geometry g = {images, h, w, c, f, k, k, 1, 1, pad, pad, 1, 1, 1};
         const Arrays<T> from(g.job(), [](i64 n) { return numbers<T>(n, -1, 1); });
         check_passes(g, from, false, 400);
         if (g.job().oh >= 2 && g.job().ow >= 2)
@@ -206,8 +206,11 @@ template <class T> void winograd() {
     near(2, 15, 11, 70, 72, 1);
     near(1, 19, 18, 72, 30, 1);
     near(1, 22, 18, 176, 168, 1);  // and a dU that is made in blocks
+    near(20, 15, 14, 16, 16, 1);   // tiles that go apart
+    near(1, 19, 18, 33, 40, 2, 5);
+    near(8, 16, 15, 24, 17, 3, 5);
     if (sizeof(T) == 4) {
-        expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4});
+        expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD5X5});
         expect_way(DTYPE<T>, CONV_WEIGHT, CONV_WINOGRAD_ROWS);
     }
 }
