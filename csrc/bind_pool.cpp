@@ -221,8 +221,8 @@ static py::object resampled(const char* who, const Array& in, const Pair& from, 
     ResizeTables row_tables, col_tables;
     Resize job = {out.data(), in.data(), shape[0], shape[1], {from.first, to.first, nullptr, nullptr, nullptr},
                   {from.second, to.second, nullptr, nullptr, nullptr}};
-    plan_resize(job.rows, in.dtype(), how, 0, row_tables);
-    plan_resize(job.cols, in.dtype(), how, 0, col_tables);
+    if (!plan_resize(job.rows, in.dtype(), how, 0, row_tables) || !plan_resize(job.cols, in.dtype(), how, 0, col_tables))
+        refuse(PyExc_MemoryError, "%s: no memory for the places of %s to %s", who, text(from).c_str(), text(to).c_str());
     const Kernels& k = *runtime().table[in.dtype()];
     const double cost = MIX * double(std::max(from.second, to.second)) * double(shape[1]);
     if (out.size()) run(back ? k.resize_backward : k.resize, job, shape[0] * size.first, cost);

@@ -1,7 +1,8 @@
 // Windows and sampling points of images: the sizes that come out, and the checks that keep the kernels inside their arrays.
 // For the bindings and the ops alike.
 #pragma once
-#include <vector>
+#include <memory>
+#include <new>
 
 #include "kernels.h"
 
@@ -61,8 +62,8 @@ enum Sampling { NEAREST, NEAREST_EXACT, LINEAR, LINEAR_CORNERS };
 
 // The tables an axis points to.
 struct ResizeTables {
-    std::vector<i64> index, first;
-    std::vector<double> weight;
+    std::unique_ptr<i64[]> index, first;
+    std::unique_ptr<double[]> weight;
 };
 
 // Source coordinates as PyTorch computes them, in T. scale_factor 0: out / size.
@@ -77,33 +78,35 @@ inline void fill_resize_tables(const ResizeAxis& axis, int how, double scale_fac
         if (!(at > 0)) at = 0;
         i64 i = at < T(axis.size) ? i64(at) : axis.size - 1;
         if (i > axis.size - 1) i = axis.size - 1;  // T(size) may be rounded
-        tables.index[size_t(q)] = i;
+        tables.index[q] = i;
         if (how < LINEAR) continue;
         if (axis.out == axis.size) {  // a copy, whatever scale_factor says
-            tables.index[size_t(q)] = q;
-            tables.weight[size_t(q)] = 0;
+            tables.index[q] = q;
+            tables.weight[q] = 0;
             continue;
         }
         const T weight = at - T(i);
-        tables.weight[size_t(q)] = double(weight < 0 ? T(0) : weight > 1 ? T(1) : weight);
+        tables.weight[q] = double(weight < 0 ? T(0) : weight > 1 ? T(1) : weight);
     }
 }
 
-// Fills axis from axis.size and axis.out, both at least 1. May throw std::bad_alloc.
-inline void plan_resize(ResizeAxis& axis, int dtype, int how, double scale_factor, ResizeTables& tables) {
-    tables.index.resize(size_t(axis.out));
-    tables.first.resize(size_t(axis.size) + 1);
-    if (how >= LINEAR) tables.weight.resize(size_t(axis.out));
+// Fills axis from axis.size and axis.out, both at least 1. False: there is no memory for that.
+inline bool plan_resize(ResizeAxis& axis, int dtype, int how, double scale_factor, ResizeTables& tables) {
+    tables.index.reset(new (std::nothrow) i64[size_t(axis.out)]);
+    tables.first.reset(new (std::nothrow) i64[size_t(axis.size) + 1]);
+    tables.weight.reset(how < LINEAR ? nullptr : new (std::nothrow) double[size_t(axis.out)]);
+    if (!tables.index || !tables.first || (how >= LINEAR && !tables.weight)) return false;
     dtype == F32 ? fill_resize_tables<float>(axis, how, scale_factor, tables)
                  : fill_resize_tables<double>(axis, how, scale_factor, tables);
     i64 q = 0;
     for (i64 i = 0; i <= axis.size; i++) {
-        while (q < axis.out && tables.index[size_t(q)] < i) q++;
-        tables.first[size_t(i)] = q;
+        while (q < axis.out && tables.index[q] < i) q++;
+        tables.first[i] = q;
     }
-    axis.index = tables.index.data();
-    axis.first = tables.first.data();
-    axis.weight = how >= LINEAR ? tables.weight.data() : nullptr;
+    axis.index = tables.index.get();
+    axis.first = tables.first.get();
+    axis.weight = tables.weight.get();
+    return true;
 }
 
 }  // namespace fastnn

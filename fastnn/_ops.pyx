@@ -19,7 +19,6 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.math cimport INFINITY, sqrt as c_sqrt
 from libc.string cimport memcmp, memcpy, memset
-from libcpp.vector cimport vector
 
 from fastnn._runtime cimport *
 from fastnn._tape cimport (

@@ -2,21 +2,40 @@
 
 cdef extern from *:
     """
+    #include <memory>
+    #include <new>
     #include <utility>
-    #include <vector>
     #include "runtime.h"
-    struct Gathered {  // pointers into the parameters of one step
-        std::vector<fastnn::i64> start;
-        std::vector<void*> p, grad, m, v, mean, most;
-        void clear() { start.clear(), p.clear(), grad.clear(), m.clear(), v.clear(), mean.clear(), most.clear(); }
+    struct Gathered {  // the parameters of one step: where each begins among all elements, and pointers into them
+        enum { P, GRAD, M, V, MEAN, MOST, ARRAYS };
+        fastnn::i64 count = 0, room = 0;
+        std::unique_ptr<fastnn::i64[]> starts;
+        std::unique_ptr<void*[]> pointers;
+        fastnn::i64* start() { return starts.get(); }
+        void** of(int array) { return pointers.get() + array * room; }
+        bool make_room(fastnn::i64 n) {
+            count = 0;
+            if (starts && n <= room) return true;
+            starts.reset(new (std::nothrow) fastnn::i64[size_t(n) + 1]);
+            pointers.reset(new (std::nothrow) void*[size_t(n) * ARRAYS]);
+            room = starts && pointers ? n : 0;
+            return starts && pointers;
+        }
         void swap(Gathered& with) { std::swap(*this, with); }
     };
     """
     cdef cppclass Gathered:
-        vector[i64] start
-        vector[void*] p, grad, m, v, mean, most
-        void clear()
-        void swap(Gathered& with_)
+        i64 count
+        i64* start() noexcept
+        void** of(int array) noexcept
+        bint make_room(i64 n) noexcept
+        void swap(Gathered& with_) noexcept
+    enum: GATHERED_P "Gathered::P"
+    enum: GATHERED_GRAD "Gathered::GRAD"
+    enum: GATHERED_M "Gathered::M"
+    enum: GATHERED_V "Gathered::V"
+    enum: GATHERED_MEAN "Gathered::MEAN"
+    enum: GATHERED_MOST "Gathered::MOST"
 
 
 cdef class OptimizerStep:
@@ -102,8 +121,10 @@ cdef class OptimizerStep:
         cdef list m = self.state.get("m"), v = self.state.get("v"), mean = self.state.get("mean")
         cdef list most = self.state.get("most")
         cdef i64 total = 0
-        all.clear()
-        for i in range(len(self.params)):
+        cdef Py_ssize_t n = len(self.params)
+        if not all.make_room(n):
+            raise MemoryError(f"step: no memory for the pointers to {n} parameters")
+        for i in range(n):
             p = <Tensor>self.params[i]
             g = <Tensor>p._grad
             if g is None or kind(p.array) != dtype:
@@ -120,34 +141,35 @@ cdef class OptimizerStep:
                 a = copy
             held.append(p.array)
             held.append(a)
-            all.start.push_back(total)
-            total += cnp.PyArray_SIZE(a)
-            all.p.push_back(cnp.PyArray_DATA(p.array))
-            all.grad.push_back(cnp.PyArray_DATA(a))
+            all.of(GATHERED_P)[all.count] = cnp.PyArray_DATA(p.array)
+            all.of(GATHERED_GRAD)[all.count] = cnp.PyArray_DATA(a)
             if m is not None:
-                all.m.push_back(state_pointer(m, i, p, held))
+                all.of(GATHERED_M)[all.count] = state_pointer(m, i, p, held)
             if v is not None:
-                all.v.push_back(state_pointer(v, i, p, held))
+                all.of(GATHERED_V)[all.count] = state_pointer(v, i, p, held)
             if mean is not None:
-                all.mean.push_back(state_pointer(mean, i, p, held))
+                all.of(GATHERED_MEAN)[all.count] = state_pointer(mean, i, p, held)
             if most is not None:
-                all.most.push_back(state_pointer(most, i, p, held))
+                all.of(GATHERED_MOST)[all.count] = state_pointer(most, i, p, held)
+            all.start()[all.count] = total
+            all.count += 1
+            total += cnp.PyArray_SIZE(a)
             bump_version(p)
-        all.start.push_back(total)
-        return <i64>all.p.size()
+        all.start()[all.count] = total
+        return all.count
 
     cdef launch(self, int dtype, Gathered& all, Optimize& job, bint m, bint v, bint mean, bint most):
         cdef const Kernels* table = runtime.table[dtype]
-        job.tensors = <i64>all.p.size()
-        job.start = all.start.data()
-        job.p, job.grad = all.p.data(), all.grad.data()
-        job.m = all.m.data() if m else NULL
-        job.v = all.v.data() if v else NULL
-        job.mean = all.mean.data() if mean else NULL
-        job.most = all.most.data() if most else NULL
+        job.tensors = all.count
+        job.start = all.start()
+        job.p, job.grad = all.of(GATHERED_P), all.of(GATHERED_GRAD)
+        job.m = all.of(GATHERED_M) if m else NULL
+        job.v = all.of(GATHERED_V) if v else NULL
+        job.mean = all.of(GATHERED_MEAN) if mean else NULL
+        job.most = all.of(GATHERED_MOST) if most else NULL
         run(<RangeFunction>(table.sgd if self.kind == "sgd" else table.adam if self.kind == "adam"
                             else table.rmsprop), &job,
-            all.start.back(), 0.5)
+            all.start()[all.count], 0.5)
 
 
 cdef bint flat(ndarray a) noexcept:

@@ -131,8 +131,9 @@ cpdef Tensor interpolate(x, size=None, scale_factor=None, str mode="nearest", al
     type_num = kind(t.array)
     sampling.job.rows.size, sampling.job.rows.out = (1, 1) if nd == 3 else (shape[2], out[0])
     sampling.job.cols.size, sampling.job.cols.out = shape[nd - 1], out[nd - 3]
-    plan_resize(sampling.job.rows, type_num, how, 0.0 if nd == 3 else factors[0], sampling.rows)
-    plan_resize(sampling.job.cols, type_num, how, factors[nd - 3], sampling.cols)
+    if not (plan_resize(sampling.job.rows, type_num, how, 0.0 if nd == 3 else factors[0], sampling.rows)
+            and plan_resize(sampling.job.cols, type_num, how, factors[nd - 3], sampling.cols)):
+        raise MemoryError(f"interpolate: no memory for the places of {shape[2:]} to {out}")
     if nd == 3:
         return squeeze(resampled(sampling, unsqueeze(t, 2), False), 2)
     return resampled(sampling, t, False)

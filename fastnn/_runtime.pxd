@@ -337,4 +337,4 @@ cdef extern from "windows.h" namespace "fastnn" nogil:
     const char* plan_pool(PoolJob& job, bint ceil_mode) noexcept
     const char* plan_adaptive_pool(PoolJob& job) noexcept
     bint byte_taps(const PoolJob& job) noexcept
-    void plan_resize(ResizeAxis& axis, int dtype, int how, double scale_factor, ResizeTables& tables) except +
+    bint plan_resize(ResizeAxis& axis, int dtype, int how, double scale_factor, ResizeTables& tables) noexcept
