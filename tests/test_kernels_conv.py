@@ -261,18 +261,22 @@ def test_winograd_errs_by_a_few_times_what_direct_does(isa, data, k, shape):
 # Of stride 2, where the weight's transform pays.
 STRIDED = [(1, 64, 128, 32, 32, 1), (1, 130, 72, 9, 8, 1), (3, 64, 40, 15, 22, 0)]
 STRIDED += [(2, 72, 130, 11, 13, 2), (1, 128, 136, 8, 8, 1)]
+# 7 x 7: rows of pairs that share a vector and that do not, an end of one vector within the next; odd and even padding.
+SEVENS = [(2, 3, 64, 42, 40, 3), (1, 4, 40, 20, 34, 2), (1, 17, 72, 26, 24, 3), (3, 20, 48, 14, 8, 6), (1, 64, 72, 12, 10, 0)]
 
 
-@pytest.mark.parametrize("case", STRIDED, ids=lambda c: "-".join(map(str, c)))
-def test_winograd_of_stride_2(isa, case):
+@pytest.mark.parametrize(
+    ("k", "case"), [(3, c) for c in STRIDED] + [(7, c) for c in SEVENS], ids=lambda c: "-".join(map(str, np.ravel(c)))
+)
+def test_winograd_of_stride_2(isa, k, case):
     n, c, f, h, wd, pad = case
     rng = np.random.default_rng(1)
     x = channels_last(rng.standard_normal((n, c, h, wd)).astype(np.float32))
-    w = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
+    w = rng.standard_normal((f, c, k, k)).astype(np.float32)
     bias = rng.standard_normal(f).astype(np.float32)
     options = dict(stride=(2, 2), padding=((pad, pad), (pad, pad)), dilation=(1, 1), groups=1)
     want = definition(x, w, **options) + bias[:, None, None]
-    layer = fnn.nn.Conv2d(c, f, 3, stride=2, padding=pad).freeze()
+    layer = fnn.nn.Conv2d(c, f, k, stride=2, padding=pad).freeze()
     layer.weight.data, layer.bias.data = w, bias
     layer.freeze()
     with fnn.no_grad():

@@ -68,6 +68,12 @@ static double strided_cost(const Conv& job) {
     return 25 * 8.5 * tiles * (whole(job.c) + whole(job.f)) + products(u, 1.1 * tiles * 25 / 16) + (job.kept ? 0 : make(u));
 }
 
+// 7 x 7 of stride 2: a 4 x 4 kernel, of four times the channels.
+static double pairs_cost(const Conv& job) {
+    const double tiles = double(job.batch * ceil_div(job.oh, 3) * ceil_div(job.ow, 3)), u = 36.0 * 4 * double(job.c) * double(job.f);
+    return 36 * 8.5 * tiles * (2 * whole(2 * job.c) + whole(job.f)) + products(u, 1.1 * tiles) + (job.kept ? 0 : 2 * make(u));
+}
+
 // Where the definition sums few products at a time, the gradients of 5 x 5 places would err by more than six times what it does:
 // to the input tap by tap by 7.5, to the weight of 200 tiles by 6.6, of 400 by 5.7.
 constexpr i64 LEAST_TILES = 512;
@@ -83,10 +89,12 @@ template <class T> static int choose_way(const Conv& job) {
                       job.dilation_w == 1 && job.groups == 1;
     const bool three = k == 3 && (stride == 1 || (stride == 2 && job.pass == CONV_FORWARD));
     const bool five = k == 5 && stride == 1 && !errs_5x5(job);
-    if (!fits || !(three || five)) return CONV_DIRECT;
+    const bool seven = k == 7 && stride == 2 && job.pass == CONV_FORWARD && job.h % 2 == 0 && job.w % 2 == 0;
+    if (!fits || !(three || five || seven)) return CONV_DIRECT;
     // Who asks for the pool was told that there is one, perhaps of a weight that was not kept: tap by tap there is none.
     const double direct = job.pool && tap_by_tap(Walk(job)) ? double(INFINITY) : direct_cost(job);
     if (five) return direct <= winograd_cost<Winograd<2, 5>>(job) ? CONV_DIRECT : CONV_WINOGRAD5X5;
+    if (seven) return direct <= pairs_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_PAIRS;
     if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
     const double two = winograd_cost<Winograd<2>>(job), four = winograd_cost<Winograd<4>>(job);
     if (direct <= two && direct <= four) return CONV_DIRECT;
@@ -110,6 +118,7 @@ template <class T> static Way way_of(const Conv& job, int way) {
     if (way == CONV_WINOGRAD2) return winograd_way<Winograd<2>>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD5X5) return winograd_way<Winograd<2, 5>>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD_ROWS) return {winograd_rows_plan<float>, winograd_rows_stage<float>, winograd_rows<float>};
+    if (way == CONV_WINOGRAD_PAIRS) return winograd_way<Pairs<Winograd<3, 4>>>();
     if (way == CONV_WINOGRAD_STRIDED) return winograd_way<Winograd<2, 3, 2>>();
     if (way == CONV_DEPTHWISE && job.pass == CONV_WEIGHT)
         return {depthwise_weight_plan<T>, depthwise_weight_stage<T>, depthwise_weight<T>};

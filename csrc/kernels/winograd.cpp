@@ -90,7 +90,10 @@ static void transform_output_tile(const Conv& job, const Tiling<T, A>& g, const 
         both_axes<T, Y::N, Y::M, X::N, X::M>(
             [](const auto& d, auto& made) { Y::template output<T>(d, made); },
             [](const auto& d, auto& made) { X::template output<T>(d, made); },
-            [&](int i, int j) { return load(m + (Y::point(i) * N + X::point(j)) * m_plane + f); },
+            [&](int i, int j) {
+                const T* column = from_here(m + X::point(j) * m_plane + f);  // else 36 offsets, in memory
+                return load(column + Y::point(i) * N * m_plane);
+            },
             [&](int i, int j, Vec<T> value) { y[i * X::M + j] = value + b; });
         if (n == LANES<T>) put_tile(corner, y, Y::M, X::M, f, n);
         else put_part(corner, y, Y::M, X::M, f, n);
@@ -111,19 +114,35 @@ static void transform_output(const Conv& job, const Tiling<T, A>& g, const T* m,
 
 // ---- U: [point][sliver][channel][width] ----------------------------------------------------------------------
 
+// The weight of one vector of filters, [channel][place][LANES], where a channel is one of a square of four pixels, which meets every other place down and across.
+template <class T, class A>
+static void read_pairs(T* w, const Conv& job, i64 c0, int channels, i64 f, int filters) {
+    memset(w, 0, size_t(channels) * PLACES<A> * LANES<T> * sizeof(T));
+    for (i64 at = c0; at < c0 + channels; at++)
+        for (i64 place = 0; place < PLACES<A>; place++, w += LANES<T>) {
+            const i64 row = at / job.c / 2, column = at / job.c % 2, c = at % job.c;
+            const i64 y = place / A::K * 2 + row - (job.pad_h & 1), x = place % A::K * 2 + column - (job.pad_w & 1);
+            if (y < 0 || y >= job.kh || x < 0 || x >= job.kw) continue;
+            const T* from = static_cast<const T*>(job.weight) + ((f * job.c + c) * job.kh + y) * job.kw + x;
+            for (int lane = 0; lane < filters; lane++) w[lane] = from[lane * job.c * job.kh * job.kw];
+        }
+}
+
 // Channels [c0, c0 + channels) of the weight for the filters of one vector: [channel][place][LANES].
 template <class T, class A>
 static void read_weight(T* w, const Conv& job, const Tiling<T, A>& g, i64 c0, int channels, i64 f) {
+    constexpr i64 P = PLACES<A>;
     const T* from = static_cast<const T*>(job.weight);
     const int filters = int(g.out_c - f < LANES<T> ? g.out_c - f : LANES<T>);
-    if (!g.turned) return read_rows(w, from + (f * g.in_c + c0) * PLACES<A>, g.in_c * PLACES<A>, PLACES<A> * channels, filters);
-    for (int c = 0; c < channels; c++)
-        read_rows(w + c * PLACES<A> * LANES<T>, from + ((c0 + c) * g.out_c + f) * PLACES<A>, PLACES<A>, PLACES<A>, filters);
+    if (A::PAIRS) return read_pairs<T, A>(w, job, c0, channels, f, filters);
+    if (!g.turned) return read_rows(w, from + (f * g.in_c + c0) * P, g.in_c * P, P * channels, filters);
+    for (int c = 0; c < channels; c++) read_rows(w + c * P * LANES<T>, from + ((c0 + c) * g.out_c + f) * P, P, P, filters);
 }
 
+template <class A> constexpr bool MAY_BE_AT_ONCE = A::K == 3 && A::S == 1 && !A::PAIRS;
 // Whether U is used where it is made, and where V lies: of a few tiles all points of a vector of channels together.
 template <class T, class A> static bool is_at_once(const Conv& job, const Tiling<T, A>& g) {
-    return A::K == 3 && A::S == 1 && !job.kept && g.tiles <= SOME;
+    return MAY_BE_AT_ONCE<A> && !job.kept && g.tiles <= SOME;
 }
 template <class T, class A> static Places v_places(const Conv& job, const Tiling<T, A>& g) {
     constexpr int N = A::N;
@@ -391,7 +410,7 @@ template <class T, class A> static void winograd_block(const Conv& job, const Ti
     for (i64 s = part * job.chunk; s < slivers.parts; s += job.chunk * job.parts) {
         const i64 stop = s + job.chunk < slivers.parts ? s + job.chunk : slivers.parts;
         const i64 f0 = slivers.begin(s) * L, end = slivers.begin(stop) * L;
-        if constexpr (A::K == 3 && A::S == 1) {
+        if constexpr (MAY_BE_AT_ONCE<A>) {
             if (is_at_once(job, g)) {
                 const auto at_once = g.tiles <= FEW ? multiply_at_once<SMALL_GROUP, T, A> : multiply_at_once<LARGE_GROUP, T, A>;
                 at_once(job, g, own.m, own.m_plane, own.m_row, own.v, own.rest, s);
@@ -409,7 +428,7 @@ template <class T, class A> void winograd(const Conv& job, i64 begin, i64 end) {
         const Places at = v_places(job, g);
         T* v = own.v + at.of(begin, 0, LANES<T>);
         transform_input(g, static_cast<const T*>(g.turned ? job.dy : job.x), begin, end - begin, v, at, own.zeros);
-        if constexpr (A::K == 3 && A::S == 1)
+        if constexpr (MAY_BE_AT_ONCE<A>)
             if (is_at_once(job, g) && g.tiles <= FEW) scale_points<T, A>(v, at, end - begin, g.in_c);
         return;
     }
@@ -426,6 +445,7 @@ INSTANTIATE(Winograd<2>)
 INSTANTIATE(Winograd<4>)
 INSTANTIATE(Winograd<2, 5>)
 INSTANTIATE(Winograd<2, 3, 2>)
+INSTANTIATE(Pairs<Winograd<3, 4>>)
 #undef INSTANTIATE
 
 }  // namespace FASTNN_ISA

@@ -1,5 +1,6 @@
 // Winograd's minimal filtering, F(M x M, K x K): a tile of M x M outputs from N x N inputs, N = M + K - 1, by N^2 products a
 // channel where the definition makes K^2 M^2: for K = 3 4 times fewer with M = 4, 2.25 with M = 2; for K = 5 2.8 with M = 2.
+// (A 7 x 7 kernel of stride 2 is a 4 x 4 kernel of stride 1 on pairs of rows and columns: 3.1 times fewer with M = 3.)
 //
 //   y = A^T [ (G w G^T) . (B^T d B) ] A        dw = G^T [ (B^T d B) . (A dy A^T) ] G
 //
@@ -29,6 +30,7 @@ template <class T> INLINE Vec<T> times(Vec<T> x, double k) { return x * splat<T>
 // B depends on the points alone, and so does SCALE.
 struct SixPoints {
     static constexpr int N = 6, U = 6, S = 1;
+    static constexpr bool PAIRS = false;
     static constexpr double SCALE[6] = {64.0 / 81, -128.0 / 243, -128.0 / 243, 32.0 / 243, 32.0 / 243, 1};
     static constexpr int point(int i) { return i; }
 
@@ -122,6 +124,18 @@ template <> struct Winograd<2, 5> : SixPoints {
     }
 };
 
+// Three outputs and four places: the three places and four outputs of Winograd<4> the other way round.
+template <> struct Winograd<3, 4> : SixPoints {
+    static constexpr int M = 3, K = 4;
+    template <class T> static INLINE void output(const Vec<T> (&m)[6], Vec<T> (&y)[3]) { Winograd<4>::weight_gradient<T>(m, y); }
+    template <class T> static INLINE void weight(const Vec<T> (&w)[4], Vec<T> (&u)[6]) { Winograd<4>::gradient<T>(w, u); }
+};
+
+// Of stride 2: A on an image whose pixels are squares of four, of which each meets every other place of the weight.
+template <class A> struct Pairs : A {
+    static constexpr bool PAIRS = true;
+};
+
 // Part of a tile of Winograd<4>: M outputs by M + 2 of the six points. SCALE, which belongs to six, is made good in `input`.
 template <int M> struct Part;
 
@@ -179,6 +193,7 @@ template <> struct Part<3> {  // 0, +-3/4, 3/2 and infinity
 
 template <> struct Winograd<2> {
     static constexpr int M = 2, K = 3, S = 1, N = 4, U = 4;
+    static constexpr bool PAIRS = false;
     static constexpr int point(int i) { return i; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[4], Vec<T> (&v)[4]) {
@@ -217,6 +232,7 @@ template <> struct Winograd<2> {
 // by the definition: 25 products for 2 x 2 outputs where that makes 36. Points 3 and 4 share a row of U.
 template <> struct Winograd<2, 3, 2> {
     static constexpr int M = 2, K = 3, S = 2, N = 5, U = 4;
+    static constexpr bool PAIRS = false;
     static constexpr int point(int i) { return i; }
 
     template <class T> static INLINE void input(const Vec<T> (&d)[5], Vec<T> (&v)[5]) {

@@ -62,8 +62,8 @@ template <class T, class X>
 static void transform_tile(const Conv& job, const Rows<T>& rows, i64 image, i64 row, i64 x, T* v, T* d, const T* zeros) {
     constexpr i64 L = LANES<T>;
     const T *in[X::N], *out[X::M];
-    window_pixels(out, 1, X::M, static_cast<const T*>(job.dy) + image * job.oh * job.ow * job.f, job.oh, job.ow, job.f,
-                  row + job.pad_h - 2, x, zeros);
+    const Image<T> dy(static_cast<const T*>(job.dy) + image * job.oh * job.ow * job.f, job.oh, job.ow, job.f);
+    window_pixels(out, 1, X::M, dy, row + job.pad_h - 2, x, zeros);
     for_vectors<T>(job.f, [&](i64 f, int n) {
         Vec<T> from[X::M], made[X::N];
         for (int i = 0; i < X::M; i++) from[i] = load_n(out[i] + f, n);
@@ -72,8 +72,8 @@ static void transform_tile(const Conv& job, const Rows<T>& rows, i64 image, i64 
             store(d + f / L * rows.d_vector + X::point(i) * L, times<T>(made[i], Points::SCALE[X::point(i)]));
     });
     if (!v) return;
-    window_pixels(in, 1, X::N, static_cast<const T*>(job.x) + image * job.h * job.w * job.c, job.h, job.w, job.c, row,
-                  x - job.pad_w, zeros);
+    const Image<T> from(static_cast<const T*>(job.x) + image * job.h * job.w * job.c, job.h, job.w, job.c);
+    window_pixels(in, 1, X::N, from, row, x - job.pad_w, zeros);
     for_vectors<T>(job.c, [&](i64 c, int n) {
         Vec<T> from[X::N], made[X::N];
         for (int i = 0; i < X::N; i++) from[i] = load_n(in[i] + c, n);

@@ -40,8 +40,11 @@ template <class A> static bool has_parts(const Conv& job) {
 //   0  low    1  whole    2  narrow    3  low and narrow
 //
 // one after the other, so that the tiles that have a point are neighbours. 14 x 14 outputs take 484 products, not 576.
+//
+// With PAIRS a pixel of the image that is read is a square of four of the job's, (row, column, channel) of it one channel; with
+// odd padding the first pair begins with a place that the weight has not.
 template <class T, class A> struct Tiling {
-    static constexpr int M = A::M, N = A::N, L = LANES<T>;
+    static constexpr int M = A::M, N = A::N, L = LANES<T>, PAIR = A::PAIRS ? 2 : 1;
     bool turned;  // an input gradient: from dy to dx
     i64 in_h, in_w, in_c, out_h, out_w, out_c, pad_h, pad_w;
     Along<A> down, across;
@@ -50,14 +53,14 @@ template <class T, class A> struct Tiling {
 
     explicit Tiling(const Conv& job)
         : turned(job.pass == CONV_INPUT),
-          in_h(turned ? job.oh : job.h),
-          in_w(turned ? job.ow : job.w),
-          in_c(turned ? job.f : job.c),
+          in_h((turned ? job.oh : job.h) / PAIR),
+          in_w((turned ? job.ow : job.w) / PAIR),
+          in_c((turned ? job.f : job.c) * PAIR * PAIR),
           out_h(turned ? job.h : job.oh),
           out_w(turned ? job.w : job.ow),
           out_c(turned ? job.c : job.f),
-          pad_h(turned ? A::K - 1 - job.pad_h : job.pad_h),
-          pad_w(turned ? A::K - 1 - job.pad_w : job.pad_w),
+          pad_h(turned ? A::K - 1 - job.pad_h : A::PAIRS ? (job.pad_h + (job.pad_h & 1)) / 2 : job.pad_h),
+          pad_w(turned ? A::K - 1 - job.pad_w : A::PAIRS ? (job.pad_w + (job.pad_w & 1)) / 2 : job.pad_w),
           down(out_h, has_parts<A>(job)),
           across(out_w, has_parts<A>(job)),
           tiles(job.batch * down.tiles() * across.tiles()) {
@@ -66,7 +69,8 @@ template <class T, class A> struct Tiling {
         ends[2] = ends[1] + job.batch * down.whole * across.parts();
         ends[3] = tiles;
         out_row = ceil_div(out_c, L) * L;
-        in_row = staggered(ceil_div(in_c, L) * L), grad_row = staggered(out_row);
+        // Where a row of a pair begins within a vector, its last one is whole too.
+        in_row = staggered(ceil_div(A::PAIRS ? in_c / 2 + ceil_div(in_c / 2, L) * L : in_c, L) * L), grad_row = staggered(out_row);
     }
     struct Place {
         i64 image, y, x;     // of the tile's first output
@@ -120,9 +124,15 @@ template <class T> __attribute__((noinline)) void write_rows(T* to, i64 step, co
 
 // ---- transforms of tiles -------------------------------------------------------------------------------------
 
-// The pixels (rows, columns) of a window at (y, x) of an image (h, w, c); those outside it are `zeros`.
-template <class T>
-void window_pixels(const T** pixels, int rows, int columns, const T* image, i64 h, i64 w, i64 c, i64 y, i64 x, const T* zeros);
+// An image (h, w, c), its rows `pitch` elements apart. With `below`, of so few channels that they fit a vector twice, a pixel is
+// followed by what lies so many elements on.
+template <class T> struct Image {
+    const T* data;
+    i64 h, w, c, pitch, below = 0;
+    Image(const T* data, i64 h, i64 w, i64 c) : data(data), h(h), w(w), c(c), pitch(w * c) {}
+};
+// The pixels (rows, columns) of its window at (y, x); those outside of it are `zeros`.
+template <class T> void window_pixels(const T** pixels, int rows, int columns, const Image<T>& image, i64 y, i64 x, const T* zeros);
 
 // Where a vector of channels of a tile lies in V, its points `point` apart: in planes of points, the factors of products; or
 // with all its points together.

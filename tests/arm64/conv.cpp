@@ -187,8 +187,8 @@ template <class T> void winograd() {
     memset(ways_seen, 0, sizeof ways_seen);
     const i64 channels[][3] = {{1, 16, 16}, {2, 33, 17}, {3, 21, 40}, {1, 3, 5}, {1, 72, 68}};  // images, in, out
     const i64 sizes[][2] = {{3, 3}, {4, 4}, {7, 9}, {14, 13}, {3, 22}, {1, 5}};
-    const auto near = [](i64 images, i64 h, i64 w, i64 c, i64 f, i64 pad, i64 k = 3) {
-        const Geometry g = {images, h, w, c, f, k, k, 1, 1, pad, pad, 1, 1, 1};
+    const auto near = [](i64 images, i64 h, i64 w, i64 c, i64 f, i64 pad, i64 k = 3, i64 stride = 1) {
+        const Geometry g = {images, h, w, c, f, k, k, stride, stride, pad, pad, 1, 1, 1};
         const Arrays<T> from(g.job(), [](i64 n) { return numbers<T>(n, -1, 1); });
         check_passes(g, from, false, 400);
         if (g.job().oh >= 2 && g.job().ow >= 2)
@@ -209,9 +209,12 @@ template <class T> void winograd() {
     near(20, 15, 14, 16, 16, 1);   // tiles that go apart
     near(1, 19, 18, 33, 40, 2, 5);
     near(8, 16, 15, 24, 17, 3, 5);
+    near(1, 20, 22, 17, 40, 3, 7, 2);  // pairs of rows and columns
+    near(2, 16, 26, 2, 40, 2, 7, 2);
     if (sizeof(T) == 4) {
         expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD5X5});
         expect_way(DTYPE<T>, CONV_WEIGHT, CONV_WINOGRAD_ROWS);
+        expect_way(DTYPE<T>, CONV_FORWARD, CONV_WINOGRAD_PAIRS);
     }
 }
 
