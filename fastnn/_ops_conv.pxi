@@ -4,14 +4,14 @@ cdef bint conv_strict = False
 
 
 def set_precision(str precision not None):
-    """How 3x3 convolutions that do not say themselves are computed, in the whole process.
+    """How convolutions that do not say themselves are computed, in the whole process.
 
     Parameters
     ----------
     precision : {"fast", "strict"}
-        "fast" may take Winograd's algorithm: up to four times fewer multiplications, at up to eight times the rounding error,
-        relative to the largest values of a 6 x 6 neighbourhood; Inf and NaN spread over such a neighbourhood. "strict" makes
-        every product of the definition.
+        "fast" may take Winograd's algorithm for kernels of 3 x 3, 5 x 5 and, of stride 2, 7 x 7: up to four times fewer
+        multiplications, at up to eight times the rounding error, relative to the largest values of a 6 x 6 neighbourhood (12
+        x 12 of 7 x 7); Inf and NaN spread over such a neighbourhood. "strict" makes every product of the definition.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
         Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded, that
         is mostly done before the output leaves the cache.
     precision : {None, "fast", "strict"}
-        "strict" keeps 3x3 kernels from Winograd's algorithm, see `set_precision`, whose word None takes.
+        "strict" keeps from Winograd's algorithm, see `set_precision`, whose word None takes.
     residual : Tensor (N, F, H', W'), or (F, H', W') with one image, optional
         What is added before the activation, as in a residual network's block; in registers where nothing is recorded.
 

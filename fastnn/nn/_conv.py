@@ -149,7 +149,7 @@ class Conv2d(_Forward):
     activation : None, str or callable
         As in `Linear`; "relu" and "relu6" are computed while the sums are in registers.
     precision : {None, "fast", "strict"}
-        "strict" makes every product of the definition; "fast" may take Winograd's algorithm for 3x3 kernels, see
+        "strict" makes every product of the definition; "fast" may take Winograd's algorithm, see
         `fastnn.set_precision`, whose word None takes.
     dtype : dtype
         float32 or float64.
