@@ -70,7 +70,8 @@ static double strided_cost(const Conv& job) {
 
 // 7 x 7 of stride 2: a 4 x 4 kernel, of four times the channels.
 static double pairs_cost(const Conv& job) {
-    const double tiles = double(job.batch * ceil_div(job.oh, 3) * ceil_div(job.ow, 3)), u = 36.0 * 4 * double(job.c) * double(job.f);
+    const double tiles = double(job.batch * ceil_div(job.oh, 3) * ceil_div(job.ow, 3));
+    const double u = 36.0 * 4 * double(job.c) * double(job.f);
     return 36 * 8.5 * tiles * (2 * whole(2 * job.c) + whole(job.f)) + products(u, 1.1 * tiles) + (job.kept ? 0 : 2 * make(u));
 }
 

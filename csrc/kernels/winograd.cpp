@@ -114,7 +114,8 @@ static void transform_output(const Conv& job, const Tiling<T, A>& g, const T* m,
 
 // ---- U: [point][sliver][channel][width] ----------------------------------------------------------------------
 
-// The weight of one vector of filters, [channel][place][LANES], where a channel is one of a square of four pixels, which meets every other place down and across.
+// The weight of one vector of filters, [channel][place][LANES], where a channel is one of a square of four pixels, which meets
+// every other place down and across.
 template <class T, class A>
 static void read_pairs(T* w, const Conv& job, i64 c0, int channels, i64 f, int filters) {
     memset(w, 0, size_t(channels) * PLACES<A> * LANES<T> * sizeof(T));
@@ -220,7 +221,8 @@ template <class T, class A> void winograd_plan(Conv& job) {
     const double u = double(U * U) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
-    const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * PLACES<A> * TILE_VECS * L, v_block = N * N * plane(job.block, g.in_row);
+    const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * PLACES<A> * TILE_VECS * L;
+    const i64 v_block = N * N * plane(job.block, g.in_row);
     job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64;
     job.slot_size += at_once ? u_block : shared ? 0 : v_block;
 }

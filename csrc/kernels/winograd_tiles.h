@@ -70,7 +70,8 @@ template <class T, class A> struct Tiling {
         ends[3] = tiles;
         out_row = ceil_div(out_c, L) * L;
         // Where a row of a pair begins within a vector, its last one is whole too.
-        in_row = staggered(ceil_div(A::PAIRS ? in_c / 2 + ceil_div(in_c / 2, L) * L : in_c, L) * L), grad_row = staggered(out_row);
+        in_row = staggered(ceil_div(A::PAIRS ? in_c / 2 + ceil_div(in_c / 2, L) * L : in_c, L) * L);
+        grad_row = staggered(out_row);
     }
     struct Place {
         i64 image, y, x;     // of the tile's first output
@@ -132,7 +133,8 @@ template <class T> struct Image {
     Image(const T* data, i64 h, i64 w, i64 c) : data(data), h(h), w(w), c(c), pitch(w * c) {}
 };
 // The pixels (rows, columns) of its window at (y, x); those outside of it are `zeros`.
-template <class T> void window_pixels(const T** pixels, int rows, int columns, const Image<T>& image, i64 y, i64 x, const T* zeros);
+template <class T>
+void window_pixels(const T** pixels, int rows, int columns, const Image<T>& image, i64 y, i64 x, const T* zeros);
 
 // Where a vector of channels of a tile lies in V, its points `point` apart: in planes of points, the factors of products; or
 // with all its points together.
