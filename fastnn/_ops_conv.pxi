@@ -101,7 +101,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
         Whether the greatest of each 2 x 2 of the output is wanted, as by ``max_pool2d(y, 2)``. Where nothing is recorded, that
         is mostly done before the output leaves the cache.
     precision : {None, "fast", "strict"}
-        "strict" keeps from Winograd's algorithm, see `set_precision`, whose word None takes.
+        "strict" keeps this call from Winograd's algorithm, see `set_precision`, whose word None takes.
     residual : Tensor (N, F, H', W'), or (F, H', W') with one image, optional
         What is added before the activation, as in a residual network's block; in registers where nothing is recorded.
 
@@ -117,7 +117,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, a
 
     References
     ----------
-    Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016, for the 3x3 kernels.
+    Lavin, Gray, "Fast algorithms for convolutional neural networks", 2016, where "fast" takes Winograd's.
 
     Examples
     --------

@@ -178,7 +178,7 @@ WINOGRAD = [
 
 # Weight gradients in one block, in several, in batches of tiles; more channels than are transformed at once;
 # a handful of tiles.
-BATCHES_OF_TILES = (26, 48, 72, 19, 22, 1)
+BATCHES_OF_TILES = (5, 72, 136, 30, 30, 1)
 WINOGRAD += [(1, 72, 136, 14, 15, 1), (2, 300, 24, 9, 9, 1), BATCHES_OF_TILES]
 WINOGRAD += [(3, c, 40, 1, 5, 2) for c in (13, 21, 29)]  # in items that begin with an odd channel
 # One, two or three outputs are left beside tiles of four, along an axis or both: a block, several, batches, a large dU.
@@ -189,7 +189,7 @@ WINOGRAD += [(3, 300, 40, 7, 7, 1), (1, 170, 176, 27, 31, 1)]
 WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1), (1, 260, 136, 4, 4, 1)]
 # Weight gradients whose tiles go apart, in one batch a part and in several.
 MANY_TILES = (13, 16, 16, 100, 98, 1)
-WINOGRAD += [(40, 16, 16, 14, 14, 1), (33, 24, 16, 15, 13, 1), MANY_TILES]
+WINOGRAD += [(40, 16, 16, 14, 14, 1), (33, 24, 16, 15, 13, 1), (26, 48, 72, 19, 22, 1), MANY_TILES]
 # 5 x 5 places: the weight gradient in batches, apart, in blocks, by the definition.
 FIVES = [(2, 33, 17, 15, 18, 2), (1, 24, 40, 48, 50, 4), (8, 16, 40, 28, 27, 2), (3, 64, 72, 30, 28, 0)]
 FIVES += [(6, 136, 72, 19, 20, 2), (1, 24, 40, 5, 6, 2), (3, 40, 24, 1, 9, 4), (1, 72, 80, 22, 1, 3)]
@@ -368,21 +368,25 @@ def test_relu6_limits_the_very_sums(isa, case):
         (1, 160, 7, 7, 96),
         (1, 72, 4, 4, 136),
         (26, 48, 19, 22, 72),
+        (5, 72, 30, 30, 136),
+        (8, 24, 28, 28, 40, 5),
+        (2, 3, 64, 64, 64, 7),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("precision", ["fast", "strict"])
 def test_same_bits_for_every_number_of_threads(shape, precision):
-    n, c, h, w, f = shape
+    n, c, h, w, f, k = (*shape, 3)[:6]
     rng = np.random.default_rng(2)
     x = channels_last(rng.standard_normal((n, c, h, w)).astype(np.float32))
-    weight = rng.standard_normal((f, c, 3, 3)).astype(np.float32)
+    weight = rng.standard_normal((f, c, k, k)).astype(np.float32)
     dy = rng.standard_normal((n, f, h, w)).astype(np.float32)
+    pad = k // 2
 
     def everything():
-        y = kernels.conv2d(x, weight, padding=1, precision=precision)
-        half = kernels.conv2d(x, weight, stride=2, padding=1, precision=precision)
-        return [y, half, *kernels.conv2d_backward(dy, x, weight, padding=1, precision=precision)]
+        y = kernels.conv2d(x, weight, padding=pad, precision=precision)
+        half = kernels.conv2d(x, weight, stride=2, padding=pad, precision=precision)
+        return [y, half, *kernels.conv2d_backward(dy, x, weight, padding=pad, precision=precision)]
 
     with fnn.threads(1):
         alone = everything()

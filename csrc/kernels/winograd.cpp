@@ -446,7 +446,7 @@ template <class T, class A> void winograd(const Conv& job, i64 begin, i64 end) {
         else winograd_block(job, g, item);
 }
 
-#define INSTANTIATE(...)                                 \
+#define INSTANTIATE(...)                                     \
     template void winograd_plan<float, __VA_ARGS__>(Conv&);  \
     template void winograd_stage<float, __VA_ARGS__>(Conv&); \
     template void winograd<float, __VA_ARGS__>(const Conv&, i64, i64);

@@ -244,7 +244,7 @@ template <class T, class A> void winograd_weight(const Conv& job, i64 begin, i64
     }
 }
 
-#define INSTANTIATE(...)                                 \
+#define INSTANTIATE(...)                                            \
     template void winograd_weight_plan<float, __VA_ARGS__>(Conv&);  \
     template void winograd_weight_stage<float, __VA_ARGS__>(Conv&); \
     template void winograd_weight<float, __VA_ARGS__>(const Conv&, i64, i64);

@@ -198,7 +198,9 @@ template <class T> void winograd() {
         for (const auto& size : sizes)
             for (i64 pad : {1, 0, 2})
                 if (size[0] + 2 * pad >= 3 && (pad == 1 || sizeof(T) == 4)) near(n[0], size[0], size[1], n[1], n[2], pad);
-    near(1, 139, 142, 8, 16, 1);   // several batches of tiles
+    near(1, 139, 142, 8, 16, 1);   // tiles that go apart
+    near(20, 15, 14, 16, 16, 1);
+    near(5, 30, 30, 72, 136, 1);   // several batches of them
     near(20, 2, 2, 21, 40, 1);     // more tiles than a weight gradient goes by rows, and small ones
     near(20, 1, 3, 3, 5, 1);
     near(1, 9, 9, 200, 24, 1);     // more channels than are transformed at once
@@ -206,7 +208,6 @@ template <class T> void winograd() {
     near(2, 15, 11, 70, 72, 1);
     near(1, 19, 18, 72, 30, 1);
     near(1, 22, 18, 176, 168, 1);  // and a dU that is made in blocks
-    near(20, 15, 14, 16, 16, 1);   // tiles that go apart
     near(1, 19, 18, 33, 40, 2, 5);
     near(8, 16, 15, 24, 17, 3, 5);
     near(1, 20, 22, 17, 40, 3, 7, 2);  // pairs of rows and columns
