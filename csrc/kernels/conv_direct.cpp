@@ -24,7 +24,7 @@ struct DirectCut {
 };
 
 template <class T> static DirectCut cut(const Conv& job, const Walk& walk) {
-    const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
+    const i64 slivers = slivers_of(ceil_div(walk.group_out, LANES<T>)).parts;
     return {job.block, ceil_div(walk.y.count, job.block), ceil_div(slivers, job.chunk), slivers, job.chunk};
 }
 
@@ -33,7 +33,7 @@ template <class T> void direct_plan(Conv& job) {
     const i64 row = walk.x.window(walk.x.count) * walk.in_c;
     i64 rows = 1;
     while (rows < walk.y.count && double(walk.y.window(rows + 1)) * double(row) <= WINDOW) rows++;
-    const i64 slivers = Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts;
+    const i64 slivers = slivers_of(ceil_div(walk.group_out, LANES<T>)).parts;
     const double flops =
         2.0 * double(job.batch * job.oh * job.ow) * double(job.f) * double(job.c / job.groups * job.kh * job.kw);
     const i64 wanted = flops > 5e7 ? 16 : flops > 1e7 ? 8 : flops > 1e6 ? 4 : 1;  // items, for threads to share
@@ -91,7 +91,7 @@ static void pack_rows(const T* from, i64 step, i64 channels, i64 places, int lan
 
 template <class T> static void pack(const Conv& job, const Walk& walk, i64 item) {
     constexpr int L = LANES<T>;
-    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
+    const Split slivers = slivers_of(ceil_div(walk.group_out, L));
     const i64 group = item / slivers.parts, s = item % slivers.parts, width = slivers.width(s) * L;
     const i64 places = job.kh * job.kw, padded = ceil_div(walk.group_out, L) * L, group_c = job.c / job.groups;
     i64* order = reinterpret_cast<i64*>(slot_of<T>(job));  // of the places among the packed rows
@@ -270,7 +270,7 @@ template <class T>
 static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64 pixels, i64 group, i64 s0, i64 s1, T* out,
                       const T* add) {
     constexpr int L = LANES<T>;
-    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
+    const Split slivers = slivers_of(ceil_div(walk.group_out, L));
     const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
     const bool small = rows * padded * i64(sizeof(T)) <= 16 << 10 && s1 - s0 > 1;
     const i64 stretch = small ? 32 * TILE_ROWS : pixels;
@@ -359,7 +359,7 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
                 }
             });
     if (!job.pool) return;
-    const Split slivers(ceil_div(job.f, LANES<T>), TILE_VECS);
+    const Split slivers = slivers_of(ceil_div(job.f, LANES<T>));
     const i64 end = s1 < c.slivers ? slivers.begin(s1) * LANES<T> : job.f;
     T* pooled = static_cast<T*>(job.out) + (b * (job.oh / 2) + j0 / 2) * (job.ow / 2) * job.f;
     pool_rows(job, pooled, rows, j1 - j0, slivers.begin(s0) * LANES<T>, end);

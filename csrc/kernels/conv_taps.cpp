@@ -27,7 +27,7 @@ template <class T> struct TapCut {
     TapCut(const Conv& job, const Walk& walk)
         : pixels(job.block * walk.y.count * walk.x.count),
           image_blocks(ceil_div(job.batch, job.block)),
-          slivers(Split(ceil_div(walk.group_out, LANES<T>), TILE_VECS).parts),
+          slivers(slivers_of(ceil_div(walk.group_out, LANES<T>)).parts),
           sliver_blocks(ceil_div(slivers, job.chunk)) {}
 };
 
@@ -70,7 +70,7 @@ static i64 list_tap(const Walk& walk, i64 images, i64 qy, i64 qx, i64 ky, i64 kx
 // sums += the listed pixels' inputs times the weight from `row` on.
 template <class T>
 static void add_tap(const Walk& walk, DirectTile<T> tile, Segment* segments, i64 pixels, i64 row, int vecs) {
-    const Split tiles(pixels, TILE_ROWS);
+    const i64 tiles = tall_tiles(pixels, vecs).parts;
     const i64 width = vecs * LANES<T>;
     if (!pixels) return;
     tile.segments = segments;
@@ -79,8 +79,8 @@ static void add_tap(const Walk& walk, DirectTile<T> tile, Segment* segments, i64
         tile.count = ceil_div(n, STEPS);
         for (i64 i = 0; i < tile.count; i++)
             segments[i] = {c + i * STEPS, row + c + i * STEPS, n - i * STEPS < STEPS ? n - i * STEPS : STEPS};
-        Ahead<T> ahead(tile.weight + (row + c + n) * width, n, width, tiles.parts);
-        for_tiles<DirectKernel, T>(tiles, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, pixel, ahead); });
+        Ahead<T> ahead(tile.weight + (row + c + n) * width, n, width, tiles);
+        for_tall_tiles<DirectKernel, T>(pixels, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, pixel, ahead); });
     }
 }
 
@@ -133,7 +133,7 @@ template <class T> void tap_item(const Conv& job, i64 item) {
     constexpr int L = LANES<T>;
     const Walk walk(job);
     const TapCut<T> c(job, walk);
-    const Split slivers(ceil_div(walk.group_out, L), TILE_VECS);
+    const Split slivers = slivers_of(ceil_div(walk.group_out, L));
     const i64 s0 = item % c.sliver_blocks * job.chunk, s1 = s0 + job.chunk < c.slivers ? s0 + job.chunk : c.slivers;
     const i64 b0 = item / c.sliver_blocks * job.block, images = job.batch - b0 < job.block ? job.batch - b0 : job.block;
     const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;

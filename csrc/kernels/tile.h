@@ -31,7 +31,9 @@ INLINE bool limits(int activation) { return activation == RELU || activation == 
 // n things in parts of at most `most`, as equal as can be: 10 rows are 5 + 5, not 8 + 2.
 struct Split {
     i64 parts, size, larger;  // the first `larger` parts have size + 1
-    Split(i64 n, i64 most) : parts((n + most - 1) / most), size(parts ? n / parts : 0), larger(parts ? n % parts : 0) {}
+    Split(i64 n, i64 most) : Split(in_parts(n, (n + most - 1) / most)) {}
+    static Split in_parts(i64 n, i64 parts) { return {parts, parts ? n / parts : 0, parts ? n % parts : 0}; }
+    Split(i64 parts, i64 size, i64 larger) : parts(parts), size(size), larger(larger) {}
     i64 begin(i64 part) const { return part * size + (part < larger ? part : larger); }
     int width(i64 part) const { return int(size + (part < larger)); }
 };
@@ -135,8 +137,9 @@ auto pick_tall(int rows, int vecs) -> decltype(&Kernel<T, 1, 1>::run) {
         default: return Kernel<T, TALL_ROWS, 2>::run;
     }
 }
+INLINE Split tall_tiles(i64 n, int vecs) { return Split(n, vecs == 2 ? TALL_ROWS : TILE_ROWS); }
 template <template <class, int, int> class Kernel, class T, class Body> INLINE void for_tall_tiles(i64 n, int vecs, Body body) {
-    for_heights(Split(n, vecs == 2 ? TALL_ROWS : TILE_ROWS), [=](int rows) { return pick_tall<Kernel, T>(rows, vecs); }, body);
+    for_heights(tall_tiles(n, vecs), [=](int rows) { return pick_tall<Kernel, T>(rows, vecs); }, body);
 }
 
 // The same where the kernel goes over all vectors itself: Kernel<T, MR>::run.

@@ -26,6 +26,8 @@ constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filt
 constexpr i64 SMALL_GROUP = LANES<float> < 8 ? LANES<float> : 8;
 constexpr i64 LARGE_GROUP = CHAIN;  // then sums have the order, and the bits, of those with a U that is kept
 constexpr i64 AHEAD = 48;  // channels of the weight that come to L2 before they are used
+// Filters of M, where one of its slivers may be wider.
+template <class T> constexpr i64 m_row_of(i64 slivers) { return (slivers * SLIVER + TILE_VECS - SLIVER) * LANES<T>; }
 template <class T, i64 GROUP> constexpr i64 HALF_PLANE = GROUP * TILE_VECS * LANES<T> + (GROUP > SMALL_GROUP ? STAGGER : 0);
 template <class T, int N, i64 GROUP> constexpr i64 HALF_U = N / 2 * N * HALF_PLANE<T, GROUP>;
 
@@ -189,7 +191,7 @@ INLINE void make_points(T* u, i64 u_plane, i64 width, const Conv& job, const Til
 // and so are the filters of the weight.
 template <class T, class A> static void prepare(const Conv& job, const Tiling<T, A>& g, i64 item) {
     constexpr int L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS);
+    const Split slivers = slivers_of(g.out_row / L);
     const i64 c0 = item * CHANNELS;
     for (i64 s = 0; s < slivers.parts; s++)
         for (int j = 0; j < slivers.width(s); j++) {
@@ -215,8 +217,8 @@ static void fetch_weight(const Conv& job, const Tiling<T, A>& g, i64 c0, i64 cha
 template <class T, class A> void winograd_plan(Conv& job) {
     constexpr int N = A::N, U = A::U, L = LANES<T>;
     const Tiling<T, A> g(job);
-    const i64 slivers = Split(g.out_row / L, TILE_VECS).parts;
-    job.chunk = CHUNK / (TILE_VECS * L) < 1 ? 1 : CHUNK / (TILE_VECS * L);  // slivers
+    const i64 slivers = slivers_of(g.out_row / L).parts;
+    job.chunk = CHUNK / (SLIVER * L);
     i64 blocks = ceil_div(g.tiles, TILES);
     const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, SOME < TILES
     job.stages = shared ? 3 : 2;
@@ -230,7 +232,7 @@ template <class T, class A> void winograd_plan(Conv& job) {
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * PLACES<A> * TILE_VECS * L;
     const i64 v_block = N * N * plane(job.block, g.in_row);
-    job.slot_size = N * N * plane(job.block, job.chunk * TILE_VECS * L) + g.in_row + 64;
+    job.slot_size = N * N * plane(job.block, m_row_of<T>(job.chunk)) + g.in_row + 64;
     job.slot_size += at_once ? u_block : shared ? 0 : v_block;
 }
 
@@ -255,7 +257,7 @@ template <class T, class A>
 static void multiply(const Conv& job, const Tiling<T, A>& g, T* m, i64 m_plane, i64 m_row, const T* v, i64 v_plane, i64 first,
                      i64 count, i64 s0, i64 s1) {
     constexpr int N = A::N, U = A::U, L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS);
+    const Split slivers = slivers_of(g.out_row / L);
     const auto u_of = [&](i64 at, i64 s) {
         return static_cast<const T*>(job.prepared) + at * weight_plane(g.in_c, g.out_row) + slivers.begin(s) * L * g.in_c;
     };
@@ -359,7 +361,7 @@ INLINE void multiply_half(const Runs<T, A>& runs, const Product<T>& whole, T* u,
 template <i64 GROUP, class T, class A>
 static void multiply_at_once(const Conv& job, const Tiling<T, A>& g, T* m, i64 m_plane, i64 m_row, const T* v, T* u, i64 s) {
     constexpr int L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS);
+    const Split slivers = slivers_of(g.out_row / L);
     const i64 column = slivers.begin(s) * L, vecs = slivers.width(s), step = g.turned ? -L : L;
     const Places at = v_places(job, g);
     const Runs<T, A> runs(g);
@@ -396,7 +398,7 @@ template <class T, class A> struct Slot {
     i64 m_row, m_plane, v_plane;
     T *m, *zeros, *rest, *v;
     Slot(const Conv& job, const Tiling<T, A>& g)
-        : m_row(job.chunk * TILE_VECS * LANES<T>),
+        : m_row(m_row_of<T>(job.chunk)),
           m_plane(plane(job.block, m_row)),
           v_plane(plane(job.block, g.in_row)),
           m(slot_of<T>(job)),
@@ -409,7 +411,7 @@ template <class T, class A> struct Slot {
 
 template <class T, class A> static void winograd_block(const Conv& job, const Tiling<T, A>& g, i64 item) {
     constexpr int L = LANES<T>;
-    const Split slivers(g.out_row / L, TILE_VECS);
+    const Split slivers = slivers_of(g.out_row / L);
     const Slot<T, A> own(job, g);
     const i64 block = item / job.parts, part = item % job.parts;
     const i64 first = block * job.block, count = g.tiles - first < job.block ? g.tiles - first : job.block;
