@@ -34,7 +34,15 @@ constexpr i64 COPIED_ROWS_AT_MOST = 512, COPIED_SLIVERS = 4;  // an item: all ro
 constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
-template <class T> static i64 sliver_count(i64 n) { return Split((n + LANES<T> - 1) / LANES<T>, TILE_VECS).parts; }
+// How the columns are cut. Of one block of rows and a few vectors in pairs, which two threads share evenly (8 vectors in threes are
+// six and two): 128^3 takes 0.81 of the time there, 32 x 128 x 512 0.83, with one thread 1.0 to 1.02; not one tile of rows, which
+// takes 1.14. A b that is kept meets any number of rows.
+constexpr i64 PAIRED_VECS = 16, PAIRED_ROWS = 184;
+template <class T> static Split slivers_of(const Matmul& job) {
+    const i64 vecs = (job.n + LANES<T> - 1) / LANES<T>;
+    const bool alone = job.kept || (job.batch == 1 && job.m > TILE_ROWS && job.m <= PAIRED_ROWS);
+    return TILE_VECS > 2 && alone && vecs > 1 && vecs <= PAIRED_VECS ? Split::in_parts(vecs, vecs / 2) : Split(vecs, TILE_VECS);
+}
 
 // Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
 // transposed a (a gradient of weights), and 64 of b's.
@@ -51,7 +59,7 @@ template <class T> static bool astray(const Matmul& job) {
 // and 84, 128^3 96 and 93, but 64 x 128 x 128 93 and 94.
 template <class T> static bool copy_pays(const Matmul& job) {
     const i64 work = job.m * job.n * job.k;
-    const bool wide = sliver_count<T>(job.n) >= 2 * COPIED_SLIVERS;  // else there is one item for two threads
+    const bool wide = slivers_of<T>(job).parts >= 2 * COPIED_SLIVERS;  // else there is one item for two threads
     if (!NARROW || job.kept || job.b_col != 1 || job.m > COPIED_ROWS_AT_MOST || !wide) return false;
     return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
 }
@@ -107,7 +115,7 @@ struct Grid {
 };
 template <class T> static Grid grid_of(const Matmul& job, Way way) {
     if (way == DOT || way == STREAM) return {1, (job.n + columns_of(way) - 1) / columns_of(way)};
-    return {Split(job.m, TILE_ROWS).parts, sliver_count<T>(job.n)};
+    return {Split(job.m, TILE_ROWS).parts, slivers_of<T>(job).parts};
 }
 
 // Activations other than relu run over the finished rows of a block, which are still in L1 or L2: rows of 16 slivers where
@@ -246,7 +254,7 @@ template <class T> static T* packed_a(const Matmul& job, Way way) {
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
     constexpr int L = LANES<T>;
     const Way way = choose_way<T>(job);
-    const Split slivers((job.n + L - 1) / L, TILE_VECS), tiles(job.m, TILE_ROWS);
+    const Split slivers = slivers_of<T>(job), tiles(job.m, TILE_ROWS);
     const i64 of_b = way == PACKED ? job.batch_packed * slivers.parts : 0;
     for (i64 item = begin; item < end; item++) {
         if (item < of_b) {
@@ -410,7 +418,7 @@ template <class T> struct Strip {
 
 template <class T> static void block(const Matmul& job, Way way, i64 product, i64 t0, i64 t1, i64 s0, i64 s1) {
     constexpr int L = LANES<T>;
-    const Split tiles(job.m, TILE_ROWS), slivers((job.n + L - 1) / L, TILE_VECS);
+    const Split tiles(job.m, TILE_ROWS), slivers = slivers_of<T>(job);
     const Split parts(job.k, way == COPIED && job.m <= COPIED_FEW_ROWS ? COPIED_FEW_K : K_BLOCK);
     const Offsets at = batch_offsets(job, product);
     T* c = static_cast<T*>(job.c) + at.c;
