@@ -64,10 +64,13 @@ template <class T> static bool copy_pays(const Matmul& job) {
     return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
 }
 
+constexpr i64 DOT_K = 512;
+
 template <class T> static Way choose_way(const Matmul& job) {
-    // Packed before, b is read in one stream, by whole vectors of columns: 8 x 1024 x 1024 takes 0.7 of the time, 5 x 256 x
-    // 1024 0.55, 3 rows 0.65-0.9, but 2 rows 1.2.
-    const i64 dot_rows = job.kept && NARROW ? 2 : DOT_ROWS;
+    // Packed before, b is read in one stream, by whole vectors of columns, and nothing is summed across a vector: 8 x 1024 x 1024
+    // takes 0.77 of the time (AVX2 0.7), 3 rows 0.55, 8 x 256 x 256 0.67, but 2 rows 1.0 to 1.1 (1.2). With AVX-512 one row of 256
+    // takes 0.65 to 0.95.
+    const i64 dot_rows = !job.kept ? DOT_ROWS : NARROW || job.k >= DOT_K ? 2 : 0;
     if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
     const i64 b_bytes = job.k * job.n * i64(sizeof(T)), work = job.m * job.n * job.k;
     // Narrow vectors read b in place by a cache line a row: 3 x 1024 x 1024 at 32 GFLOP/s, streamed at 52; 4 rows 44 and 45, on
