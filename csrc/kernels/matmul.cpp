@@ -167,11 +167,10 @@ template <class T> void matmul_plan(Matmul& job) {
     job.items = job.batch * m_blocks * Split(grid.slivers, job.n_block).parts;
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
     if (NARROW) job.item_flops *= 3;  // in flops of 512-bit vectors, of which parallel.h's thresholds think
-    // One row takes as long as reading b does: at ~100 bytes a ns, AVX2's machines 50, as long as 1.5 flops a byte would, or 3.
-    if (way == DOT || way == STREAM) {
-        const double flops_a_byte = NARROW ? 3 : 1.5, columns = double(job.n < columns_of(way) ? job.n : columns_of(way));
-        const double reading = flops_a_byte * sizeof(T) * double(job.k) * columns;
-        if (job.item_flops < reading) job.item_flops = reading;
+    // A few rows take as long as reading b does: at ~100 bytes a ns, AVX2's machines 50, as long as 1.5 flops a byte would, or 3.
+    if (job.items && (way == DOT || way == STREAM || (way == PACKED && job.kept))) {
+        const double reading = (NARROW ? 3 : 1.5) * double(job.batch_packed * job.k * job.n * i64(sizeof(T)));
+        if (job.item_flops * double(job.items) < reading) job.item_flops = reading / double(job.items);
     }
 }
 
