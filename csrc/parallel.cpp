@@ -21,7 +21,7 @@
 namespace fastnn {
 
 constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: less work than this stays where it is,
-constexpr double AWAKE_NS = 8e3;    // unless the workers still spin after the last one
+constexpr double AWAKE_NS = 5e3;    // unless the workers still spin after the last one: of 5 us, for generation 0.94 of the time that 8 take
 constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
 constexpr auto SPIN = std::chrono::microseconds(100);  // Python takes 10-80 us from one kernel to the next
