@@ -276,7 +276,7 @@ static void run_tiles(const Conv& job, const Walk& walk, DirectTile<T> tile, i64
     const i64 stretch = small ? 32 * TILE_ROWS : pixels;
     for (i64 p0 = 0; p0 < pixels; p0 += stretch) {
         const i64 p1 = p0 + stretch < pixels ? p0 + stretch : pixels;
-        Ahead<T> nothing;
+        Ahead<T> nothing(tile.in);
         for (i64 s = s0; s < s1; s++) {
             const i64 column = slivers.begin(s) * L, out_column = group * walk.group_out + column;
             const int vecs = slivers.width(s);

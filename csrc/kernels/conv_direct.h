@@ -139,9 +139,9 @@ void SlideKernel<T, MR, KW>::run(const DirectTile<T>& t, const T* in, i64 out_at
 }
 
 template <class T, int MR, int NV> struct DirectKernel {
-    static void run(const DirectTile<T>& t, i64 pixel, Ahead<T>& ahead);
+    static void run(const DirectTile<T>& t, i64 pixel, Ahead<T>& next);
 };
-template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const DirectTile<T>& t, i64 pixel, Ahead<T>& ahead) {
+template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const DirectTile<T>& t, i64 pixel, Ahead<T>& next) {
     constexpr int L = LANES<T>;
     Vec<T> acc[MR][NV];
 #pragma GCC unroll 8
@@ -151,12 +151,13 @@ template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const Direc
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
     const T* row[MR];
+    Ahead<T> ahead = next;
     for (i64 s = 0; s < t.count; s++) {
-        ahead.fetch();
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
-        rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L);
+        rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L, ahead);
     }
+    next = ahead;
     i64 out[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) out[i] = t.out_at[pixel + i];

@@ -13,7 +13,6 @@ namespace FASTNN_ISA {
 
 constexpr i64 MOST_PIXELS = 256;  // of an item
 constexpr i64 CHUNK = 256;        // channels: 16 KB of the weight
-constexpr i64 SEGMENTS = CHUNK / STEPS;
 
 // With fewer channels the sums go to and fro too often: 16 x 16 pixels of 64 take 507 us instead of 432.
 bool tap_by_tap(const Walk& walk) {
@@ -38,7 +37,7 @@ template <class T> void tap_plan(Conv& job, i64 wanted) {
     job.chunk = TapCut<T>(job, walk).slivers;
     while (job.chunk > 1 && TapCut<T>(job, walk).image_blocks * TapCut<T>(job, walk).sliver_blocks < wanted)
         job.chunk = ceil_div(job.chunk, 2);
-    const double most = double(job.block * pixels), lists = 3.0 * double(SEGMENTS) + 2.0 * most;
+    const double most = double(job.block * pixels), lists = 2.0 * most;
     const double order = double(job.kh) * double(job.kw);  // what packing needs
     job.slot_size = bounded(8 / sizeof(T) * (lists + order) + most * TILE_VECS * LANES<T> + 64);
 }
@@ -47,7 +46,6 @@ template <class T> void tap_plan(Conv& job, i64 wanted) {
 
 // The part of a thread's own scratch that holds no sums.
 struct TapLists {
-    Segment* segments;
     i64 *in_at, *sum_at;
 };
 
@@ -69,17 +67,15 @@ static i64 list_tap(const Walk& walk, i64 images, i64 qy, i64 qx, i64 ky, i64 kx
 
 // sums += the listed pixels' inputs times the weight from `row` on.
 template <class T>
-static void add_tap(const Walk& walk, DirectTile<T> tile, Segment* segments, i64 pixels, i64 row, int vecs) {
+static void add_tap(const Walk& walk, DirectTile<T> tile, i64 pixels, i64 row, int vecs) {
     const i64 tiles = tall_tiles(pixels, vecs).parts;
     const i64 width = vecs * LANES<T>;
     if (!pixels) return;
-    tile.segments = segments;
+    Segment segment;
+    tile.segments = &segment, tile.count = 1;
     for (i64 c = 0; c < walk.group_in; c += CHUNK) {
-        const i64 n = walk.group_in - c < CHUNK ? walk.group_in - c : CHUNK;
-        tile.count = ceil_div(n, STEPS);
-        for (i64 i = 0; i < tile.count; i++)
-            segments[i] = {c + i * STEPS, row + c + i * STEPS, n - i * STEPS < STEPS ? n - i * STEPS : STEPS};
-        Ahead<T> ahead(tile.weight + (row + c + n) * width, n, width, tiles);
+        segment = {c, row + c, walk.group_in - c < CHUNK ? walk.group_in - c : CHUNK};
+        Ahead<T> ahead(tile.weight + (row + c + segment.n) * width, width, tiles);
         for_tall_tiles<DirectKernel, T>(pixels, vecs, [&](auto kernel, i64 pixel, int) { kernel(tile, pixel, ahead); });
     }
 }
@@ -123,7 +119,7 @@ static void tap_sliver(const Walk& walk, const DirectTile<T>& tile, i64 images, 
             for_places(walk, [&](i64 ky, i64 kx, i64 n, i64 py, i64 px) {
                 if (py != qy || px != qx) return;
                 const i64 pixels = list_tap(walk, images, qy, qx, ky, kx, vecs * LANES<T>, lists);
-                add_tap(walk, inner, lists.segments, pixels, n * walk.group_in, vecs);
+                add_tap(walk, inner, pixels, n * walk.group_in, vecs);
             });
             end_sums(walk, tile, sums, images, qy, qx, vecs);
         }
@@ -137,9 +133,8 @@ template <class T> void tap_item(const Conv& job, i64 item) {
     const i64 s0 = item % c.sliver_blocks * job.chunk, s1 = s0 + job.chunk < c.slivers ? s0 + job.chunk : c.slivers;
     const i64 b0 = item / c.sliver_blocks * job.block, images = job.batch - b0 < job.block ? job.batch - b0 : job.block;
     const i64 padded = ceil_div(walk.group_out, L) * L, rows = job.kh * job.kw * walk.group_in;
-    Segment* segments = reinterpret_cast<Segment*>(slot_of<T>(job));
-    i64* in_at = reinterpret_cast<i64*>(segments + SEGMENTS);
-    const TapLists lists = {segments, in_at, in_at + c.pixels};
+    i64* in_at = reinterpret_cast<i64*>(slot_of<T>(job));
+    const TapLists lists = {in_at, in_at + c.pixels};
     const T* in = static_cast<const T*>(walk.gradient ? job.dy : job.x) + b0 * walk.y.in * walk.x.in * walk.in_c;
     const i64 image = b0 * walk.y.out * walk.x.out * walk.out_c;
     for (i64 g = 0; g < job.groups; g++)

@@ -313,8 +313,10 @@ INLINE void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++) acc[i][j] = start;
     }
-    rows_times_columns<T, MR, NV, READING == SHORT, READING == FETCHING || READING == COPYING, READING == COPYING>(
-        acc, a, a_row, a_col, b, b_row, kc, tail, ahead, copy);
+    const auto fetch = [ahead](const T* at) __attribute__((always_inline)) {
+        if (READING == FETCHING || READING == COPYING) __builtin_prefetch(at + ahead, 0, 2);
+    };
+    rows_times_columns<T, MR, NV, READING == SHORT, READING == COPYING>(acc, a, a_row, a_col, b, b_row, kc, tail, fetch, copy);
     const auto store_all = [&](auto finished, int last) __attribute__((always_inline)) {
 #pragma GCC unroll 8
         for (int i = 0; i < MR; i++)

@@ -268,7 +268,7 @@ static void multiply(const Conv& job, const Tiling<T, A>& g, T* m, i64 m_plane, 
         for (i64 s = s0; s < s1 && some.count; s++) {
             const i64 column = slivers.begin(s) * L - slivers.begin(s0) * L, width = slivers.width(s) * i64(L);
             const T *u = u_of(at, s), *next = s + 1 < s1 ? u_of(at, s + 1) : at + 1 < U * U ? u_of(at + 1, s0) : u_of(0, s1);
-            Ahead<T> ahead(next, g.in_c, width, tiles.parts * (i1 - i0) * (j1 - j0));
+            Ahead<T> ahead(next, width, tiles.parts * (i1 - i0) * (j1 - j0));
             for (int i = i0; i < i1; i++)
                 for (int j = j0; j < j1; j++) {
                     const int point = i * N + j;
@@ -347,7 +347,7 @@ INLINE void multiply_half(const Runs<T, A>& runs, const Product<T>& whole, T* u,
         product.c += point * product.c_point + tiles.begin * product.c_row;
         product.a += point * product.a_point + tiles.begin * product.a_row;
         product.b = u + point * u_plane, product.b_point = u_plane, product.points = points;
-        Ahead<T> nothing;
+        Ahead<T> nothing(u);
         const Split rows(tiles.count, TILE_ROWS);
         if (GROUP == SMALL_GROUP && whole.k == SMALL_GROUP)
             for_tiles<GroupKernel, T>(rows, int(vecs), [&](auto kernel, i64 row, int) { kernel(product, row); });

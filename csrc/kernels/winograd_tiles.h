@@ -183,12 +183,14 @@ template <class T, int MR, int NV> INLINE void store_tile(T* c, i64 row, const V
 
 // `tiles` of MR rows from `row` on. What is there is added last: sums of sums round less than one long sum.
 template <class T, int MR, int NV> struct PointKernel {
-    static void run(const Product<T>& job, i64 row, i64 tiles, Ahead<T>& ahead) {
-        const Product<T> p = job;  // a copy, which no store can change
+    static void run(const Product<T>& job, i64 row, i64 tiles, Ahead<T>& next) {
+        const Product<T> p = job;  // copies, which no store can change
+        Ahead<T> ahead = next;
         for (; tiles > 0; tiles--, row += MR)
             for (i64 point = 0; point < p.points; point++)
                 tile(p, p.c + point * p.c_point + row * p.c_row, p.a + point * p.a_point + row * p.a_row,
                      p.b + point * p.b_point, ahead);
+        next = ahead;
     }
     static INLINE void tile(const Product<T>& p, T* c, const T* a, const T* b, Ahead<T>& ahead) {
         constexpr int L = LANES<T>;
@@ -196,11 +198,8 @@ template <class T, int MR, int NV> struct PointKernel {
         for (i64 begin = 0; begin < p.k; begin += CHAIN, add = true) {
             const i64 end = p.k - begin < CHAIN ? p.k : begin + CHAIN;
             Vec<T> acc[MR][NV] = {};
-            for (i64 q = begin; q < end; q += STEPS) {
-                ahead.fetch();
-                rows_times_columns<T, MR, NV, false>(acc, a + q * p.a_col, p.a_row, p.a_col, b + q * p.b_row, p.b_row,
-                                                     end - q < STEPS ? end - q : STEPS, L);
-            }
+            rows_times_columns<T, MR, NV, false>(acc, a + begin * p.a_col, p.a_row, p.a_col, b + begin * p.b_row, p.b_row,
+                                                 end - begin, L, ahead);
             store_tile(c, p.c_row, acc, add);
         }
     }

@@ -177,7 +177,7 @@ static void multiply(const Tiling<T, A>& g, T* du, i64 du_row, const T* v, const
             T* out = du + column - slivers.begin(s0) * L;
             const Product<T> product = {out,  du_row,     0, v_at,   1, g.in_row,    0,
                                         d_at, g.grad_row, 0, length, 1, add || q > 0};
-            Ahead<T> nothing;
+            Ahead<T> nothing(d_at);
             const auto run = [&](auto kernel, i64 r, i64 count) { kernel(product, r, count, nothing); };
             for_columns<PointKernel, T>(tiles, 0, tiles.parts, slivers.width(s), run);
         }
