@@ -228,7 +228,7 @@ struct Conv {
     bool strict;  // no Winograd: every product of the definition is made, and summed in an order of this machine's
     bool kept;    // the caller keeps `prepared` for later calls, so that what it costs does not count
 
-    // Filled by conv_plan from the geometry alone; what `slots` threads at once need is handed in by run_conv.
+    // Filled by conv_plan from the geometry and `slots`, the threads at once; what these need is handed in by run_conv.
     int way;                        // a ConvWay
     i64 stages, stage;
     i64 items;                      // of this stage

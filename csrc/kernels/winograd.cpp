@@ -5,9 +5,9 @@
 //                   B^T d B                    (C x F, packed)                               A^T m A, bias, relu
 //
 // An item is a block of tiles: its V and a chunk of filters of M stay near between the three steps, and U streams by,
-// once for each block. Where all tiles are one block, V is made before, in a stage of its own, and an item is a chunk: two
-// threads share eight, and none makes V again. (With several blocks that does not pay: half of V is then in the other
-// core's cache. C64 H32 takes 190 us on two threads instead of 140.)
+// once for each block. Where there are too few tiles for a block for every thread, or U is in memory, all are one: V is made
+// before, in a stage of its own, and an item is a chunk of filters. Two threads share eight, and none makes V again; but half of
+// V is then in the other core's cache, which costs as much as the products where the cores are far from each other.
 //
 // U is 4 times as large as the weight. A handful of tiles meet it for less time than writing and reading it takes: unless the
 // caller keeps it, a few channels of U are then made where they are used (multiply_at_once), and the weight alone is read, once.
@@ -18,6 +18,10 @@ namespace FASTNN_ISA {
 
 constexpr i64 TILES = 48;       // of a block, at most. 24, for which L2 has room, take up to 1.08 of the time, 72 up to 1.09
 constexpr i64 CHUNK = 64;       // filters of M at a time, about
+// For two threads that are far from each other C128 H16 takes 0.52 of the time in blocks, C64 H14 0.41, C256 H14 0.78, and where
+// they are near up to 1.03; C512 H14, whose U has 38 MB, 1.8.
+constexpr i64 LEAST_TILES = 8;  // of a block, for every thread to have one
+constexpr double STREAMED = 12 << 20;  // bytes of U, at most
 constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filters
 // Channels of U at a time where it is used at once, half of its points. Of a few tiles 8, or the fewer of a vector, within which
 // their V is dense: 9 KB on AVX2, in L1 with what they meet; C512 H7, forward and both gradients, takes 0.93 of the time that 48
@@ -220,6 +224,8 @@ template <class T, class A> void winograd_plan(Conv& job) {
     const i64 slivers = slivers_of(g.out_row / L).parts;
     job.chunk = CHUNK / (SLIVER * L);
     i64 blocks = ceil_div(g.tiles, TILES);
+    const double u = double(U * U) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
+    if (job.kept && blocks < job.slots && g.tiles >= LEAST_TILES * job.slots && u * sizeof(T) <= STREAMED) blocks = job.slots;
     const bool shared = blocks == 1, at_once = is_at_once(job, g);  // shared too, SOME < TILES
     job.stages = shared ? 3 : 2;
     while (shared && job.chunk > 1 && ceil_div(slivers, job.chunk) < LEAST_ITEMS) job.chunk /= 2;
@@ -227,7 +233,6 @@ template <class T, class A> void winograd_plan(Conv& job) {
     job.chunk = at_once ? 1 : job.chunk < slivers ? job.chunk : slivers;
     job.block = ceil_div(g.tiles, blocks);
     job.parts = shared ? ceil_div(slivers, job.chunk) : 1;
-    const double u = double(U * U) * (double(g.in_c) * double(g.out_row) + (CHANNELS + 1) * STAGGER);
     job.prepared_size = at_once ? 0 : bounded(u);
     job.scratch_size = shared ? N * N * plane(g.tiles, g.in_row) : 0;
     const i64 u_block = HALF_U<T, N, LARGE_GROUP> + LARGE_GROUP * PLACES<A> * TILE_VECS * L;
