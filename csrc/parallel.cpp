@@ -56,6 +56,40 @@ struct alignas(64) Share {
 };
 constexpr uint64_t CLOSED = 0xffffffffu;  // no chunk
 
+// A worker that sleeps, and may wake on the caller's processor, where they would take turns: Linux takes an idle virtual processor
+// for one that its host has put aside, wakes a thread on the waker's then, and balances milliseconds later. In all calls after a
+// pause of 2 ms a convolution of 53 us took 98, and 207 in the first; led away 80, and 110.
+struct Sleeper {
+    bool parked = false;
+#if defined(__linux__)
+    pthread_t thread;
+    bool led = false;
+    cpu_set_t allowed;  // before it was
+
+    void hired(std::thread& made) {
+        thread = made.native_handle(), parked = true;
+        lead();
+    }
+    void lead() {
+        if (!parked || led || pthread_getaffinity_np(thread, sizeof allowed, &allowed)) return;
+        cpu_set_t others = allowed;
+        CPU_CLR(sched_getcpu(), &others);
+        led = CPU_COUNT(&others) > 0 && pthread_setaffinity_np(thread, sizeof others, &others) == 0;
+    }
+    void woken() {
+        if (led) pthread_setaffinity_np(thread, sizeof allowed, &allowed);
+        parked = led = false;
+    }
+    static int processor() { return sched_getcpu(); }
+#else
+    void hired(std::thread&) {}
+    void lead() {}
+    void woken() { parked = false; }
+    static int processor() { return -1; }
+#endif
+};
+constexpr int WAKES = 64;  // after one on the caller's processor so many are led; the system calls cost some microseconds
+
 // One piece of work at a time. Each thread has a share of it, and the same one every time: what it wrote for one layer of a
 // network is in its cache for the next. Who is done with his own helps with the others'.
 struct Pool {
@@ -71,6 +105,9 @@ struct Pool {
     std::mutex mutex;
     std::condition_variable wake;
     std::atomic<int> workers{0};
+    Sleeper sleepers[MOST_THREADS];  // the workers, guarded by the mutex, as the next two
+    int processor = -1;              // of the caller who woke them
+    int to_lead = WAKES;
 
     void run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads);
     i64 work(uint32_t number, int self);  // returns the chunks it did
@@ -136,13 +173,20 @@ void Pool::worker(int index) {
     inside = true;
     index_of_thread = index + 1;
     uint32_t seen = 0;
+    {
+        const std::lock_guard<std::mutex> hold(mutex);  // `hire` has led it away
+        sleepers[index].woken();
+    }
     for (;;) {
         // Sequentially consistent, as what `run` does: either it sees this one parked, or this one sees its work.
         const auto fresh = [&] { return posted.load(std::memory_order_seq_cst) != seen; };
         if (!spin_until(SPIN, fresh)) {
             std::unique_lock<std::mutex> hold(mutex);
             parked.fetch_add(1);
+            sleepers[index].parked = true;
             wake.wait(hold, fresh);
+            if (!sleepers[index].led && processor >= 0 && processor == Sleeper::processor()) to_lead = WAKES;
+            sleepers[index].woken();
             parked.fetch_sub(1);
         }
         seen = posted.load(std::memory_order_acquire);
@@ -156,7 +200,10 @@ void Pool::hire(int count) {
     pthread_sigmask(SIG_SETMASK, &all, &before);  // signals belong to the caller's threads
     try {
         while (workers < count) {
-            std::thread(&Pool::worker, this, workers.load()).detach();
+            const std::lock_guard<std::mutex> hold(mutex);
+            std::thread made(&Pool::worker, this, workers.load());
+            sleepers[workers].hired(made);
+            made.detach();
             workers++;
         }
     } catch (const std::exception&) {
@@ -182,7 +229,12 @@ void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threa
     for (i64 i = 0; i < threads; i++) shares[i].next.store(work_of | uint64_t(count * i / threads), std::memory_order_release);
     posted.store(number, std::memory_order_seq_cst);
     if (parked.load(std::memory_order_seq_cst) > 0) {
-        { std::lock_guard<std::mutex> hold(mutex); }
+        {
+            std::lock_guard<std::mutex> hold(mutex);
+            processor = Sleeper::processor();
+            for (int i = 0; i < threads - 1 && to_lead > 0; i++) sleepers[i].lead();
+            to_lead -= to_lead > 0;
+        }
         wake.notify_all();
     }
     inside = true;
