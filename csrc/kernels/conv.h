@@ -106,20 +106,22 @@ template <class T> static T* slot_of(const Conv& job) {
     return static_cast<T*>(job.scratch) + job.scratch_size + job.slot() * job.slot_size;
 }
 
-// What of the weight is used next comes to L2 while a kernel works on what is there, at most a cache line with each step of k: 32
+// What of the weight is used next comes to L2 while a kernel works on what is there, as much with each step of k as a step uses: 32
 // steps' lines at once kept the multiplications waiting (C512 H4 takes 0.87 of the time, C256 H14 0.9, C256 H8 0.93). Weights that
-// lie in memory are too many for L2, and a stream of them ends every 4 KB for the hardware, which brings every other line: C256 H8
-// by 2 x 2 tiles takes 443 us instead of 589, C512 H7 1.64 ms instead of 2.26 (AVX2).
-template <class T> struct Ahead {
-    static constexpr i64 LINE = 64 / sizeof(T);
+// lie in memory are too many for L2, and a stream of them ends every 4 KB for the hardware: C256 H8 by 2 x 2 tiles takes 443 us
+// instead of 589, C512 H7 1.64 ms instead of 2.26 (AVX2), a ResNet-10, of whose lines it brings every other one, 0.9.
+template <class T, int NV = 1> struct Ahead {
+    static constexpr i64 LINE = 64 / sizeof(T), LINES = (NV * LANES<T> + LINE - 1) / LINE;
     const T* next;
     i64 step;  // elements with each step of k
 
     explicit Ahead(const T* here) : next(here), step(0) {}  // nothing
     // As many rows of `width` elements as the kernels make steps of k, of whom `tiles` share them.
     Ahead(const T* next, i64 width, i64 tiles) : next(next), step(ceil_div(width, tiles)) {}
+    template <int OTHER> explicit Ahead(const Ahead<T, OTHER>& other) : next(other.next), step(other.step) {}
     INLINE void operator()(const T*) {
-        __builtin_prefetch(next, 0, 2);
+#pragma GCC unroll 4
+        for (i64 i = 0; i < LINES; i++) __builtin_prefetch(next + i * LINE, 0, 2);
         next += step;
     }
 };

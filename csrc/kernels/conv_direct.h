@@ -151,13 +151,13 @@ template <class T, int MR, int NV> void DirectKernel<T, MR, NV>::run(const Direc
         for (int i = 0; i < MR; i++) acc[i][j] = b;
     }
     const T* row[MR];
-    Ahead<T> ahead = next;
+    Ahead<T, NV> ahead(next);
     for (i64 s = 0; s < t.count; s++) {
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) row[i] = t.in + t.in_at[pixel + i] + t.segments[s].x;
         rows_anywhere<T, MR, NV, false>(acc, row, 1, t.weight + t.segments[s].w * NV * L, NV * L, t.segments[s].n, L, ahead);
     }
-    next = ahead;
+    next.next = ahead.next;
     i64 out[MR];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) out[i] = t.out_at[pixel + i];

@@ -185,14 +185,14 @@ template <class T, int MR, int NV> INLINE void store_tile(T* c, i64 row, const V
 template <class T, int MR, int NV> struct PointKernel {
     static void run(const Product<T>& job, i64 row, i64 tiles, Ahead<T>& next) {
         const Product<T> p = job;  // copies, which no store can change
-        Ahead<T> ahead = next;
+        Ahead<T, NV> ahead(next);
         for (; tiles > 0; tiles--, row += MR)
             for (i64 point = 0; point < p.points; point++)
                 tile(p, p.c + point * p.c_point + row * p.c_row, p.a + point * p.a_point + row * p.a_row,
                      p.b + point * p.b_point, ahead);
-        next = ahead;
+        next.next = ahead.next;
     }
-    static INLINE void tile(const Product<T>& p, T* c, const T* a, const T* b, Ahead<T>& ahead) {
+    static INLINE void tile(const Product<T>& p, T* c, const T* a, const T* b, Ahead<T, NV>& ahead) {
         constexpr int L = LANES<T>;
         bool add = p.add;
         for (i64 begin = 0; begin < p.k; begin += CHAIN, add = true) {
