@@ -396,6 +396,21 @@ def test_same_bits_for_every_number_of_threads(shape, precision):
                 np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 14), (128, 80, 16), (256, 256, 8), (48, 48, 18), (512, 512, 4)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_same_bits_for_every_number_of_threads_where_the_weight_is_kept(shape, stride):
+    c, f, size = shape
+    layer = fnn.nn.Conv2d(c, f, 3, stride=stride, padding=1).freeze()
+    x = fnn.randn(1, size, size, c).permute(0, 3, 1, 2)
+    with fnn.no_grad(), fnn.threads(1):
+        alone = layer(x).numpy()
+    unkept = kernels.conv2d(x.numpy(), layer.weight.numpy(), layer.bias.numpy(), stride=stride, padding=1)
+    np.testing.assert_allclose(alone, unkept, rtol=1e-4, atol=1e-4)
+    for threads in (2, 3, 5):
+        with fnn.no_grad(), fnn.threads(threads):
+            np.testing.assert_array_equal(alone, layer(x).numpy())
+
+
 def test_nan_and_inf_reach_what_they_touch_and_strict_touches_nothing_else():
     x = np.ones((1, 16, 12, 12), np.float32)
     w = np.ones((16, 16, 3, 3), np.float32)
