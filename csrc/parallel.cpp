@@ -21,7 +21,7 @@
 namespace fastnn {
 
 constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: less work than this stays where it is,
-constexpr double AWAKE_NS = 5e3;    // unless the workers still spin after the last one: of 5 us, for generation 0.94 of the time that 8 take
+constexpr double AWAKE_NS = 5e3;    // unless the workers still spin after the last one; with 8 us, generation takes 1.06
 constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
 constexpr auto SPIN = std::chrono::microseconds(100);  // Python takes 10-80 us from one kernel to the next
@@ -56,9 +56,9 @@ struct alignas(64) Share {
 };
 constexpr uint64_t CLOSED = 0xffffffffu;  // no chunk
 
-// A worker that sleeps, and may wake on the caller's processor, where they would take turns: Linux takes an idle virtual processor
-// for one that its host has put aside, wakes a thread on the waker's then, and balances milliseconds later. In all calls after a
-// pause of 2 ms a convolution of 53 us took 98, and 207 in the first; led away 80, and 110.
+// A worker that sleeps, and may wake on the caller's processor, where they would take turns: Linux takes an idle virtual
+// processor for one that its host has put aside, wakes a thread on the waker's then, and balances milliseconds later. After
+// each pause of 2 ms a convolution of 53 us took 207, and 98 in the calls after it; led away, 110 and 80.
 struct Sleeper {
     bool parked = false;
 #if defined(__linux__)

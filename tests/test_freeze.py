@@ -24,7 +24,7 @@ def test_frozen_gives_the_same_bits(rows, activation):
 
 @pytest.mark.parametrize("rows", range(1, 9))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("sizes", [(600, 83), (200, 300)], ids=str)  # two parts of k, and so few of k that one row is packed too
+@pytest.mark.parametrize("sizes", [(600, 83), (200, 300)], ids=str)  # two parts of k; so few that one row is packed too
 def test_few_rows_by_a_frozen_weight(isa, rng, rows, dtype, sizes):
     layer = nn.Linear(*sizes, activation="relu").to(dtype).freeze()
     x = rng.standard_normal((rows, sizes[0])).astype(dtype)

@@ -67,9 +67,9 @@ struct Walk {
             gradient) {}
 };
 
-// Slivers of the weight of a pass that writes images: pairs of vectors, with a third where one is left over. In threes, as matmul
-// has them, two threads had six and two of the eight vectors of 128 filters: C128 H16 takes 0.85 of the time, C256 H8 and C512 H7
-// 0.91 to 0.95, and one thread what it did.
+// Slivers of the weight of a pass that writes images: pairs of vectors, with a third where one is left over. In threes, as
+// matmul has them, two threads had six and two of the eight vectors of 128 filters: C128 H16 takes 0.85 of the time, C256 H8 and
+// C512 H7 0.91 to 0.95, and one thread what it did.
 constexpr int SLIVER = 2;
 inline Split slivers_of(i64 vecs) {
     return TILE_VECS > SLIVER && vecs > 1 ? Split::in_parts(vecs, vecs / SLIVER) : Split(vecs, SLIVER);
@@ -106,16 +106,16 @@ template <class T> static T* slot_of(const Conv& job) {
     return static_cast<T*>(job.scratch) + job.scratch_size + job.slot() * job.slot_size;
 }
 
-// What of the weight is used next comes to L2 while a kernel works on what is there, as much with each step of k as a step uses: 32
-// steps' lines at once kept the multiplications waiting (C512 H4 takes 0.87 of the time, C256 H14 0.9, C256 H8 0.93). Weights that
-// lie in memory are too many for L2, and a stream of them ends every 4 KB for the hardware: C256 H8 by 2 x 2 tiles takes 443 us
-// instead of 589, C512 H7 1.64 ms instead of 2.26 (AVX2), a ResNet-10, of whose lines it brings every other one, 0.9.
+// What of the weight is used next comes to L2 while a kernel works on what is there, with each step of k what a step uses: 32
+// steps' lines at once kept the multiplications waiting (C512 H4 takes 0.87 of the time, C256 H14 0.9, C256 H8 0.93). Weights
+// that lie in memory are too many for L2, and a stream of them ends every 4 KB for the hardware: with AVX2 C256 H8 by 2 x 2 tiles
+// takes 443 us instead of 589, C512 H7 1.64 ms instead of 2.26. Every other line is not enough: a ResNet-10 takes 1.1 then.
 template <class T, int NV = 1> struct Ahead {
     static constexpr i64 LINE = 64 / sizeof(T), LINES = (NV * LANES<T> + LINE - 1) / LINE;
     const T* next;
     i64 step;  // elements with each step of k
 
-    explicit Ahead(const T* here) : next(here), step(0) {}  // nothing
+    explicit Ahead(const T* here) : next(here), step(0) {}  // nothing: a line that is there
     // As many rows of `width` elements as the kernels make steps of k, of whom `tiles` share them.
     Ahead(const T* next, i64 width, i64 tiles) : next(next), step(ceil_div(width, tiles)) {}
     template <int OTHER> explicit Ahead(const Ahead<T, OTHER>& other) : next(other.next), step(other.step) {}

@@ -34,9 +34,9 @@ constexpr i64 COPIED_ROWS_AT_MOST = 512, COPIED_SLIVERS = 4;  // an item: all ro
 constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
-// How the columns are cut. Of one block of rows and a few vectors in pairs, which two threads share evenly (8 vectors in threes are
-// six and two): 128^3 takes 0.81 of the time there, 32 x 128 x 512 0.83, with one thread 1.0 to 1.02; not one tile of rows, which
-// takes 1.14. A b that is kept meets any number of rows.
+// How the columns are cut. Of one block of rows and a few vectors in pairs, which two threads share evenly (8 vectors in threes
+// are six and two): 128^3 takes 0.86 to 0.96 of the time there, 32 x 144 x 512 0.89, with one thread 1.0 to 1.03; not one tile of
+// rows, which takes 1.14. A b that is kept meets any number of rows.
 constexpr i64 PAIRED_VECS = 16, PAIRED_ROWS = 184;
 template <class T> static Split slivers_of(const Matmul& job) {
     const i64 vecs = (job.n + LANES<T> - 1) / LANES<T>;
@@ -67,9 +67,9 @@ template <class T> static bool copy_pays(const Matmul& job) {
 constexpr i64 DOT_K = 512;
 
 template <class T> static Way choose_way(const Matmul& job) {
-    // Packed before, b is read in one stream, by whole vectors of columns, and nothing is summed across a vector: 8 x 1024 x 1024
-    // takes 0.77 of the time (AVX2 0.7), 3 rows 0.55, 8 x 256 x 256 0.67, but 2 rows 1.0 to 1.1 (1.2). With AVX-512 one row of 256
-    // takes 0.65 to 0.95.
+    // Packed before, b is read in one stream, by whole vectors of columns, and nothing is summed across a vector: 8 x 1024 x
+    // 1024 takes 0.73 of the time (AVX2 0.7), 3 rows 0.56, 8 x 256 x 256 0.65, but 2 rows 1.0 to 1.1 (1.2). With AVX-512 one row
+    // of 256 takes 0.6 to 0.9.
     const i64 dot_rows = !job.kept ? DOT_ROWS : NARROW || job.k >= DOT_K ? 2 : 0;
     if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
     const i64 b_bytes = job.k * job.n * i64(sizeof(T)), work = job.m * job.n * job.k;

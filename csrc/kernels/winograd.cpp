@@ -18,8 +18,8 @@ namespace FASTNN_ISA {
 
 constexpr i64 TILES = 48;       // of a block, at most. 24, for which L2 has room, take up to 1.08 of the time, 72 up to 1.09
 constexpr i64 CHUNK = 64;       // filters of M at a time, about
-// For two threads that are far from each other C128 H16 takes 0.52 of the time in blocks, C64 H14 0.41, C256 H14 0.78, a ResNet-10
-// 0.9, and where they are near up to 1.03; C512 H14, whose U has 38 MB, 1.8.
+// For two threads that are far from each other C128 H16 takes 0.52 of the time in blocks, C64 H14 0.41, C256 H14 0.78, a
+// ResNet-10 0.9, and where they are near up to 1.03; C512 H14, whose U has 38 MB, 1.8.
 constexpr i64 LEAST_TILES = 8;  // of a block, for every thread to have one
 constexpr double STREAMED = 12 << 20;  // bytes of U, at most
 constexpr i64 LEAST_ITEMS = 8;  // of a single block of tiles, in chunks of filters
