@@ -10,11 +10,12 @@ from fastnn import nn
 from fastnn.nn import functional as F
 
 
-@pytest.mark.parametrize("rows", [9, 33, 130])  # fewer are multiplied in another order
+# Of fewer numbers or more rows, up to eight, packed weights are multiplied in another order.
+@pytest.mark.parametrize(("rows", "size"), [(1, 600), (2, 600), (9, 70), (33, 70), (130, 70)])
 @pytest.mark.parametrize("activation", [None, "relu", "gelu"])
-def test_frozen_gives_the_same_bits(rows, activation):
-    layer = nn.Linear(70, 50, activation=activation)
-    x = fnn.randn(rows, 70)
+def test_frozen_gives_the_same_bits(rows, size, activation):
+    layer = nn.Linear(size, 50, activation=activation)
+    x = fnn.randn(rows, size)
     with fnn.no_grad():
         before = layer(x).numpy().copy()
         layer.freeze()

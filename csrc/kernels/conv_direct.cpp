@@ -361,7 +361,7 @@ template <class T> static void direct_item(const Conv& job, const Walk& walk, co
                 if (alike) listed.j1 = area.j0 + 1;
                 const i64 pixels = list_pixels(walk, window, j0, qy, qx, listed, lists.in_at, lists.out_at);
                 const i64 in_row = walk.y.step * window.pitch, out_row = walk.y.phases * walk.x.out * walk.out_c;
-                for (i64 j = 0; j < area.j1 - listed.j1 + 1; j++)
+                for (i64 j = 0; j < area.j1 - listed.j1 + 1; j++)  // row by row, or once
                     for (i64 g = 0; g < job.groups; g++) {
                         tile.in = window.data + j * in_row + g * walk.group_in;
                         run_tiles(job, walk, tile, pixels, g, s0, s1, out + j * out_row, add ? add + j * out_row : nullptr);

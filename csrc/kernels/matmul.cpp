@@ -64,7 +64,7 @@ template <class T> static bool copy_pays(const Matmul& job) {
     return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
 }
 
-constexpr i64 DOT_K = 512;
+constexpr i64 DOT_K = 512;  // from which on dot products of one or two rows read a kept b as fast (AVX-512)
 
 template <class T> static Way choose_way(const Matmul& job) {
     // Packed before, b is read in one stream, by whole vectors of columns, and nothing is summed across a vector: 8 x 1024 x
@@ -168,8 +168,10 @@ template <class T> void matmul_plan(Matmul& job) {
     job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
     if (NARROW) job.item_flops *= 3;  // in flops of 512-bit vectors, of which parallel.h's thresholds think
     // A few rows take as long as reading b does: at ~100 bytes a ns, AVX2's machines 50, as long as 1.5 flops a byte would, or 3.
+    // Packed slivers are read once for all rows, by the other ways b is read for each product.
     if (job.items && (way == DOT || way == STREAM || (way == PACKED && job.kept))) {
-        const double reading = (NARROW ? 3 : 1.5) * double(job.batch_packed * job.k * job.n * i64(sizeof(T)));
+        const i64 readings = way == PACKED ? 1 : job.batch;
+        const double reading = (NARROW ? 3 : 1.5) * double(readings * job.k * job.n * i64(sizeof(T)));
         if (job.item_flops * double(job.items) < reading) job.item_flops = reading / double(job.items);
     }
 }
