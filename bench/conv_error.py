@@ -31,6 +31,7 @@ class Size(NamedTuple):
 
 
 SIZES = tuple(Size(3, c, c, height) for c, height in ((64, 56), (128, 28), (256, 14), (512, 14)))
+SIZES += (Size(3, 3, 64, 224),)
 SIZES += (Size(5, 32, 64, 28), Size(5, 64, 64, 56), Size(5, 256, 256, 14))
 SIZES += (Size(7, 3, 64, 224, 2), Size(7, 64, 64, 56, 2))
 BATCH = 2

@@ -211,7 +211,7 @@ struct Matmul {
 // many, conv_stage how many items the next one has. Use run_conv (launch.cpp).
 enum ConvPass { CONV_FORWARD, CONV_INPUT, CONV_WEIGHT };
 enum ConvWay { CONV_MATMUL, CONV_DIRECT, CONV_DEPTHWISE, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD5X5,
-               CONV_WINOGRAD_STRIDED, CONV_WINOGRAD_PAIRS, CONV_WINOGRAD_ROWS, CONV_WAYS };
+               CONV_WINOGRAD_STRIDED, CONV_WINOGRAD_PAIRS, CONV_WINOGRAD_RGB, CONV_WINOGRAD_ROWS, CONV_WAYS };
 struct Conv {
     void* out;
     const void* x;

@@ -190,6 +190,9 @@ WINOGRAD += [(1, 200, 72, 7, 7, 1), (1, 67, 130, 8, 5, 1), (2, 130, 67, 4, 9, 1)
 # Weight gradients whose tiles go apart, in one batch a part and in several.
 MANY_TILES = (13, 16, 16, 100, 98, 1)
 WINOGRAD += [(40, 16, 16, 14, 14, 1), (33, 24, 16, 15, 13, 1), (26, 48, 72, 19, 22, 1), MANY_TILES]
+# Of three channels: tiles in pairs and one alone, several strips, vectors of filters two by two, alone, in part.
+WINOGRAD += [(2, 3, 40, 9, 14, 1), (1, 3, 64, 35, 70, 0), (1, 3, 49, 4, 5, 2), (3, 3, 40, 1, 5, 2)]
+WINOGRAD += [(1, 3, 128, 3, 3, 1)]
 # 5 x 5 places: the weight gradient in batches, apart, in blocks, by the definition.
 FIVES = [(2, 33, 17, 15, 18, 2), (1, 24, 40, 48, 50, 4), (8, 16, 40, 28, 27, 2), (3, 64, 72, 30, 28, 0)]
 FIVES += [(6, 136, 72, 19, 20, 2), (1, 24, 40, 5, 6, 2), (3, 40, 24, 1, 9, 4), (1, 72, 80, 22, 1, 3)]
@@ -231,7 +234,7 @@ def as_near_as_promised(case, k):
 
 # Images, channels in and out, height, width.
 SHAPES = [(1, 512, 512, 7, 7), (1, 64, 64, 28, 28), (8, 16, 32, 14, 14), (1, 256, 256, 14, 14), (1, 128, 128, 9, 9)]
-SHAPES += [(1, 128, 128, 11, 11), (8, 64, 64, 7, 7), (2, 64, 64, 4, 4)]
+SHAPES += [(1, 128, 128, 11, 11), (8, 64, 64, 7, 7), (2, 64, 64, 4, 4), (2, 3, 64, 32, 32)]
 SHAPES_OF_5X5 = [(2, 64, 64, 8, 8), (2, 128, 128, 11, 11), (1, 256, 256, 14, 14), (8, 32, 64, 28, 28)]
 SHAPES_OF_5X5 += [(6, 48, 48, 20, 20)]
 
@@ -287,7 +290,7 @@ def test_winograd_of_stride_2(isa, k, case):
     assert relative(kernels.conv2d(x, w, bias, stride=2, padding=pad, relu=True), np.maximum(want, 0)) < 1e-6
 
 
-# A product of one pixel, depthwise, direct, tap by tap, both Winograds, stride 2.
+# A product of one pixel, depthwise, direct, tap by tap, both Winograds, stride 2, three channels.
 SUMS = [
     ((2, 8, 5, 6), (7, 8, 1, 1), {}),
     ((2, 9, 5, 6), (9, 1, 3, 3), {"groups": 9, "padding": 1}),
@@ -297,6 +300,7 @@ SUMS = [
     ((2, 64, 14, 13), (40, 64, 3, 3), {"padding": 1}),
     ((1, 64, 4, 6), (72, 64, 3, 3), {"padding": 1}),
     ((1, 64, 15, 16), (72, 64, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 3, 13, 38), (41, 3, 3, 3), {"padding": 1}),
     ((2, 24, 9, 8), (41, 24, 1, 1), {}),
     ((2, 24, 9, 8), (41, 24, 1, 1), {"stride": 2}),
     ((1, 24, 9, 8), (40, 12, 1, 1), {"groups": 2, "padding": 1}),
@@ -371,6 +375,7 @@ def test_relu6_limits_the_very_sums(isa, case):
         (5, 72, 30, 30, 136),
         (8, 24, 28, 28, 40, 5),
         (2, 3, 64, 64, 64, 7),
+        (3, 3, 30, 30, 40),
     ],
     ids=str,
 )
@@ -422,13 +427,14 @@ def test_nan_and_inf_reach_what_they_touch_and_strict_touches_nothing_else():
     assert np.isnan(kernels.conv2d(x, w, padding=1)[0, 0][touched]).all()
 
 
-def test_the_transforms_are_exact():
+@pytest.mark.parametrize(("channels", "filters"), [(16, 16), (3, 40)])
+def test_the_transforms_are_exact(channels, filters):
     """With weights of one place and whole numbers that the points' fractions divide, Winograd shifts images exactly."""
-    x = np.zeros((1, 16, 8, 8), np.float32)
+    x = np.zeros((1, channels, 8, 8), np.float32)
     x[0, :, 3, 4] = 1
     for i, j in itertools.product(range(3), range(3)):
-        w = np.zeros((16, 16, 3, 3), np.float32)
-        w[:, :, i, j] = np.eye(16)
+        w = np.zeros((filters, channels, 3, 3), np.float32)
+        w[:, :, i, j] = np.eye(filters, channels)
         y = kernels.conv2d(x, w, padding=1)
         want = kernels.conv2d(x, w, padding=1, precision="strict")
         np.testing.assert_allclose(y, want, atol=3e-7)

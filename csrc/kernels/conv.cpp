@@ -75,6 +75,12 @@ static double pairs_cost(const Conv& job) {
     return 36 * 8.5 * tiles * (2 * whole(2 * job.c) + whole(job.f)) + products(u, 1.1 * tiles) + (job.kept ? 0 : 2 * make(u));
 }
 
+// Of three channels: some 140 cycles for a vector of a tile's filters, and 120 for its pixels.
+static double rgb_cost(const Conv& job) {
+    const double tiles = double(job.batch * ceil_div(job.oh, 4) * ceil_div(job.ow, 4));
+    return tiles * (280 * whole(job.f) + 240 * LANES<float>) + (job.kept ? 0 : make(36.0 * 3 * double(job.f)));
+}
+
 // Where the definition sums few products at a time, the gradients of 5 x 5 places would err by more than six times what it does:
 // to the input tap by tap by 7.5, to the weight of 200 tiles by 6.6, of 400 by 5.7.
 constexpr i64 LEAST_TILES = 512;
@@ -97,6 +103,7 @@ template <class T> static int choose_way(const Conv& job) {
     if (five) return direct <= winograd_cost<Winograd<2, 5>>(job) ? CONV_DIRECT : CONV_WINOGRAD5X5;
     if (seven) return direct <= pairs_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_PAIRS;
     if (stride == 2) return direct <= strided_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_STRIDED;
+    if (job.c == 3 && job.pass == CONV_FORWARD) return direct <= rgb_cost(job) ? CONV_DIRECT : CONV_WINOGRAD_RGB;
     const double two = winograd_cost<Winograd<2>>(job), four = winograd_cost<Winograd<4>>(job);
     if (direct <= two && direct <= four) return CONV_DIRECT;
     if (two < four) return CONV_WINOGRAD2;
@@ -119,6 +126,7 @@ template <class T> static Way way_of(const Conv& job, int way) {
     if (way == CONV_WINOGRAD2) return winograd_way<Winograd<2>>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD5X5) return winograd_way<Winograd<2, 5>>(job.pass == CONV_WEIGHT);
     if (way == CONV_WINOGRAD_ROWS) return {winograd_rows_plan<float>, winograd_rows_stage<float>, winograd_rows<float>};
+    if (way == CONV_WINOGRAD_RGB) return {winograd_rgb_plan<float>, winograd_rgb_stage<float>, winograd_rgb<float>};
     if (way == CONV_WINOGRAD_PAIRS) return winograd_way<Pairs<Winograd<3, 4>>>();
     if (way == CONV_WINOGRAD_STRIDED) return winograd_way<Winograd<2, 3, 2>>();
     if (way == CONV_DEPTHWISE && job.pass == CONV_WEIGHT)

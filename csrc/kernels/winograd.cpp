@@ -11,7 +11,7 @@
 //
 // U is 4 times as large as the weight. A handful of tiles meet it for less time than writing and reading it takes: unless the
 // caller keeps it, a few channels of U are then made where they are used (multiply_at_once), and the weight alone is read, once.
-#include "winograd_tiles.h"
+#include "winograd_corner.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -37,62 +37,16 @@ template <class T, int N, i64 GROUP> constexpr i64 HALF_U = N / 2 * N * HALF_PLA
 
 // ---- from M to images ----------------------------------------------------------------------------------------
 
-// Where the outputs of a tile go: to the corner of what is left of an image, h x w pixels. `add` is null or the same corner of
-// what is added to them; with `pool` the greatest of each 2 x 2 remain, of which a tile holds whole ones.
-template <class T> struct Corner {
-    T* to;
-    const T* add;
-    i64 row, pixel, h, w;
-    Limits<T> limit;
-    bool pool;
-};
-
-// y (rows, columns): n lanes of each, from channel c of the corner on.
-template <class T> INLINE void put_tile(const Corner<T>& corner, const Vec<T>* y, int rows, int columns, i64 c, int n) {
-    const i64 h = corner.h < rows ? corner.h : rows, w = corner.w < columns ? corner.w : columns;
-    T* to = corner.to + c;
-    if (corner.pool) {
-#pragma GCC unroll 2
-        for (int i = 0; i + 1 < rows; i += 2)
-#pragma GCC unroll 2
-            for (int j = 0; j + 1 < columns; j += 2) {
-                const Vec<T>* at = y + i * columns + j;
-                const Vec<T> most = greater<T>(greater<T>(at[0], at[1]), greater<T>(at[columns], at[columns + 1]));
-                if (i + 1 < h && j + 1 < w) store_n(to + i / 2 * corner.row + j / 2 * corner.pixel, corner.limit(most), n);
-            }
-        return;
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < columns; j++) {
-            const i64 at = i * corner.row + j * corner.pixel;
-            const Vec<T> out = y[i * columns + j];
-            // Where the next tile goes: 32 images of 56 x 56 take 0.92 of the time. With AVX2 it was not measured.
-            if (!NARROW) __builtin_prefetch(to + at + columns * corner.pixel, 1);
-            if (i < h && j < w) store_n(to + at, corner.limit(corner.add ? load_n(corner.add + c + at, n) + out : out), n);
-        }
-}
-// Of what is rare, part of a vector, one copy for all tiles.
-template <class T>
-__attribute__((noinline)) static void put_part(const Corner<T>& corner, const Vec<T>* y, int rows, int columns, i64 c, int n) {
-    put_tile(corner, y, rows, columns, c, n);
-}
-
-// From M back to images: filters [f0, f1) of one tile, with Y down and X along; m is where it lies.
+// Filters [f0, f1) of one tile, with Y down and X along; m is where it lies.
 template <class T, class Y, class X, class A>
 static void transform_output_tile(const Conv& job, const Tiling<T, A>& g, const typename Tiling<T, A>::Place& place,
                                   const T* m, i64 m_plane, i64 f0, i64 f1) {
     constexpr int N = A::N;
     const T* bias = static_cast<const T*>(job.bias);
-    const i64 shrink = job.pool ? 2 : 1, row = g.out_w / shrink * g.out_c;
-    const i64 at = (place.image * (g.out_h / shrink) + place.y / shrink) * row + place.x / shrink * g.out_c + f0;
-    const T* residual = static_cast<const T*>(job.residual);
-    const Corner<T> corner = {static_cast<T*>(job.out) + at, residual ? residual + at : nullptr, row, g.out_c,
-                              g.out_h - place.y, g.out_w - place.x, Limits<T>(job.activation), job.pool};
+    const Corner<T> corner(job, g.out_h, g.out_w, g.out_c, place.image, place.y, place.x);
     for_vectors<T>(f1 - f0, [&](i64 f, int n) {
         const Vec<T> b = bias ? load_n(bias + f0 + f, n) : Vec<T>{};
-        Vec<T> y[Y::M * X::M];
+        PutTile<T, Y::M, X::M> put(corner, f0 + f, n);
         both_axes<T, Y::N, Y::M, X::N, X::M>(
             [](const auto& d, auto& made) { Y::template output<T>(d, made); },
             [](const auto& d, auto& made) { X::template output<T>(d, made); },
@@ -100,9 +54,7 @@ static void transform_output_tile(const Conv& job, const Tiling<T, A>& g, const 
                 const T* column = from_here(m + X::point(j) * m_plane + f);  // else 36 offsets, in memory
                 return load(column + Y::point(i) * N * m_plane);
             },
-            [&](int i, int j, Vec<T> value) { y[i * X::M + j] = value + b; });
-        if (n == LANES<T>) put_tile(corner, y, Y::M, X::M, f, n);
-        else put_part(corner, y, Y::M, X::M, f, n);
+            [&](int i, int j, Vec<T> value) { put(i, j, value + b); });
     });
 }
 

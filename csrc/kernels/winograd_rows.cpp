@@ -96,8 +96,8 @@ template <class T> static void transform_row(const Conv& job, const Rows<T>& row
 
 // ---- products ------------------------------------------------------------------------------------------------
 
-// What a row of V adds to the sums of one point, for each row of the weight: for the first with the newest of three rows of D, for
-// the last with the oldest, where these are not known to be zeros.
+// What a row of V adds to the sums of one point, for each row of the weight: for the first with the newest of three rows of D,
+// for the last with the oldest, where these are not known to be zeros.
 template <class T, bool NEWEST = true, bool OLDEST = true>
 INLINE void add_row(Vec<T> (&sum)[3][P], const T* v, Vec<T> oldest, Vec<T> middle, Vec<T> newest) {
     v = from_here(v);

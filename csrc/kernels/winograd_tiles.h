@@ -210,6 +210,9 @@ template <class T, int MR, int NV> struct PointKernel {
 template <class T, class A> void winograd_plan(Conv& job);  // winograd.cpp: CONV_FORWARD, and CONV_INPUT of stride 1
 template <class T, class A> void winograd_stage(Conv& job);
 template <class T, class A> void winograd(const Conv& job, i64 begin, i64 end);
+template <class T> void winograd_rgb_plan(Conv& job);  // winograd_rgb.cpp: CONV_FORWARD of three channels, 3 x 3, stride 1
+template <class T> void winograd_rgb_stage(Conv& job);
+template <class T> void winograd_rgb(const Conv& job, i64 begin, i64 end);
 template <class T> void winograd_rows_plan(Conv& job);  // winograd_rows.cpp: CONV_WEIGHT of few tiles
 template <class T> void winograd_rows_stage(Conv& job);
 template <class T> void winograd_rows(const Conv& job, i64 begin, i64 end);

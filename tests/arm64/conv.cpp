@@ -168,7 +168,8 @@ template <class T> static Outputs<T> convolved_and_pooled(const Geometry& g, con
     job.pass = CONV_FORWARD;
     job.x = from.x.data(), job.weight = from.weight.data(), job.bias = from.bias_f.data();
     kernels<T>().conv_plan(job);
-    job.pool = job.way == CONV_WINOGRAD2 || job.way == CONV_WINOGRAD4 || job.way == CONV_WINOGRAD5X5;
+    job.pool = job.way == CONV_WINOGRAD2 || job.way == CONV_WINOGRAD4 || job.way == CONV_WINOGRAD5X5 ||
+               job.way == CONV_WINOGRAD_RGB;
     Values<T> y = unwritten<T>(job.batch * job.oh * job.ow * job.f);
     Values<T> pooled = unwritten<T>(job.batch * (job.oh / 2) * (job.ow / 2) * job.f);
     void* made = nullptr;
@@ -210,12 +211,15 @@ template <class T> void winograd() {
     near(1, 22, 18, 176, 168, 1);  // and a dU that is made in blocks
     near(1, 19, 18, 33, 40, 2, 5);
     near(8, 16, 15, 24, 17, 3, 5);
+    near(2, 13, 38, 3, 40, 1);         // three channels: pairs of tiles and single ones, strips
+    near(1, 35, 70, 3, 64, 0);
     near(1, 20, 22, 17, 40, 3, 7, 2);  // pairs of rows and columns
     near(2, 16, 26, 2, 40, 2, 7, 2);
     if (sizeof(T) == 4) {
         expect_ways(DTYPE<T>, {CONV_DIRECT, CONV_WINOGRAD2, CONV_WINOGRAD4, CONV_WINOGRAD5X5});
         expect_way(DTYPE<T>, CONV_WEIGHT, CONV_WINOGRAD_ROWS);
         expect_way(DTYPE<T>, CONV_FORWARD, CONV_WINOGRAD_PAIRS);
+        expect_way(DTYPE<T>, CONV_FORWARD, CONV_WINOGRAD_RGB);
     }
 }
 
