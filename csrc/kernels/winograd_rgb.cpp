@@ -6,8 +6,8 @@
 //   (6, 4 n + 2, 3)       ->   [tile][point][lanes: 3]   ->     column by column V U, A^T m;  then row by row, to the image
 //   B^T d in all columns       B^T d in the tile's rows
 //
-// which takes 108 products a tile and a vector of filters, and 120 for the sums' way back, where the definition takes 432: C3 H224
-// K64 takes 0.75 to 0.8 of the time, with AVX2 0.8 to 0.86. Two tiles by two vectors read 4 vectors for 4 FMAs.
+// which takes 108 products a tile and a vector of filters, and 120 for the sums' way back, where the definition takes 432: C3
+// H224 K64 takes 0.75 to 0.8 of the time, with AVX2 0.8 to 0.86. Two tiles by two vectors read 4 vectors for 4 FMAs.
 #include "winograd_corner.h"
 
 namespace fastnn {
