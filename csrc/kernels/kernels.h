@@ -27,7 +27,7 @@ template <class T> void ctc_backward(const Ctc& job, i64 begin, i64 end);
 // embedding.cpp
 template <class T> void embedding(const Embedding& job, i64 begin, i64 end);
 template <class T> void embedding_backward(const Embedding& job, i64 begin, i64 end);
-// matmul.cpp
+// matmul.cpp, matmul_pack.cpp
 template <class T> void matmul_plan(Matmul& job);
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end);
 template <class T> void matmul(const Matmul& job, i64 begin, i64 end);

@@ -14,11 +14,10 @@
 // (96 KB, AVX2: 64) and a block of a (512 KB) stay in L2 while tiles run down the rows. At 2048^3 blocks of 256 rows
 // by 3 slivers give 241 GFLOP/s, of 128 rows by 1 sliver 227. AVX2 (Zen 3, a from L3): parts of 512 take 1.03 of 1024^3's
 // time, of 256 1.10, as each sends the sums to c and back; a packed a, or blocks of 126 rows by 3 or 8 slivers, gain nothing.
-#include <stdint.h>
+#include "matmul.h"
 
 #include "few_rows.h"
 #include "kernels.h"
-#include "tile.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -26,89 +25,6 @@ namespace FASTNN_ISA {
 constexpr i64 K_BLOCK = NARROW ? 1024 : 512;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us, with narrow vectors 20
 constexpr double SHARED_FLOPS = NARROW ? 1e6 : 2e6;  // from here on two threads share a product
-
-enum Way { IN_PLACE, COPIED, PACKED, DOT, STREAM };
-constexpr i64 IN_PLACE_ROWS = NARROW ? 96 : 256, IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;
-constexpr i64 COPIED_ROWS = 32, PAGES_APART_ROWS = 8;    // of c, from which on a crowded b is copied; one with rows pages apart
-constexpr i64 COPIED_ROWS_AT_MOST = 512, COPIED_SLIVERS = 4;  // an item: all rows, slivers at least
-constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
-constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
-
-// How the columns are cut. Of one block of rows and a few vectors in pairs, which two threads share evenly (8 vectors in threes
-// are six and two): 128^3 takes 0.86 to 0.96 of the time there, 32 x 144 x 512 0.89, with one thread 1.0 to 1.03; not one tile of
-// rows, which takes 1.14. A b that is kept meets any number of rows.
-constexpr i64 PAIRED_VECS = 16, PAIRED_ROWS = 184;
-template <class T> static Split slivers_of(const Matmul& job) {
-    const i64 vecs = (job.n + LANES<T> - 1) / LANES<T>;
-    const bool alone = job.kept || (job.batch == 1 && job.m > TILE_ROWS && job.m <= PAIRED_ROWS);
-    return TILE_VECS > 2 && alone && vecs > 1 && vecs <= PAIRED_VECS ? Split::in_parts(vecs, vecs / 2) : Split(vecs, TILE_VECS);
-}
-
-// Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
-// transposed a (a gradient of weights), and 64 of b's.
-template <class T> static bool crowded(i64 row) { return NARROW && row * sizeof(T) % 512 == 0; }
-template <class T> static bool crowded_a(const Matmul& job) { return !job.kept && job.a_row == 1 && crowded<T>(job.a_col); }
-
-// Narrow vectors: each line of b is two, half of each, where rows do not begin as lines do (NumPy's arrays seldom do).
-template <class T> static bool astray(const Matmul& job) {
-    return reinterpret_cast<uintptr_t>(job.b) % 64 != 0 || job.b_row * sizeof(T) % 64 != 0;
-}
-
-// Narrow vectors: whether tiles after the first had better read a copy of their sliver, which is in L1 or near, than b. An astray
-// one: 256^3 at 96 GFLOP/s, in place at 81, 40 x 128 x 512 85 and 74. Others, crowded or not: 256^3 97 and 89, 96 x 128 x 512 93
-// and 84, 128^3 96 and 93, but 64 x 128 x 128 93 and 94.
-template <class T> static bool copy_pays(const Matmul& job) {
-    const i64 work = job.m * job.n * job.k;
-    const bool wide = slivers_of<T>(job).parts >= 2 * COPIED_SLIVERS;  // else there is one item for two threads
-    if (!NARROW || job.kept || job.b_col != 1 || job.m > COPIED_ROWS_AT_MOST || !wide) return false;
-    return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
-}
-
-constexpr i64 DOT_K = 512;  // from which on dot products of one or two rows read a kept b as fast (AVX-512)
-
-template <class T> static Way choose_way(const Matmul& job) {
-    // Packed before, b is read in one stream, by whole vectors of columns, and nothing is summed across a vector: 8 x 1024 x
-    // 1024 takes 0.73 of the time (AVX2 0.7), 3 rows 0.56, 8 x 256 x 256 0.65, but 2 rows 1.0 to 1.1 (1.2). With AVX-512 one row
-    // of 256 takes 0.6 to 0.9.
-    const i64 dot_rows = !job.kept ? DOT_ROWS : NARROW || job.k >= DOT_K ? 2 : 0;
-    if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
-    const i64 b_bytes = job.k * job.n * i64(sizeof(T)), work = job.m * job.n * job.k;
-    // Narrow vectors read b in place by a cache line a row: 3 x 1024 x 1024 at 32 GFLOP/s, streamed at 52; 4 rows 44 and 45, on
-    // two threads 80 and 56; 8 x 1000 x 1000 there 133 and 49.
-    const i64 stream_rows = b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
-    if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
-    // Narrow vectors: what packing once costs (b from L3 and back), copying hides behind the first tile's multiplications.
-    // 128 x 1024 x 1024 takes 0.94 of the time (two threads 0.9), 256 x 128 x 784 a^T b 0.98. More rows: 1024^3 1.0 to 1.09.
-    const Way copied = NARROW && !job.kept && job.b_col == 1 && job.m <= COPIED_ROWS_AT_MOST ? COPIED : PACKED;
-    // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
-    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return copied;
-    if (job.b_col != 1 && job.n != 1) return PACKED;
-    if (!job.kept && crowded<T>(job.b_row)) {
-        // Many rows: 1024 x 512 x 128 and 1024 x 128 x 512 take 0.86 and 0.81 of the time packed.
-        if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return copied;
-        // Such a b leaves L2 from half its size on. Rows 4 KB apart: 16 x 1024 x 1024 at 62 GFLOP/s, in place at 54; 64 rows
-        // 79, 56. Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81.
-        const i64 least = job.b_row * sizeof(T) % 4096 ? COPIED_ROWS : PAGES_APART_ROWS;
-        if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return copied;
-    }
-    // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
-    // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows
-    // 74 against 88.
-    if (copy_pays<T>(job)) return COPIED;
-    return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : copied;
-}
-
-// An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
-// AVX-512 even if rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219; AVX2: 70, 110).
-template <class T> static bool packs_a(const Matmul& job, Way way) {
-    return (way == PACKED || way == COPIED) && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
-}
-
-template <class T> static i64 padded(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
-
-template <class T> static i64 packed_b_size(const Matmul& job, Way way) {
-    return way == PACKED ? job.batch_packed * job.k * padded<T>(job.n) : 0;
-}
 
 static i64 columns_of(Way way) { return way == DOT ? DOT_COLUMNS : FEW_COLUMNS; }
 
@@ -173,118 +89,6 @@ template <class T> void matmul_plan(Matmul& job) {
         const i64 readings = way == PACKED ? 1 : job.batch;
         const double reading = (NARROW ? 3 : 1.5) * double(readings * job.k * job.n * i64(sizeof(T)));
         if (job.item_flops * double(job.items) < reading) job.item_flops = reading / double(job.items);
-    }
-}
-
-struct Offsets {
-    i64 a, b, c;
-};
-static Offsets batch_offsets(const Matmul& job, i64 index) {
-    Offsets at = {0, 0, 0};
-    for (int d = job.batch_ndim - 1; d >= 0; d--) {
-        const i64 i = index % job.batch_shape[d];
-        index /= job.batch_shape[d];
-        at.a += i * job.a_batch[d];
-        at.b += i * job.b_batch[d];
-        at.c += i * job.c_batch[d];
-    }
-    return at;
-}
-
-// ---- packing ----------------------------------------------------------------------------------------------------
-
-constexpr i64 PACK_AHEAD = 16;      // rows fetched to L2 before they are copied: many are on pages of their own
-constexpr i64 PANELS_ABREAST = 32;  // at most
-
-template <class T> static void pack_sliver(T* out, const T* b, i64 b_row, i64 b_col, i64 k, i64 columns, i64 width) {
-    constexpr int L = LANES<T>;
-    if (b_col == 1) {
-        for (i64 p = 0; p < k; p++)
-            for (i64 j = 0; j < width; j += L) {
-                const i64 left = columns - j;
-                const T* in = b + p * b_row + j;
-                store(out + p * width + j, left >= L ? load(in) : load_first(in, int(left)));
-            }
-    } else if (b_row == 1) {
-        for (i64 j = 0; j < width; j += L)
-            pack_transposed<T>(out + j, width, b + j * b_col, b_col, int(columns - j < L ? columns - j : L), k);
-    } else {
-        for (i64 p = 0; p < k; p++)
-            for (i64 j = 0; j < width; j++) out[p * width + j] = j < columns ? b[p * b_row + j * b_col] : T(0);
-    }
-}
-
-// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed abreast:
-// a page of b is touched once for all of them (1024^3, 4-KiB pages, AVX2: 0.75 ms, sliver by sliver 1.0; AVX-512: 1024^3 takes
-// 0.98 of the time). Returns how many.
-template <class T>
-static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split& slivers, i64 s, i64 most,
-                              i64 columns) {
-    constexpr int L = LANES<T>;
-    const i64 width = slivers.width(s) * i64(L), stop = s < slivers.larger ? slivers.larger : slivers.parts;
-    i64 count = most < stop - s ? most : stop - s;
-    if (count > columns / width) count = columns / width;
-    for (i64 p = 0; p < k; p++, b += b_row)
-        for (i64 i = 0; i < count; i++) {
-            __builtin_prefetch(b + i * width + PACK_AHEAD * b_row, 0, 2);
-            for (i64 j = 0; j < width; j += L) store(out + (i * k + p) * width + j, load(b + i * width + j));
-        }
-    return count;
-}
-
-// The panels of tiles t, t + 1, ... of a transposed a that are as high as the first and at most `most`, abreast: a tile uses 24
-// bytes of a line, and panel by panel every line of a came from L3 two or three times. A panel takes eight rows at a time: at
-// k = 1024 panels begin on one set of L1, which stores row by row would empty. Returns how many.
-template <class T>
-static i64 pack_panels(T* out, const T* a, i64 a_col, i64 k, const Split& tiles, i64 t, i64 most) {
-    constexpr int L = LANES<T>;
-    const int rows = tiles.width(t);
-    const i64 stop = t < tiles.larger ? tiles.larger : tiles.parts, count = most < stop - t ? most : stop - t;
-    for (i64 p0 = 0; p0 < k; p0 += 8)
-        for (i64 i = 0; i < count; i++)
-            for (i64 p = p0; p < k && p < p0 + 8; p++) {
-                const T* in = a + p * a_col + i * rows;
-                T* to = out + (i * k + p) * rows;
-                __builtin_prefetch(in + PACK_AHEAD * a_col, 0, 2);
-                const Vec<T> row = load_first(in, rows);
-                (k - p) * rows >= L ? store(to, row) : store_first(to, row, rows);  // the next row overwrites what is too much
-            }
-    return count;
-}
-
-template <class T> static T* packed_a(const Matmul& job, Way way) {
-    return static_cast<T*>(job.packed) + packed_b_size<T>(job, way);
-}
-
-template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
-    constexpr int L = LANES<T>;
-    const Way way = choose_way<T>(job);
-    const Split slivers = slivers_of<T>(job), tiles(job.m, TILE_ROWS);
-    const i64 of_b = way == PACKED ? job.batch_packed * slivers.parts : 0;
-    for (i64 item = begin; item < end; item++) {
-        if (item < of_b) {
-            const i64 product = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L;
-            T* out = static_cast<T*>(job.packed) + (product * padded<T>(job.n) + column) * job.k;
-            const T* b = static_cast<const T*>(job.b) + batch_offsets(job, product).b + column * job.b_col;
-            const i64 most = end - item < 4 ? end - item : 4;
-            const i64 whole =
-                job.b_col == 1 ? pack_whole_slivers(out, b, job.b_row, job.k, slivers, s, most, job.n - column) : 0;
-            if (whole) item += whole - 1;
-            else pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
-        } else {
-            const i64 rest = item - of_b;
-            const i64 product = rest / tiles.parts, t = rest % tiles.parts;
-            const i64 row = tiles.begin(t), rows = tiles.width(t);
-            T* out = packed_a<T>(job, way) + (product * job.m + row) * job.k;
-            const T* a = static_cast<const T*>(job.a) + batch_offsets(job, product).a + row * job.a_row;
-            if (NARROW && TILE_ROWS <= LANES<T> && job.a_row == 1) {
-                const i64 most = end - item < PANELS_ABREAST ? end - item : PANELS_ABREAST;
-                item += pack_panels(out, a, job.a_col, job.k, tiles, t, most) - 1;
-                continue;
-            }
-            for (i64 p = 0; p < job.k; p++)
-                for (i64 i = 0; i < rows; i++) out[p * rows + i] = a[i * job.a_row + p * job.a_col];
-        }
     }
 }
 
@@ -499,8 +303,6 @@ template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
 
 template void matmul_plan<float>(Matmul&);
 template void matmul_plan<double>(Matmul&);
-template void matmul_pack<float>(const Matmul&, i64, i64);
-template void matmul_pack<double>(const Matmul&, i64, i64);
 template void matmul<float>(const Matmul&, i64, i64);
 template void matmul<double>(const Matmul&, i64, i64);
 
