@@ -10,8 +10,8 @@
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
 //   stream     one row times b, with narrow vectors up to 3: whole rows of b are read once, a few at a time
 //
-// An item is a block of tiles by a block of slivers of one product. k is cut into parts of K_BLOCK: a sliver's part
-// (96 KB, AVX2: 64) and a block of a (512 KB) stay in L2 while tiles run down the rows. At 2048^3 blocks of 256 rows
+// An item is a block of tiles by a block of slivers of one product. k is cut into parts (k_parts): a sliver's part
+// (96 or 192 KB, AVX2: 64) and a block of a (512 KB) stay in L2 while tiles run down the rows. At 2048^3 blocks of 256 rows
 // by 3 slivers give 241 GFLOP/s, of 128 rows by 1 sliver 227. AVX2 (Zen 3, a from L3): parts of 512 take 1.03 of 1024^3's
 // time, of 256 1.10, as each sends the sums to c and back; a packed a, or blocks of 126 rows by 3 or 8 slivers, gain nothing.
 #include "matmul.h"
@@ -22,11 +22,19 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 K_BLOCK = NARROW ? 1024 : 512;
+constexpr i64 K_BLOCK = NARROW ? 1024 : 512, K_BLOCK_AT_MOST = 1024;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us, with narrow vectors 20
 constexpr double SHARED_FLOPS = NARROW ? 1e6 : 2e6;  // from here on two threads share a product
 
 static i64 columns_of(Way way) { return way == DOT ? DOT_COLUMNS : FEW_COLUMNS; }
+
+// Of a packed b k is one part up to there, with AVX-512 too, and blocks of a are half as high: c comes once, and of rows of 4 KB
+// parts of 2 KB lie in half of L2's sets. 1024^3 takes 0.97 to 0.99 of the time; parts of 1024 of k = 2048 would take 1.02.
+static bool one_part(const Matmul& job, Way way) { return !NARROW && way == PACKED && job.k <= K_BLOCK_AT_MOST; }
+static Split k_parts(const Matmul& job, Way way) {
+    if (way == COPIED && job.m <= COPIED_FEW_ROWS) return Split(job.k, COPIED_FEW_K);
+    return Split(job.k, one_part(job, way) ? K_BLOCK_AT_MOST : K_BLOCK);
+}
 
 // The grid of items: tiles by slivers, in blocks. A way for few rows takes all rows and a stretch of columns.
 struct Grid {
@@ -56,7 +64,8 @@ template <class T> void matmul_plan(Matmul& job) {
     job.batch_packed = shared_b ? 1 : job.batch;
     const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
     const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
-    const i64 block_tiles = (way == COPIED ? COPIED_ROWS_AT_MOST : large ? 256 : 128) / TILE_ROWS;
+    const bool tall = large && !one_part(job, way);
+    const i64 block_tiles = (way == COPIED ? COPIED_ROWS_AT_MOST : tall ? 256 : 128) / TILE_ROWS;
     const i64 block_slivers = large ? 3 : 1;
     const i64 blocks = grid.tiles < block_tiles ? 1 : (grid.tiles + block_tiles / 2) / block_tiles;
     job.m_block = (grid.tiles + blocks - 1) / blocks + (grid.tiles == 0);  // 22 tiles are one block, not 21 and 1
@@ -230,7 +239,7 @@ template <class T> struct Strip {
 template <class T> static void block(const Matmul& job, Way way, i64 product, i64 t0, i64 t1, i64 s0, i64 s1) {
     constexpr int L = LANES<T>;
     const Split tiles(job.m, TILE_ROWS), slivers = slivers_of<T>(job);
-    const Split parts(job.k, way == COPIED && job.m <= COPIED_FEW_ROWS ? COPIED_FEW_K : K_BLOCK);
+    const Split parts = k_parts(job, way);
     const Offsets at = batch_offsets(job, product);
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
