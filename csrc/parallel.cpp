@@ -271,6 +271,21 @@ static bool awake() {
     return p && p->workers > 0 && p->parked.load(std::memory_order_relaxed) == 0;
 }
 
+// Work too small to wake a worker for, but the STREAM-th that begins within NEXT_NS of the one before: woken once, the worker
+// spins from one to the next. A stream of products of 8 us takes 0.78 of the time, beside a busy neighbour 1.03.
+constexpr i64 NEXT_NS = 40'000;
+constexpr int STREAM = 32;
+static std::atomic<i64> last_small{0};
+static std::atomic<int> small_works{0};
+
+static bool streaming() {
+    const i64 now = now_ns();
+    const bool dense = now - last_small.exchange(now, std::memory_order_relaxed) < NEXT_NS;
+    const int works = dense ? small_works.load(std::memory_order_relaxed) + 1 : 0;
+    small_works.store(works % STREAM, std::memory_order_relaxed);
+    return works == STREAM;
+}
+
 void launch(RangeFunction f, const void* job, i64 items, double cost) { launch(f, job, items, cost, MOST_THREADS); }
 
 void launch(RangeFunction f, const void* job, i64 items, double cost, int most) {
@@ -279,8 +294,7 @@ void launch(RangeFunction f, const void* job, i64 items, double cost, int most) 
     if (total < AWAKE_NS || items < 2 || inside) return f(job, 0, items);
     const int threads = std::min(num_threads(), most);
     if (threads == 1 || (total < SLICE_NS && alone())) return f(job, 0, items);
-    // Woken for a stream of such work they make it 0.55 of the time, but 1.3 to 1.5 beside a process that keeps a core busy.
-    if (total < SERIAL_NS && !awake()) return f(job, 0, items);
+    if (total < SERIAL_NS && !awake() && !streaming()) return f(job, 0, items);
 
     const double chunk_ns = std::min(CHUNK_NS, total / 4);
     i64 chunk = std::max(i64(chunk_ns / cost), (items + MOST_CHUNKS - 1) / MOST_CHUNKS);

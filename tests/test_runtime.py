@@ -212,6 +212,28 @@ def test_importing_starts_no_thread():
     assert ok(script) == "0"
 
 
+@linux
+def test_a_stream_of_small_works_wakes_a_worker_and_one_now_and_then_does_not():
+    script = """
+    import os, time
+    import numpy as np
+    from fastnn import kernels
+    kernels.set_num_threads(2)
+    threads = lambda: len(os.listdir("/proc/self/task"))
+    before = threads()
+    x, y = np.ones((64, 128), np.float32), np.ones((128, 128), np.float32)
+    for _ in range(100):
+        kernels.matmul(x, y)
+        time.sleep(2e-4)
+    rare, until = threads() - before, time.monotonic() + 10
+    while threads() == before and time.monotonic() < until:
+        for _ in range(200):
+            kernels.matmul(x, y)
+    print(rare, threads() - before, float(kernels.matmul(x, y).max()))
+    """
+    assert ok(script) == "0 1 128.0"
+
+
 COUNT = """
 import os
 import numpy as np
