@@ -58,7 +58,8 @@ cdef ndarray new_images(int nd, const npy_intp* dims, int type_num)
 cdef ndarray channels_last(ndarray a)
 cdef void run(RangeFunction kernel, const void* job, i64 items, double cost) noexcept
 cdef ndarray unary_array(int op, ndarray a, double alpha=*)
-cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=*)
+cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=*, ndarray out=*)
+cdef ndarray spent(Value dy)
 
 # tensors
 cdef Tensor wrap(ndarray array)
@@ -73,6 +74,7 @@ cdef Tensor contiguous_tensor(Tensor x)
 cdef Tensor view_of(Tensor x, ndarray array)
 cdef Tensor scaled_sum(Tensor x, unsigned long long mask, bint keepdim, double scale)
 cdef Tensor with_number(int op, Tensor x, double s, bint reverse)
+cdef Tensor fused(int op, Value dy, ndarray saved, double alpha=*)
 cdef Tensor activated(int act, Tensor x)
 cdef Tensor limited(int act, Tensor x)
 cdef Tensor passing(int act, ndarray y)

@@ -225,10 +225,11 @@ cdef ndarray unary_array(int op, ndarray a, double alpha=0):
     return out
 
 
-cdef inline ndarray flat_binary(int op, ndarray a, ndarray b, double alpha):
+cdef inline ndarray flat_binary(int op, ndarray a, ndarray b, double alpha, ndarray out):
     """f(a, b) for C-contiguous a and b of one shape: the short way."""
-    cdef ndarray out = new_array(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
     cdef Elementwise job
+    if out is None:
+        out = new_array(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
     job.out = cnp.PyArray_DATA(out)
     job.a = cnp.PyArray_DATA(a)
     job.b = cnp.PyArray_DATA(b)
@@ -241,10 +242,10 @@ cdef inline ndarray flat_binary(int op, ndarray a, ndarray b, double alpha):
     return out
 
 
-cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=0):
-    """f(a, b) by a kernel, for a and b of one float type; broadcasts."""
+cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=0, ndarray out=None):
+    """f(a, b) by a kernel, for a and b of one float type; broadcasts. `out`: a itself, where it has the result's shape."""
     if dense(a) and dense(b) and same_shape(a, b):
-        return flat_binary(op, a, b, alpha)
+        return flat_binary(op, a, b, alpha, out)
     cdef int nd = 0, d
     cdef npy_intp dims[64]
     cdef i64 shape[64]
@@ -252,7 +253,6 @@ cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=0):
     cdef i64 b_stride[64]
     cdef i64 out_stride[64]
     cdef Elementwise job
-    cdef ndarray out
     broadcast_dims(binary_name(op), a, b, &nd, dims)
     cdef i64 size = 1
     for d in range(nd):
@@ -260,7 +260,8 @@ cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=0):
         if size and shape[d] and size > ((<i64>1) << 59) // shape[d]:
             raise MemoryError(f"{binary_name(op)}: the result of {shape_of(a)} and {shape_of(b)} is too large")
         size *= dims[d]
-    out = new_broadcast(a, b, nd, dims)
+    if out is None:
+        out = new_broadcast(a, b, nd, dims)
     if size == 0:
         return out
     job.out = cnp.PyArray_DATA(out)
@@ -271,7 +272,8 @@ cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=0):
     strides_of(b, nd, b_stride)
     strides_of(out, nd, out_stride)
     if not plan_elementwise(job, nd, shape, out_stride, a_stride, b_stride):  # more dimensions than a job has
-        return flat_binary(op, contiguous(stretched(a, shape_of(out))), contiguous(stretched(b, shape_of(out))), alpha)
+        return flat_binary(op, contiguous(stretched(a, shape_of(out))), contiguous(stretched(b, shape_of(out))), alpha,
+                           None)
     run(<RangeFunction>runtime.table[kind(a)].binary[op], &job, size, binary_cost(op))
     return out
 

@@ -203,12 +203,13 @@ cdef class ConvNode(Node):
     cdef ConvJob job
 
     cdef tuple backward(self, Value dy):
-        cdef Tensor a = <Tensor>self.first(), b = <Tensor>self.second(), g = <Tensor>dy, da = None, db = None, dbias = None
-        if self.job.activation != COPY:
-            if grad_enabled():
-                g = mul(g, passing(self.job.activation, <ndarray>self.kept()))
-            else:
-                g = wrap(binary_array(slope_kernel(self.job.activation), g.array, <ndarray>self.kept()))
+        cdef Tensor a = <Tensor>self.first(), b = <Tensor>self.second(), g, da = None, db = None, dbias = None
+        if self.job.activation == COPY:
+            g = <Tensor>dy
+        elif grad_enabled():
+            g = mul(dy, passing(self.job.activation, <ndarray>self.kept()))
+        else:
+            g = fused(slope_kernel(self.job.activation), dy, <ndarray>self.kept())
         if self.job.pass_ == CONV_FORWARD:    # a = x, b = weight
             da = conv_pass(self.job, CONV_INPUT, g, b) if self.needs(0) else None
             db = conv_pass(self.job, CONV_WEIGHT, a, g) if self.needs(1) else None

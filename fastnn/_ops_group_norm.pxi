@@ -78,11 +78,14 @@ cdef class GroupNormNode(Node):
         self.first()  # x was not changed in place
         if grad_enabled():
             return self.recorded_backward(<Tensor>dy)
+        if self.needs(0):
+            dx = spent(dy)
         g = channels_last((<Tensor>dy).array)
         self.fill(&job, self.weight_array(), self.bias_array() if self.relu else None)
         job.dy = cnp.PyArray_DATA(g)
         if self.needs(0):
-            dx = new_images(cnp.PyArray_NDIM(self.x), cnp.PyArray_DIMS(self.x), type_num)
+            if dx is not g:
+                dx = new_images(cnp.PyArray_NDIM(self.x), cnp.PyArray_DIMS(self.x), type_num)
             job.dx = cnp.PyArray_DATA(dx)
         if self.needs(1):
             dweight = new_array(1, &channels, type_num)

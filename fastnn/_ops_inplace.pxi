@@ -7,6 +7,18 @@ cdef extern from *:
     PyObject* PyArray_BASE_OBJECT "PyArray_BASE"(ndarray a)
 
 
+cdef inline bint sole(ndarray a):
+    """Whether nobody holds an array but a tensor and the caller's variable, and it is no view of somebody else's memory."""
+    return Py_REFCNT(a) <= 2 and (PyArray_BASE_OBJECT(a) == NULL or isinstance(<object>PyArray_BASE_OBJECT(a), Block))
+
+
+cdef inline ndarray spent(Value dy):
+    """The memory of a gradient that only the running pass holds, for what is computed from it; None where others do. In a
+    backward pass this memory is in the cache, and new memory pushes something else out of it."""
+    cdef ndarray a = (<Tensor>dy).array
+    return a if Py_REFCNT(dy) <= 1 and sole(a) and cnp.PyArray_ISWRITEABLE(a) else None
+
+
 class Handle:
     """What register_hook returns; ``remove()`` takes the hook away."""
 

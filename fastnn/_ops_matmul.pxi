@@ -304,15 +304,16 @@ cdef class LinearNode(Node):
 
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), w = <Tensor>self.second()
-        cdef ndarray dz = (<Tensor>dy).array, x2, dx = None
+        cdef ndarray dz, x2, dx = None
         cdef int activation = <int>self.alpha
         cdef bint bias = len(self.edges) == 3 and self.needs(2)
         cdef Tensor db
         if grad_enabled():
             return self.recorded_backward(<Tensor>dy, x, w)
-        if activation != COPY:
-            dz = binary_array(MUL if slope_kernel(activation) < 0 else slope_kernel(activation), dz,
-                              <ndarray>self.kept())
+        if activation == COPY:
+            dz = (<Tensor>dy).array
+        else:
+            dz = fused(MUL if slope_kernel(activation) < 0 else slope_kernel(activation), dy, <ndarray>self.kept()).array
         if cnp.PyArray_NDIM(dz) != 2:
             dz = rows_of(contiguous(dz)) if cnp.PyArray_NDIM(dz) > 1 else dz.reshape((1, -1))
         x2 = x.array.reshape((1, -1)) if cnp.PyArray_NDIM(x.array) == 1 else rows_of(x.array)

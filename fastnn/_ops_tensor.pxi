@@ -47,17 +47,18 @@ cdef class Tensor(Value):
     # ----- what the tape asks for -----
 
     cdef Value plus(self, Value other):
-        return add(self, other)
+        cdef ndarray a = None if grad_enabled() else spent(self), b = (<Tensor>other).array
+        if a is None or not same_shape(a, b) or kind(a) != kind(b):
+            return add(self, other)
+        return wrap(binary_array(ADD, a, b, 0, a))
 
     cdef Value owned(self, Value leaf):
         cdef ndarray a = self.array
         cdef Tensor copy
         if grad_enabled():
             return clone(self)  # create_graph: other leaves may get the same tensor, and clipping writes into it
-        # Nobody else has the tensor (two references: the tuple a backward returned and the item taken from it) or the
-        # array (two: ours and `a`), and the array is no view of memory that is somebody else's.
-        if Py_REFCNT(self) <= 2 and Py_REFCNT(a) <= 2 and same_layout(a, (<Tensor>leaf).array) and (
-                PyArray_BASE_OBJECT(a) == NULL or isinstance(<object>PyArray_BASE_OBJECT(a), Block)):
+        # Two references: the tuple a backward returned and the item taken from it.
+        if Py_REFCNT(self) <= 2 and sole(a) and same_layout(a, (<Tensor>leaf).array):
             return self
         copy = wrap(new_like((<Tensor>leaf).array, cnp.PyArray_TYPE(a)))
         cnp.PyArray_CopyInto(copy.array, a)

@@ -3,7 +3,8 @@
 
 cdef inline Tensor fused(int op, Value dy, ndarray saved, double alpha=0):
     """dx from dy and what was saved, in one kernel."""
-    return wrap(binary_array(op, (<Tensor>dy).array, saved, alpha))
+    cdef ndarray out = spent(dy)  # before the call, which holds the array itself
+    return wrap(binary_array(op, (<Tensor>dy).array, saved, alpha, out))
 
 
 cdef inline Tensor output_of(Node node):

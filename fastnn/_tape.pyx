@@ -253,6 +253,7 @@ cdef class Pass:
         else:
             node.unwanted = 0
         gradients = node.backward(dy)
+        dy = None
         if not self.retain:
             node.edges = None
             node.a = node.b = None

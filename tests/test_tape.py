@@ -435,3 +435,64 @@ def test_a_fresh_gradient_is_not_copied():
         w.grad = None
         fnn.linear(x, w).sum().backward()
     assert fnn.memory_stats()["from_system"] == steady
+
+
+def through(x):
+    """Nodes that write their gradient over that of their output, and the tensors between them."""
+    norm = fnn.nn.functional.batch_norm(x, None, None, training=True, activation="relu")
+    hidden = [x, norm, fnn.tanh(norm)]
+    hidden.append(fnn.silu(hidden[-1]))
+    hidden.append(fnn.relu(hidden[-1] - 0.1))
+    return hidden
+
+
+@pytest.fixture
+def pictures():
+    return fnn.tensor(np.random.default_rng(0).standard_normal((4, 3, 5, 5)), requires_grad=True)
+
+
+def expected_gradients(x, seed):
+    """Each pass by itself from a fresh graph, recorded, which writes over nothing."""
+    hidden = through(x)
+    return [g.detach().numpy() for g in fnn.grad(hidden[-1], hidden[:-1], seed, create_graph=True)]
+
+
+def test_a_gradient_nobody_holds_gives_its_memory_to_the_next(pictures):
+    places = {}
+    hidden = through(pictures)
+    for i, h in enumerate(hidden[1:]):
+        h.register_hook(lambda g, i=i: places.__setitem__(i, g.data.ctypes.data))
+    (hidden[-1] * 2).sum().backward()
+    assert places[2] == places[1] == places[0]
+
+
+@pytest.mark.parametrize("keep", [lambda g: g, lambda g: g.data, lambda g: g.data[1:], lambda g: g.reshape(-1)])
+def test_a_gradient_somebody_holds_stays_as_it_is(pictures, keep):
+    seed = fnn.tensor(np.random.default_rng(1).standard_normal(pictures.shape))
+    before, held = seed.numpy().copy(), {}
+    hidden = through(pictures)
+    for i, h in enumerate(hidden[:-1]):
+        h.register_hook(lambda g, i=i: held.__setitem__(i, keep(g)))
+    hidden[-1].backward(seed)
+    np.testing.assert_array_equal(seed.numpy(), before)
+    for i, gradient in enumerate(expected_gradients(pictures, seed)):
+        want = np.asarray(keep(fnn.tensor(gradient)))
+        np.testing.assert_allclose(np.asarray(held[i]), want, rtol=1e-12, atol=1e-12, err_msg=str(i))
+
+
+def test_gradients_asked_for_and_retained_graphs_are_not_written_over(pictures):
+    seed = fnn.ones(*pictures.shape, dtype=fnn.float64)
+    hidden = through(pictures)
+    want = expected_gradients(pictures, seed)
+    for _ in range(2):
+        for got, right in zip(fnn.grad(hidden[-1], hidden[:-1], seed, retain_graph=True), want, strict=True):
+            np.testing.assert_allclose(got.numpy(), right, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gradient_two_nodes_share_is_not_written_over(pictures):
+    a = pictures * 1.0
+    b = fnn.tanh(a) + fnn.relu(a) + fnn.silu(a)  # each node gets the same gradient, and a the sum of three
+    ((b * 2).sum() + a.sum()).backward()
+    x, rest = pictures.detach().numpy(), 1 / (1 + np.exp(-pictures.detach().numpy()))
+    slope = 1 - np.tanh(x) ** 2 + (x > 0) + rest * (1 + x * (1 - rest))
+    np.testing.assert_allclose(pictures.grad.numpy(), 2 * slope + 1, rtol=1e-12)
