@@ -470,7 +470,8 @@ struct Attention {
     double scale, dropout;
     uint64_t seed, offset;
 
-    // Filled by the plans from the sizes alone; what `slots` threads at once need is handed in by the runners.
+    // Filled by the plans; what `slots` threads at once need is handed in by the runners. The cut into parts of queries heeds the
+    // number of threads, as no bit depends on it; that into parts of keys the sizes alone.
     i64 parts, part;                // items are (B, N / group, parts); a part is so many queries, or keys
     i64 items, combine_items;       // combine_items 0: nothing to join
     double item_ns;                 // of an item, about

@@ -262,6 +262,24 @@ def test_rotations_know_distances_alone(interleaved):
     assert fnn.gradcheck(lambda x: F.rotary_embedding(x, 3, interleaved=interleaved), normal(2, 3, 8))
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_cut_of_a_long_head_does_not_show_in_the_bits(isa, causal):
+    """With one thread a part of the 1,400 queries is at most 1,024, with more at least 256."""
+    q, k, v, dy = (normal(1, 2, 1400, 8, dtype=np.float32) for _ in range(4))
+
+    def results(threads):
+        with fnn.threads(threads):
+            leaves = [x.clone().requires_grad_() for x in (q, k, v)]
+            y = F.scaled_dot_product_attention(*leaves, is_causal=causal)
+            y.backward(dy)
+            return [y.data, *(x.grad.data for x in leaves)]
+
+    alone = results(1)
+    for threads in (2, 3, 16):
+        for got, want in zip(results(threads), alone, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("shared", [7, 1])
 @pytest.mark.parametrize("causal", [False, True])
 def test_many_short_heads_are_the_bits_of_each_alone(isa, shared, causal):

@@ -6,14 +6,15 @@
 //       tile 1  [ 6 x 256 ] [ 6 x 256 ]        scores (6 KB, L1) = q k^T, their exponential in place, sums += p v.
 //
 // Up to 512 keys are one block: an exact softmax, nothing is rescaled. Every query is computed by itself, so bits do not
-// depend on the cut into parts. Packing anew for each part costs about 3 / rows of the products' time, 1 % at 256 rows.
+// depend on the cut into parts. Packing anew for each part costs about 3 / rows of the products' time, 1 % at 256 rows, and 2 % of
+// T1024 on one thread between parts of 512 and of 1024.
 #include "attention.h"
 #include "attention_few.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr i64 WHOLE_KEYS = 512, BLOCK_KEYS = 256, LEAST_PART = 256, MOST_PART = 1024, WANTED_ITEMS = 16;
+constexpr i64 WHOLE_KEYS = 512, BLOCK_KEYS = 256, LEAST_PART = 256, MOST_PART = 1024, ITEMS_OF_A_THREAD = 4;
 
 static i64 block_of(const Attention& job) { return job.keys <= WHOLE_KEYS ? job.keys : BLOCK_KEYS; }
 
@@ -30,7 +31,7 @@ template <class T> struct ForwardSlot {
         dropped = places.take(columns);
         sums = places.take(job.group * job.part * whole<T>(job.width));
         peak = places.take(tiles * ROW_STATES<T>);
-        total = places.take(tiles * ROW_STATES<T>);
+        total = places.take(tiles * TILE_ROWS * LANES<T>);
         size = places.at;
     }
 };
@@ -44,7 +45,7 @@ template <class T> void attention_plan(Attention& job) {
     if (few) {
         plan_few<T>(job);
     } else {
-        const i64 wanted = pieces(job.queries * heads, WANTED_ITEMS);
+        const i64 wanted = pieces(job.queries * heads, ITEMS_OF_A_THREAD * job.slots);
         job.parts = pieces(job.queries, least(MOST_PART, most(LEAST_PART, wanted)));
         job.part = pieces(job.queries, job.parts ? job.parts : 1);
         job.slot_size = ForwardSlot<T>(job, nullptr).size;
@@ -71,8 +72,8 @@ template <class T> struct AttentionForward {
     void run() {
         for (i64 i = 0; i < job.group * tiles.parts * STATES; i += L) {
             store(slot.peak + i, splat<T>(minus_infinity<T>()));
-            store(slot.total + i, Vec<T>{});
         }
+        for (i64 i = 0; i < job.group * tiles.parts * TILE_ROWS * L; i += L) store(slot.total + i, Vec<T>{});
         const i64 last = visible(job, q1 - 1), block = block_of(job);
         do {
             keys = least(block, job.keys - k0);
@@ -96,7 +97,7 @@ template <class T> struct AttentionForward {
         multiply<T>(slot.scores, c_row, rows, at<T>(job.q, job.q_at, b, head, row), job.q_at.row, 1,
                     {slot.keys, job.depth, 0}, job.depth, slivers_of<T>(keys), seen, false, nullptr);
         T factor[STATES];
-        softmax(head, row, rows, (g * tiles.parts + t) * STATES, c_row, whole<T>(seen), factor);
+        softmax(head, row, rows, g * tiles.parts + t, c_row, whole<T>(seen), factor);
         if (job.dropout > 0)
             for (int i = 0; i < rows; i++) {
                 dropout_row<T>(slot.dropped, job, (b * job.heads + head) * job.queries + row + i, k0, seen);
@@ -115,9 +116,11 @@ template <class T> struct AttentionForward {
         fetch_head<T>(job.v, job.v_at, n, head, row, least(rows, job.keys - row), job.width);
     }
 
-    // The scores of a tile to exponentials; its running maxima and sums; factor: what the sums so far have shrunk by.
-    INLINE void softmax(i64 head, i64 row, int rows, i64 state, i64 c_row, i64 columns, T (&factor)[STATES]) {
-        T peak[STATES], total[STATES] = {};
+    // The scores of a tile to exponentials; its running maxima and sums, these over the lanes of a vector; factor: what the sums
+    // so far have shrunk by.
+    INLINE void softmax(i64 head, i64 row, int rows, i64 tile, i64 c_row, i64 columns, T (&factor)[STATES]) {
+        const i64 state = tile * STATES;
+        T peak[STATES];
         for (int i = 0; i < STATES; i++) peak[i] = minus_infinity<T>();
         for (int i = 0; i < rows; i++) {
             const i64 valid = most(0, least(keys, visible(job, row + i) - k0));
@@ -132,17 +135,18 @@ template <class T> struct AttentionForward {
             store(peak + i, reference);
             store(factor + i, exp2_negative(before - reference));
         }
-        for (int i = 0; i < rows; i++) total[i] = exponentiate<T>(slot.scores + i * c_row, peak[i], columns);
-        for (int i = 0; i < STATES; i += L)
-            store(slot.total + state + i, fma<T>(load(slot.total + state + i), load(factor + i), load(total + i)));
+        T* total = slot.total + tile * TILE_ROWS * L;
+        for (int i = 0; i < rows; i++, total += L)
+            store(total, fma<T>(load(total), splat<T>(factor[i]), exponentiate<T>(slot.scores + i * c_row, peak[i], columns)));
     }
 
     void finish(i64 g, i64 t) const {
         const i64 head = shared * job.group + g, row = q0 + tiles.begin(t), state = (g * tiles.parts + t) * STATES;
         const int rows = tiles.width(t);
-        T inverse[STATES], lse[STATES];
+        T totals[STATES] = {}, inverse[STATES], lse[STATES];
+        for (int i = 0; i < rows; i++) totals[i] = sum_lanes<T>(load(slot.total + ((g * tiles.parts + t) * TILE_ROWS + i) * L));
         for (int i = 0; i < STATES; i += L) {
-            const Vec<T> total = load(slot.total + state + i);
+            const Vec<T> total = load(totals + i);
             store(inverse + i, select<T>(total == Vec<T>{}, Vec<T>{}, splat<T>(1) / total));
             if (job.lse) store(lse + i, fma<T>(load(slot.peak + state + i), splat<T>(T(LN_2)), log(total)));
         }

@@ -166,18 +166,29 @@ INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col
 
 // ---- rows of scores ---------------------------------------------------------------------------------------------
 
-// 2^x for x <= 0 (and NaN); 0 below -126.5. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
-INLINE F exp2_negative(F x) {
-    const F magic = splat(12583039.0f);  // 1.5 * 2^23 + 127: the sum's low bits are the exponent of 2^n
-    const F at_least = max<float>(splat(-127.0f), x), shifted = at_least + magic, r = at_least - (shifted - magic);
+// 2^r for |r| <= 1 / 2. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
+INLINE F exp2_of_rest(F r) {
     F p = fma<float>(splat(0.00132647285f), r, splat(0.00967151299f));
     p = fma<float>(p, r, splat(0.0555073358f));
     p = fma<float>(p, r, splat(0.240222424f));
     p = fma<float>(p, r, splat(0.693147004f));
-    p = fma<float>(p, r, splat(1.0f));
-    typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
-    return p * reinterpret_cast<F>(reinterpret_cast<Unsigned>(shifted) << 23);
+    return fma<float>(p, r, splat(1.0f));
 }
+
+// 2^x for x <= 0 (and NaN); 0 far below, without AVX-512 from -126.5 on.
+#if defined(__AVX512DQ__)
+INLINE F exp2_negative(F x) {
+    const F r = F(_mm512_reduce_ps(__m512(x), 0));  // what x is above the nearest whole number; 0 where it is infinite
+    return scale_by_power_of_two(exp2_of_rest(r), x - r);
+}
+#else
+INLINE F exp2_negative(F x) {
+    const F magic = splat(12583039.0f);  // 1.5 * 2^23 + 127: the sum's low bits are the exponent of 2^n
+    const F at_least = max<float>(splat(-127.0f), x), shifted = at_least + magic;
+    typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
+    return exp2_of_rest(at_least - (shifted - magic)) * reinterpret_cast<F>(reinterpret_cast<Unsigned>(shifted) << 23);
+}
+#endif
 INLINE Vec<double> exp2_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp2(v); }); }
 
 // bias (n): the mask of query i for keys [k0, k0 + n), a logarithm to the base 2. A number that is finite stays so: a row of
@@ -240,8 +251,8 @@ template <class T> INLINE T mask_scores(T* s, const T* bias, i64 valid, i64 colu
     return max_lanes<T>(max<T>(a, b));
 }
 
-// s = 2^(s - reference) in place; returns the sum.
-template <class T> INLINE T exponentiate(T* s, T reference, i64 columns) {
+// s = 2^(s - reference) in place; returns the sum, over lanes to be added up.
+template <class T> INLINE Vec<T> exponentiate(T* s, T reference, i64 columns) {
     constexpr int L = LANES<T>;
     const Vec<T> top = splat<T>(reference);
     Vec<T> a = {}, b = {};
@@ -258,7 +269,7 @@ template <class T> INLINE T exponentiate(T* s, T reference, i64 columns) {
         store(s + j, p);
         a += p;
     }
-    return sum_lanes<T>(a + b);
+    return a + b;
 }
 
 }  // namespace FASTNN_ISA

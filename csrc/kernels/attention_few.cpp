@@ -68,7 +68,7 @@ template <class T> static void few_row(const Attention& job, T* s, i64 b, i64 he
             T(job.scale * LOG2_E));
     if (job.mask) mask_bias<T>(bias, job, b, head, i, k0, n);
     const T peak = mask_scores<T>(s, job.mask ? bias : nullptr, n, columns);
-    const T total = exponentiate<T>(s, peak == minus_infinity<T>() ? T(0) : peak, columns);
+    const T total = sum_lanes<T>(exponentiate<T>(s, peak == minus_infinity<T>() ? T(0) : peak, columns));
     if (job.dropout > 0) {
         dropout_row<T>(dropped, job, row, k0, n);
         multiply_into<T>(s, dropped, n);
