@@ -320,12 +320,13 @@ def node_id(Node node):
 
 
 cdef deposit(Value leaf, Value gradient):
-    if leaf._grad is None:
+    cdef Value before = leaf._grad  # held: while it is added to, another thread may put something else in its place
+    if before is None:
         leaf._grad = gradient.owned(leaf)
     elif fastnn_grad_on:
-        leaf._grad = leaf._grad.plus(gradient)
+        leaf._grad = before.plus(gradient)
     else:
-        leaf._grad = leaf._grad.add_in_place(gradient)
+        leaf._grad = before.add_in_place(gradient)
 
 
 cdef Value call_hooks(list hooks, Value gradient):
