@@ -387,6 +387,20 @@ def test_memory_replaced_while_a_kernel_reads_it(name):
     while_others(replaced, values, lambda: function(*values).sum().backward())
 
 
+def test_a_gradient_dropped_while_others_add_to_it():
+    """What is added to without the GIL is held: else its memory, or the tensor itself, was somebody else's by then."""
+    x, ones = fnn.ones(300, 512, requires_grad=True), fnn.ones(300, 512)
+
+    def change(leaves):
+        for leaf in leaves:
+            leaf.grad = None
+
+    while_others(change, [x], lambda: (x * ones).sum().backward(), seconds=1.0)
+    x.grad = None
+    (x * ones).sum().backward()
+    assert (x.grad.data == 1).all()
+
+
 @pytest.mark.parametrize("kind", [fnn.optim.SGD, fnn.optim.Adam, fnn.optim.RMSprop])
 def test_an_optimizer_of_several_threads(kind):
     parameters = [fnn.nn.Parameter(np.ones((200, 200), np.float32)) for _ in range(3)]
