@@ -70,9 +70,7 @@ template <class T> struct AttentionForward {
     T* sums_of(i64 g, i64 row) const { return slot.sums + (g * (q1 - q0) + row) * width; }
 
     void run() {
-        for (i64 i = 0; i < job.group * tiles.parts * STATES; i += L) {
-            store(slot.peak + i, splat<T>(minus_infinity<T>()));
-        }
+        for (i64 i = 0; i < job.group * tiles.parts * STATES; i += L) store(slot.peak + i, splat<T>(minus_infinity<T>()));
         for (i64 i = 0; i < job.group * tiles.parts * TILE_ROWS * L; i += L) store(slot.total + i, Vec<T>{});
         const i64 last = visible(job, q1 - 1), block = block_of(job);
         do {

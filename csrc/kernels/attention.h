@@ -176,19 +176,16 @@ INLINE F exp2_of_rest(F r) {
 }
 
 // 2^x for x <= 0 (and NaN); 0 far below, without AVX-512 from -126.5 on.
-#if defined(__AVX512DQ__)
 INLINE F exp2_negative(F x) {
-    const F r = F(_mm512_reduce_ps(__m512(x), 0));  // what x is above the nearest whole number; 0 where it is infinite
-    return scale_by_power_of_two(exp2_of_rest(r), x - r);
-}
-#else
-INLINE F exp2_negative(F x) {
+    if constexpr (SCALES) {
+        const F rest = above_nearest(x);
+        return scale_by_power_of_two(exp2_of_rest(rest), x - rest);
+    }
     const F magic = splat(12583039.0f);  // 1.5 * 2^23 + 127: the sum's low bits are the exponent of 2^n
     const F at_least = max<float>(splat(-127.0f), x), shifted = at_least + magic;
     typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
     return exp2_of_rest(at_least - (shifted - magic)) * reinterpret_cast<F>(reinterpret_cast<Unsigned>(shifted) << 23);
 }
-#endif
 INLINE Vec<double> exp2_negative(Vec<double> x) { return lanewise(x, [](double v) { return ::exp2(v); }); }
 
 // bias (n): the mask of query i for keys [k0, k0 + n), a logarithm to the base 2. A number that is finite stays so: a row of
