@@ -190,14 +190,19 @@ struct Matmul {
     bool accumulate;
     bool kept;  // what is packed serves later products with this b: nothing of a may be in it
 
-    // Filled by matmul_plan from the shapes alone. Two phases: pack b (items: `pack_items`), then compute (`items`).
+    int slots;      // threads at once, handed in by run_matmul, as slot and packed
+    int (*slot)();  // which of the slots is the calling thread's
+    void* packed;
+
+    // Filled by matmul_plan from the shapes and `slots`. Two phases: pack (items: `pack_items`), then compute (`items`).
     i64 batch;
     i64 m_block, n_block;  // an item is one such block of one product
     i64 items, pack_items;
-    i64 packed_size;       // elements of scratch for b of all `batch_packed` matrices; 0: b is read in place
+    i64 packed_size;       // elements of `packed`, for b of all `batch_packed` matrices or (slots, slot_size), and for a
+    i64 slot_size;
+    i64 pack_size;         // elements that an item of the first phase copies, about
     i64 batch_packed;      // 1 where one b serves all products
     double item_flops;     // of an item at 150 a ns (narrow vectors: as many as take as long), or reading b if that is longer
-    void* packed;          // handed in by run_matmul
 };
 
 // Convolution of images, channels last, with weight (f, c / groups, kh, kw), its output (oh, ow), and zeros outside the image:

@@ -18,18 +18,17 @@ bool run_matmul(int dtype, Matmul& job) {
 
 bool run_matmul_keeping(int dtype, Matmul& job, void*& packed) {
     const Kernels& k = *runtime().table[dtype];
+    job.slots = num_threads();
+    job.slot = thread_index;
     k.matmul_plan(job);
-    job.packed = nullptr;
-    if (job.packed_size) {
-        job.packed = packed;
-        const i64 bytes = job.packed_size * item_size(dtype);
-        if (!packed) {
-            job.packed = packed = allocate(size_t(bytes));
-            if (!packed) return false;
-            launch(k.matmul_pack, job, job.pack_items, double(bytes) / double(job.pack_items) / BYTES_PER_NS);
-        }
+    job.packed = job.packed_size ? packed : nullptr;
+    if (job.packed_size && !packed) {
+        job.packed = packed = allocate(size_t(job.packed_size * item_size(dtype)));
+        if (!packed) return false;
+        const double bytes = double(job.pack_size * item_size(dtype));
+        launch(k.matmul_pack, job, job.pack_items, bytes / BYTES_PER_NS, job.slots);
     }
-    launch(k.matmul, job, job.items, job.item_flops / FLOPS_PER_NS);
+    launch(k.matmul, job, job.items, job.item_flops / FLOPS_PER_NS, job.slots);
     return true;
 }
 

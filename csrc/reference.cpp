@@ -257,7 +257,7 @@ static void matmul_plan(Matmul& job) {
     job.n_block = job.n;
     job.items = job.batch * job.m;
     job.item_flops = 2.0 * double(job.n) * double(job.k);
-    job.pack_items = job.packed_size = job.batch_packed = 0;
+    job.pack_items = job.packed_size = job.slot_size = job.batch_packed = 0;
 }
 
 static void matmul_pack(const Matmul&, i64, i64) {}  // b is read in place

@@ -5,10 +5,8 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-enum Way { IN_PLACE, COPIED, PACKED, DOT, STREAM };  // matmul.cpp says what they are
+enum Way { IN_PLACE, AHEAD, PACKED, DOT, STREAM };  // matmul.cpp says what they are
 constexpr i64 IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;  // of b
-constexpr i64 COPIED_ROWS_AT_MOST = 512, COPIED_SLIVERS = 4;  // an item: all rows, slivers at least
-constexpr i64 COPIED_FEW_ROWS = 16, COPIED_FEW_K = 256;  // so few tiles want the copy in L1
 
 // How the columns are cut. Of one block of rows and a few vectors in pairs, which two threads share evenly (8 vectors in threes
 // are six and two): 128^3 takes 0.86 to 0.96 of the time there, 32 x 144 x 512 0.89, with one thread 1.0 to 1.03; not one tile of
@@ -20,21 +18,23 @@ template <class T> static Split slivers_of(const Matmul& job) {
     return TILE_VECS > 2 && alone && vecs > 1 && vecs <= PAIRED_VECS ? Split::in_parts(vecs, vecs / 2) : Split(vecs, TILE_VECS);
 }
 
+// k is cut into parts: matmul.cpp.
+Split k_parts(const Matmul& job, Way way);
+
 // matmul_way.cpp
 template <class T> Way choose_way(const Matmul& job);
 template <class T> bool packs_a(const Matmul& job, Way way);
 
 template <class T> static i64 padded(i64 n) { return (n + LANES<T> - 1) / LANES<T> * LANES<T>; }
 
+// Of job.packed: b's slivers, or the threads' slots (matmul_ahead.h); then a's panels.
 template <class T> static i64 packed_b_size(const Matmul& job, Way way) {
-    return way == PACKED ? job.batch_packed * job.k * padded<T>(job.n) : 0;
+    return way == PACKED ? job.batch_packed * job.k * padded<T>(job.n) : way == AHEAD ? job.slots * job.slot_size : 0;
 }
 
 template <class T> static T* packed_a(const Matmul& job, Way way) {
     return static_cast<T*>(job.packed) + packed_b_size<T>(job, way);
 }
-
-constexpr i64 PACK_AHEAD = 16;  // rows fetched to L2 before they are copied: many are on pages of their own
 
 // A sliver of b, `columns` of `width`, zeros beyond: matmul_pack.cpp.
 template <class T> void pack_sliver(T* out, const T* b, i64 b_row, i64 b_col, i64 k, i64 columns, i64 width);

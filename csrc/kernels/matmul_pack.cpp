@@ -1,6 +1,7 @@
 // b's slivers and a's panels, copied for the tiles to stream.
 #include "kernels.h"
 #include "matmul.h"
+#include "matmul_ahead.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -23,24 +24,6 @@ template <class T> void pack_sliver(T* out, const T* b, i64 b_row, i64 b_col, i6
         for (i64 p = 0; p < k; p++)
             for (i64 j = 0; j < width; j++) out[p * width + j] = j < columns ? b[p * b_row + j * b_col] : T(0);
     }
-}
-
-// The slivers s, s + 1, ... of b (b_col 1) that are whole, as wide as the first and at most `most`, packed abreast:
-// a page of b is touched once for all of them (1024^3, 4-KiB pages, AVX2: 0.75 ms, sliver by sliver 1.0; AVX-512: 1024^3 takes
-// 0.98 of the time). Returns how many.
-template <class T>
-static i64 pack_whole_slivers(T* out, const T* b, i64 b_row, i64 k, const Split& slivers, i64 s, i64 most,
-                              i64 columns) {
-    constexpr int L = LANES<T>;
-    const i64 width = slivers.width(s) * i64(L), stop = s < slivers.larger ? slivers.larger : slivers.parts;
-    i64 count = most < stop - s ? most : stop - s;
-    if (count > columns / width) count = columns / width;
-    for (i64 p = 0; p < k; p++, b += b_row)
-        for (i64 i = 0; i < count; i++) {
-            __builtin_prefetch(b + i * width + PACK_AHEAD * b_row, 0, 2);
-            for (i64 j = 0; j < width; j += L) store(out + (i * k + p) * width + j, load(b + i * width + j));
-        }
-    return count;
 }
 
 // The panels of tiles t, t + 1, ... of a transposed a that are as high as the first and at most `most`, abreast: a tile uses 24
@@ -67,17 +50,15 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
     constexpr int L = LANES<T>;
     const Way way = choose_way<T>(job);
     const Split slivers = slivers_of<T>(job), tiles(job.m, TILE_ROWS);
-    const i64 of_b = way == PACKED ? job.batch_packed * slivers.parts : 0;
+    const i64 of_b = way == PACKED ? job.batch_packed * slivers.parts : way == AHEAD ? job.slots : 0;
     for (i64 item = begin; item < end; item++) {
-        if (item < of_b) {
+        if (item < of_b && way == AHEAD) {
+            Slivers<T>(static_cast<T*>(job.packed) + item * job.slot_size, k_parts(job, way).width(0)).clear();
+        } else if (item < of_b) {
             const i64 product = item / slivers.parts, s = item % slivers.parts, column = slivers.begin(s) * L;
             T* out = static_cast<T*>(job.packed) + (product * padded<T>(job.n) + column) * job.k;
             const T* b = static_cast<const T*>(job.b) + batch_offsets(job, product).b + column * job.b_col;
-            const i64 most = end - item < 4 ? end - item : 4;
-            const i64 whole =
-                job.b_col == 1 ? pack_whole_slivers(out, b, job.b_row, job.k, slivers, s, most, job.n - column) : 0;
-            if (whole) item += whole - 1;
-            else pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
+            pack_sliver(out, b, job.b_row, job.b_col, job.k, job.n - column, slivers.width(s) * i64(L));
         } else {
             const i64 rest = item - of_b;
             const i64 product = rest / tiles.parts, t = rest % tiles.parts;

@@ -27,8 +27,8 @@ template <class T> static bool astray(const Matmul& job) {
 // and 84, 128^3 96 and 93, but 64 x 128 x 128 93 and 94.
 template <class T> static bool copy_pays(const Matmul& job) {
     const i64 work = job.m * job.n * job.k;
-    const bool wide = slivers_of<T>(job).parts >= 2 * COPIED_SLIVERS;  // else there is one item for two threads
-    if (!NARROW || job.kept || job.b_col != 1 || job.m > COPIED_ROWS_AT_MOST || !wide) return false;
+    const bool wide = slivers_of<T>(job).parts >= 8;
+    if (!NARROW || job.kept || job.b_col != 1 || !wide) return false;
     return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
 }
 
@@ -45,9 +45,9 @@ template <class T> Way choose_way(const Matmul& job) {
     // two threads 80 and 56; 8 x 1000 x 1000 there 133 and 49.
     const i64 stream_rows = b_bytes > IN_PLACE_BYTES ? STREAM_MOST_ROWS : 1;
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
-    // Narrow vectors: what packing once costs (b from L3 and back), copying hides behind the first tile's multiplications.
-    // 128 x 1024 x 1024 takes 0.94 of the time (two threads 0.9), 256 x 128 x 784 a^T b 0.98. More rows: 1024^3 1.0 to 1.09.
-    const Way copied = NARROW && !job.kept && job.b_col == 1 && job.m <= COPIED_ROWS_AT_MOST ? COPIED : PACKED;
+    // What packing first costs (b from L3 and back) hides behind multiplications where threads pack ahead: 1024^3 takes 0.97 of
+    // the time, 512 x 1024 x 2048 0.92 (AVX2: 128 x 1024 x 1024 0.91).
+    const Way copied = !job.kept && job.b_col == 1 ? AHEAD : PACKED;
     // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
     if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return copied;
     if (job.b_col != 1 && job.n != 1) return PACKED;
@@ -62,14 +62,14 @@ template <class T> Way choose_way(const Matmul& job) {
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
     // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows
     // 74 against 88.
-    if (copy_pays<T>(job)) return COPIED;
+    if (copy_pays<T>(job)) return AHEAD;
     return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : copied;
 }
 
 // An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
 // AVX-512 even if rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219; AVX2: 70, 110).
 template <class T> bool packs_a(const Matmul& job, Way way) {
-    return (way == PACKED || way == COPIED) && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
+    return (way == PACKED || way == AHEAD) && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
 }
 
 #define INSTANTIATE(T)                         \

@@ -39,15 +39,14 @@ struct Split {
 };
 
 // acc (MR, NV vectors) += a (MR, kc) b (kc, NV vectors), a[i, p] at row[i][p * a_col], b's rows b_row apart.
-// With MASKED only the first `tail` lanes of b's last vector are read; with COPY what is read of b is written to `copy`, row by
-// row. At each step fetch(b) may bring nearer what is used later.
+// With MASKED only the first `tail` lanes of b's last vector are read. At each step fetch(b) may bring nearer what is used later.
 struct NoFetch {
     template <class T> INLINE void operator()(const T*) const {}
 };
 constexpr NoFetch NO_FETCH;
-template <class T, int MR, int NV, bool MASKED, bool COPY = false, class Fetch = const NoFetch>
+template <class T, int MR, int NV, bool MASKED, class Fetch = const NoFetch>
 INLINE void rows_anywhere(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], i64 a_col, const T* b, i64 b_row, i64 kc, int tail,
-                          Fetch& fetch = NO_FETCH, [[maybe_unused]] T* copy = nullptr) {
+                          Fetch& fetch = NO_FETCH) {
     i64 at = 0;
 #pragma GCC unroll 2
     for (i64 p = 0; p < kc; p++) {
@@ -56,11 +55,6 @@ INLINE void rows_anywhere(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], i64 
 #pragma GCC unroll 8
         for (int j = 0; j < NV; j++)
             bv[j] = MASKED && j == NV - 1 ? load_first(b + j * LANES<T>, tail) : load(b + j * LANES<T>);
-        if constexpr (COPY) {
-#pragma GCC unroll 8
-            for (int j = 0; j < NV; j++) store(copy + j * LANES<T>, bv[j]);
-            copy += NV * LANES<T>;
-        }
 #pragma GCC unroll 16
         for (int i = 0; i < MR; i++) {
             const Vec<T> av = splat<T>(row[i][at]);
@@ -73,13 +67,13 @@ INLINE void rows_anywhere(Vec<T> (&acc)[MR][NV], const T* const (&row)[MR], i64 
 }
 
 // The same with a's rows a_row apart.
-template <class T, int MR, int NV, bool MASKED, bool COPY = false, class Fetch = const NoFetch>
+template <class T, int MR, int NV, bool MASKED, class Fetch = const NoFetch>
 INLINE void rows_times_columns(Vec<T> (&acc)[MR][NV], const T* a, i64 a_row, i64 a_col, const T* b, i64 b_row, i64 kc, int tail,
-                               Fetch& fetch = NO_FETCH, T* copy = nullptr) {
+                               Fetch& fetch = NO_FETCH) {
     const T* row[MR];
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++) row[i] = a + i * a_row;
-    rows_anywhere<T, MR, NV, MASKED, COPY>(acc, row, a_col, b, b_row, kc, tail, fetch, copy);
+    rows_anywhere<T, MR, NV, MASKED>(acc, row, a_col, b, b_row, kc, tail, fetch);
 }
 
 // Kernel<T, MR, NV>::run for a height and a number of vectors. What differs before and after the loop over k only is no
