@@ -196,6 +196,7 @@ struct Matmul {
 
     // Filled by matmul_plan from the shapes and `slots`. Two phases: pack (items: `pack_items`), then compute (`items`).
     i64 batch;
+    int way;               // one of the kernels' own
     i64 m_block, n_block;  // an item is one such block of one product
     i64 items, pack_items;
     i64 packed_size;       // elements of `packed`, for b of all `batch_packed` matrices or (slots, slot_size), and for a

@@ -60,39 +60,37 @@ static bool activated(const Matmul& job) { return job.activation != COPY && !lim
 constexpr i64 AHEAD_BYTES = 4 << 20, AHEAD_ITEMS = 20, AHEAD_LEAST = NARROW ? 256 : 128;
 template <class T> static i64 ahead_rows(const Matmul& job, i64 slivers, i64 kc) {
     const i64 most = AHEAD_BYTES / (kc * i64(sizeof(T))), items = slivers * job.batch;
-    const i64 blocks = job.slots > 1 ? (AHEAD_ITEMS * job.slots + items / 2) / items : 0;
+    const i64 blocks = job.slots > 1 && items ? (AHEAD_ITEMS * job.slots + items / 2) / items : 0;
     const i64 rows = blocks > 1 ? job.m / blocks : job.m;
     return rows > most ? most : rows < AHEAD_LEAST ? AHEAD_LEAST : rows;
 }
 
-template <class T> void matmul_plan(Matmul& job) {
-    job.batch = 1;
-    bool shared_b = true;
-    for (int d = 0; d < job.batch_ndim; d++) {
-        job.batch *= job.batch_shape[d];
-        if (job.batch_shape[d] > 1 && job.b_batch[d] != 0) shared_b = false;
-    }
-    const Way way = choose_way<T>(job);
-    const Grid grid = grid_of<T>(job, way);
-    job.packed_size = job.pack_items = 0;
-    job.batch_packed = shared_b ? 1 : job.batch;
-    const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
+template <class T> static void plan_blocks(Matmul& job, Way way, const Grid& grid, double flops) {
     const Split parts = k_parts(job, way);
     const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
     i64 block_rows = large && (NARROW || !long_parts(job, way)) ? 256 : 128;
     if (way == AHEAD) block_rows = ahead_rows<T>(job, grid.slivers, parts.width(0));
-    const i64 block_tiles = block_rows / TILE_ROWS, block_slivers = large ? 3 : 1;
+    const i64 block_tiles = block_rows / TILE_ROWS;
     const i64 blocks = grid.tiles < block_tiles ? 1 : (grid.tiles + block_tiles / 2) / block_tiles;
     job.m_block = (grid.tiles + blocks - 1) / blocks + (grid.tiles == 0);  // 22 tiles are one block, not 21 and 1
     job.n_block = 1;
     if (way == IN_PLACE || way == AHEAD || way == PACKED) {
         const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
         const i64 wanted = i64(ITEM_FLOPS / sliver_flops);
-        i64 least = block_slivers;
+        // Two for each part of a: 2048^3 takes 0.98 of the time on two threads.
+        i64 least = large ? 3 : way == AHEAD && parts.parts > 1 ? 2 : 1;
         if (activated(job)) least = grid.slivers < 4 * ACTIVATED_SLIVERS ? (grid.slivers + 3) / 4 : ACTIVATED_SLIVERS;
         job.n_block = wanted < least ? least : wanted;
     }
-    job.slot_size = way == AHEAD ? Slivers<T>::size(parts.width(0)) : 0;
+    // Of few blocks across an even number, for two threads: there 64 x 128 x 128 takes 0.65 of the time, 48 x 128 x 128 0.6.
+    const i64 m_blocks = Split(grid.tiles, job.m_block).parts, n_blocks = Split(grid.slivers, job.n_block).parts;
+    if (n_blocks < 8 && n_blocks % 2 && job.batch * m_blocks % 2 && (n_blocks > 1 || flops >= SHARED_FLOPS))
+        job.n_block = (grid.slivers + n_blocks) / (n_blocks + 1);
+    job.items = job.batch * m_blocks * Split(grid.slivers, job.n_block).parts;
+}
+
+template <class T> static void plan_packing(Matmul& job, Way way, const Grid& grid) {
+    job.slot_size = way == AHEAD ? Slivers<T>::size(k_parts(job, way).width(0)) : 0;
     job.packed_size = packed_b_size<T>(job, way);
     job.pack_items = way == PACKED ? job.batch_packed * grid.slivers : way == AHEAD ? job.slots : 0;
     i64 copied = way == PACKED ? job.packed_size : 0;
@@ -102,20 +100,35 @@ template <class T> void matmul_plan(Matmul& job) {
         job.pack_items += job.batch * grid.tiles;
     }
     job.pack_size = job.pack_items ? copied / job.pack_items : 0;
-    // Of few blocks across an even number, for two threads: there 64 x 128 x 128 takes 0.65 of the time, 48 x 128 x 128 0.6.
-    const i64 m_blocks = Split(grid.tiles, job.m_block).parts, n_blocks = Split(grid.slivers, job.n_block).parts;
-    if (n_blocks < 8 && n_blocks % 2 && job.batch * m_blocks % 2 && (n_blocks > 1 || flops >= SHARED_FLOPS))
-        job.n_block = (grid.slivers + n_blocks) / (n_blocks + 1);
-    job.items = job.batch * m_blocks * Split(grid.slivers, job.n_block).parts;
-    job.item_flops = job.items ? 2.0 * double(job.batch * job.m) * double(job.n * (job.k + 1)) / double(job.items) : 0;
+}
+
+static void plan_cost(Matmul& job, Way way, double flops, i64 item_size) {
+    job.item_flops = job.items ? double(job.batch) * (flops + 2.0 * double(job.m) * double(job.n)) / double(job.items) : 0;
     if (NARROW) job.item_flops *= 3;  // in flops of 512-bit vectors, of which parallel.h's thresholds think
     // A few rows take as long as reading b does: at ~100 bytes a ns, AVX2's machines 50, as long as 1.5 flops a byte would, or 3.
     // Packed slivers are read once for all rows, by the other ways b is read for each product.
     if (job.items && (way == DOT || way == STREAM || (way == PACKED && job.kept))) {
         const i64 readings = way == PACKED ? 1 : job.batch;
-        const double reading = (NARROW ? 3 : 1.5) * double(readings * job.k * job.n * i64(sizeof(T)));
+        const double reading = (NARROW ? 3 : 1.5) * double(readings * job.k * job.n * item_size);
         if (job.item_flops * double(job.items) < reading) job.item_flops = reading / double(job.items);
     }
+}
+
+template <class T> void matmul_plan(Matmul& job) {
+    job.batch = 1;
+    bool shared_b = true;
+    for (int d = 0; d < job.batch_ndim; d++) {
+        job.batch *= job.batch_shape[d];
+        if (job.batch_shape[d] > 1 && job.b_batch[d] != 0) shared_b = false;
+    }
+    job.batch_packed = shared_b ? 1 : job.batch;
+    const Way way = choose_way<T>(job);
+    job.way = way;
+    const Grid grid = grid_of<T>(job, way);
+    const double flops = 2.0 * double(job.m) * double(job.n) * double(job.k);
+    plan_blocks<T>(job, way, grid, flops);
+    plan_packing<T>(job, way, grid);
+    plan_cost(job, way, flops, sizeof(T));
 }
 
 template <class T> static void activate(const Matmul& job, T* c, i64 rows, i64 columns) {
@@ -133,7 +146,7 @@ struct Block {
 // One sliver of one part of k, as it lies in b, in the packed b or in the thread's slot.
 template <class T> struct Source {
     const Matmul& job;
-    const Split slivers, parts;
+    const Split &slivers, &parts;
     i64 product, q, s;
 
     i64 column() const { return slivers.begin(s) * LANES<T>; }
@@ -232,11 +245,13 @@ template <class T> static void few_rows_block(const Matmul& job, Way way, i64 pr
 }
 
 template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
-    const Way way = choose_way<T>(job);
+    const Way way = Way(job.way);
     const Grid grid = grid_of<T>(job, way);
     const Split down(grid.tiles, job.m_block), across(grid.slivers, job.n_block);
+    const i64 of_product = down.parts * across.parts;
     const auto block_of = [&](i64 item) -> Block {
-        const i64 product = item / (down.parts * across.parts), rest = item % (down.parts * across.parts);
+        if (of_product == 1) return {item, 0, grid.tiles, 0, grid.slivers};
+        const i64 product = item / of_product, rest = item % of_product;
         const i64 t = rest / across.parts, s = rest % across.parts, t0 = down.begin(t), s0 = across.begin(s);
         return {product, t0, t0 + down.width(t), s0, s0 + across.width(s)};
     };
@@ -247,10 +262,10 @@ template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
             const i64 parts = NARROW && way == STREAM && item + 1 < end && at.s1 < grid.slivers ? 2 : 1;
             few_rows_block<T>(job, way, at.product, at.s0, parts);
             item += parts - 1;
-        } else {
+        } else if (way == AHEAD && item + 1 < job.items) {
             const Block then = block_of(item + 1);  // likely this thread's, too
-            block<T>(job, way, at, item + 1 < job.items ? &then : nullptr);
-        }
+            block<T>(job, way, at, &then);
+        } else block<T>(job, way, at, nullptr);
     }
 }
 

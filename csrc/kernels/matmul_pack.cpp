@@ -48,7 +48,7 @@ static i64 pack_panels(T* out, const T* a, i64 a_col, i64 k, const Split& tiles,
 
 template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
     constexpr int L = LANES<T>;
-    const Way way = choose_way<T>(job);
+    const Way way = Way(job.way);
     const Split slivers = slivers_of<T>(job), tiles(job.m, TILE_ROWS);
     const i64 of_b = way == PACKED ? job.batch_packed * slivers.parts : way == AHEAD ? job.slots : 0;
     for (i64 item = begin; item < end; item++) {
