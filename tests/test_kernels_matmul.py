@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+import fastnn
 from fastnn import kernels
 
 EDGES = [1, 2, 3, 5, 6, 7, 8, 9, 13, 16, 17, 31, 33, 48, 49, 63, 64, 65]
@@ -79,7 +80,7 @@ def test_every_pair_of_layouts(isa, shape, dtype):
 
 @pytest.mark.parametrize("shape", [(20, 300, 1024), (33, 257, 1000), (64, 530, 1001), (21, 700, 18)], ids=str)
 def test_rows_a_page_apart(isa, shape, dtype):
-    m, k, n = shape  # AVX2: columns are copied four vectors abreast and more
+    m, k, n = shape
     rng = np.random.default_rng(m)
     a, b = integers(rng, (m, k), dtype), integers(rng, (k, 1024), dtype)[:, :n]
     np.testing.assert_array_equal(kernels.matmul(a, b), a @ b)
@@ -226,6 +227,26 @@ def test_errors():
     ):
         with pytest.raises(TypeError, match=r"^matmul: "):
             wrong()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 97, 1100, 1001), (1, 700, 257, 530), (3, 260, 600, 333), (2, 24, 2100, 290)], ids=str
+)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_slivers_packed_ahead(isa, shape, transposed, dtype, rng):
+    """Large enough for threads to pack b as they go: ragged slivers, parts of k, a b of each product."""
+    if isa == "reference":
+        pytest.skip("plain loops pack nothing")
+    batch, m, k, n = shape
+    a, b = integers(rng, (batch, k, m) if transposed else (batch, m, k), dtype), integers(rng, (batch, k, n), dtype)
+    a, bias = a.swapaxes(1, 2) if transposed else a, integers(rng, n, dtype)
+    want = np.matmul(a.astype(np.float64), b.astype(np.float64))
+    for threads in (1, 2, 3):
+        with fastnn.threads(threads):
+            np.testing.assert_array_equal(kernels.matmul(a, b, bias), want + bias)
+            np.testing.assert_array_equal(kernels.matmul(a, b[:1], bias, "relu"), np.maximum(a @ b[:1] + bias, 0))
+            out = np.ones((batch, m, n), dtype)
+            np.testing.assert_array_equal(kernels.matmul(a, b, out=out, accumulate=True), want + 1)
 
 
 @pytest.mark.parametrize("shape", [(530, 256, 130, False), (256, 140, 515, True), (133, 259, 421, True)], ids=str)
