@@ -1,7 +1,7 @@
 // What the passes of attention share: products on the tile of tile.h with one operand packed, the mask of a row, powers of two.
 //
 // k^T is packed with scale * log2(e) multiplied in, so that scores are logarithms to the base 2: p = 2^(s - max). That saves
-// the exponential the splitting of its argument: 11 instructions for a vector instead of 14, beside 2 * D of the products.
+// the exponential the splitting of its argument: with AVX-512 eight instructions for a vector, beside 2 * D of the products.
 #pragma once
 #include "functions.h"
 #include "kernels.h"
@@ -166,21 +166,18 @@ INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col
 
 // ---- rows of scores ---------------------------------------------------------------------------------------------
 
-// 2^r for |r| <= 1 / 2. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
+// 2^r for |r| <= 1 / 2, with SCALES for 0 <= r < 1. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
 INLINE F exp2_of_rest(F r) {
-    F p = fma<float>(splat(0.00132647285f), r, splat(0.00967151299f));
-    p = fma<float>(p, r, splat(0.0555073358f));
-    p = fma<float>(p, r, splat(0.240222424f));
-    p = fma<float>(p, r, splat(0.693147004f));
+    F p = fma<float>(splat(SCALES ? 0.00186713052f : 0.00132647285f), r, splat(SCALES ? 0.00901702885f : 0.00967151299f));
+    p = fma<float>(p, r, splat(SCALES ? 0.0557999127f : 0.0555073358f));
+    p = fma<float>(p, r, splat(SCALES ? 0.240164444f : 0.240222424f));
+    p = fma<float>(p, r, splat(SCALES ? 0.693151295f : 0.693147004f));
     return fma<float>(p, r, splat(1.0f));
 }
 
 // 2^x for x <= 0 (and NaN); 0 far below, without AVX-512 from -126.5 on.
 INLINE F exp2_negative(F x) {
-    if constexpr (SCALES) {
-        const F rest = above_nearest(x);
-        return scale_by_power_of_two(exp2_of_rest(rest), x - rest);
-    }
+    if constexpr (SCALES) return scale_by_power_of_two(exp2_of_rest(above_floor(x)), x);  // the scale is 2^floor(x)
     const F magic = splat(12583039.0f);  // 1.5 * 2^23 + 127: the sum's low bits are the exponent of 2^n
     const F at_least = max<float>(splat(-127.0f), x), shifted = at_least + magic;
     typedef uint32_t Unsigned __attribute__((vector_size(BYTES)));
