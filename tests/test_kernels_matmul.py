@@ -230,7 +230,7 @@ def test_errors():
 
 
 @pytest.mark.parametrize(
-    "shape", [(1, 97, 1100, 1001), (1, 700, 257, 530), (3, 260, 600, 333), (2, 24, 2100, 290)], ids=str
+    "shape", [(1, 300, 1100, 1001), (1, 66, 130, 2048), (3, 260, 600, 333), (2, 24, 2100, 290)], ids=str
 )
 @pytest.mark.parametrize("transposed", [False, True])
 def test_slivers_packed_ahead(isa, shape, transposed, dtype, rng):

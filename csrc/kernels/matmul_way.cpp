@@ -9,7 +9,7 @@ namespace fastnn {
 namespace FASTNN_ISA {
 
 constexpr i64 IN_PLACE_ROWS = NARROW ? 96 : 256;
-constexpr i64 COPIED_ROWS = 32, PAGES_APART_ROWS = 8;    // of c, from which on a crowded b is copied; one with rows pages apart
+constexpr i64 CROWDED_ROWS = 32, PAGES_APART_ROWS = 8;  // of c, from which on a crowded b is packed; one with rows pages apart
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
 // Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
@@ -22,10 +22,10 @@ template <class T> static bool astray(const Matmul& job) {
     return reinterpret_cast<uintptr_t>(job.b) % 64 != 0 || job.b_row * sizeof(T) % 64 != 0;
 }
 
-// Narrow vectors: whether tiles after the first had better read a copy of their sliver, which is in L1 or near, than b. An astray
-// one: 256^3 at 96 GFLOP/s, in place at 81, 40 x 128 x 512 85 and 74. Others, crowded or not: 256^3 97 and 89, 96 x 128 x 512 93
-// and 84, 128^3 96 and 93, but 64 x 128 x 128 93 and 94.
-template <class T> static bool copy_pays(const Matmul& job) {
+// Narrow vectors: whether tiles had better read a packed sliver, which is in L1 or near, than b. An astray one (the first tile
+// packed as it read): 256^3 at 96 GFLOP/s, in place at 81, 40 x 128 x 512 85 and 74. Others, crowded or not: 256^3 97 and 89,
+// 96 x 128 x 512 93 and 84, 128^3 96 and 93, but 64 x 128 x 128 93 and 94.
+template <class T> static bool packing_pays(const Matmul& job) {
     const i64 work = job.m * job.n * job.k;
     const bool wide = slivers_of<T>(job).parts >= 8;
     if (!NARROW || job.kept || job.b_col != 1 || !wide) return false;
@@ -47,23 +47,27 @@ template <class T> Way choose_way(const Matmul& job) {
     if (job.m <= stream_rows && job.b_col == 1 && job.n >= 4 * LANES<T> && job.k >= 16) return STREAM;
     // What packing first costs (b from L3 and back) hides behind multiplications where threads pack ahead: 1024^3 takes 0.97 of
     // the time, 512 x 1024 x 2048 0.92 (AVX2: 128 x 1024 x 1024 0.91).
-    const Way copied = !job.kept && job.b_col == 1 ? AHEAD : PACKED;
+    const Way packing = !job.kept && job.b_col == 1 ? AHEAD : PACKED;
     // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
-    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return copied;
+    if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return packing;
     if (job.b_col != 1 && job.n != 1) return PACKED;
     if (!job.kept && crowded<T>(job.b_row)) {
         // Many rows: 1024 x 512 x 128 and 1024 x 128 x 512 take 0.86 and 0.81 of the time packed.
-        if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return copied;
+        if (job.m >= 512 && job.n >= 64 && job.k >= 64 && work > LARGE) return packing;
         // Such a b leaves L2 from half its size on. Rows 4 KB apart: 16 x 1024 x 1024 at 62 GFLOP/s, in place at 54; 64 rows
         // 79, 56. Others: 64 x 512 x 512 87, 80, but 24 rows 74, 81.
-        const i64 least = job.b_row * sizeof(T) % 4096 ? COPIED_ROWS : PAGES_APART_ROWS;
-        if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return copied;
+        const i64 least = job.b_row * sizeof(T) % 4096 ? CROWDED_ROWS : PAGES_APART_ROWS;
+        if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return packing;
     }
+    // AVX-512: rows several whole pages apart are slow in place. 128 x 2048 x 512 takes 0.92 of the time packed, 64 x 3072 x 768
+    // 0.96; 48 rows on two threads 1.19, rows of one page 1.01, of 6 or 10 KB 1.01 to 1.05.
+    const i64 pages = job.b_row * i64(sizeof(T)) / 4096, rest = job.b_row * i64(sizeof(T)) % 4096;
+    if (!NARROW && packing == AHEAD && job.m >= 64 && b_bytes > IN_PLACE_BYTES && pages > 1 && rest == 0) return AHEAD;
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
     // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows
     // 74 against 88.
-    if (copy_pays<T>(job)) return AHEAD;
-    return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : copied;
+    if (packing_pays<T>(job)) return AHEAD;
+    return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : packing;
 }
 
 // An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
