@@ -10,10 +10,11 @@
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
 //   stream     one row times b, with narrow vectors up to 3: whole rows of b are read once, a few at a time
 //
-// An item is a block of tiles by a block of slivers of one product. k is cut into parts (k_parts): a sliver's part (96 or 192 KB,
-// AVX2: 64) stays in L2 while tiles run down the rows, and where b is packed first a block of a (512 KB), too: there blocks of 256
-// rows by 3 slivers give 241 GFLOP/s at 2048^3, of 128 rows by 1 sliver 227. Packed ahead, a comes from L3 for every sliver. AVX2
-// (Zen 3): parts of 512 take 1.03 of 1024^3's time, of 256 1.10, as each sends the sums to c and back; a packed a gains nothing.
+// An item is a block of tiles by a block of slivers of one product. k is cut into parts (k_parts): a sliver's part (96 or 192
+// KB, AVX2: 64) stays in L2 while tiles run down the rows, and where b is packed first a block of a (512 KB), too: there blocks
+// of 256 rows by 3 slivers give 241 GFLOP/s at 2048^3, of 128 rows by 1 sliver 227. Packed ahead, a comes from L3 for every
+// sliver. AVX2 (Zen 3): parts of 512 take 1.03 of 1024^3's time, of 256 1.10, as each sends the sums to c and back; a packed a
+// gains nothing.
 #include "few_rows.h"
 #include "kernels.h"
 #include "matmul_tile.h"
