@@ -57,7 +57,7 @@ constexpr i64 ACTIVATED_SLIVERS = 16;
 static bool activated(const Matmul& job) { return job.activation != COPY && !limits(job.activation) && !job.accumulate; }
 
 // Rows of a block whose slivers are packed ahead: many, as each block packs all of b again, but a's part of k stays in L3, and
-// there is an item for every thread, and some more for those that wait.
+// there are some twenty items for each of several threads, which end together then.
 constexpr i64 AHEAD_BYTES = 4 << 20, AHEAD_ITEMS = 20, AHEAD_LEAST = NARROW ? 256 : 128;
 template <class T> static i64 ahead_rows(const Matmul& job, i64 slivers, i64 kc) {
     const i64 most = AHEAD_BYTES / (kc * i64(sizeof(T))), items = slivers * job.batch;

@@ -31,7 +31,7 @@ INLINE bool limits(int activation) { return activation == RELU || activation == 
 // n things in parts of at most `most`, as equal as can be: 10 rows are 5 + 5, not 8 + 2.
 struct Split {
     i64 parts, size, larger;  // the first `larger` parts have size + 1
-    // One part without a division: 25 of them took 3 % of a product 64^3.
+    // One part, the most frequent case of a small product, without a division.
     Split(i64 n, i64 most) : Split(n <= most ? Split(n > 0, n, 0) : in_parts(n, (n + most - 1) / most)) {}
     static Split in_parts(i64 n, i64 parts) { return {parts, parts ? n / parts : 0, parts ? n % parts : 0}; }
     Split(i64 parts, i64 size, i64 larger) : parts(parts), size(size), larger(larger) {}
