@@ -21,7 +21,7 @@
 namespace fastnn {
 
 constexpr double SERIAL_NS = 20e3;  // waking a parked worker costs 5-50 us: less work than this stays where it is,
-constexpr double AWAKE_NS = 5e3;    // unless the workers still spin after the last one; with 8 us, generation takes 1.06
+constexpr double AWAKE_NS = 2e3;    // unless the workers still spin after the last one: then two threads cost 0.2 us
 constexpr double CHUNK_NS = 10e3;   // claiming a chunk costs ~0.1 us
 constexpr i64 MOST_CHUNKS = 64;     // enough that a late thread costs 1/64 of the work
 constexpr auto SPIN = std::chrono::microseconds(100);  // Python takes 10-80 us from one kernel to the next
@@ -213,7 +213,7 @@ void Pool::hire(int count) {
 }
 
 void Pool::run(RangeFunction f, const void* j, i64 n, i64 chunk_items, int threads) {
-    hire(threads - 1);
+    if (workers.load(std::memory_order_relaxed) < threads - 1) hire(threads - 1);  // its system calls: 0.3 us
     const i64 count = (n + chunk_items - 1) / chunk_items;
     const uint32_t number = posted.load(std::memory_order_relaxed) + 1;
     const uint64_t work_of = uint64_t(number) << 32;

@@ -9,7 +9,7 @@ namespace fastnn {
 typedef void (*RangeFunction)(const void* job, i64 begin, i64 end);
 
 // Runs f(job, begin, end) over [0, items). `cost` is the estimated time of one item in nanoseconds: work below ~20 us stays in
-// the caller (below ~5 while the workers still spin, which a dense stream of such works wakes them to), larger work is cut into
+// the caller (below ~2 while the workers still spin, which a dense stream of such works wakes them to), larger work is cut into
 // chunks of about 10 us. A call inside a chunk runs serially, and so does one that finds the pool busy with another Python
 // thread's work, and for some milliseconds after a worker lost its core to another process every one of less than 4 ms.
 void launch(RangeFunction f, const void* job, i64 items, double cost);

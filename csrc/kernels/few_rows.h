@@ -9,7 +9,7 @@ namespace FASTNN_ISA {
 constexpr i64 FEW_COLUMNS = 512;  // of an item
 // Short stretches, so that two threads share 256. 136 columns are 8 streams 17 rows of b apart; 16 rows of 256 numbers apart
 // all of them fall on the same set of L1 (AVX2, from L3: 56 GB/s, 17 give 61).
-constexpr i64 DOT_COLUMNS = NARROW ? 136 : FEW_COLUMNS;
+constexpr i64 DOT_COLUMNS = NARROW ? 136 : 128;
 constexpr int STREAM_MOST_ROWS = NARROW ? 3 : 1;  // of c
 constexpr int STREAM_ROWS = NARROW ? 8 : 4;  // of b at a time: with AVX2 23 GFLOP/s at 1 x 1024 x 1024, four give 19
 

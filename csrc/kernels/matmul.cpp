@@ -24,7 +24,7 @@ namespace FASTNN_ISA {
 
 constexpr i64 K_BLOCK = NARROW ? 1024 : 512, K_BLOCK_AT_MOST = 1024;
 constexpr double ITEM_FLOPS = 2e6;  // an item is about 10 us, with narrow vectors 20
-constexpr double SHARED_FLOPS = NARROW ? 1e6 : 2e6;  // from here on two threads share a product
+constexpr double SHARED_FLOPS = NARROW ? 1e6 : 4e5;  // from here on two threads share a product: 64^3 takes 0.66 of the time
 
 static i64 columns_of(Way way) { return way == DOT ? DOT_COLUMNS : FEW_COLUMNS; }
 
@@ -66,6 +66,14 @@ template <class T> static i64 ahead_rows(const Matmul& job, i64 slivers, i64 kc)
     return rows > most ? most : rows < AHEAD_LEAST ? AHEAD_LEAST : rows;
 }
 
+// Few rows times a b that was packed before: a block is a stretch of slivers that takes longer to read than to claim.
+constexpr i64 ACROSS_BYTES = 1 << 18;
+static bool goes_across(const Matmul& job, Way way) { return !NARROW && way == PACKED && job.kept && job.m <= ACROSS_ROWS; }
+template <class T> static i64 across_slivers(const Matmul& job) {
+    const i64 fit = ACROSS_BYTES / (TILE_VECS * LANES<T> * i64(sizeof(T)) * (job.k + 1));
+    return fit < 1 ? 1 : fit;
+}
+
 template <class T> static void plan_blocks(Matmul& job, Way way, const Grid& grid, double flops) {
     const Split parts = k_parts(job, way);
     const bool large = way == PACKED && flops > 2e8;  // else: items for every thread
@@ -75,7 +83,9 @@ template <class T> static void plan_blocks(Matmul& job, Way way, const Grid& gri
     const i64 blocks = grid.tiles < block_tiles ? 1 : (grid.tiles + block_tiles / 2) / block_tiles;
     job.m_block = (grid.tiles + blocks - 1) / blocks + (grid.tiles == 0);  // 22 tiles are one block, not 21 and 1
     job.n_block = 1;
-    if (way == IN_PLACE || way == AHEAD || way == PACKED) {
+    if (goes_across(job, way)) {
+        job.n_block = across_slivers<T>(job);
+    } else if (way == IN_PLACE || way == AHEAD || way == PACKED) {
         const double sliver_flops = 2.0 * double(job.m_block * TILE_ROWS * TILE_VECS * LANES<T>) * double(job.k + 1);
         const i64 wanted = i64(ITEM_FLOPS / sliver_flops);
         // Two for each part of a: 2048^3 takes 0.98 of the time on two threads.
@@ -176,6 +186,14 @@ template <class T> struct Source {
     }
 };
 
+// What the part of k at q does with its sums from `column` on.
+template <class T> static Finish<T> finish_of(const Matmul& job, i64 q, bool last, i64 column) {
+    const bool begins = q == 0 && !job.accumulate, residual = q == 0 && job.residual, ends = last && !job.accumulate;
+    const T* bias = static_cast<const T*>(job.bias);
+    return {!begins || residual, ends && limits(job.activation) ? job.activation : int(COPY), residual ? beside<T>(job) : 0,
+            begins && bias ? bias + column : nullptr};
+}
+
 // The sliver to read from the thread's slot; `ahead` becomes what is to be packed meanwhile.
 template <class T> static const T* take(const Source<T>& from, const Block& block, const Block* then, Ahead<T>& ahead) {
     const Matmul& job = from.job;
@@ -194,7 +212,6 @@ template <class T> static void block(const Matmul& job, Way way, const Block& bl
     const Offsets at = batch_offsets(job, block.product);
     T* c = static_cast<T*>(job.c) + at.c;
     const T* a = static_cast<const T*>(job.a) + at.a;
-    const T* bias = static_cast<const T*>(job.bias);
     const bool own_a = packs_a<T>(job, way);
     if (own_a) a = packed_a<T>(job, way) + block.product * job.m * job.k;
     const bool far = way == PACKED && job.packed_size * i64(sizeof(T)) > IN_PLACE_BYTES;
@@ -218,10 +235,7 @@ template <class T> static void block(const Matmul& job, Way way, const Block& bl
                     b = copy, b_row = width, reading = WHOLE;
                 }
             }
-            const bool ends = q == last && !job.accumulate && limits(job.activation), residual = q == 0 && job.residual;
-            const Finish<T> finish = {q > 0 || job.accumulate || residual, ends ? job.activation : int(COPY),
-                                      residual ? beside<T>(job) : 0,
-                                      q == 0 && bias && !job.accumulate ? bias + column : nullptr};
+            const Finish<T> finish = finish_of<T>(job, q, q == last, column);
             const Strip<T> strip = {tiles, t0, t1, c + column, job.c_row,
                                     own_a ? a : a + p * job.a_col, job.a_row, own_a ? p + 1 : job.a_col,
                                     b, b_row, kc, slivers.width(s), int(columns - (width - L)), reading,
@@ -232,6 +246,27 @@ template <class T> static void block(const Matmul& job, Way way, const Block& bl
     const i64 row = tiles.begin(t0), column = slivers.begin(block.s0) * L;
     const i64 stop = slivers.begin(block.s1) * L < job.n ? slivers.begin(block.s1) * L : job.n;
     activate(job, c + row * job.c_row + column, tiles.begin(t1) - row, stop - column);
+}
+
+// The same of few rows and a b that was packed before.
+template <class T> static void across_block(const Matmul& job, const Block& block) {
+    constexpr int L = LANES<T>;
+    const Split slivers = slivers_of<T>(job), parts = k_parts(job, PACKED);
+    const Offsets at = batch_offsets(job, block.product);
+    T* c = static_cast<T*>(job.c) + at.c;
+    const T* a = static_cast<const T*>(job.a) + at.a;
+    const i64 first = slivers.begin(block.s0) * L, stop = slivers.begin(block.s1) * L, end = stop < job.n ? stop : job.n;
+    const i64 last = parts.parts ? parts.parts - 1 : 0;
+    for (i64 q = 0; q <= last; q++)
+        for (i64 s = block.s0, s1; s < block.s1; s = s1) {  // of one width
+            s1 = s < slivers.larger && slivers.larger < block.s1 ? slivers.larger : block.s1;
+            const Source<T> from = {job, slivers, parts, block.product, q, s};
+            const i64 column = from.column(), beyond = s1 == block.s1 ? stop - end : 0;
+            const Across<T> kernel = pick_across<T>(job.m, slivers.width(s));
+            kernel(s1 - s, c + column, job.c_row, a + from.first() * job.a_col, job.a_row, job.a_col, from.packed(), from.steps(),
+                   int(L - beyond), finish_of<T>(job, q, q == last, column));
+        }
+    activate(job, c + first, job.m, end - first);
 }
 
 // `parts` stretches of columns from the one at `part` on, in one go.
@@ -263,6 +298,8 @@ template <class T> void matmul(const Matmul& job, i64 begin, i64 end) {
             const i64 parts = NARROW && way == STREAM && item + 1 < end && at.s1 < grid.slivers ? 2 : 1;
             few_rows_block<T>(job, way, at.product, at.s0, parts);
             item += parts - 1;
+        } else if (goes_across(job, way)) {
+            across_block<T>(job, at);
         } else if (way == AHEAD && item + 1 < job.items) {
             const Block then = block_of(item + 1);  // likely this thread's, too
             block<T>(job, way, at, &then);
