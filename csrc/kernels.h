@@ -421,12 +421,12 @@ struct Recurrent {
     void* hidden;                // (directions, N, H): h before the projection, as `kept`
 
     // The backward reads x, weights, states, y and what was kept, and fills what is not null; dbias is that of b_ih and b_hh
-    // both but for GRU's n. dgates are the gradients of a, in the places of `kept`: LSTM i f g o, GRU r z n_h n_x.
+    // both but for GRU's n. dgates are the gradients of a, in the places of `kept`: LSTM i f g o, GRU r z n_h n_x; where nobody
+    // wants what was kept again, they are put in that very memory.
     const void *dy, *dh_n, *dc_n;  // as y, h_n, c_n; null: zeros
     void *dx, *dh0, *dc0;
     void *dw_ih[2], *dw_hh[2], *db_ih[2], *db_hh[2], *dw_hr[2];
-    void* dgates;                // (directions, N, row)
-    void* before;                // (directions, N, P): h_{t-1}, beside dgates for the product that is dw_hh: recurrent_weights
+    void* dgates;                // (directions, N, row); null: memory of the runner's
     void* dprojected;            // (directions, N, P): the gradient of w_hr h_t; null without a projection
 
     // Filled by the runners and recurrent_plan.

@@ -147,14 +147,15 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     plan(k, dtype, job);
     const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
     const bool projection = job.w_hr[0];
-    Scratch scratch, packed, dgates, before, dprojected, sums;
+    Scratch scratch, packed, dgates, dprojected, sums;
     if (!scratch.take(job.directions * job.parts * job.scratch_size * item) ||
         !packed.take(job.directions * job.packed_size * item) ||
-        !dgates.take(job.directions * rows * width * item) || !before.take(job.directions * rows * job.outputs * item) ||
+        (!job.dgates && !dgates.take(job.directions * rows * width * item)) ||
         !dprojected.take(projection ? job.directions * rows * job.outputs * item : 0) || !sums.take(width * item))
         return false;
     job.scratch = scratch.memory, job.packed = packed.memory;
-    job.dgates = dgates.memory, job.before = before.memory, job.dprojected = dprojected.memory;
+    job.dprojected = dprojected.memory;
+    if (!job.dgates) job.dgates = dgates.memory;
     pack(k, dtype, job);
     launch(k.recurrent_backward, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
     if (rows == 0 || job.units == 0) {

@@ -134,7 +134,6 @@ template <class T> static void backward(const Sequence<T>& s, T* scratch) {
         for (i64 p = 0; p < P; p++) {
             if (job.dy) dh[p] = T(double(dh[p]) + double(s.of_output(job.dy, t)[p]));
             if (job.w_hr[0]) s.of_rows(job.dprojected, t, P)[p] = dh[p];
-            s.of_rows(job.before, t, P)[p] = s.h_before(step)[p];
             next[p] = 0;
         }
         for (i64 u = 0; u < H; u++) {
@@ -187,22 +186,28 @@ template <class T> void recurrent_inputs(const Recurrent& job, i64 begin, i64 en
         }
 }
 
-template <class T>
-static void outer_sums(const Recurrent& job, void* dw, i64 g, i64 column, const T* dgates, const T* b, i64 n) {
+// Row g of dw (gates * H, n) from a column of dgates; rows(s, step): what stands beside it, n numbers.
+template <class T, class Rows>
+static void outer_sums(const Recurrent& job, void* dw, i64 d, i64 g, i64 column, i64 n, Rows rows) {
     for (i64 i = 0; i < n && dw; i++) {
         double sum = 0;
-        for (i64 r = 0; r < job.start[job.steps]; r++) sum += double(dgates[r * job.row + column]) * double(b[r * n + i]);
+        for (i64 b = 0; b < job.batch; b++) {
+            const Sequence<T> s = {job, d, b};
+            for (i64 step = 0, length = s.length(); step < length; step++)
+                sum += double(s.of_rows(job.dgates, s.time(step), job.row)[column]) * double(rows(s, step)[i]);
+        }
         ((T*)dw)[g * n + i] = T(sum);
     }
 }
 template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 end) {
-    const i64 rows = job.start[job.steps], H = job.units;
+    const i64 H = job.units;
+    const auto x = [](const Sequence<T>& s, i64 step) -> const T* { return s.x(s.time(step)); };
+    const auto before = [](const Sequence<T>& s, i64 step) { return s.h_before(step); };
     for (i64 item = begin; item < end; item++) {
         const i64 d = item / job.weight_parts;
-        const T* dgates = (const T*)job.dgates + d * rows * job.row;
         for (i64 g = item % job.weight_parts; g < job.gates * H; g += job.weight_parts) {
-            outer_sums<T>(job, job.dw_ih[d], g, slot_of_x(job, g / H) * H + g % H, dgates, (const T*)job.x, job.inputs);
-            outer_sums<T>(job, job.dw_hh[d], g, g, dgates, (const T*)job.before + d * rows * job.outputs, job.outputs);
+            outer_sums<T>(job, job.dw_ih[d], d, g, slot_of_x(job, g / H) * H + g % H, job.inputs, x);
+            outer_sums<T>(job, job.dw_hh[d], d, g, g, job.outputs, before);
         }
     }
 }

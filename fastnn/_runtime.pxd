@@ -239,6 +239,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
         void* db_ih[2]
         void* db_hh[2]
         void* dw_hr[2]
+        void* dgates
 
     ctypedef void (*RangeFunction)(const void* job, i64 begin, i64 end) noexcept nogil
     ctypedef void (*ElementwiseKernel "fastnn::KernelOf<fastnn::Elementwise>")(const Elementwise& job, i64 begin,

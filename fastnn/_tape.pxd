@@ -22,6 +22,7 @@ cdef class Node:
     cdef long long id         # grows with time, so that an op's inputs have smaller ids than the op
     cdef long long owner      # the pass that `pending` belongs to
     cdef unsigned long long unwanted  # bit i: the running pass does not want the gradient of input i
+    cdef bint last            # the running pass frees the graph: what is saved may be overwritten by what is computed from it
     cdef tuple edges          # per input its node, the leaf itself, or None; None altogether: the graph was freed
     cdef Value pending        # the gradient gathered so far in a running pass
     cdef list hooks
@@ -39,6 +40,7 @@ cdef class Node:
     cdef Value second(self)
     cdef keep(self, Value out, object saved)
     cdef object kept(self)
+    cdef object taken(self)
 
 
 cdef bint grad_enabled() noexcept nogil

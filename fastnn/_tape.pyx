@@ -113,6 +113,14 @@ cdef class Node:
             raise changed(self)
         return self.saved
 
+    cdef object taken(self):
+        """What was kept, which is nobody else's from now on: only in a node's last backward."""
+        cdef object saved = self.kept()
+        if saved is None:
+            raise freed(self)  # by another thread, which is at it
+        self.saved = None
+        return saved
+
     @property
     def name(self):
         """The op's name, as in error messages."""
@@ -135,6 +143,11 @@ cdef object changed(Node node):
     return RuntimeError(
         f"backward of {node_name(node)}: a tensor it saved was changed in place after the forward pass, so its "
         f"gradient would be wrong; clone() the tensor before changing it")
+
+
+cdef object freed(Node node):
+    return RuntimeError(
+        f"backward of {node_name(node)}: its graph was freed by an earlier backward; pass retain_graph=True there")
 
 
 cdef Value attach(Value out, Node node, tuple edges):
@@ -241,9 +254,7 @@ cdef class Pass:
         cdef Py_ssize_t i
         node.pending = None
         if edges is None:
-            raise RuntimeError(
-                f"backward of {node_name(node)}: its graph was freed by an earlier backward; pass retain_graph=True "
-                f"there")
+            raise freed(node)
         if node.hooks:
             dy = call_hooks(node.hooks, dy)
         if self.found is not None:
@@ -252,6 +263,7 @@ cdef class Pass:
             self.mark_unwanted(node)
         else:
             node.unwanted = 0
+        node.last = not self.retain
         gradients = node.backward(dy)
         dy = None
         if not self.retain:

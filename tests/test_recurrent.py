@@ -127,6 +127,22 @@ def test_only_what_is_asked_for():
     assert tw[0].grad is None
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_graph_that_is_kept_gives_the_same_again(isa, cell, dtype):
+    # Only the last pass may put gradients in the place of what the forward kept.
+    x, h0, c0, weights = problem(cell, (5, 3, 4, 19), 2)
+    x, h0, c0, *weights = inputs = tensors([x, h0, c0, *weights], dtype, grad=True)
+    y, h, _ = _ops_recurrent.recurrent("f", cell, x, h0, c0, weights)
+    loss = (y * y).sum() + h.sum()
+    asked = [t for t in inputs if t is not None]
+    first, second, last = (fnn.grad(loss, asked, retain_graph=keep) for keep in (True, True, False))
+    for a, b, c in zip(first, second, last, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+        np.testing.assert_array_equal(a.data, c.data)
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        fnn.grad(loss, asked)
+
+
 def test_changes_in_place_are_noticed():
     layer = nn.LSTM(3, 4)
     y, _ = layer(fnn.ones(2, 1, 3))

@@ -72,6 +72,12 @@ template <class T> struct Share {
         first = part < cut.parts ? cut.begin(part) : 0;
         count = part < cut.parts ? cut.width(part) : 0;
     }
+    // All sequences of a direction.
+    static Share all(const Recurrent& job, i64 direction) {
+        Share share(job, direction * job.parts);
+        share.first = 0, share.count = job.batch;
+        return share;
+    }
     // Sequences of this share that are there at step t; none before the first step and after the last.
     i64 active(i64 t) const {
         if (t < 0 || t >= job.steps) return 0;
@@ -89,6 +95,12 @@ template <class T> struct Share {
     }
     T* of_output(const void* p, i64 row) const {
         return static_cast<T*>(const_cast<void*>(p)) + (row * job.directions + direction) * job.outputs;
+    }
+    // The step that this direction's forward comes from, and h after it.
+    i64 time_before(i64 t) const { return direction ? t + 1 : t - 1; }
+    const T* h_before(i64 t, i64 b) const {
+        const i64 p = time_before(t);
+        return b < active(p) ? of_output(job.y, row(p) + b) : of_state(job.h0, b, job.outputs);
     }
 };
 

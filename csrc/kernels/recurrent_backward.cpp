@@ -13,7 +13,7 @@ template <class V> INLINE V tanh_slope(V y) { return constant<V>(1) - y * y; }
 template <class V, class T> INLINE V load_or_zero(V v, const T* p, i64 i, int n) { return p ? load_as(v, p + i, n) : V{}; }
 
 // One sequence at one step, the units [u, u1): dh (and for an LSTM dc) are the gradients of its state, and become those
-// of the state before, as far as no product is in them. dy null: zeros.
+// of the state before, as far as no product is in them. dy null: zeros. d may be kept.
 template <class T>
 INLINE void lstm_slopes(T* d, const T* kept, const T* c, const T* c_before, const T* dy, const T* dh, T* dc, i64 H, i64 u,
                         i64 u1) {
@@ -76,17 +76,12 @@ template <class T> struct Backward : Share<T> {
         unprojected = job.w_hr[0] ? pieces.take(rows * job.units) : nullptr;
     }
 
-    // The steps against the order of the forward; those before and after one in the forward's order.
+    // The steps against the order of the forward, and the one after one in the forward's order.
     i64 time(i64 step) const { return this->direction ? step : job.steps - 1 - step; }
-    i64 time_before(i64 t) const { return this->direction ? t + 1 : t - 1; }
     i64 time_after(i64 t) const { return this->direction ? t - 1 : t + 1; }
 
-    const T* h_before(i64 t, i64 b) const {
-        const i64 p = time_before(t);
-        return b < this->active(p) ? this->of_output(job.y, this->row(p) + b) : this->of_state(job.h0, b, job.outputs);
-    }
     const T* c_before(i64 t, i64 b) const {
-        const i64 p = time_before(t);
+        const i64 p = this->time_before(t);
         return b < this->active(p) ? this->of_rows(job.c, this->row(p) + b, job.units) : this->of_state(job.c0, b, job.units);
     }
 
@@ -105,7 +100,7 @@ template <class T> struct Backward : Share<T> {
             const T* kept = job.kept ? this->of_rows(job.kept, row, job.row) : nullptr;
             if (job.cell == LSTM)
                 lstm_slopes<T>(d, kept, this->of_rows(job.c, row, H), c_before(t, b), dy, dhidden[b], dc + b * H, H, u, u1);
-            else if (job.cell == GRU) gru_slopes<T>(d, kept, h_before(t, b), dy, carry[b], H, u, u1);
+            else if (job.cell == GRU) gru_slopes<T>(d, kept, this->h_before(t, b), dy, carry[b], H, u, u1);
             else rnn_slopes<T>(d, this->of_output(job.y, row), dy, carry[b], job.cell == RNN_RELU, u, u1);
         }
     }
@@ -137,10 +132,7 @@ template <class T> struct Backward : Share<T> {
             if (!unprojected) product(after, group, stop);
             slopes(t, n, groups.first(group), groups.last(stop - 1));
         }
-        for (i64 b = 0; b < n; b++) {
-            copy_row(this->of_rows(job.before, this->row(t) + b, job.outputs), h_before(t, b), job.outputs);
-            later[b] = this->of_rows(job.dgates, this->row(t) + b, job.row);
-        }
+        for (i64 b = 0; b < n; b++) later[b] = this->of_rows(job.dgates, this->row(t) + b, job.row);
     }
 
     void begin_state(T* out, const void* given, i64 b, i64 width) {

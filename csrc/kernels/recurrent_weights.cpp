@@ -63,10 +63,10 @@ template <class T> struct Stretch {
     i64 rows;
 };
 
-// dw (rows, n) += dgates^T b over the rows [r0, r1), for the stretches' share `part` of `parts`.
+// dw (rows, n) += dgates^T b over the rows [r0, r1), for the stretches' share `part` of `parts`. b: those rows, of n each.
 template <class T>
-static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts, const T* dgates, i64 row, const T* b, i64 n,
-                      i64 r0, i64 r1) {
+static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts, const T* dgates, i64 row, const T* const* b,
+                      i64 n, i64 r0, i64 r1) {
     constexpr int L = LANES<T>;
     T sliver[ROWS_MOST * TILE_VECS * L];
     const Groups<T> groups(n);
@@ -74,7 +74,7 @@ static void add_outer(const Stretch<T>* stretch, int count, i64 part, i64 parts,
         const i64 first = groups.first(g), width = i64(groups.width(g)) * L, left = n - first;
         for (i64 r = r0; r < r1; r++)
             for (i64 j = 0; j < width; j += L) {
-                const T* in = b + r * n + first + j;
+                const T* in = b[r - r0] + first + j;
                 store(sliver + (r - r0) * width + j, left - j >= L ? load(in) : load_first(in, int(left - j)));
             }
         const int tail = groups.tail(g);
@@ -98,13 +98,19 @@ template <class T> void recurrent_weights(const Recurrent& job, i64 begin, i64 e
         const i64 d = item / job.weight_parts, part = item % job.weight_parts, shared = Packed<T>(job).together * H;
         T *ih = static_cast<T*>(job.dw_ih[d]), *hh = static_cast<T*>(job.dw_hh[d]);
         const T* dgates = static_cast<const T*>(job.dgates) + d * rows * job.row;
-        const T* before = static_cast<const T*>(job.before) + d * rows * job.outputs;
+        const Share<T> all = Share<T>::all(job, d);
         const Stretch<T> of_x[2] = {{ih, 0, shared}, {ih + shared * job.inputs, 3 * H, job.gates * H - shared}};
         const Stretch<T> of_h[1] = {{hh, 0, job.gates * H}};
-        for (i64 r = 0; r < rows; r += at_once) {
+        for (i64 r = 0, t = 0; r < rows; r += at_once) {
             const i64 stop = r + at_once < rows ? r + at_once : rows;
-            if (ih) add_outer<T>(of_x, job.slots == job.gates ? 1 : 2, part, job.weight_parts, dgates, job.row,
-                                 static_cast<const T*>(job.x), job.inputs, r, stop);
+            const T *x[ROWS_MOST], *before[ROWS_MOST];
+            for (i64 i = r; i < stop; i++) {
+                while (i >= job.start[t + 1]) t++;
+                x[i - r] = static_cast<const T*>(job.x) + i * job.inputs;
+                before[i - r] = all.h_before(t, i - job.start[t]);
+            }
+            if (ih) add_outer<T>(of_x, job.slots == job.gates ? 1 : 2, part, job.weight_parts, dgates, job.row, x, job.inputs, r,
+                                 stop);
             if (hh) add_outer<T>(of_h, 1, part, job.weight_parts, dgates, job.row, before, job.outputs, r, stop);
         }
     }
