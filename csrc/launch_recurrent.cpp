@@ -15,12 +15,17 @@ constexpr double WEIGHT_BYTES_PER_NS = 50;  // of a single step, whose weights c
 constexpr double STEP_NS = 3e3;  // of one thread, from which on two are faster: they wait 0.3 us for each other
 constexpr i64 LOST_NS = 2'000'000;  // what a thread that lost its core cost, at least
 
+// How long a step reads weights that x or h go through.
+static double reading_ns(int dtype, const Recurrent& job, i64 width) {
+    return double(job.gates * job.units * width * item_size(dtype)) / WEIGHT_BYTES_PER_NS;
+}
+
 // Whether threads share the units of each step: of few sequences, all as long, where a step takes longer than waiting for each
-// other.
+// other. A step alone reads the weights of x in it, too; each part costs it 0.1 us.
 static bool shares_units(int dtype, const Recurrent& job) {
-    const double weights = double(job.gates * job.units) * double(job.outputs);
+    if (job.steps == 1) return job.batch <= MOST_ROWS && reading_ns(dtype, job, job.inputs + job.outputs) > STEP_NS;
     return job.parts == 1 && job.steps > 1 && job.start[job.steps] == job.steps * job.batch && job.batch > 0 &&
-           weights * double(item_size(dtype)) / WEIGHT_BYTES_PER_NS > STEP_NS;
+           reading_ns(dtype, job, job.outputs) > STEP_NS;
 }
 
 // Every sequence goes its own way, so parts may depend on the number of threads: the bits do not.
@@ -35,8 +40,8 @@ static void plan(const Kernels& k, int dtype, Recurrent& job) {
     job.unit_parts = 1;
     job.team = nullptr;
     if (!job.backward && !job.kept && !job.w_hr[0]) {
-        if (job.steps == 1 && job.batch <= MOST_ROWS) job.unit_parts = threads, job.parts = 1;  // each weight is read once
-        else if (threads > job.directions && shares_units(dtype, job)) job.unit_parts = threads / job.directions;
+        const i64 most = job.steps == 1 ? threads : threads / job.directions;
+        if (most > 1 && shares_units(dtype, job)) job.unit_parts = most, job.parts = 1;  // each weight is read once a step
     }
     k.recurrent_plan(job);
 }
