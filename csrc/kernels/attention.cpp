@@ -6,8 +6,8 @@
 //       tile 1  [ 6 x 256 ] [ 6 x 256 ]        scores (6 KB, L1) = q k^T, their exponential in place, sums += p v.
 //
 // Up to 512 keys are one block: an exact softmax, nothing is rescaled. Every query is computed by itself, so bits do not
-// depend on the cut into parts. Packing anew for each part costs about 3 / rows of the products' time, 1 % at 256 rows, and 2 % of
-// T1024 on one thread between parts of 512 and of 1024.
+// depend on the cut into parts. Packing anew for each part costs about 3 / rows of the products' time, 1 % at 256 rows, and 2 %
+// of T1024 on one thread between parts of 512 and of 1024.
 #include "attention.h"
 #include "attention_few.h"
 
