@@ -515,7 +515,7 @@ struct Kernels {
     KernelOf<RowNorm> row_norm, row_norm_backward, row_norm_weights;   // items: rows; blocks; cols
     void (*recurrent_plan)(Recurrent& job);
     KernelOf<Recurrent> recurrent_pack, recurrent;            // items: (directions, 3); (directions, parts, unit_parts)
-    KernelOf<Recurrent> recurrent_backward;                   // items: (directions, parts)
+    KernelOf<Recurrent> recurrent_backward;                   // items: (directions, parts, unit_parts)
     KernelOf<Recurrent> recurrent_inputs, recurrent_weights;  // items: row_blocks; (directions, weight_parts)
     void (*attention_plan)(Attention& job);
     void (*attention_backward_plan)(Attention& job);

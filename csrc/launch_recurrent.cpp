@@ -39,7 +39,7 @@ static void plan(const Kernels& k, int dtype, Recurrent& job) {
     job.parts = parts < 1 ? 1 : parts;
     job.unit_parts = 1;
     job.team = nullptr;
-    if (!job.backward && !job.kept && !job.w_hr[0]) {
+    if (!job.w_hr[0] && (job.steps > 1 || (!job.backward && !job.kept))) {
         const i64 most = job.steps == 1 ? threads : threads / job.directions;
         if (most > 1 && shares_units(dtype, job)) job.unit_parts = most, job.parts = 1;  // each weight is read once a step
     }
@@ -50,6 +50,24 @@ static void pack(const Kernels& k, int dtype, Recurrent& job) {
     const double weights = double(job.packed_size * item_size(dtype)) / 3;
     launch(k.recurrent_pack, job, job.directions * 3, weights / 8);  // ~8 bytes a ns
 }
+
+// The memory of threads that share the units, for the time of a walk; says afterwards if one has lost its core.
+struct TeamMemory {
+    const Recurrent& job;
+    Scratch lines;
+    ~TeamMemory() {
+        for (i64 d = 0; d < job.directions && lines.memory; d++)
+            if (job.team[d * team_lines(job.unit_parts) + TEAM_LOST].n) lost_core(LOST_NS);
+    }
+    bool take(Recurrent& job) {
+        const i64 bytes = job.directions * team_lines(job.unit_parts) * i64(sizeof(TeamLine));
+        if (job.unit_parts == 1 || job.steps == 1) return true;
+        if (!lines.take(bytes)) return false;
+        job.team = static_cast<TeamLine*>(memset(lines.memory, 0, size_t(bytes)));
+        job.yield = [] { sched_yield(); };
+        return true;
+    }
+};
 
 bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     const Kernels& k = *runtime().table[dtype];
@@ -70,17 +88,9 @@ bool run_recurrent(int dtype, Recurrent& job, void*& packed) {
     double ns = job.item_flops / FLOPS_PER_NS;
     const double read = double(job.packed_size * item) / double(job.unit_parts) / WEIGHT_BYTES_PER_NS;
     if (job.steps == 1 && read > ns) ns = read;
-    Scratch team;
-    const i64 lines = team_lines(job.unit_parts);  // of a direction
-    if (job.unit_parts > 1 && job.steps > 1) {
-        const i64 all = job.directions * lines * i64(sizeof(TeamLine));
-        if (!team.take(all)) return false;
-        job.team = static_cast<TeamLine*>(memset(team.memory, 0, size_t(all)));
-        job.yield = [] { sched_yield(); };
-    }
+    TeamMemory team = {job, {}};
+    if (!team.take(job)) return false;
     launch(k.recurrent, job, items, ns);
-    for (i64 d = 0; d < job.directions && job.team; d++)
-        if (job.team[d * lines + TEAM_LOST].n) lost_core(LOST_NS);
     return true;
 }
 
@@ -151,9 +161,11 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     job.backward = true;
     plan(k, dtype, job);
     const i64 item = item_size(dtype), rows = job.start[job.steps], width = job.row;
+    const i64 items = job.directions * job.parts * job.unit_parts;
     const bool projection = job.w_hr[0];
     Scratch scratch, packed, dgates, dprojected, sums;
-    if (!scratch.take(job.directions * job.parts * job.scratch_size * item) ||
+    TeamMemory team = {job, {}};
+    if (!team.take(job) || !scratch.take(items * job.scratch_size * item) ||
         !packed.take(job.directions * job.packed_size * item) ||
         (!job.dgates && !dgates.take(job.directions * rows * width * item)) ||
         !dprojected.take(projection ? job.directions * rows * job.outputs * item : 0) || !sums.take(width * item))
@@ -162,7 +174,7 @@ bool run_recurrent_backward(int dtype, Recurrent& job) {
     job.dprojected = dprojected.memory;
     if (!job.dgates) job.dgates = dgates.memory;
     pack(k, dtype, job);
-    launch(k.recurrent_backward, job, job.directions * job.parts, job.item_flops / FLOPS_PER_NS);
+    launch(k.recurrent_backward, job, items, job.item_flops / FLOPS_PER_NS);
     if (rows == 0 || job.units == 0) {
         if (job.dx) memset(job.dx, 0, size_t(rows * job.inputs * item));
         return clear_weights(dtype, job), true;

@@ -412,3 +412,29 @@ def test_threads_that_share_the_units_change_no_bit(isa, cell, rng):
                     np.testing.assert_array_equal(a, b)
     finally:
         fnn.set_num_threads(before)
+
+
+@pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize(
+    ("inputs", "units", "batch", "options"),
+    [(40, 200, 1, {}), (30, 264, 3, {"num_layers": 2}), (17, 385, 2, {"bidirectional": True})],
+)
+def test_threads_that_share_the_units_change_no_bit_of_a_gradient(isa, cell, rng, inputs, units, batch, options):
+    layer = getattr(fnn.nn, cell)(inputs, units, **options)
+    states = layer.num_layers * (2 if layer.bidirectional else 1)
+    values = [(30, batch, inputs), (states, batch, units), (states, batch, units)][: 3 if cell == "LSTM" else 2]
+    x, *state = (fnn.tensor(rng.standard_normal(shape, np.float32), requires_grad=True) for shape in values)
+    wanted = [x, *state, *layer.parameters()]
+    before, got = fnn.get_num_threads(), []
+    try:
+        for threads in (1, 2, 4):
+            fnn.set_num_threads(threads)
+            y, end = layer(x, tuple(state) if cell == "LSTM" else state[0])
+            ends = end if cell == "LSTM" else (end,)
+            loss = (y * y).sum() + sum((s * s * s).sum() for s in ends)
+            got.append([t.numpy() for t in (y.detach(), *(s.detach() for s in ends), *fnn.grad(loss, wanted))])
+    finally:
+        fnn.set_num_threads(before)
+    for other in got[1:]:
+        for a, b in zip(got[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)

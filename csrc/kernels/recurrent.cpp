@@ -179,8 +179,7 @@ template <class T> struct Forward : Share<T> {
     }
 
     void choose_units(i64 p) {
-        const i64 groups = of_h.groups.parts;
-        group0 = groups * p / job.unit_parts, group1 = groups * (p + 1) / job.unit_parts;
+        groups_of_part(job, of_h.groups, p, group0, group1);
         unit0 = of_h.groups.first(group0), unit1 = of_h.groups.last(group1 - 1);
     }
 
@@ -266,21 +265,21 @@ template <class T> struct Forward : Share<T> {
         for (i64 b = 0; b < count; b++) {
             h[b] = s ? this->of_output(job.y, this->row(time(s - 1)) + b) : this->of_state(job.h0, b, job.outputs);
             if (job.cell != LSTM) continue;
-            c[b] = this->of_state(job.c_n, b, job.units);
-            if (s == 0) copy_units(this->of_state(job.c_n, b, job.units), this->of_state(job.c0, b, job.units));
+            c[b] = s == 0 ? this->of_state(job.c0, b, job.units)
+                   : job.c ? this->of_rows(job.c, this->row(time(s - 1)) + b, job.units)
+                           : this->of_state(job.c_n, b, job.units);
         }
         if (s == s0) input_product(s0, s0 + job.block < job.steps ? s0 + job.block : job.steps);
         step(s, s0);
-        for (i64 b = 0; b < count && s == job.steps - 1; b++) copy_units(this->of_state(job.h_n, b, job.outputs), h[b]);
+        for (i64 b = 0; b < count && s == job.steps - 1; b++) {
+            copy_units(this->of_state(job.h_n, b, job.outputs), h[b]);
+            if (job.cell == LSTM && job.c) copy_units(this->of_state(job.c_n, b, job.units), c[b]);
+        }
     }
 
     void run_in_team() {
         Team team(job.team + this->direction * team_lines(job.unit_parts), job.unit_parts);
-        for (i64 s = team.step(); s < job.steps && (part == 0 || !team.lost()); s++) {
-            const auto work = [&](i64 p) { step_of_team(p, s), team.finish(); };
-            if (team.take(part, s)) work(part);
-            team.wait(s, job.yield, work);
-        }
+        team.walk(part, job.steps, job.yield, [&](i64 p, i64 s) { step_of_team(p, s); });
     }
 
     // Sequences without any step end where they began.

@@ -33,6 +33,11 @@ template <class T> struct Groups : Split {
     }
 };
 
+// The groups of a part of the units.
+template <class T> INLINE void groups_of_part(const Recurrent& job, const Groups<T>& groups, i64 part, i64& begin, i64& end) {
+    begin = groups.parts * part / job.unit_parts, end = groups.parts * (part + 1) / job.unit_parts;
+}
+
 // A packed matrix: `gates` blocks of columns, `step` apart in the output rows, block j at slot[j].
 template <class T> struct Weights {
     const T* packed;

@@ -1,9 +1,11 @@
 // The way back through the steps: the gradient of h is what comes from outside, dy, and w_hh^T times the next step's
 // gradients of the sums; group of units by group it goes through the gates while it is in L1. What does not depend on
-// the step before is left to three large products over all rows (recurrent_weights.cpp): dx, dw_ih, dw_hh.
+// the step before is left to three large products over all rows (recurrent_weights.cpp): dx, dw_ih, dw_hh. Of a few sequences,
+// threads share the units of each step, as on the way there.
 #include "recurrent.h"
 
 #include "functions.h"
+#include "recurrent_team.h"
 
 namespace fastnn {
 namespace FASTNN_ISA {
@@ -55,25 +57,36 @@ template <class T> INLINE void rnn_slopes(T* d, const T* y, const T* dy, const T
 template <class T> struct Backward : Share<T> {
     using Share<T>::job, Share<T>::count;
     Weights<T> of_h, of_projection;
-    T *carried, *dc, *unprojected;  // (count, P), (count, H), (count, H)
+    i64 part;  // of the units: this item's
+    i64 group0, group1, unit0, unit1;
+    T *carried, *dc, *unprojected;  // (count, P), (count, H), (count, H); of a team the first one's
     const T** later;                // of each sequence: dgates of the step after this one, null at its last
     const T** dprojected;
     T **carry, **dhidden;
 
     Backward(const Recurrent& job, i64 item)
-        : Share<T>(job, item), of_h{nullptr, job.gates * job.units, 1, 0, {0}, Groups<T>(job.outputs)},
+        : Share<T>(job, item / job.unit_parts), of_h{nullptr, job.gates * job.units, 1, 0, {0}, Groups<T>(job.outputs)},
           of_projection{nullptr, job.outputs, 1, 0, {0}, Groups<T>(job.units)} {
         const T* packed = static_cast<const T*>(job.packed) + this->direction * job.packed_size;
         of_h.packed = packed + Packed<T>(job).hh;
         of_projection.packed = packed + Packed<T>(job).hr;
+        part = item % job.unit_parts;
+        choose_units(part);
         const i64 rows = (job.batch + job.parts - 1) / job.parts;
         Pieces<T> pieces{static_cast<T*>(job.scratch) + item * job.scratch_size};
         later = const_cast<const T**>(pieces.take_pointers(rows));
         dprojected = const_cast<const T**>(pieces.take_pointers(rows));
         carry = pieces.take_pointers(rows), dhidden = pieces.take_pointers(rows);
+        if (job.team) pieces.next -= part * job.scratch_size;
         carried = pieces.take(rows * job.outputs);
         dc = pieces.take(rows * job.units);
         unprojected = job.w_hr[0] ? pieces.take(rows * job.units) : nullptr;
+    }
+
+    void choose_units(i64 p) {
+        const Groups<T>& groups = (job.w_hr[0] ? of_projection : of_h).groups;
+        groups_of_part(job, groups, p, group0, group1);
+        unit0 = groups.first(group0), unit1 = groups.last(group1 - 1);
     }
 
     // The steps against the order of the forward, and the one after one in the forward's order.
@@ -127,17 +140,51 @@ template <class T> struct Backward : Share<T> {
         const i64 n = this->active(t), next = this->active(time_after(t)), after = next < n ? next : n;
         const Groups<T>& groups = (unprojected ? of_projection : of_h).groups;
         if (unprojected) unproject(t, n, after);
-        for (i64 group = 0, stop; group < groups.parts && n; group = stop) {
-            stop = groups.stop(group, 1);
+        for (i64 group = group0, stop; group < group1 && n; group = stop) {
+            stop = groups.stop(group, 1) < group1 ? groups.stop(group, 1) : group1;
             if (!unprojected) product(after, group, stop);
             slopes(t, n, groups.first(group), groups.last(stop - 1));
         }
         for (i64 b = 0; b < n; b++) later[b] = this->of_rows(job.dgates, this->row(t) + b, job.row);
     }
 
-    void begin_state(T* out, const void* given, i64 b, i64 width) {
-        if (given) return copy_row<T>(out, this->of_state(given, b, width), width);
-        for_vectors<T>(width, [&](i64 i, int n) { store_n(out + i, Vec<T>{}, n); });
+    // Of carry and dh0 a part has the columns of its units; with a projection there is but one part, of all columns.
+    i64 column0() const { return unprojected ? 0 : unit0; }
+    i64 column1() const { return unprojected ? job.outputs : unit1; }
+
+    void begin_state(T* out, const void* given, i64 b, i64 width, i64 u, i64 u1) {
+        if (given) return copy_row<T>(out + u, this->of_state(given, b, width) + u, u1 - u);
+        for_vectors<T>(u1 - u, [&](i64 i, int n) { store_n(out + u + i, Vec<T>{}, n); });
+    }
+
+    void begin() {
+        for (i64 b = 0; b < count; b++) {
+            begin_state(carry[b], job.dh_n, b, job.outputs, column0(), column1());
+            begin_state(dc + b * job.units, job.dc_n, b, job.units, unit0, unit1);
+        }
+    }
+
+    // What is left for the states before the first step, of which `began` sequences have one.
+    void end(i64 began) {
+        const i64 last = unprojected ? of_h.groups.parts : group1;
+        for (i64 group = unprojected ? 0 : group0, stop; job.dh0 && group < last; group = stop) {
+            stop = of_h.groups.stop(group, 1) < last ? of_h.groups.stop(group, 1) : last;
+            product(began, group, stop);
+        }
+        for (i64 b = 0; b < count; b++) {
+            const i64 u = column0();
+            if (job.dh0) copy_row<T>(this->of_state(job.dh0, b, job.outputs) + u, carry[b] + u, column1() - u);
+            if (job.dc0) copy_row<T>(this->of_state(job.dc0, b, job.units) + unit0, dc + b * job.units + unit0, unit1 - unit0);
+        }
+    }
+
+    // Part p of step s; one more is the end. All sequences are as long.
+    void step_of_team(i64 p, i64 s) {
+        choose_units(p);
+        for (i64 b = 0; b < count; b++)
+            later[b] = s ? this->of_rows(job.dgates, this->row(time(s - 1)) + b, job.row) : nullptr;
+        if (s == 0) begin();
+        s < job.steps ? step(time(s)) : end(count);
     }
 
     void run() {
@@ -145,18 +192,16 @@ template <class T> struct Backward : Share<T> {
             carry[b] = carried + b * job.outputs;
             dhidden[b] = unprojected ? unprojected + b * job.units : carry[b];
             later[b] = nullptr;
-            begin_state(carry[b], job.dh_n, b, job.outputs);
-            begin_state(dc + b * job.units, job.dc_n, b, job.units);
         }
+        if (job.team) {
+            Team team(job.team + this->direction * team_lines(job.unit_parts), job.unit_parts);
+            return team.walk(part, job.steps + 1, job.yield, [&](i64 p, i64 s) { step_of_team(p, s); });
+        }
+        begin();
         for (i64 s = 0; s < job.steps; s++) step(time(s));
         i64 began = 0;  // sequences with any step are the first ones
         while (began < count && later[began]) began++;
-        if (job.dh0) {
-            multiply_rows<T>(later, carry, began, of_h, {job.cell != GRU, nullptr});
-            for (i64 b = 0; b < count; b++) copy_row<T>(this->of_state(job.dh0, b, job.outputs), carry[b], job.outputs);
-        }
-        if (job.dc0)
-            for (i64 b = 0; b < count; b++) copy_row<T>(this->of_state(job.dc0, b, job.units), dc + b * job.units, job.units);
+        end(began);
     }
 };
 

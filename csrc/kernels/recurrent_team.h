@@ -39,6 +39,16 @@ class Team {
     }
     bool lost() const { return __atomic_load_n(&at_[TEAM_LOST].n, __ATOMIC_RELAXED); }
 
+    // The steps in order, each part once: work(p, s). `own` is the caller's part; who has lost his core need not go on, but one
+    // must.
+    template <class Work> void walk(i64 own, i64 steps, void (*yield)(), Work work) {
+        for (i64 s = step(); s < steps && (own == 0 || !lost()); s++) {
+            const auto one = [&](i64 p) { work(p, s), finish(); };
+            if (take(own, s)) one(own);
+            wait(s, yield, one);
+        }
+    }
+
    private:
     static constexpr i64 POLLS = 64, SPINS = 1 << 13, PATIENCE = SPINS + (1 << 12);  // about 1 us, 100 us, and 2 ms or more
     TeamLine* at_;
