@@ -6,9 +6,9 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-// The sum of body(offset, lanes, V) over a row, several vectors abreast where there are as many: 128 rows of 1,000 take
-// 0.87 of the time, of 64 as long. In log-softmax and the losses rows of 1,000 gain 3 to 8 %, but rows of 10 and 64 lose as much, and with
-// both ways the wheel grows by 4 KB.
+// The sum of body(offset, lanes, V) over a row, several vectors abreast where there are as many: 128 rows of 1,000 take 0.87 of
+// the time, of 64 as long. In log-softmax and the losses rows of 1,000 gain 3 to 8 %, but rows of 10 and 64 lose as much, and
+// with both ways the wheel grows by 4 KB.
 INLINE F together(F v, int n) { return keep_first<float>(v, n, F{}); }
 INLINE D together(D v, int n) { return keep_first<double>(v, n, D{}); }
 template <class V> INLINE F together(Two<V> v, int n) { return together(v.a, n) + together(v.b, n); }
