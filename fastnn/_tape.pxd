@@ -40,11 +40,11 @@ cdef class Node:
     cdef Value second(self)
     cdef keep(self, Value out, object saved)
     cdef object kept(self)
-    cdef object taken(self)
 
 
 cdef bint grad_enabled() noexcept nogil
 cdef bint set_grad_enabled(bint on) noexcept nogil
+cdef object freed(Node node)
 cdef Value attach(Value out, Node node, tuple edges)
 cdef long version(Value v)
 cdef void share_version(Value of, Value view)

@@ -113,14 +113,6 @@ cdef class Node:
             raise changed(self)
         return self.saved
 
-    cdef object taken(self):
-        """What was kept, which is nobody else's from now on: only in a node's last backward."""
-        cdef object saved = self.kept()
-        if saved is None:
-            raise freed(self)  # by another thread, which is at it
-        self.saved = None
-        return saved
-
     @property
     def name(self):
         """The op's name, as in error messages."""

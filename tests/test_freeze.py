@@ -10,8 +10,8 @@ from fastnn import nn
 from fastnn.nn import functional as F
 
 
-# Up to eight rows are multiplied by packed weights in another order than by others.
-@pytest.mark.parametrize(("rows", "size"), [(9, 70), (33, 70), (130, 70)])
+# Of fewer numbers or more rows, up to eight, packed weights are multiplied in another order.
+@pytest.mark.parametrize(("rows", "size"), [(1, 600), (2, 600), (9, 70), (33, 70), (130, 70)])
 @pytest.mark.parametrize("activation", [None, "relu", "gelu"])
 def test_frozen_gives_the_same_bits(rows, size, activation):
     layer = nn.Linear(size, 50, activation=activation)

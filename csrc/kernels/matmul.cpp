@@ -6,6 +6,7 @@
 //                  b (k, n)          packed: [sliver][k][width]
 //                  s0  s1  s2        s0 s0 s0 ... s1 s1 s1 ... s2 s2 s2 ...
 //
+//              one or two rows of a go across the slivers, all of b in one stream (across)
 //   ahead      the same, but each thread packs for itself, a sliver while the tiles read the one before (matmul_ahead.h)
 //   dot        few rows times a transposed b (a linear layer's weight): both run along k, b is read once, as it lies
 //   stream     one row times b, with narrow vectors up to 3: whole rows of b are read once, a few at a time

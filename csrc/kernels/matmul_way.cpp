@@ -32,10 +32,13 @@ template <class T> static bool packing_pays(const Matmul& job) {
     return (job.m >= 64 && work >= 1500000) || (job.m >= 24 && work >= 400000 && astray<T>(job));
 }
 
+constexpr i64 DOT_K = 512;  // from which on dot products of one or two rows read a kept b as fast (AVX-512)
+
 template <class T> Way choose_way(const Matmul& job) {
     // Packed before, b is read in one stream, by whole vectors of columns, and nothing is summed across a vector: 8 x 1024 x
-    // 1024 takes 0.73 of the time (AVX2 0.7), 3 rows 0.56, 8 x 256 x 256 0.65, 1 x 512 x 2048 0.85, but with AVX2 2 rows 1.2.
-    const i64 dot_rows = !job.kept ? DOT_ROWS : NARROW ? 2 : 0;
+    // 1024 takes 0.73 of the time (AVX2 0.7), 3 rows 0.56, 8 x 256 x 256 0.65, but 2 rows 1.0 to 1.1 (1.2). With AVX-512 one row
+    // of 256 takes 0.6 to 0.9. From DOT_K on freezing changes no bit of one or two rows.
+    const i64 dot_rows = !job.kept ? DOT_ROWS : NARROW || job.k >= DOT_K ? 2 : 0;
     if (job.b_row == 1 && job.b_col != 1 && job.m <= dot_rows && job.a_col == 1) return DOT;
     const i64 b_bytes = job.k * job.n * i64(sizeof(T)), work = job.m * job.n * job.k;
     // Narrow vectors read b in place by a cache line a row: 3 x 1024 x 1024 at 32 GFLOP/s, streamed at 52; 4 rows 44 and 45, on
