@@ -242,13 +242,14 @@ cdef class Pass:
     cdef visit(self, Node node):
         """Runs one node's backward and hands its results on."""
         cdef Value dy = node.pending
-        cdef tuple edges = node.edges, gradients
+        cdef tuple edges, gradients
         cdef Py_ssize_t i
         node.pending = None
-        if edges is None:
-            raise freed(node)
         if node.hooks:
             dy = call_hooks(node.hooks, dy)
+        edges = node.edges  # after the hooks: while they ran, another thread's pass may have freed the graph
+        if edges is None:
+            raise freed(node)
         if self.found is not None:
             if node in self.found:
                 self.found[node] = dy

@@ -1,5 +1,8 @@
 """Recurrent layers as an op: against the same steps in float64 NumPy, and gradients against those of ops."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 from recurrent_by_hand import CELLS, layer_by_hand, near, problem, tensors
@@ -141,6 +144,46 @@ def test_a_graph_that_is_kept_gives_the_same_again(isa, cell, dtype):
         np.testing.assert_array_equal(a.data, c.data)
     with pytest.raises(RuntimeError, match="freed by an earlier backward"):
         fnn.grad(loss, asked)
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM", "RNN"])
+@pytest.mark.parametrize("later", [0.0, 1e-4, 4e-4, 1e-3])
+def test_two_threads_passes_through_one_layer(cell, later):
+    # One keeps the graph, one frees it, at about the same time: right gradients or a clear error, never wrong ones.
+    layer = getattr(nn, cell)(8, 64)
+    y, state = layer(fnn.randn(1000, 8, 8))
+    h = state[0] if isinstance(state, tuple) else state
+    weights = list(layer.parameters())
+    losses = {"keeps": (y * y).sum(), "frees": (h * 2).sum()}
+    want = {name: fnn.grad(loss, weights, retain_graph=True) for name, loss in losses.items()}
+    got, meet = {}, threading.Barrier(2, timeout=60)
+
+    def both_are_here(gradient):
+        meet.wait()
+        if threading.current_thread().name == "frees":
+            time.sleep(later)
+
+    y.register_hook(both_are_here)
+    h.register_hook(both_are_here)
+
+    def run(name):
+        try:
+            got[name] = fnn.grad(losses[name], weights, retain_graph=name == "keeps")
+        except RuntimeError as error:
+            got[name] = str(error)
+
+    threads = [threading.Thread(target=run, args=(name,), name=name) for name in losses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not isinstance(got["frees"], str)
+    for name, gradients in got.items():
+        if isinstance(gradients, str):
+            assert "freed by an earlier backward" in gradients
+        else:
+            for a, b in zip(gradients, want[name], strict=True):
+                np.testing.assert_array_equal(a.data, b.data)
 
 
 def test_changes_in_place_are_noticed():

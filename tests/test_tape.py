@@ -360,6 +360,14 @@ def test_training_in_threads():
     assert alone == together
 
 
+def test_a_graph_freed_while_a_hook_runs():
+    x = leaf(1.0)
+    y = x * 2
+    handle = y.register_hook(lambda gradient: (handle.remove(), y.backward(retain_graph=False), None)[-1])
+    with pytest.raises(RuntimeError, match="freed by an earlier backward"):
+        fnn.grad(y, x)
+
+
 def test_leaves_and_flags():
     x = leaf(1.0)
     y = x * 2
