@@ -103,8 +103,8 @@ def transposed(size: int, which: str) -> Case:
     )
 
 
-def linear(m: int, size: int) -> Case:
-    """y (m, size) = x W^T + bias, the weights constant: inference of one layer."""
+def linear(m: int, n: int, k: int) -> Case:
+    """y (m, n) = x W^T + bias, x (m, k), the weights constant: inference of one layer."""
     weights = ("b", "bias")
 
     def f(a: Any, b: Any, bias: Any) -> Any:
@@ -117,8 +117,8 @@ def linear(m: int, size: int) -> Case:
 
     return Case(
         "linear",
-        f"{m}x{size} W {size}x{size}",
-        random_inputs(a=(m, size), b=(size, size), bias=(size,)),
+        f"{m}x{k} W {n}x{k}",
+        random_inputs(a=(m, k), b=(n, k), bias=(n,)),
         lambda i: [f(*(v.astype(np.float64) for v in i.values()))],
         {
             "fastnn": _fastnn_linear(),
@@ -129,8 +129,8 @@ def linear(m: int, size: int) -> Case:
             **graph_ops([("Gemm", ("a", "b", "bias"), {"transB": 1})], weights),
         },
         lambda i, want: error_bound({**i, "b": i["b"].T}, want),
-        flops=2.0 * m * size**2,
-        bytes=4.0 * (size**2 + 2 * m * size),
+        flops=2.0 * m * n * k,
+        bytes=4.0 * (n * k + m * (n + k)),
     )
 
 
@@ -161,5 +161,6 @@ CASES = [
     *(product(s, s, s) for s in CUBES),
     *(product(*shape) for shape in OTHERS),
     *(transposed(s, which) for s in (256, 1024) for which in "ab"),
-    *(linear(m, 1024) for m in (1, 8, 32)),
+    *(linear(m, 1024, 1024) for m in (1, 8, 32)),
+    linear(1, 768, 256),  # the products of one token in bench/cases/generation.py
 ]
