@@ -170,15 +170,20 @@ INLINE Vec<float> power_in_bits(Vec<float> shifted) {
     return reinterpret_cast<Vec<float>>((reinterpret_cast<Unsigned>(shifted) + (127u - 0x4b400000u)) << 23);
 }
 
-// above_floor: what x is above the whole number below it, and 0 where it is infinite, with SCALES only. There it is one
-// instruction, and scale_by_power_of_two another, which takes the floor of n.
+// above_floor: what x is above the whole number below it, and 0 where it is infinite; `nearest` is the whole number nearest to
+// x, from_nearest what x is above that, and 0 where it is infinite: with SCALES only. There they are one instruction each, and
+// scale_by_power_of_two another, which takes the floor of n.
 #if defined(__AVX512F__)
 constexpr bool SCALES = true;
 INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) { return _mm512_scalef_ps(x, n); }
 INLINE Vec<float> above_floor(Vec<float> x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF); }
+INLINE Vec<float> nearest(Vec<float> x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT); }
+INLINE Vec<float> from_nearest(Vec<float> x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT); }
 #else
 constexpr bool SCALES = false;
 INLINE Vec<float> above_floor(Vec<float> x);
+INLINE Vec<float> nearest(Vec<float> x);
+INLINE Vec<float> from_nearest(Vec<float> x);
 INLINE Vec<float> scale_by_power_of_two(Vec<float> x, Vec<float> n) {  // in two factors that are normal numbers
     const Vec<float> magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
     const Vec<float> half = (n * splat(0.5f) + magic) - magic;

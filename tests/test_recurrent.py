@@ -146,6 +146,29 @@ def test_a_graph_that_is_kept_gives_the_same_again(isa, cell, dtype):
         fnn.grad(loss, asked)
 
 
+# Sums from everywhere: a bias is one, where all weights are 0.
+ENDS = [0, 1e-30, -1e-42, 1e30, -1e38, np.inf, -np.inf, np.nan]
+SUMS = np.concatenate([np.linspace(-110, 110, 121), np.linspace(-1, 1, 120), ENDS]).astype(np.float32)
+
+
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru"])
+def test_gates_of_any_sum(isa, cell):
+    gates, n = (3 if cell == "gru" else 1), len(SUMS)
+    bias = np.zeros(gates * n, np.float32)
+    bias[(gates > 1) * n :][:n] = SUMS  # a GRU's second gate is how much of h stays, and the new h would be 0
+    weights = [np.zeros((gates * n, 1)), np.zeros((gates * n, n)), bias, np.zeros(gates * n), None]
+    x, h, *weights = tensors([np.zeros((1, 1, 1)), np.ones((1, 1, n)), *weights], np.float32)
+    got = _ops_recurrent.recurrent("f", cell, x, h, None, weights)[0].numpy().ravel()
+    with np.errstate(over="ignore"):
+        exact = np.tanh(SUMS.astype(np.float64)) if gates == 1 else 1 / (1 + np.exp(-SUMS.astype(np.float64)))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
+    # As if the sum were half a unit off, and five units more; what is denormal may be 0.
+    off = 5 if gates == 1 else 5 + np.minimum(np.abs(SUMS), 110) / 2
+    allowed = off * 2.0**-23 * np.abs(exact) + np.finfo(np.float32).tiny
+    known = np.isfinite(exact)
+    assert np.all(np.abs(got - exact)[known] <= allowed[known])
+
+
 @pytest.mark.parametrize("cell", ["GRU", "LSTM", "RNN"])
 @pytest.mark.parametrize("later", [0.0, 1e-4, 4e-4, 1e-3])
 def test_two_threads_passes_through_one_layer(cell, later):

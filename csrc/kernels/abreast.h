@@ -57,6 +57,9 @@ template <class V> struct Two {
     friend INLINE Two copysign(Two size, Two sign) { return {copysign(size.a, sign.a), copysign(size.b, sign.b)}; }
     friend INLINE Two with_sign(Two size, Two sign) { return {with_sign(size.a, sign.a), with_sign(size.b, sign.b)}; }
     friend INLINE Two select(Mask m, Two yes, Two no) { return {select(m.a, yes.a, no.a), select(m.b, yes.b, no.b)}; }
+    friend INLINE Two above_floor(Two x) { return {above_floor(x.a), above_floor(x.b)}; }
+    friend INLINE Two nearest(Two x) { return {nearest(x.a), nearest(x.b)}; }
+    friend INLINE Two from_nearest(Two x) { return {from_nearest(x.a), from_nearest(x.b)}; }
     friend INLINE Two power_in_bits(Two x) { return {power_in_bits(x.a), power_in_bits(x.b)}; }
     friend INLINE Two scale_by_power_of_two(Two x, Two n) {
         return {scale_by_power_of_two(x.a, n.a), scale_by_power_of_two(x.b, n.b)};

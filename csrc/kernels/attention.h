@@ -166,15 +166,6 @@ INLINE void multiply(T* c, i64 c_row, int rows, const T* a, i64 a_row, i64 a_col
 
 // ---- rows of scores ---------------------------------------------------------------------------------------------
 
-// 2^r for |r| <= 1 / 2, with SCALES for 0 <= r < 1. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
-INLINE F exp2_of_rest(F r) {
-    F p = fma<float>(splat(SCALES ? 0.00186713052f : 0.00132647285f), r, splat(SCALES ? 0.00901702885f : 0.00967151299f));
-    p = fma<float>(p, r, splat(SCALES ? 0.0557999127f : 0.0555073358f));
-    p = fma<float>(p, r, splat(SCALES ? 0.240164444f : 0.240222424f));
-    p = fma<float>(p, r, splat(SCALES ? 0.693151295f : 0.693147004f));
-    return fma<float>(p, r, splat(1.0f));
-}
-
 // 2^x for x <= 0 (and NaN); 0 far below, without AVX-512 from -126.5 on.
 INLINE F exp2_negative(F x) {
     if constexpr (SCALES) return scale_by_power_of_two(exp2_of_rest(above_floor(x)), x);  // the scale is 2^floor(x)

@@ -4,7 +4,7 @@
 // y itself. Of a few sequences, threads share the units of each step (recurrent_team.h).
 #include "recurrent.h"
 
-#include "functions.h"
+#include "recurrent_gates.h"
 #include "recurrent_team.h"
 
 namespace fastnn {
@@ -97,50 +97,6 @@ template <class T> void recurrent_pack(const Recurrent& job, i64 begin, i64 end)
     }
 }
 
-// ---- gates ------------------------------------------------------------------------------------------------------
-
-// What the units [u, u1) of one sequence turn into: `sums` (slots, H) is overwritten, where it is kept by the gates.
-template <class T, bool KEEP> INLINE void lstm_state(T* sums, const T* c_before, T* c, i64 H, i64 u, i64 u1) {
-    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
-        T* at = sums + u + i;
-        const auto in = sigmoid(load_as(v, at, n)), forget = sigmoid(load_as(v, at + H, n));
-        const auto made = tanh(load_as(v, at + 2 * H, n));
-        store_n(c + u + i, fma(forget, load_as(v, c_before + u + i, n), in * made), n);
-        if constexpr (KEEP) store_n(at, in, n), store_n(at + H, forget, n), store_n(at + 2 * H, made, n);
-    });
-}
-template <class T, bool KEEP> INLINE void lstm_output(T* sums, const T* c, T* h, i64 H, i64 u, i64 u1) {
-    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
-        T* at = sums + 3 * H + u + i;
-        const auto open = sigmoid(load_as(v, at, n));
-        store_n(h + u + i, open * tanh(load_as(v, c + u + i, n)), n);
-        if constexpr (KEEP) store_n(at, open, n);
-    });
-}
-template <class T, bool KEEP> INLINE void gru_reset(T* sums, i64 H, i64 u, i64 u1) {
-    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
-        T* at = sums + u + i;
-        const auto reset = sigmoid(load_as(v, at, n)), stay = sigmoid(load_as(v, at + H, n));
-        store_n(at + 3 * H, fma(reset, load_as(v, at + 2 * H, n), load_as(v, at + 3 * H, n)), n);
-        store_n(at + H, stay, n);
-        if constexpr (KEEP) store_n(at, reset, n);
-    });
-}
-template <class T, bool KEEP> INLINE void gru_output(T* sums, const T* before, T* h, i64 H, i64 u, i64 u1) {
-    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
-        T* at = sums + u + i;
-        const auto made = tanh(load_as(v, at + 3 * H, n)), stay = load_as(v, at + H, n);
-        store_n(h + u + i, fma(stay, load_as(v, before + u + i, n) - made, made), n);
-        if constexpr (KEEP) store_n(at + 3 * H, made, n);
-    });
-}
-template <class T> INLINE void rnn_output(T* h, bool relu, i64 u, i64 u1) {
-    for_abreast<T>(u1 - u, [&](i64 i, int n, auto v) __attribute__((always_inline)) {
-        v = load_as(v, h + u + i, n);
-        store_n(h + u + i, relu ? select(v < decltype(v){}, decltype(v){}, v) : tanh(v), n);  // NaN stays NaN
-    });
-}
-
 // ---- the walk ---------------------------------------------------------------------------------------------------
 
 template <class T> struct Forward : Share<T> {
@@ -221,14 +177,16 @@ template <class T> struct Forward : Share<T> {
 
     template <bool KEEP> void gates(i64 n, i64 u, i64 u1) {
         const i64 H = job.units;
+        const auto each = [&](auto body) __attribute__((always_inline)) { for_places<T>(n, u, u1, body); };
         if (job.cell == LSTM) {
-            for (i64 b = 0; b < n; b++) lstm_state<T, KEEP>(a[b], c[b], c_out[b], H, u, u1);
-            for (i64 b = 0; b < n; b++) lstm_output<T, KEEP>(a[b], c_out[b], hidden[b], H, u, u1);
+            each([&](const auto& at) __attribute__((always_inline)) { lstm_state<KEEP, T>(at, a, c, c_out, H); });
+            each([&](const auto& at) __attribute__((always_inline)) { lstm_output<KEEP, T>(at, a, c_out, hidden, H); });
         } else if (job.cell == GRU) {
-            for (i64 b = 0; b < n; b++) gru_reset<T, KEEP>(a[b], H, u, u1);
-            for (i64 b = 0; b < n; b++) gru_output<T, KEEP>(a[b], h[b], out[b], H, u, u1);
+            each([&](const auto& at) __attribute__((always_inline)) { gru_reset<KEEP, T>(at, a, H); });
+            each([&](const auto& at) __attribute__((always_inline)) { gru_output<KEEP, T>(at, a, h, out, H); });
         } else {
-            for (i64 b = 0; b < n; b++) rnn_output<T>(out[b], job.cell == RNN_RELU, u, u1);
+            const bool relu = job.cell == RNN_RELU;
+            each([&](const auto& at) __attribute__((always_inline)) { rnn_output<T>(at, out, relu); });
         }
     }
 

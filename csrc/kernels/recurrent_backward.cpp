@@ -4,7 +4,7 @@
 // threads share the units of each step, as on the way there.
 #include "recurrent.h"
 
-#include "functions.h"
+#include "recurrent_gates.h"
 #include "recurrent_team.h"
 
 namespace fastnn {
@@ -23,7 +23,7 @@ INLINE void lstm_slopes(T* d, const T* kept, const T* c, const T* c_before, cons
         const i64 at = u + i;
         const auto in = load_as(v, kept + at, n), forget = load_as(v, kept + H + at, n);
         const auto made = load_as(v, kept + 2 * H + at, n), open = load_as(v, kept + 3 * H + at, n);
-        const auto shown = tanh(load_as(v, c + at, n)), g = load_as(v, dh + at, n) + load_or_zero(v, dy, at, n);
+        const auto shown = squash(load_as(v, c + at, n)), g = load_as(v, dh + at, n) + load_or_zero(v, dy, at, n);
         const auto state = fma(g * open, tanh_slope(shown), load_as(v, dc + at, n));
         store_n(dc + at, state * forget, n);
         store_n(d + at, state * made * sigmoid_slope(in), n);
