@@ -57,7 +57,8 @@ template <class V> INLINE V exp(V x) {
 }
 INLINE D exp(D x) { return exp_negative(x); }
 
-// 2^r for |r| <= 1 / 2, with SCALES for 0 <= r < 1. Degree 5, 1e-7 relative: e's digits are not in what is added up with others.
+// 2^r for |r| <= 1 / 2, with SCALES for 0 <= r < 1. Degree 5, 1e-7 relative: enough for what is added up with others, attention's
+// weights and gates.
 template <class V> INLINE V exp2_of_rest(V r) {
     V p = fma(splat(SCALES ? 0.00186713052f : 0.00132647285f), r, splat(SCALES ? 0.00901702885f : 0.00967151299f));
     p = fma(p, r, splat(SCALES ? 0.0557999127f : 0.0555073358f));

@@ -61,7 +61,8 @@ template <class T, class Body> INLINE void for_places(i64 n, i64 u, i64 u1, Body
             const Place<T> one = take();
             body(Places{one, take()});
         }
-    for (i64 row = 0; whole > 0 || (end < u1 && row < n);) body(whole-- > 0 ? take() : Place<T>{row++, end, int(u1 - end)});
+    const i64 rest = whole + (end < u1 ? n : 0);  // one loop for both: the body is inlined once
+    for (i64 i = 0; i < rest; i++) body(i < whole ? take() : Place<T>{i - whole, end, int(u1 - end)});
 }
 
 // `a` (rows of slots * H) is overwritten, where it is kept by the gates.
