@@ -142,7 +142,7 @@ BAD = [
     *[
         (lambda how=how, bad=bad: how(lambda t, s: (np.float32([bad]), s), [[1]], 2, 0), "step gave logits of which")
         for how in (generation.greedy, generation.sample, generation.beam_search)
-        for bad in ([0, np.nan], [0, np.inf], [-np.inf, -np.inf])
+        for bad in ([0, np.nan], [np.nan, 9], [0, np.inf], [-np.inf, -np.inf])
     ],
 ]
 
@@ -190,6 +190,22 @@ def test_language_model_learns_to_repeat():
     np.testing.assert_array_equal(out, tokens)
     assert net.training
     assert net.generate(half, 3, temperature=1.0, top_k=3).shape == (50, 9)
+
+
+@pytest.mark.parametrize("most", [1, 4, 1024])
+def test_what_generates_makes_room_once_for_all_but_long_sequences(most, monkeypatch):
+    net = fnn.models.LanguageModel(7, 8, 2, 2).eval()
+    want = generation.greedy(net.step, [[1, 2, 3]], 9)
+    rooms = []
+
+    def begun(room):
+        rooms.append(room)
+        return fnn.nn.KeyValues(room)
+
+    monkeypatch.setattr("fastnn.models.language_model.MOST_ROOM", most)
+    monkeypatch.setattr("fastnn.models.language_model.KeyValues", begun)
+    np.testing.assert_array_equal(net.generate([[1, 2, 3]], 9), want)
+    assert rooms == 2 * [min(most, 12)]
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -7,11 +7,12 @@ import numpy as np
 
 from .. import generation
 from .._tape import no_grad
-from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, SinusoidalPositionalEncoding, init
+from ..nn import Dropout, Embedding, KeyValues, LayerNorm, Linear, Module, SinusoidalPositionalEncoding, init
 from ..nn import TransformerEncoder as Layers
 from ..nn import TransformerEncoderLayer as Layer
 from ..nn._evaluating import evaluating
 
+MOST_ROOM = 1024  # positions that a generation makes room for at first: it may end long before its length
 GONE_ON = "of {} tokens has gone on to {}; copy.deepcopy one to go on from it twice"
 
 
@@ -83,6 +84,14 @@ class LanguageModel(Module):
 
     def generate(self, tokens, length: int, end: int | None = None, **options) -> np.ndarray:
         """Continue tokens (B, t) by up to `length` more: the likeliest, or with `options` as `generation.sample`."""
+
+        def step(tokens, state):
+            return self.step(tokens, state or self._empty_state(tokens.shape[1] + length))
+
         with evaluating(self):
             grow = generation.sample if options else generation.greedy
-            return grow(self.step, tokens, length, end, **options)
+            return grow(step, tokens, length, end, **options)
+
+    def _empty_state(self, room: int):
+        """The state before the first token. Doubling the memory until 80 have room is 2 % of the time of 8 rows."""
+        return 0, [KeyValues(min(room, MOST_ROOM)) for _ in self.layers.layers]

@@ -1,7 +1,5 @@
 """Layers that tell positions apart: sinusoids that are added, rotations of queries and keys."""
 
-import numpy as np
-
 from .. import _ops
 from ._dropout import Dropout
 from ._linear import _size
@@ -41,7 +39,7 @@ class SinusoidalPositionalEncoding(Module):
         self.d_model = _size("SinusoidalPositionalEncoding", "d_model", d_model)
         self.dropout = Dropout(dropout)
         self.batch_first = bool(batch_first)
-        self._table = np.empty((0, self.d_model), np.float32)
+        self._table = _ops.empty(0, self.d_model)
 
     def forward(self, x, offset: int = 0):
         """x: (B, T, E), or (T, B, E) -> the same shape; `offset` is the position of the first."""
@@ -57,7 +55,7 @@ class SinusoidalPositionalEncoding(Module):
         end = offset + (shape[-2] if second else shape[-3])
         if end > len(self._table) or self._table.dtype != x.dtype:
             size = max(end, 2 * len(self._table))
-            self._table = sinusoidal_positions(size, self.d_model, dtype=x.dtype).numpy()
+            self._table = sinusoidal_positions(size, self.d_model, dtype=x.dtype)
         rows = self._table[offset:end]
         return self.dropout(x + (rows if second else rows[:, None]))
 
