@@ -48,7 +48,7 @@ template <class T> struct Ahead {
     void spread(i64 tiles, i64 k) {
         const i64 every = rows ? k * tiles / rows : k;
         step = every < LEAST_STEP ? LEAST_STEP : every < k ? every : k;
-        each = rows && k * tiles ? (step * rows + k * tiles - 1) / (k * tiles) : 0;
+        each = rows > 0 && k > 0 && tiles > 0 ? (step * rows + k * tiles - 1) / (k * tiles) : 0;
     }
 };
 
