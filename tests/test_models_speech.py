@@ -1,5 +1,7 @@
 """The networks of sequences: each learns a small task in seconds, streams, answers as its definition says."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +220,54 @@ def test_the_pronouncer_agrees_with_the_package():
     np.testing.assert_allclose(scores.numpy(), frozen["scores"], rtol=1e-5, atol=1e-5)
     assert [" ".join(said) for said in net.pronounce(words)] == frozen["said"].tolist()
     assert [net.pronounce([word])[0] for word in words[:5]] == net.pronounce(words)[:5]
+
+
+@needs_g2p
+def test_the_pronouncer_s_frozen_weights_say_the_same():
+    """Frozen, embeddings are multiplied into the weights that read them."""
+    frozen = np.load(G2P)
+    words = frozen["words"].tolist()
+    net = Pronouncer().load(_g2p.folder() / "checkpoint20.npz")
+    names = list(net.state_dict())
+    net.freeze()
+    state = net.encode(words)
+    np.testing.assert_allclose(state.numpy()[0], frozen["states"], atol=1e-5)
+    scores, _ = net._next(np.full(len(words), BEGIN), state)
+    np.testing.assert_allclose(scores.numpy(), frozen["scores"], rtol=1e-5, atol=1e-5)
+    assert [" ".join(said) for said in net.pronounce(words)] == frozen["said"].tolist()
+    assert [net.pronounce([word])[0] for word in words[:5]] == net.pronounce(words)[:5]
+    assert list(net.state_dict()) == names  # what is made of the weights is none of them
+
+
+def test_a_frozen_pronouncer_follows_what_is_changed():
+    net, other = Pronouncer(width=8).freeze(), Pronouncer(width=8)
+    words, read = ["hello", "you"], []
+    assert net._spelled_parts()
+
+    def states(net):
+        with fnn.no_grad():
+            return net.encode(words).numpy()
+
+    def plain(net):  # without what freezing made
+        x = np.full((2, 6), STOP)
+        x[0, :5], x[1, :3] = ([LETTERS.index(c) for c in word] for word in words)
+        with fnn.no_grad():
+            return net.reader(net.letter_embedding(x), lengths=[6, 4])[1].numpy()
+
+    np.testing.assert_allclose(states(net), plain(net), rtol=1e-5, atol=1e-6)
+    net.reader = other.reader
+    assert not net._spelled_parts()
+    np.testing.assert_array_equal(states(net), plain(net))
+    net.freeze()
+    assert net._spelled_parts()
+    np.testing.assert_allclose(states(net), plain(net), rtol=1e-5, atol=1e-6)
+    for copied in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert not copied._spelled_parts()  # copies are not frozen
+        copied.letter_embedding.weight.data[:] = 0
+        np.testing.assert_array_equal(states(copied), plain(copied))
+    net.reader.register_forward_hook(lambda *given: read.append(1))
+    states(net)
+    assert read == [1]
 
 
 @needs_g2p
