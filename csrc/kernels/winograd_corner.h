@@ -70,9 +70,10 @@ template <class T, int ROWS, int COLUMNS> struct PutTile {
         }
     }
     INLINE void pooled(int i) {  // once for two rows
+        if (i % 2 == 0) return;
         T* to = corner.to + i / 2 * corner.row + c;
 #pragma GCC unroll 2
-        for (int j = 0; j + 1 < COLUMNS && i % 2; j += 2, to += corner.pixel) {
+        for (int j = 0; j + 1 < COLUMNS; j += 2, to += corner.pixel) {
             const Vec<T> most = greater<T>(greater<T>(y[i - 1][j], y[i - 1][j + 1]), greater<T>(y[i][j], y[i][j + 1]));
             if (whole || (i < corner.h && j + 1 < corner.w)) store_n(to, corner.limit(most), n);
         }
