@@ -126,8 +126,10 @@ class Pronouncer(Module):
         return self.out(y), state
 
     def _spelled_parts(self) -> tuple[GRU, GRU] | None:
-        """Reader and speaker with their embeddings inside, where all weights are frozen: a step reads half as much memory.
-        Words one after the other take 0.7 of the time, forty at once 0.64."""
+        """Reader and speaker with their embeddings inside, where all weights are frozen: a step reads half as much.
+
+        Words one after the other take 0.7 of the time, forty at once 0.64.
+        """
         known = self._spelled
         if known is None or known[0] != _module.changes:
             parts = (self.letter_embedding, self.reader), (self.phoneme_embedding, self.speaker)
