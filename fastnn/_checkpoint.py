@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _random
+from ._errors import FormatError
 from ._io import load, save
 
 _FORMAT = 2
@@ -61,6 +62,7 @@ def write(run: Any, path: str | os.PathLike) -> None:
             "totals": run.totals,
             "kept": [list(parts) for parts in run.kept],
             "rows": run.rows,
+            "data": getattr(run.data, "fingerprint", None),
             "now": random_states(run.data),
             "start": run.start if run.batch else None,
         },
@@ -76,14 +78,24 @@ def restore(run: Any, path: str | os.PathLike) -> None:
     FormatError
         If the file is damaged.
     ValueError
-        If it is not a checkpoint, or not of such a model, optimizer or schedule, or of another seed.
+        If it is not a checkpoint, or not of such a model, optimizer or schedule, or of another seed or other data.
     """
+    try:
+        _restore(run, path)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise FormatError(f"{os.fspath(path)!r} is a damaged checkpoint: {error!r}") from None
+
+
+def _restore(run: Any, path: str | os.PathLike) -> None:
     saved = load(path)
     if saved.get("checkpoint") != _FORMAT:
         raise ValueError(f"fit: {os.fspath(path)!r} is not a checkpoint of fit")
     seed = saved.get("seed")  # by which data were held out, here and by who called
     if seed is not None and run.seed is not None and seed != run.seed:
         raise ValueError(f"fit: {os.fspath(path)!r} is of a training with seed {seed}, not {run.seed}")
+    data, given = saved.get("data"), getattr(run.data, "fingerprint", None)
+    if data is not None and given is not None and data != given:
+        raise ValueError(f"fit: {os.fspath(path)!r} is of a training on other data")
     if (saved["schedule"] is None) is not (run.schedule is None):
         raise ValueError(f"fit: {os.fspath(path)!r} was saved {'without' if run.schedule else 'with'} a schedule")
     saved["now"], saved["start"] = _arrays(saved["now"]), _arrays(saved["start"])

@@ -100,8 +100,8 @@ def amount(text: str) -> float:
     return value
 
 
-def folder(path: str) -> Path:
-    """Make the folder and prove that it can be written to, before any work is done."""
+def folder(path: str, *files: str) -> Path:
+    """Make the folder and prove that it can be written to, and these files in it, before any work is done."""
     out = Path(path)
     probe = out / f".fastnn-{os.getpid()}"
     try:
@@ -110,6 +110,9 @@ def folder(path: str) -> Path:
         probe.unlink()
     except OSError as error:
         raise CommandError(f"cannot write to folder {path}: {error.strerror}") from None
+    for name in files:
+        if (out / name).is_dir():
+            raise CommandError(f"cannot write {out / name}: it is a folder")
     return out
 
 
@@ -140,6 +143,9 @@ def run(prog: str, command: Callable[[], int | None]) -> int:
         return BROKEN_PIPE
     except (CommandError, MissingExtraError, FormatError) as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(f"{prog}: there is not memory enough for this", file=sys.stderr)
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -74,7 +74,12 @@ def _chosen(content: Mapping[str, Any], key: str | None, source: str) -> dict[st
         raise CommandError(f"{source}: {_shortened(', '.join(others))} are no tensors{advice}")
     if not part:
         raise CommandError(f"{source}: no tensors in it")
-    return {str(name): array for name, array in files.arrays(part)}
+    found = list(files.arrays(part))
+    state = dict(found)
+    if len(state) < len(found):
+        twice = next(name for i, (name, _) in enumerate(found) if name in dict(found[:i]))
+        raise CommandError(f"{source}: two tensors are named {twice!r}")
+    return state
 
 
 def _shortened(text: str) -> str:

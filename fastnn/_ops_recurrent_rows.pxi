@@ -8,7 +8,7 @@ cdef class TakeRowsNode(Node):
 
 cpdef Tensor take_rows(x, ndarray rows):
     """x[rows] for x (n, ...) and int64 rows, none of them twice."""
-    cdef Tensor t = floating(x), out
+    cdef Tensor t = as_tensor(x), out
     cdef Node node
     cdef npy_intp[64] dims
     cdef int d, nd = cnp.PyArray_NDIM(t.array)
@@ -30,9 +30,9 @@ cdef class PutRowsNode(Node):
         return (take_rows(dy, self.saved),)
 
 
-cpdef Tensor put_rows(x, ndarray rows, npy_intp n, double value=0):
+cpdef Tensor put_rows(x, ndarray rows, npy_intp n, object value=0):
     """(n, ...) of x at rows and value elsewhere: the inverse of take_rows."""
-    cdef Tensor t = floating(x), out
+    cdef Tensor t = as_tensor(x), out
     cdef Node node
     cdef npy_intp[64] dims
     cdef int d, nd = cnp.PyArray_NDIM(t.array)

@@ -58,8 +58,15 @@ def _npz(path: str | os.PathLike) -> dict[str, Any]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is one array")
             with archive:
-                return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, BadZipFile, ZlibError, KeyError, NotImplementedError, MemoryError) as error:
+                # Each by its whole name: `archive["a.npy"]` is the array "a", if that is there too.
+                members = archive.zip.namelist() if archive.zip else []
+                found = {member.removesuffix(".npy"): archive[member] for member in members}
+            if len(found) < len(members):
+                raise ValueError("an array is in it twice")
+            if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
+                raise ValueError(f"{others[0]!r} is no array")
+            return found
+    except (ValueError, RuntimeError, EOFError, BadZipFile, ZlibError, KeyError, MemoryError) as error:
         raise FormatError(f"{os.fspath(path)!r} is not an .npz file of arrays: {error}") from None
 
 

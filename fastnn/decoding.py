@@ -26,11 +26,16 @@ def _frames(function: str, log_probs: Any, blank: int) -> np.ndarray:
     x = np.asarray(log_probs.data if isinstance(log_probs, Tensor) else log_probs)
     if x.ndim != 2 or x.dtype.kind != "f":
         raise ValueError(f"{function}: log_probs are {x.dtype} of shape {x.shape}; expected floats (T, C)")
-    if not 0 <= blank < x.shape[1]:
+    if not _whole(blank) or not 0 <= blank < x.shape[1]:
         raise ValueError(f"{function}: blank is {blank}; expected one of the {x.shape[1]} classes")
-    if np.isnan(x).any():
-        raise ValueError(f"{function}: log_probs have NaN in frame {int(np.isnan(x).any(1).argmax())}")
+    wrong = ~(x < np.inf).all(1)
+    if wrong.any():
+        raise ValueError(f"{function}: log_probs have NaN or +inf in frame {int(wrong.argmax())}")
     return x
+
+
+def _whole(n: Any) -> bool:
+    return hasattr(n, "__index__") and not isinstance(n, bool)
 
 
 def ctc_greedy(log_probs: Any, blank: int = 0) -> tuple[int, ...]:
@@ -98,7 +103,7 @@ def ctc_beam_search(
     Raises
     ------
     ValueError
-        If the shape is another, `blank` is no class, `width` is less than one, or there is a NaN.
+        If the shape is another, `blank` is no class, `width` no integer from 1 on, or there is a NaN or +inf.
 
     References
     ----------
@@ -115,8 +120,10 @@ def ctc_beam_search(
     ((1,), 0.64)
     """
     x = _frames("ctc_beam_search", log_probs, blank)
-    if width < 1:
-        raise ValueError(f"ctc_beam_search: width must be at least 1, got {width}")
+    if not _whole(width) or width < 1:
+        raise ValueError(f"ctc_beam_search: width must be an integer of at least 1, got {width!r}")
+    if math.isnan(least):
+        raise ValueError("ctc_beam_search: least is NaN")
     beam: dict[tuple[int, ...], _Paths] = {(): _Paths(0.0, -math.inf, 0.0)}
     told: dict[tuple, float] = {}
     for frame in x.tolist():

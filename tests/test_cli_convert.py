@@ -1,7 +1,9 @@
 """`fastnn convert` and `fastnn summary`: what they write, what they print, and what they refuse in one line."""
 
+import io
 import os
 import sys
+import warnings
 import zipfile
 
 import numpy as np
@@ -49,6 +51,28 @@ def test_npz_takes_any_name(capsys, tmp_path):
     printed(capsys, "convert", tmp_path / "net.safetensors", tmp_path / "new.npz")
     printed(capsys, "convert", tmp_path / "new.npz", tmp_path / "back.safetensors")
     same(tmp_path / "back.safetensors", {name: fnn.tensor(array) for name, array in state.items()})
+
+
+def test_names_that_would_be_one(capsys, tmp_path):
+    ones, twos = np.ones(2, np.float32), np.full(3, 2, np.float32)
+    fnn.save({"a": ones, "a.npy": twos}, tmp_path / "net.safetensors")
+    printed(capsys, "convert", tmp_path / "net.safetensors", tmp_path / "new.npz")
+    printed(capsys, "convert", tmp_path / "new.npz", tmp_path / "back.safetensors")
+    same(tmp_path / "back.safetensors", {"a": fnn.tensor(ones), "a.npy": fnn.tensor(twos)})
+    fnn.save({"p": {1: ones, "1": twos}}, tmp_path / "keys.safetensors")
+    words = ("convert", tmp_path / "keys.safetensors", tmp_path / "keys.npz", "--key", "p")
+    assert "two tensors are named '1'" in complaint(capsys, *map(str, words))
+    assert not (tmp_path / "keys.npz").exists()
+    for name, content in (("twice", (("w.npy", ones), ("w.npy", twos))), ("text", (("a.txt", None),))):
+        with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
+            warnings.simplefilter("ignore")  # zipfile says it, too
+            for member, array in content:
+                buffer = io.BytesIO()
+                if array is not None:
+                    np.save(buffer, array)
+                archive.writestr(member, buffer.getvalue() or b"text")
+    assert "an array is in it twice" in complaint(capsys, "summary", str(tmp_path / "twice.npz"))
+    assert "is no array" in complaint(capsys, "summary", str(tmp_path / "text.npz"))
 
 
 def test_onnx_gives_the_state_dict_back(capsys, tmp_path):

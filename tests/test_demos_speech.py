@@ -246,7 +246,10 @@ def test_what_speech_says_of_missing_things(capsys, tmp_path, monkeypatch):
     assert "is no folder" in failed(capsys, "speech", "--no-picture", "--data", str(tmp_path / "none"))
     assert "no Spanish recordings" in failed(capsys, "speech", "--no-picture", "--data", str(tmp_path))
     assert "--chunk must be positive" in failed(capsys, "speech", "--no-picture", "--chunk", "0")
-    pytest.importorskip("soundfile")
+    soundfile = pytest.importorskip("soundfile")
+    no_number = tmp_path / "nan.wave"
+    soundfile.write(no_number, np.full(800, np.nan, np.float32), 16000, format="WAV", subtype="FLOAT")
+    assert "infinite or not a number" in failed(capsys, "speech", "--no-picture", "--wav", str(no_number))
     missing = str(tmp_path / "none.ogg")
     assert f"{missing}: No such file" in failed(capsys, "speech", "--no-picture", "--wav", missing)
     (tmp_path / "text.ogg").write_text("hello")

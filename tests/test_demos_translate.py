@@ -108,6 +108,9 @@ def test_pieces_lose_nothing():
     assert words == ["Abra", "la", ",", "nueva", ".", "end"]
     assert (np.diff(place) >= 0).all()
     assert place[-1] == len(words) - 1
+    for typed in ("a </s> b", "<pad>", "<s>"):  # is text
+        assert not set(pieces.encode([typed])[0]) & {0, 1, 2}
+        assert pieces.decode(pieces.encode([typed])[0]) == pieces.decode(again.encode([typed])[0]) == typed
     with pytest.raises(ValueError, match="no vocabulary"):
         _translation.Vocabulary.read("{}")
 
@@ -180,7 +183,16 @@ def test_an_interrupted_training_goes_on(capsys, folder, tmp_path, monkeypatch):
     assert "interrupted after 2 of 6 steps; --resume goes on" in capsys.readouterr().err
     assert (tmp_path / "b" / translate.CHECKPOINT).is_file()
     monkeypatch.setattr(fnn, "fit", fit)
-    words[4] = "9"  # what was planned counts
+    assert "--resume, or take the file away" in failed(capsys, *words, "--out", str(tmp_path / "b"))
+    words[4] = "9"
+    resumed = [*words, "--out", str(tmp_path / "b"), "--resume"]
+    assert "goes on to the 6 steps that were planned, not to 9" in failed(capsys, *resumed)
+    words[4] = "6"
+    pairs = _parallel.pairs
+    monkeypatch.setattr(_parallel, "pairs", lambda folder: pairs(folder)[:-40])
+    assert "of a training on other data" in failed(capsys, *words, "--out", str(tmp_path / "b"), "--resume")
+    monkeypatch.undo()
+    monkeypatch.setattr(translate, "QUICK", SMALL)
     other = failed(capsys, *words, "--out", str(tmp_path / "b"), "--resume", "--seed", "1")  # it holds out other pages
     assert "cannot resume" in other
     assert "training with seed 0, not 1" in other
@@ -211,6 +223,16 @@ def test_what_translate_says_of_missing_things(capsys, tmp_path):
     assert "not a model of the translate demo" in failed(capsys, *words, "--model", str(model))
     fnn.save({"kind": "fastnn translate demo", "size": {}}, model)
     assert "damaged model" in failed(capsys, *words, "--model", str(model))
+    made = translate.Model.new(SMALL, _translation.Vocabulary.of(["a b"] * 9, SMALL.vocabulary))
+    made.net.state_dict()["source.weight"].data[0, 0] = np.nan
+    made.save(model)
+    assert "source.weight has numbers that are infinite or NaN" in failed(capsys, *words, "--model", str(model))
+    made.net.state_dict()["source.weight"].data[0, 0] = 0
+    made.save(model)
+    (tmp_path / "place" / translate.PICTURE).mkdir(parents=True)
+    given = ["translate", "--out", str(tmp_path / "place"), "--model", str(model)]
+    pytest.importorskip("matplotlib")
+    assert f"{translate.PICTURE}: it is a folder" in failed(capsys, *given)
     assert "--beams must be at most 100" in failed(capsys, *words, "--beams", "101")
     assert "--text is empty" in failed(capsys, *words, "--text", "Hola", "--text", " ")
 
@@ -263,6 +285,10 @@ def test_what_similar_says_of_missing_things(capsys, tmp_path, monkeypatch):
     empty.write_text("\n \n")
     binary.write_bytes(b"\xff\xfe\xff")
     assert "has no sentences" in failed(capsys, "similar", "--no-picture", "--file", str(empty))
+    assert "Is a directory" in failed(capsys, "similar", "--no-picture", "--file", "")
+    marked = tmp_path / "marked.txt"
+    marked.write_text("one\ntwo\n", "utf-8-sig")
+    assert similar._read(str(marked)) == ["one", "two"]
     assert "is not text" in failed(capsys, "similar", "--no-picture", "--file", str(binary))
     assert "the sentence is empty" in failed(capsys, "similar", "--no-picture", " ")
     monkeypatch.setattr(_minilm, "folder", lambda: None)

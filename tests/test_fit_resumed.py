@@ -142,6 +142,39 @@ def test_checkpoints_that_do_not_fit(data, tmp_path):
         fnn.fit(nn.Linear(3, 1), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True)
 
 
+@pytest.mark.parametrize("name", ["model", "optimizer", "best", "records", "epoch", "step", "now"])
+@pytest.mark.parametrize("instead", ["gone", 5])
+def test_a_damaged_checkpoint_says_so(name, instead, data, tmp_path):
+    path = tmp_path / "checkpoint"
+    fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path)
+    saved = fnn.load(path)
+    if instead == "gone":
+        del saved[name]
+    elif name in ("model", "optimizer", "now"):
+        saved[name] = instead
+    else:
+        pytest.skip("a number there is no damage")
+    fnn.save(saved, path)
+    with pytest.raises((fnn.FormatError, ValueError)):
+        fnn.fit(net(), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True)
+
+
+class Rows(list):
+    """Batches that tell what they are."""
+
+    fingerprint = 1
+
+
+def test_a_training_goes_on_with_its_own_data_only(data, tmp_path):
+    path, rows = tmp_path / "checkpoint", Rows([data])
+    fnn.fit(net(), nn.MSELoss(), rows, epochs=1, checkpoint=path)
+    rows.fingerprint = 2
+    with pytest.raises(ValueError, match="is of a training on other data"):
+        fnn.fit(net(), nn.MSELoss(), rows, epochs=2, checkpoint=path, resume=True)
+    rows.fingerprint = 1
+    assert len(fnn.fit(net(), nn.MSELoss(), rows, epochs=2, checkpoint=path, resume=True)) == 2
+
+
 # ----- Ctrl-C -----
 
 INTERRUPTED = """

@@ -438,3 +438,67 @@ def test_threads_that_share_the_units_change_no_bit_of_a_gradient(isa, cell, rng
     for other in got[1:]:
         for a, b in zip(got[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+# ----- what is packed -----
+
+
+@pytest.mark.parametrize("values", [[16777217, 1, -2], [True, False, True]])
+def test_integers_stay_integers(values):
+    sequences = [fnn.tensor(np.array(values)), fnn.tensor(np.array(values[:1]))]
+    whole = packed.pack_sequence(sequences)
+    for made in (packed.pad_sequence(sequences), whole.data, packed.pad_packed_sequence(whole)[0]):
+        assert made.dtype == sequences[0].dtype
+    for one, again in zip(sequences, packed.unpack_sequence(whole), strict=True):
+        np.testing.assert_array_equal(one.numpy(), again.numpy())
+    if values[0] is not True:
+        assert packed.pad_sequence(sequences, padding_value=-100)[1, 1].item() == -100
+        net = nn.Embedding(16777218, 1) if values[1] < 0 else nn.Embedding(3, 2)
+        assert net(packed.pad_sequence([fnn.tensor([1, 2]), fnn.tensor([0])])).shape[:2] == (2, 2)
+    with pytest.raises(TypeError, match="padding_value must be a number, got str"):
+        packed.pad_sequence(sequences, padding_value="0")
+
+
+@pytest.mark.parametrize("given", ["both", "sorted", "unsorted"])
+def test_sequences_come_back_in_the_order_that_was_packed(given):
+    """Of equal lengths too, which may have been packed in any order; either way follows from the other."""
+    data, sizes, order = fnn.tensor([10.0, 20.0, 30.0, 11.0, 21.0]), fnn.tensor([3, 2]), fnn.tensor([2, 0, 1])
+    back = fnn.tensor([1, 2, 0])
+    ways = order if given != "unsorted" else None, back if given != "sorted" else None
+    whole = packed.PackedSequence(data, sizes, *ways)
+    padded, lengths = packed.pad_packed_sequence(whole, batch_first=True)
+    np.testing.assert_array_equal(padded.numpy(), [[20, 21], [30, 0], [10, 11]])
+    np.testing.assert_array_equal(lengths.numpy(), [2, 1, 2])
+    layer, h0 = nn.GRU(1, 2, batch_first=True), fnn.randn(1, 3, 2)
+    y, h = layer(packed.PackedSequence(data.reshape(5, 1), *whole[1:]), h0)
+    expected, last = layer(padded.reshape(3, 2, 1), h0, lengths=[2, 1, 2])
+    np.testing.assert_array_equal(packed.pad_packed_sequence(y, batch_first=True)[0].data, expected.data)
+    np.testing.assert_array_equal(h.data, last.data)
+
+
+@pytest.mark.parametrize(
+    ("indices", "says"),
+    [
+        (([0, 0], [0, 0]), r"sorted_indices is \[0, 0\]; expected each of 0 to 1 once"),
+        (([0, 7], None), r"sorted_indices is \[0, 7\]"),
+        ((None, [1, 5]), r"unsorted_indices is \[1, 5\]"),
+        (([0, 1], [1, 0]), "do not undo"),
+        (([0], None), "expected each of 0 to 1 once"),
+    ],
+)
+def test_orders_that_are_none(indices, says):
+    given = [None if i is None else fnn.tensor(i) for i in indices]
+    whole = packed.PackedSequence(fnn.zeros(3, 1), fnn.tensor([2, 1]), *given)
+    for call in (packed.pad_packed_sequence, nn.GRU(1, 2)):
+        with pytest.raises(ValueError, match=says):
+            call(whole)
+    with pytest.raises(TypeError, match="data must be a Tensor, got list"):
+        nn.GRU(1, 2)(packed.PackedSequence([1.0], fnn.tensor([1])))
+
+
+def test_full_lengths_are_no_lengths():
+    layer, x, h0 = nn.LSTM(3, 4, 2, bidirectional=True), fnn.randn(5, 2, 3), [fnn.randn(4, 2, 4) for _ in range(2)]
+    for (y, states), (z, others) in [(layer(x, h0, lengths=[5, 5]), layer(x, h0)), (layer(x, None, [5, 5]), layer(x))]:
+        np.testing.assert_array_equal(y.data, z.data)
+        for one, other in zip(states, others, strict=True):
+            np.testing.assert_array_equal(one.data, other.data)

@@ -124,6 +124,8 @@ def listen(file: Path) -> np.ndarray:
         samples = samples.mean(1)
     if not len(samples):
         raise CommandError(f"{file} has no samples")
+    if not np.isfinite(samples).all():
+        raise CommandError(f"{file} has samples that are infinite or not a number")
     return trimmed(audio.resample(samples, rate, RATE))
 
 

@@ -11,6 +11,7 @@ from fastnn.models.speech import SpeechRecognizer
 from .._cli import CommandError
 from ._spanish import LETTERS, RATE
 from ._speech import BANDS, HOP, Reader, Scale, greedy, log_mel, outputs
+from ._weights import check_finite
 
 KIND = f"fastnn speech demo, frames of {1000 * HOP:g} ms"
 
@@ -47,7 +48,7 @@ class Recognizer:
     def stream(self, samples: np.ndarray, seconds: float):
         """Hear a recording in chunks: yields after each one the time and the text so far."""
         mel, state, heard = log_mel(), None, [np.zeros((0, len(LETTERS) + 1), np.float32)]
-        size = max(1, round(seconds * RATE))
+        size = max(1, round(min(seconds * RATE, len(samples))))
         with fnn.no_grad():
             for at in range(0, len(samples), size):
                 frames = mel.push(samples[at : at + size])
@@ -74,6 +75,9 @@ class Recognizer:
             mean, std = (saved[name].numpy() for name in ("mean", "std"))
             made = cls.new(streaming, Scale(mean, std, not streaming), known)
             made.net.load_state_dict(saved["net"])
+            check_finite(made.net)
+            if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+                raise ValueError("its features are scaled by 0, or by what is no number")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CommandError(f"{file} is a damaged model of the speech demo: {error}") from None
         made.net.eval()

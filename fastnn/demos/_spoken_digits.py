@@ -214,8 +214,9 @@ def nearest(learned: list[Digit], asked: list[Digit]) -> np.ndarray:
         f = f[np.linspace(0, len(f) - 1, 12).astype(int)]
         return (f - f.mean(0)).ravel()
 
-    average = np.stack([np.mean([picture(d) for d in learned if d.digit == i], 0) for i in range(10)])
-    return np.array([((average - picture(d)) ** 2).sum(1).argmin() for d in asked])
+    known = sorted({d.digit for d in learned})
+    average = np.stack([np.mean([picture(d) for d in learned if d.digit == i], 0) for i in known])
+    return np.array([known[((average - picture(d)) ** 2).sum(1).argmin()] for d in asked])
 
 
 def study(digits: list[Digit], epochs: int, seed: int) -> dict[str, tuple[float, float]]:

@@ -8,6 +8,7 @@ from fastnn.models import Translator
 
 from .._cli import CommandError
 from ._translation import Vocabulary, translate
+from ._weights import check_finite
 
 KIND = "fastnn translate demo"
 
@@ -56,7 +57,8 @@ class Model:
         try:
             made = cls.new(Size(**saved["size"]), Vocabulary.read(saved["vocabulary"]))
             made.net.load_state_dict(saved["net"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            check_finite(made.net)
+        except (KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
             raise CommandError(f"{file} is a damaged model of the translate demo: {error}") from None
         made.net.eval()
         return made

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     """Rank, show how well both ways find the other half of pairs, time, draw."""
     if not options.no_picture:
         require("matplotlib", "demo", "the picture (--no-picture does without it)")
-    sentences = _read(options.file) if options.file else [one for pair in PAIRS for one in pair]
+    sentences = [one for pair in PAIRS for one in pair] if options.file is None else _read(options.file)
     if not options.sentence.strip():
         raise CommandError("the sentence is empty")
     net = SentenceEncoder.from_folder(_minilm.needed())
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _read(file: str) -> list[str]:
     try:
-        text = Path(file).read_text("utf-8")
+        text = Path(file).read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise CommandError(f"{file} is not text in UTF-8") from None
     found = [line.strip() for line in text.splitlines() if line.strip()]

@@ -81,7 +81,7 @@ def _ready(options: argparse.Namespace) -> Path:
     """Return the folder that is written to; what is missing is said now and not after the training."""
     if not options.no_action:
         _assistant.needed()
-    return _cli.folder(options.out)
+    return _cli.folder(options.out, MODEL, PICTURE)
 
 
 def _folder(options: argparse.Namespace) -> Path:
@@ -109,6 +109,8 @@ def _learn(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, list[
     learned, held = _spanish.split(_spanish.recordings(folder), HELD, options.seed)
     known = [clip.text for clip in learned]
     clips = _speech.heard(learned)
+    if not (clips and held):
+        raise CommandError(f"too few recordings under {folder} to learn from some and hold others out")
     commands = [] if options.no_action else _assistant.commands(COMMANDS, options.seed)
     machine = _machine_voices(known, commands, options)
     scale = _speech.Scale.of([clip.frames[1] for clip in clips], own_mean=not options.streaming)
@@ -225,12 +227,13 @@ def _digits(folder: Path, options: argparse.Namespace) -> None:
     """Leave one speaker out at a time, then write down what was named."""
     print("spoken English digits (Free Spoken Digit Dataset, CC BY-SA 4.0); reading them ...", flush=True)
     digits = _spoken_digits.recordings(folder)
+    asked = [(file, _spoken_digits.heard(Path(file))) for file in options.wav]  # what is no WAV file says so now
     epochs = getattr(options, "epochs", _spoken_digits.EPOCHS)
     _spoken_digits.study(digits, epochs, options.seed)
-    if options.wav:
+    if asked:
         nets = _spoken_digits.learn(digits, epochs, options.seed)
-        for file in options.wav:
-            print(f"{file}: {_spoken_digits.read(nets, [_spoken_digits.heard(Path(file))])[0]}")
+        for file, sound in asked:
+            print(f"{file}: {_spoken_digits.read(nets, [sound])[0]}")
 
 
 # ----- the picture -----

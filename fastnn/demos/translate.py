@@ -26,6 +26,7 @@ TEXT = "Pulse en el botón Aceptar para guardar los cambios en el documento."
 QUICK = Size(vocabulary=4000, d_model=192, heads=4, layers=2, dropout=0.1)
 LONG = Size(vocabulary=6000, d_model=256, heads=4, layers=3, dropout=0.2)
 MOST = 100  # beams: memory and time grow with them
+MOST_DRAWN = 60  # words of either sentence: 500 by 1,000 are a picture of gigabytes
 STEPS, LONG_STEPS = 2400, 12000  # 0.23 s a step on two cores of a Zen 3: nine minutes
 
 
@@ -62,13 +63,14 @@ def run(options: argparse.Namespace) -> None:
         raise CommandError("--text is empty")
     if "model" in options:
         model = Model.load(options.model)
-        out = _cli.folder(options.out)
+        out = _cli.folder(options.out, PICTURE)
     else:
         require("sacrebleu", "demo", "measuring translations")
         folder = _folder(options)
-        out = _cli.folder(options.out)
+        out = _cli.folder(options.out, MODEL, PICTURE)
         model = _learned(folder, out, options)
-    texts = options.text or ([TEXT] if "model" not in options or sys.stdin.isatty() else _typed())
+    piped = "model" in options and sys.stdin is not None and not sys.stdin.isatty()
+    texts = options.text or (_typed() if piped else [TEXT])
     for text in texts:
         print(f"\nSpanish  {text}\nEnglish  {model.translate([text], options.beams)[0]}", flush=True)
     if texts and not options.no_picture:
@@ -135,14 +137,19 @@ def _train(model: Model, parts: _parallel.Split, steps: int, checkpoint: Path, o
     if options.resume:
         if not checkpoint.is_file():
             raise CommandError(f"nothing to resume: there is no {checkpoint}")
-        steps = _planned(checkpoint)
+        planned = _planned(checkpoint)
+        if getattr(options, "steps", planned) != planned:
+            raise CommandError(f"--resume goes on to the {planned} steps that were planned, not to {options.steps}")
+        steps = planned
+    elif checkpoint.exists():
+        raise CommandError(f"{checkpoint} is of a training that was interrupted: --resume, or take the file away")
     batches = _translation.Batches.of(parts.learn, model.vocabulary, np.random.default_rng(options.seed))
     check = _translation.Batches.of(parts.check, model.vocabulary, None)
     try:
         history = _translation.train(
             model.net, batches, check, steps, options.seed, checkpoint=checkpoint, resume=options.resume
         )
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         if not options.resume:
             raise
         raise CommandError(f"cannot resume from {checkpoint}: {error}") from None
@@ -211,9 +218,10 @@ def looks(
 
 
 def draw(model: Model, spanish: str, file: Path, beams: int) -> None:
-    """Write the picture: the English words down, the Spanish across, dark where one looked at the other."""
+    """Write the picture: the first English words down, the Spanish across, dark where one looked at the other."""
     (english,) = model.translate([spanish], beams)
     read, said, table = looks(model.net, model.vocabulary, spanish, english)
+    read, said, table = read[:MOST_DRAWN], said[:MOST_DRAWN], table[:MOST_DRAWN, :MOST_DRAWN]
     figure = require("matplotlib.figure", "demo", "the picture").Figure(
         (2.5 + 0.5 * len(read), 2.5 + 0.36 * len(said)), layout="constrained"
     )

@@ -10,7 +10,7 @@ from .._ops import Tensor
 from ._linear import _size
 from ._module import Module
 from ._parameter import Parameter
-from .utils.rnn import PackedSequence, checked_lengths, checked_packed, gathered, integers, packing, padded
+from .utils.rnn import PackedSequence, checked_lengths, checked_packed, gathered, orders, packing, padded
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 
@@ -221,11 +221,12 @@ class Recurrent(Module):
         if lengths is not None:
             raise ValueError(f"{name}: a PackedSequence has lengths of its own")
         sizes, batch = checked_packed(name, sequence)
-        if sequence.sorted_indices is not None:
-            hx = self._reordered(hx, integers(name, "sorted_indices", sequence.sorted_indices), batch)
+        both = orders(name, sequence, batch)
+        if both:
+            hx = self._reordered(hx, both[0], batch)
         y, state = self._layers(sequence.data, self._split(hx, batch), (sizes, batch))
-        if sequence.unsorted_indices is not None:
-            state = self._reordered(state, integers(name, "unsorted_indices", sequence.unsorted_indices), batch)
+        if both:
+            state = self._reordered(state, both[1], batch)
         return PackedSequence(y, *sequence[1:]), state
 
     def _of_lengths(self, x: Tensor, hx: Any, lengths: Any) -> tuple:

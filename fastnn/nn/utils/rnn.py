@@ -69,18 +69,23 @@ def checked_lengths(function: str, lengths: Any, batch: int, steps: int, least: 
     return array
 
 
-def packing(lengths: np.ndarray, steps: int, batch_first: bool) -> Packing:
-    """How sequences of these lengths, padded to `steps`, are packed."""
+def packing(lengths: np.ndarray, steps: int, batch_first: bool, order: np.ndarray | None = None) -> Packing:
+    """How sequences of these lengths, padded to `steps`, are packed; `order`: the one they are packed in already."""
     batch = len(lengths)
-    order = np.argsort(-lengths, kind="stable")
+    if order is None:
+        order = np.argsort(-lengths, kind="stable")
     sorted_lengths = lengths[order]
     longest = int(sorted_lengths[0]) if batch else 0
     there = np.arange(longest)[:, None] < sorted_lengths  # (T, B)
     step, which = np.nonzero(there)
     rows = order[which] * steps + step if batch_first else step * batch + order[which]
-    back = np.empty(batch, np.int64)
-    back[order] = np.arange(batch)
-    return Packing(rows.astype(np.int64), there.sum(1).astype(np.int64), order.astype(np.int64), back)
+    return Packing(rows.astype(np.int64), there.sum(1).astype(np.int64), order.astype(np.int64), _inverse(order))
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return back
 
 
 def pack_padded_sequence(
@@ -145,11 +150,36 @@ def checked_packed(function: str, sequence: PackedSequence) -> tuple[np.ndarray,
     sizes = integers(function, "batch_sizes", sequence.batch_sizes)
     if len(sizes) and (sizes.min() < 1 or (np.diff(sizes) > 0).any()):
         raise ValueError(f"{function}: batch_sizes must be at least 1 and not grow, got {sizes.tolist()}")
+    if not isinstance(sequence.data, Tensor):
+        raise TypeError(f"{function}: data must be a Tensor, got {type(sequence.data).__name__}")
     if sequence.data.ndim < 1 or sequence.data.shape[0] != sizes.sum():
         raise ValueError(
             f"{function}: data is {sequence.data.shape}; expected the {sizes.sum()} rows that batch_sizes count"
         )
     return sizes, int(sizes[0]) if len(sizes) else 0
+
+
+def orders(function: str, sequence: PackedSequence, batch: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Its sorted and unsorted indices, either from the other one where that is missing; None without any."""
+    found = []
+    for name in ("sorted_indices", "unsorted_indices"):
+        given = getattr(sequence, name)
+        if given is not None:
+            given = integers(function, name, given)
+            if not np.array_equal(np.sort(given), np.arange(batch)):
+                raise ValueError(f"{function}: {name} is {given.tolist()}; expected each of 0 to {batch - 1} once")
+        found.append(given)
+    order, back = found
+    if order is None and back is None:
+        return None
+    if order is not None and back is not None and not np.array_equal(order[back], np.arange(batch)):
+        raise ValueError(f"{function}: unsorted_indices {back.tolist()} do not undo sorted_indices {order.tolist()}")
+    return (_inverse(back) if order is None else order), (_inverse(order) if back is None else back)
+
+
+def _number(function: str, name: str, value: Any) -> None:
+    if not isinstance(value, int | float | np.number):
+        raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
 
 
 def pad_packed_sequence(
@@ -186,16 +216,16 @@ def pad_packed_sequence(
     name = "pad_packed_sequence"
     if not isinstance(sequence, PackedSequence):
         raise TypeError(f"{name}: expected a PackedSequence, got {type(sequence).__name__}")
+    _number(name, "padding_value", padding_value)
     sizes, batch = checked_packed(name, sequence)
     steps = len(sizes)
     if total_length is not None:
         if isinstance(total_length, bool) or not hasattr(total_length, "__index__") or total_length < steps:
             raise ValueError(f"{name}: total_length is {total_length}; expected an integer of at least {steps}")
         steps = total_length.__index__()
-    lengths = (np.arange(batch)[:, None] < sizes).sum(1)
-    if sequence.unsorted_indices is not None:
-        lengths = lengths[integers(name, "unsorted_indices", sequence.unsorted_indices)]
-    plan = packing(lengths, steps, batch_first)
+    order, back = orders(name, sequence, batch) or (np.arange(batch), np.arange(batch))
+    lengths = (np.arange(batch)[:, None] < sizes).sum(1)[back]
+    plan = packing(lengths, steps, batch_first, order)
     return padded(sequence.data, plan, steps, batch_first, padding_value), _ops.as_tensor(lengths.astype(np.int64))
 
 
@@ -227,6 +257,7 @@ def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding
     tensor([[1., 2.],
             [3., 0.]])
     """
+    _number("pad_sequence", "padding_value", padding_value)
     tensors = _checked_sequences("pad_sequence", sequences)
     steps, batch = max(s.shape[0] for s in tensors), len(tensors)
     rows = [
