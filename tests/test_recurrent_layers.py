@@ -502,3 +502,21 @@ def test_full_lengths_are_no_lengths():
         np.testing.assert_array_equal(y.data, z.data)
         for one, other in zip(states, others, strict=True):
             np.testing.assert_array_equal(one.data, other.data)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: nn.RNNCell(3, 5)(fnn.zeros(3), fnn.zeros(1, 5)), r"state is \(1, 5\); expected \(5,\), as input"),
+        (lambda: nn.GRU(3, 5, 2)(fnn.zeros(7, 3), fnn.zeros(1, 5)), r"state is \(1, 5\); expected \(2, 5\), as input"),
+        (lambda: nn.GRU(3, 5, 2).step(fnn.zeros(3), fnn.zeros(1, 5)), r"state is \(1, 5\); expected \(2, 5\)"),
+        (lambda: nn.LSTM(3, 5, batch_first=True)(fnn.zeros(2, 7, 4)), r"input is \(2, 7, 4\); expected input_size = 3"),
+        (lambda: nn.LSTM(3, 5)(fnn.zeros(7, 4)), r"input is \(7, 4\); expected input_size = 3"),
+        (lambda: nn.LSTM(3, 5).step(fnn.zeros(4)), r"x is \(4,\); expected \(B, 3\) or \(3,\)"),
+        (lambda: nn.LSTM(3, 5)(fnn.zeros(7, 2, 3), (fnn.zeros(1, 2, 5),) * 3), "got 3 of them"),
+        (lambda: nn.LSTM(3, 5)(fnn.zeros(7, 2, 3), (None, None)), "got None in it"),
+    ],
+)
+def test_complaints_name_what_was_given(call, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        call()

@@ -117,6 +117,8 @@ class Recurrent(Module):
         if x.ndim not in (2, 3):
             wanted = "(B, T, input_size)" if self.batch_first else "(T, B, input_size)"
             raise ValueError(f"{name}: input is {x.shape}; expected {wanted} or (T, input_size)")
+        if x.shape[-1] != self.input_size:
+            raise ValueError(f"{name}: input is {x.shape}; expected input_size = {self.input_size}, its last dimension")
         if x.ndim == 2:
             if lengths is not None:
                 raise ValueError(f"{name}: lengths are for a batch of sequences, and input is {x.shape}")
@@ -144,7 +146,7 @@ class Recurrent(Module):
         if self.bidirectional:
             raise RuntimeError(f"{name}.step: a bidirectional layer needs the whole sequence")
         x = _ops.as_tensor(x)
-        if x.ndim not in (1, 2):
+        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ValueError(f"{name}.step: x is {x.shape}; expected (B, {self.input_size}) or ({self.input_size},)")
         if x.ndim == 1:
             y, state = self.step(_ops.unsqueeze(x, 0), self._batched(state))
@@ -168,7 +170,10 @@ class Recurrent(Module):
             return None
         if self._cell == "lstm":
             if not isinstance(hx, tuple | list) or len(hx) != 2:
-                raise TypeError(f"{name}: the state must be a pair (h_0, c_0), got {type(hx).__name__}")
+                what = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
+                raise TypeError(f"{name}: the state must be a pair (h_0, c_0), got {what}")
+            if any(s is None for s in hx):
+                raise TypeError(f"{name}: the state must be a pair (h_0, c_0) of tensors, or None, got None in it")
         elif isinstance(hx, tuple | list):
             raise TypeError(f"{name}: the state must be a tensor, got {type(hx).__name__}")
         return tuple(_ops.as_tensor(s) for s in self._tuple(hx))
@@ -178,10 +183,11 @@ class Recurrent(Module):
         states = self._checked(hx)
         if states is None:
             return None
-        for s in states:
-            if s.ndim != 2:
+        layers = self.num_layers * self._directions
+        for s, size in zip(states, (self._outputs, self.hidden_size), strict=False):
+            if s.shape != (layers, size):
                 raise ValueError(
-                    f"{type(self).__name__}: the state is {s.shape}; expected two dimensions, as input has no batch"
+                    f"{type(self).__name__}: the state is {s.shape}; expected {(layers, size)}, as input has no batch"
                 )
         return self._joined([tuple(_ops.unsqueeze(s, 1) for s in states)])
 

@@ -56,7 +56,12 @@ class RecurrentCell(Module):
             x = _ops.as_tensor(x)
         if x.ndim != 1:
             return _ops_recurrent.cell(type(self).__name__, self._cell, x, h, c, weights)
-        h, c = (None if s is None else _ops.unsqueeze(_ops.as_tensor(s), 0) for s in (h, c))
+        given = [None if s is None else _ops.as_tensor(s) for s in (h, c)]
+        for state in given:
+            if state is not None and state.ndim != 1:
+                wanted = f"({self.hidden_size},), as input has no batch"
+                raise ValueError(f"{type(self).__name__}: the state is {state.shape}; expected {wanted}")
+        h, c = (None if s is None else _ops.unsqueeze(s, 0) for s in given)
         h, c = _ops_recurrent.cell(type(self).__name__, self._cell, _ops.unsqueeze(x, 0), h, c, weights)
         return _ops.squeeze(h, 0), None if c is None else _ops.squeeze(c, 0)
 
