@@ -183,6 +183,8 @@ def test_padded_and_flat_targets_are_the_same():
     single = F.ctc_loss(x[:, 3], [1, 2, 1], 5, 3, reduction="none")
     assert single.shape == ()
     assert single.item() == one[3].item()
+    row = np.array([[1, 2, 1, 0, 0]])  # padded
+    assert F.ctc_loss(x[:, 3], row, (5,), (3,), reduction="none").item() == one[3].item()
 
 
 def test_the_layer_zeroes_what_is_infinite():
@@ -242,6 +244,8 @@ X = np.zeros((4, 2, 3), np.float32)
         ((X, [[1], [1]], [4.0, 4.0], [1, 1]), TypeError, "input_lengths must be integers"),
         ((X, [[1.0], [1.0]], [4, 4], [1, 1]), TypeError, "targets must be integers"),
         ((X, [[1], [1]], [4, 4], [1, 1], 0, "median"), ValueError, "reduction must be"),
+        ((X, [[1], [1]], [4, 4], [1, 1], 0.0), TypeError, "blank must be an integer, got float"),
+        ((X[:, 0], [[1], [1]], 4, 1), ValueError, r"target_lengths is \(1,\); expected \(2,\)"),
         ((X[:, :, :0], [[], []], [4, 4], [0, 0]), ValueError, "blank is 0; expected one of the 0 classes"),
     ],
 )
@@ -301,8 +305,18 @@ def test_decoders_refuse():
                 decoder(wrong)
     with pytest.raises(ValueError, match="blank is 4"):
         decoding.ctc_greedy(frames, 4)
-    with pytest.raises(ValueError, match="width"):
-        decoding.ctc_beam_search(frames, 0)
+    for wrong in (0, 1.5, None, "3"):
+        with pytest.raises(ValueError, match="width must be an integer of at least 1"):
+            decoding.ctc_beam_search(frames, wrong)
+    for decoder in (decoding.ctc_greedy, decoding.ctc_beam_search):
+        for blank in (1.5, 1.0, None, True):
+            with pytest.raises(ValueError, match=f"{decoder.__name__}: blank is {blank}"):
+                decoder(frames, blank=blank)
+    frames[1, 2] = np.inf
+    with pytest.raises(ValueError, match=r"NaN or \+inf in frame 1"):
+        decoding.ctc_beam_search(frames)
+    with pytest.raises(ValueError, match="least is NaN"):
+        decoding.ctc_beam_search(frames[:1], least=np.nan)
 
 
 def test_error_rates():
