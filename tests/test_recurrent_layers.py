@@ -496,6 +496,18 @@ def test_orders_that_are_none(indices, says):
         nn.GRU(1, 2)(packed.PackedSequence([1.0], fnn.tensor([1])))
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_padding_on_the_left(batch_first):
+    sequences = [fnn.tensor([1.0, 2.0, 3.0], requires_grad=True), fnn.tensor([4.0], requires_grad=True), fnn.zeros(0)]
+    padded = packed.pad_sequence(sequences, batch_first, -1, padding_side="left")
+    expected = np.array([[1, 2, 3], [-1, -1, 4], [-1, -1, -1]])
+    np.testing.assert_array_equal(padded.data, expected if batch_first else expected.T)
+    (padded * padded).sum().backward()
+    assert [s.grad.tolist() for s in sequences[:2]] == [[2, 4, 6], [8]]
+    with pytest.raises(ValueError, match="padding_side must be 'right' or 'left', got 'top'"):
+        packed.pad_sequence(sequences, padding_side="top")
+
+
 def test_full_lengths_are_no_lengths():
     layer, x, h0 = nn.LSTM(3, 4, 2, bidirectional=True), fnn.randn(5, 2, 3), [fnn.randn(4, 2, 4) for _ in range(2)]
     for (y, states), (z, others) in [(layer(x, h0, lengths=[5, 5]), layer(x, h0)), (layer(x, None, [5, 5]), layer(x))]:

@@ -242,13 +242,23 @@ def _checked_sequences(function: str, sequences: Iterable[Tensor]) -> list[Tenso
     return tensors
 
 
-def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0) -> Tensor:
+def pad_sequence(
+    sequences: Sequence[Tensor], batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+) -> Tensor:
     """Sequences (length, ...) padded to the longest's length: (T, B, ...), or (B, T, ...) with `batch_first`.
+
+    Parameters
+    ----------
+    sequences : sequence of Tensor
+    batch_first : bool
+    padding_value : float
+    padding_side : {"right", "left"}
+        Whether they begin at the first step, or end at the last.
 
     Raises
     ------
-    ValueError
-        If there is none, or their shapes differ in more than the first dimension.
+    ValueError, TypeError
+        If there is none, or their shapes differ in more than the first dimension; for another side or no number.
 
     Examples
     --------
@@ -259,10 +269,13 @@ def pad_sequence(sequences: Sequence[Tensor], batch_first: bool = False, padding
     """
     _number("pad_sequence", "padding_value", padding_value)
     tensors = _checked_sequences("pad_sequence", sequences)
+    if padding_side not in ("right", "left"):
+        raise ValueError(f"pad_sequence: padding_side must be 'right' or 'left', got {padding_side!r}")
     steps, batch = max(s.shape[0] for s in tensors), len(tensors)
+    first = [steps - s.shape[0] if padding_side == "left" else 0 for s in tensors]
     rows = [
-        np.arange(s.shape[0]) * (1 if batch_first else batch) + b * (steps if batch_first else 1)
-        for b, s in enumerate(tensors)
+        np.arange(at, at + s.shape[0]) * (1 if batch_first else batch) + b * (steps if batch_first else 1)
+        for b, (at, s) in enumerate(zip(first, tensors))
     ]
     data = _ops.cat(tensors, 0)
     flat = _ops_recurrent.put_rows(data, np.concatenate(rows).astype(np.int64), steps * batch, padding_value)
