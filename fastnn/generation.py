@@ -51,7 +51,7 @@ def _logits(name: str, step: Step, tokens: np.ndarray, state) -> tuple[np.ndarra
 def _start(name: str, tokens, length: int) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
-        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), t at least 1")
+        raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), 1 or more")
     if length < 0:
         raise ValueError(f"{name}: length must be at least 0, got {length}")
     return tokens.astype(np.int64, copy=False)  # bytes have no room for what a larger vocabulary answers

@@ -1,5 +1,7 @@
 """Attention as an op and in layers: gradients, masks, the twin in ops; positions."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -298,3 +300,60 @@ def test_many_short_heads_are_the_bits_of_each_alone(isa, shared, causal):
             together = results(q, k, v, dy)
         for i, got in enumerate(together):
             np.testing.assert_array_equal(got, np.concatenate([one[i] for one in alone]))
+
+
+class Louder(nn.Linear):
+    """A layer with a `forward` of its own."""
+
+    def forward(self, x):
+        return super().forward(x) + 1000.0
+
+
+class Shifted(nn.LayerNorm):
+    def forward(self, x):
+        return super().forward(x) + 1000.0
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("kind", [nn.TransformerEncoderLayer, nn.TransformerDecoderLayer])
+def test_parts_with_ways_of_their_own_are_asked(kind, norm_first):
+    """Hooks are run, and layers put in the place of the plain ones; in `step` too."""
+    layer = kind(8, 2, 16, 0.0, batch_first=True, norm_first=norm_first)
+    x, seen = fnn.randn(1, 3, 8), []
+    inputs = (x,) if kind is nn.TransformerEncoderLayer else (x, fnn.randn(1, 2, 8))
+    plain = layer(*inputs).data
+    names = ["linear1", "linear2", *(f"norm{i}" for i in range(1, layer._norms + 1))]
+    handles = [
+        getattr(layer, name).register_forward_hook(lambda *given, name=name: seen.append(name)) for name in names
+    ]
+    np.testing.assert_allclose(layer(*inputs).data, plain, rtol=1e-5, atol=1e-6)  # in other passes
+    assert sorted(seen) == sorted(names)
+    seen.clear()
+    layer.step(*inputs)
+    assert sorted(seen) == sorted(names)
+    for handle in handles:
+        handle.remove()
+    for name, other in (("linear1", Louder(8, 16)), ("norm2", Shifted(8))):
+        changed = copy.deepcopy(layer)
+        other.load_state_dict(getattr(layer, name).state_dict())
+        setattr(changed, name, other)
+        assert np.abs(changed(*inputs).data - plain).max() > 0.05  # norms behind bring most of it back
+        assert np.abs(changed.step(*inputs)[0].data - plain).max() > 0.05  # norms behind bring most of it back
+    layer.linear1.activation = "tanh"
+    assert np.abs(layer(*inputs).data - plain).max() > 1e-3
+    layer.norm1 = nn.RMSNorm(8)
+    assert layer(*inputs).shape == (1, 3, 8)
+
+
+def test_leading_dimensions_must_be_equal():
+    q = fnn.zeros(2, 3, 1, 4, 8)
+    for k in (q.reshape(3, 2, 1, 4, 8), q.reshape(6, 1, 1, 4, 8)):
+        with pytest.raises(ValueError, match="expected equal leading dimensions"):
+            F.scaled_dot_product_attention(q, k, k)
+
+
+def test_a_table_of_positions_grows_with_the_positions_only():
+    layer = nn.SinusoidalPositionalEncoding(6, batch_first=True)
+    for i in range(12):
+        layer(fnn.zeros(1, 10, 6, dtype=(np.float32, np.float64)[i % 2]))
+    assert len(layer._table) == 10

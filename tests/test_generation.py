@@ -208,6 +208,19 @@ def test_what_generates_makes_room_once_for_all_but_long_sequences(most, monkeyp
     assert rooms == 2 * [min(most, 12)]
 
 
+def test_what_goes_on_from_a_state_is_greedy_too():
+    net, tokens = fnn.models.LanguageModel(7, 8, 2, 2).eval(), np.array([[1, 2, 3, 4]])
+    want = net.generate(tokens, 9)
+    _, state = net.step(tokens[:, :2])
+    np.testing.assert_array_equal(net.generate(tokens[:, 2:], 9, state=copy.deepcopy(state)), want[:, 2:])
+    drawn = net.generate(tokens[:, 2:], 9, state=state, temperature=9.0, rng=np.random.default_rng(0))
+    assert drawn.shape == (1, 11)
+    assert net.step([[1, 2]])[0].shape == (1, 7)
+    for wrong in (np.zeros((1, 0), int), [1, 2]):
+        with pytest.raises(ValueError, match=r"LanguageModel.step: tokens are .*; expected \(B, t\), t at least 1"):
+            net.step(wrong)
+
+
 @pytest.mark.parametrize("mode", [True, False])
 def test_writing_leaves_every_part_in_its_mode(mode):
     """A part that was put into evaluation mode for good is not trained from then on, nor the other way round."""

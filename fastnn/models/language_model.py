@@ -6,6 +6,7 @@ tokens ---> [ embedding + position ] ---> layers x [ attention to the past | den
 import numpy as np
 
 from .. import generation
+from .._ops import Tensor
 from .._tape import no_grad
 from ..nn import Dropout, Embedding, KeyValues, LayerNorm, Linear, Module, SinusoidalPositionalEncoding, init
 from ..nn import TransformerEncoder as Layers
@@ -75,6 +76,9 @@ class LanguageModel(Module):
 
         To go on in two ways, copy the state before (`copy.deepcopy`).
         """
+        tokens = tokens if isinstance(tokens, Tensor) else np.asarray(tokens)
+        if len(tokens.shape) != 2 or tokens.shape[1] < 1:
+            raise ValueError(f"LanguageModel.step: tokens are {tokens.shape}; expected (B, t), t at least 1")
         with no_grad():
             seen, state = state or (0, None)
             if state is not None and len(state[0]) != seen:
@@ -83,13 +87,16 @@ class LanguageModel(Module):
             return self.head(x[:, -1]), (seen + tokens.shape[1], state)
 
     def generate(self, tokens, length: int, end: int | None = None, **options) -> np.ndarray:
-        """Continue tokens (B, t) by up to `length` more: the likeliest, or with `options` as `generation.sample`."""
+        """Continue tokens (B, t) by up to `length` more: the likeliest, or with `options` as `generation.sample`.
+
+        `state`, among the options or alone, is where to go on from, as `step` gives it.
+        """
 
         def step(tokens, state):
             return self.step(tokens, state or self._empty_state(tokens.shape[1] + length))
 
         with evaluating(self):
-            grow = generation.sample if options else generation.greedy
+            grow = generation.sample if options.keys() - {"state"} else generation.greedy
             return grow(step, tokens, length, end, **options)
 
     def _empty_state(self, room: int):

@@ -53,10 +53,11 @@ class SinusoidalPositionalEncoding(Module):
             )
         second = self.batch_first or len(shape) == 2
         end = offset + (shape[-2] if second else shape[-3])
-        if end > len(self._table) or self._table.dtype != x.dtype:
-            size = max(end, 2 * len(self._table))
-            self._table = sinusoidal_positions(size, self.d_model, dtype=x.dtype)
-        rows = self._table[offset:end]
+        table = self._table  # which another thread may replace
+        if end > len(table) or table.dtype != x.dtype:
+            size = max(end, 2 * len(table)) if end > len(table) else len(table)
+            self._table = table = sinusoidal_positions(size, self.d_model, dtype=x.dtype)
+        rows = table[offset:end]
         return self.dropout(x + (rows if second else rows[:, None]))
 
     def extra_repr(self) -> str:

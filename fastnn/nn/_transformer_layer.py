@@ -22,8 +22,11 @@ from ._row_norm import LayerNorm
 _PARTS = (MultiheadAttention, Linear, Linear, Linear, LayerNorm, LayerNorm, Dropout, Dropout)
 
 
-def _added(norm: LayerNorm, x, residual):
-    """`(norm(x + residual), x + residual)` in one pass."""
+def _added(norm: Module, x, residual):
+    """`(norm(x + residual), x + residual)`, in one pass where the norm is the plain one."""
+    if not plain((norm,), (LayerNorm,)):
+        total = x + residual
+        return norm(total), total
     return _ops_norm.add_layer_norm(x, residual, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
@@ -64,11 +67,13 @@ class _Layer(Module):
         self.activation = fused[0] if fused else _activation(activation)
 
     def _feedforward(self, x, dropout: Dropout):
-        linear = self.linear1
-        if callable(self.activation):
-            hidden = self.activation(linear(x))
-        else:
-            hidden = _ops.linear(x, linear.weight, linear.bias, self.activation)
+        linear, activation = self.linear1, self.activation
+        if not callable(activation) and plain((linear,), (Linear,)) and not linear.activation:
+            hidden = _ops.linear(x, linear.weight, linear.bias, activation)
+        else:  # a layer of another kind, one that is watched, or an activation that no product ends with
+            hidden = linear(x)
+            if activation is not None:
+                hidden = (activation if callable(activation) else getattr(functional, activation))(hidden)
         return dropout(self.linear2(self.dropout(hidden)))
 
     def _run(self, x, parts):
