@@ -62,6 +62,8 @@ def _grow(name: str, step: Step, tokens: np.ndarray, length: int, end: int | Non
     pieces, done = [tokens], np.zeros(len(tokens), bool)
     for _ in range(length):
         logits, chosen, state = _logits(name, step, pieces[-1], state)
+        if end is not None and not (hasattr(end, "__index__") and 0 <= end < logits.shape[1]):
+            raise ValueError(f"{name}: end is {end!r}; expected one of the {logits.shape[1]} tokens")
         if choose is not None:
             chosen = choose(logits)
         if end is not None:
@@ -96,7 +98,7 @@ def greedy(step: Step, tokens, length: int, end: int | None = None, state=None) 
     Raises
     ------
     ValueError
-        For tokens or logits of another shape, and logits that are NaN, infinite or all -inf.
+        For tokens or logits of another shape, an `end` that is no token, and logits that are NaN, infinite or all -inf.
 
     Examples
     --------

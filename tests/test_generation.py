@@ -138,6 +138,11 @@ BAD = [
     (lambda: generation.beam_search(table_model(0), [[1]], 1, 4, beams=0), "beams"),
     (lambda: generation.beam_search(table_model(0), [[1]], 1, -1), "end is -1; expected one of the 5 tokens"),
     (lambda: generation.beam_search(table_model(0), [[1]], 1, 5), "end is 5"),
+    *[
+        (lambda end=end, how=how: how(table_model(0), [[1]], 1, end), "end is .*; expected one of the 5 tokens")
+        for how in (generation.greedy, generation.sample)
+        for end in (5, -1, 2.5, "a")
+    ],
     (lambda: generation.greedy(lambda t, s: (np.zeros((1, 2, 5)), s), [[1, 2]], 1), r"greedy: step gave logits \(1, 2"),
     *[
         (lambda how=how, bad=bad: how(lambda t, s: (np.float32([bad]), s), [[1]], 2, 0), "step gave logits of which")
