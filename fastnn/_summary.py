@@ -17,7 +17,6 @@ from .nn._conv import _Conv
 from .nn._evaluating import evaluating
 from .nn._recurrent import Recurrent
 from .nn._recurrent_cell import RecurrentCell
-from .nn._transformer_layer import _Layer
 
 
 @dataclass
@@ -178,11 +177,6 @@ def _attention(layer: MultiheadAttention, inputs: list, _: Any) -> int:
     return 2 * e * (_rows(query) * e + _rows(key) * (layer.kdim + layer.vdim)) + 4 * e * _rows(query) * steps
 
 
-def _feedforward(layer: _Layer, _: list, output: Any) -> int:
-    """The first dense layer, where it runs together with its activation."""
-    return 0 if callable(layer.activation) else 2 * _rows(output) * layer.linear1.weight.size
-
-
 _WORK: tuple[tuple[type, Callable[[Any, list, Any], int]], ...] = (
     (Linear, lambda layer, inputs, _: 2 * _rows(inputs[0]) * layer.weight.size),
     (ConvTranspose2d, lambda layer, inputs, _: 2 * inputs[0].size * math.prod(layer.weight.shape[1:])),
@@ -190,7 +184,6 @@ _WORK: tuple[tuple[type, Callable[[Any, list, Any], int]], ...] = (
     (Recurrent, lambda layer, inputs, _: 2 * _rows(inputs[0]) * _matrices(layer)),
     (RecurrentCell, lambda layer, inputs, _: 2 * _rows(inputs[0]) * _matrices(layer)),
     (MultiheadAttention, _attention),
-    (_Layer, _feedforward),
 )
 
 
