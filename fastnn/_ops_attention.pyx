@@ -377,7 +377,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
     if not enable_gqa and nd > 2 and cnp.PyArray_DIM(q.array, nd - 3) != cnp.PyArray_DIM(k.array, nd - 3):
         raise ValueError(f"{name}: query has {q.shape[nd - 3]} heads, key has {k.shape[nd - 3]}; expected equal numbers, "
                          f"or enable_gqa=True")
-    if not q.shape[:nd - 3] == k.shape[:nd - 3] == v.shape[:nd - 3]:
+    if nd > 3 and not q.shape[:nd - 3] == k.shape[:nd - 3] == v.shape[:nd - 3]:
         raise ValueError(f"{name}: query is {q.shape}, key {k.shape}, value {v.shape}; expected equal leading dimensions")
     if nd == 4:
         return attended(name, q, k, v, attn_mask, scale, dropout_p, is_causal, 0)
