@@ -22,7 +22,7 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """With FASTNN_EVERY=4, one test in four, the same ones each time: drawn at random, as parameters come in turns.
+    """With FASTNN_EVERY=2, one test in two, the same ones each time: drawn at random, as parameters come in turns.
 
     Plain loops take minutes to learn a task, and show nothing that the kernels' tests do not.
     """
