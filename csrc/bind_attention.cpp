@@ -109,28 +109,30 @@ static py::tuple attention(py::handle q, py::handle k, py::handle v, py::handle 
     CheckedHeads of = checked_heads(who, q, k, v, {mask, causal, diagonal, scale, dropout, seed, offset});
     const DType dtype = of.q.dtype();
     const npy_intp shape[4] = {of.q.shape(0), of.q.shape(1), of.q.shape(2), of.v.shape(3)};
-    const Array out = new_heads(dtype, shape), lse = empty(dtype, 3, shape);
+    const npy_intp two_a_row[4] = {shape[0], shape[1], shape[2], 2};
+    const Array out = new_heads(dtype, shape), stats = empty(dtype, 4, two_a_row);
     of.job.out = out.data(), of.job.out_at = view_of(out);
-    of.job.lse = lse.data();
+    of.job.stats = stats.data();
     run_unlocked(who, of.job, [dtype](Attention& job) { return runtime().attention(dtype, job); });
-    return py::make_tuple(out.object(), lse.object());
+    return py::make_tuple(out.object(), stats.object());
 }
 
 static py::tuple attention_backward(py::handle dout_in, py::handle q, py::handle k, py::handle v, py::handle out_in,
-                                    py::handle lse_in, py::handle mask, bool causal, i64 diagonal, py::handle scale,
+                                    py::handle stats_in, py::handle mask, bool causal, i64 diagonal, py::handle scale,
                                     double dropout, uint64_t seed, uint64_t offset) {
     constexpr const char* who = "attention_backward";
     CheckedHeads of = checked_heads(who, q, k, v, {mask, causal, diagonal, scale, dropout, seed, offset});
     const DType dtype = of.q.dtype();
     const npy_intp shape[4] = {of.q.shape(0), of.q.shape(1), of.q.shape(2), of.v.shape(3)};
     const Array dout = heads_input(who, "dout", dout_in, &of.q), out = heads_input(who, "out", out_in, &of.q);
-    const Array lse = dense_input(who, "lse", lse_in, &of.q);
+    const npy_intp two_a_row[4] = {shape[0], shape[1], shape[2], 2};
+    const Array stats = dense_input(who, "stats", stats_in, &of.q);
     expect_shape(who, "dout", dout, 4, shape);
     expect_shape(who, "out", out, 4, shape);
-    expect_shape(who, "lse", lse, 3, shape);
+    expect_shape(who, "stats", stats, 4, two_a_row);
     const Array dq = new_heads(dtype, of.q.shape()), dk = new_heads(dtype, of.k.shape()), dv = new_heads(dtype, of.v.shape());
     Attention& job = of.job;
-    job.out = out.data(), job.dout = dout.data(), job.lse = lse.data();
+    job.out = out.data(), job.dout = dout.data(), job.stats = stats.data();
     job.out_at = view_of(out), job.dout_at = view_of(dout);
     job.dq = dq.data(), job.dk = dk.data(), job.dv = dv.data();
     job.dq_at = view_of(dq), job.dk_at = view_of(dk), job.dv_at = view_of(dv);
@@ -144,7 +146,7 @@ void bind_attention(py::module_& m) {
           py::arg("diagonal") = 0, py::arg("scale") = none, py::arg("dropout") = 0.0, py::arg("seed") = 0,
           py::arg("offset") = 0);
     m.def("attention_backward", attention_backward, py::arg("dout"), py::arg("q"), py::arg("k"), py::arg("v"), py::arg("out"),
-          py::arg("lse"), py::arg("mask") = none, py::arg("causal") = false, py::arg("diagonal") = 0, py::arg("scale") = none,
+          py::arg("stats"), py::arg("mask") = none, py::arg("causal") = false, py::arg("diagonal") = 0, py::arg("scale") = none,
           py::arg("dropout") = 0.0, py::arg("seed") = 0, py::arg("offset") = 0);
 }
 

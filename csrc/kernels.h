@@ -450,10 +450,11 @@ struct Recurrent {
 // Scaled dot-product attention. q (B, N, queries, depth), k (B, N / group, keys, depth), v (B, N / group, keys, width), out
 // like q with the width of v; last strides are 1, the others the views'. A group of neighbouring heads shares a head of k and
 // v.
-//   s = scale * q k^T + mask;  p = softmax(s) along keys;  out = (p * m) v,  lse = log(sum(exp(s))), natural
+//   s = scale * q k^T + mask;  p = softmax(s) along keys;  out = (p * m) v
 // A boolean mask keeps where it is not 0. With `causal` query i sees the keys j <= i + diagonal. A query that sees no key has
-// out 0 and lse -inf, and sends no gradient. m is dropout's mask: element j of row r = (b N + n) queries + i is number
-// r row_words + j of the stream that Dropout describes, row_words being `keys` rounded up to 64; with dropout = 0 it is 1.
+// out 0, a peak of -inf and a sum of 0, and sends no gradient. m is dropout's mask: element j of row r = (b N + n) queries + i
+// is number r row_words + j of the stream that Dropout describes, row_words being `keys` rounded up to 64; with dropout = 0 it
+// is 1.
 // Backward, of dout: with dp = (dout v^T) * m and ds = p * (dp - sum(dout * out))
 //   dv = (p * m)^T dout,  dq = scale * ds k,  dk = scale * ds^T q, where dk and dv are sums over the group
 // Items: the plan's affair; attention_combine and attention_backward_combine join what parts of the keys gave, in fixed order.
@@ -463,7 +464,7 @@ struct AttentionView {
 };
 struct Attention {
     void* out;
-    void* lse;  // (B, N, queries), dense; forward: null where not wanted
+    void* stats;  // (B, N, queries, 2), dense: peak = max(s) * log2(e), sum(2^(s * log2(e) - peak)); forward: or null
     const void *q, *k, *v;
     const void* mask;  // T, or bytes where mask_boolean; null: none
     const void* dout;  // backward only, as these

@@ -39,29 +39,42 @@ void attention_plan(Attention& job) {
     job.parts = job.part = 1;
     job.items = job.dout ? job.batch * job.heads / job.group : job.batch * job.heads * job.queries;
     job.item_ns = double(job.keys) * double(job.depth) * (job.dout ? 10 * double(job.group * job.queries) : 2);
-    job.scratch_size = job.slot_size = job.combine_items = 0;
+    job.scratch_size = job.dout ? 4 * job.batch * job.heads * job.queries : 0;  // two doubles a query, in elements of T
+    job.slot_size = job.combine_items = 0;
 }
 
 void attention_combine(const Attention&, i64, i64) {}
 
-template <class T> static void forward_row(const Attention& job, i64 b, i64 head, i64 i) {
-    double peak = -INFINITY, total = 0;
+// p = exp(s - peak) / sum; a peak of 0 and a sum of 0 where query i sees nothing.
+struct Softmax {
+    double peak, sum;
+    double operator()(double s) const { return sum == 0 ? 0 : exp(s - peak) / sum; }
+};
+template <class T> static Softmax softmax_of(const Attention& job, i64 b, i64 head, i64 i) {
+    double peak = -INFINITY, sum = 0;
     for (i64 j = 0; j < job.keys; j++) {
         const double s = score<T>(job, b, head, i, j);
         if (s > peak || s != s) peak = s;
         if (peak != peak) break;
     }
-    const double reference = peak == -INFINITY ? 0 : peak;
-    for (i64 j = 0; j < job.keys; j++) total += exp(score<T>(job, b, head, i, j) - reference);
+    if (peak == -INFINITY) peak = 0;
+    for (i64 j = 0; j < job.keys; j++) sum += exp(score<T>(job, b, head, i, j) - peak);
+    return {peak, sum};
+}
+
+template <class T> static void forward_row(const Attention& job, i64 b, i64 head, i64 i) {
+    const Softmax softmax = softmax_of<T>(job, b, head, i);
     T* out = row_at<T>(job.out, job.out_at, b, head, i);
     for (i64 c = 0; c < job.width; c++) {
         double sum = 0;
         for (i64 j = 0; j < job.keys; j++)
-            sum += exp(score<T>(job, b, head, i, j) - reference) * kept(job, row_of(job, b, head, i), j) *
+            sum += softmax(score<T>(job, b, head, i, j)) * kept(job, row_of(job, b, head, i), j) *
                    double(row_at<T>(job.v, job.v_at, b, head / job.group, j)[c]);
-        out[c] = T(total == 0 ? 0 : sum / total);
+        out[c] = T(sum);
     }
-    if (job.lse) ((T*)job.lse)[row_of(job, b, head, i)] = T(reference + log(total));
+    if (!job.stats) return;
+    T* stats = (T*)job.stats + 2 * row_of(job, b, head, i);
+    stats[0] = T(softmax.sum == 0 ? -INFINITY : softmax.peak * 1.44269504088896340736), stats[1] = T(softmax.sum);
 }
 
 template <class T> void attention(const Attention& job, i64 begin, i64 end) {
@@ -71,14 +84,18 @@ template <class T> void attention(const Attention& job, i64 begin, i64 end) {
     }
 }
 
+// Of a pass backward, made before all else: in float a greatest score of -1e9 would be another one.
+static Softmax& kept_softmax(const Attention& job, i64 b, i64 head, i64 i) {
+    return static_cast<Softmax*>(job.scratch)[row_of(job, b, head, i)];
+}
+
 // What query i and key j have in common: p * m and ds.
 struct Pair {
     double p, ds;
 };
 template <class T> static Pair pair_of(const Attention& job, i64 b, i64 head, i64 i, i64 j) {
     const T *out = row_at<T>(job.out, job.out_at, b, head, i), *dout = row_at<T>(job.dout, job.dout_at, b, head, i);
-    const double lse = double(((const T*)job.lse)[row_of(job, b, head, i)]), m = kept(job, row_of(job, b, head, i), j);
-    const double p = lse == -INFINITY ? 0 : exp(score<T>(job, b, head, i, j) - lse);
+    const double m = kept(job, row_of(job, b, head, i), j), p = kept_softmax(job, b, head, i)(score<T>(job, b, head, i, j));
     const double dp = m * dot(dout, row_at<T>(job.v, job.v_at, b, head / job.group, j), job.width);
     return {p * m, p == 0 ? 0 : p * (dp - dot(out, dout, job.width))};
 }
@@ -110,6 +127,8 @@ template <class T> void attention_backward(const Attention& job, i64 begin, i64 
     const i64 shared = job.heads / job.group;
     for (i64 item = begin; item < end; item++) {
         const i64 b = item / shared, h = item % shared;
+        for (i64 head = h * job.group; head < (h + 1) * job.group; head++)
+            for (i64 i = 0; i < job.queries; i++) kept_softmax(job, b, head, i) = softmax_of<T>(job, b, head, i);
         for (i64 j = 0; j < job.keys; j++) key_gradients<T>(job, b, h, j);
         for (i64 head = h * job.group; head < (h + 1) * job.group; head++)
             for (i64 i = 0; i < job.queries; i++) query_gradient<T>(job, b, head, i);

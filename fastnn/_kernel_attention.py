@@ -46,9 +46,10 @@ def attention(
 
     Returns
     -------
-    out, lse : ndarray
-        (B, N, T, E) with the memory of (B, T, N, E), and the log of the sum of exponentials of each row, (B, N, T).
-        A row that sees nothing is 0, its lse -inf.
+    out, stats : ndarray
+        (B, N, T, E) with the memory of (B, T, N, E); and (B, N, T, 2) for `attention_backward`, of each row's scores s
+        the peak ``max(s) * log2(e)`` and the sum of ``2 ** (s * log2(e) - peak)``. A row that sees nothing is 0, its
+        stats -inf and 0.
 
     Raises
     ------
@@ -67,9 +68,9 @@ def attention(
     --------
     >>> import numpy as np
     >>> v = np.array([[[[1.0], [3.0]]]])
-    >>> out, lse = attention(np.zeros((1, 1, 1, 1)), np.ones((1, 1, 2, 1)), v)
-    >>> out.ravel(), lse.ravel().round(3)
-    (array([2.]), array([0.693]))
+    >>> out, stats = attention(np.zeros((1, 1, 1, 1)), np.ones((1, 1, 2, 1)), v)
+    >>> out.ravel(), stats.ravel()
+    (array([2.]), array([0., 2.]))
     """
     return _kernels.attention(q, k, v, mask, causal, diagonal, scale, dropout, seed, offset)
 
@@ -80,7 +81,7 @@ def attention_backward(
     k: Floats,
     v: Floats,
     out: Floats,
-    lse: Floats,
+    stats: Floats,
     mask: _Mask | None = None,
     *,
     causal: bool = False,
@@ -101,4 +102,4 @@ def attention_backward(
     >>> attention_backward(np.ones((1, 1, 1, 1)), q, k, v, *attention(q, k, v))[2].ravel()
     array([0.5, 0.5])
     """
-    return _kernels.attention_backward(dout, q, k, v, out, lse, mask, causal, diagonal, scale, dropout, seed, offset)
+    return _kernels.attention_backward(dout, q, k, v, out, stats, mask, causal, diagonal, scale, dropout, seed, offset)

@@ -305,7 +305,7 @@ def attention_backward(
     k: _Floats,
     v: _Floats,
     out: _Floats,
-    lse: _Floats,
+    stats: _Floats,
     mask: np.ndarray | None = None,
     causal: bool = False,
     diagonal: int = 0,

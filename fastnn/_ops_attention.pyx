@@ -27,14 +27,14 @@ cdef class AttentionNode(Node):
     cdef bint packed
     cdef Tensor value, mask_tensor
     cdef long value_version, mask_version
-    cdef ndarray q, k, v, mask, lse  # what the kernel read and gave; q, k, v with neighbours along D
+    cdef ndarray q, k, v, mask, stats  # what the kernel read and gave; q, k, v with neighbours along D
     cdef AttentionJob job            # sizes and options; `use` sets the pointers
 
     cdef void use(self, AttentionJob* job):
         job[0] = self.job
         job.q, job.k, job.v = cnp.PyArray_DATA(self.q), cnp.PyArray_DATA(self.k), cnp.PyArray_DATA(self.v)
         job.mask = NULL if self.mask is None else cnp.PyArray_DATA(self.mask)
-        job.lse = NULL if self.lse is None else cnp.PyArray_DATA(self.lse)
+        job.stats = NULL if self.stats is None else cnp.PyArray_DATA(self.stats)
         job.q_at, job.k_at, job.v_at = view_at(self.q), view_at(self.k), view_at(self.v)
 
     cdef tuple backward(self, Value dy):
@@ -263,8 +263,14 @@ cdef Tensor mask_tensor(str name, object mask, int type_num):
     return cast(m, type_num)
 
 
+cdef ndarray new_stats(ndarray q):
+    cdef npy_intp dims[4]
+    dims[0], dims[1], dims[2], dims[3] = cnp.PyArray_DIM(q, 0), cnp.PyArray_DIM(q, 1), cnp.PyArray_DIM(q, 2), 2
+    return new_array(4, dims, cnp.PyArray_TYPE(q))
+
+
 cdef Tensor computed(AttentionNode node):
-    """The result of the arrays in the node, off the tape; the node keeps lse where it has an array for it."""
+    """The result of the arrays in the node, off the tape; the node keeps stats where it has an array for it."""
     cdef AttentionJob job
     cdef ndarray out = new_rows(node.q, cnp.PyArray_DIM(node.v, 3))
     node.use(&job)
@@ -306,7 +312,7 @@ cdef Tensor attended(str name, Tensor q, Tensor k, Tensor v, object attn_mask, o
             return in_ops(node, q, k, v, mask)
     record = recorded(q) or (not node.packed and (recorded(k) or recorded(v)))
     if record:
-        node.lse = new_array(3, cnp.PyArray_DIMS(node.q), cnp.PyArray_TYPE(node.q))
+        node.stats = new_stats(node.q)
     out = computed(node)
     if record:
         node.save(q, k)

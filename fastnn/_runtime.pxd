@@ -157,7 +157,7 @@ cdef extern from "runtime.h" namespace "fastnn" nogil:
 
     struct AttentionJob "fastnn::Attention":
         void* out
-        void* lse
+        void* stats
         const void* q
         const void* k
         const void* v

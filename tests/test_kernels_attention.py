@@ -74,8 +74,10 @@ def near(got, want, dtype):
 
 
 def check(q, k, v, dout, dtype, kept=1.0, want=None, mask=None, **options):
-    out, lse = kernels.attention(q, k, v, mask, **options)
-    grads = kernels.attention_backward(dout, q, k, v, out, lse, mask, **options)
+    out, stats = kernels.attention(q, k, v, mask, **options)
+    grads = kernels.attention_backward(dout, q, k, v, out, stats, mask, **options)
+    with np.errstate(divide="ignore"):
+        lse = np.log(2, dtype=dtype) * (stats[..., 0] + np.log2(stats[..., 1]))
     options = {name: options[name] for name in options if name in ("causal", "diagonal", "scale")}
     want = oracle(q, k, v, dout, mask, kept=kept, **options)
     for got, expected in zip((out, lse, *grads), want, strict=True):
@@ -137,6 +139,21 @@ def test_least_number_as_mask_makes_equals(isa, dtype):
     near(out[3:], oracle(q, k[:, :, :5], v[:, :, :5], dout)[0][0, 0, 3:], dtype)
 
 
+@pytest.mark.parametrize("queries", [1, 6])
+@pytest.mark.parametrize("low", [-1e30, None])
+def test_gradients_of_equals(isa, queries, low, dtype):
+    """Where a finite mask covers a row, its scores are all the same number, and the gradients those of a mean."""
+    low = low or np.finfo(dtype).min
+    q, k, v, dout = arrays((1, 1, 1, queries, 300, 4, 4), dtype)
+    mask = np.full((queries, 300), low, dtype)
+    out, stats = kernels.attention(q, k, v, mask)
+    dq, dk, dv = kernels.attention_backward(dout, q, k, v, out, stats, mask)
+    p = np.full((queries, 300), 1 / 300)
+    ds = p * (dout @ v.swapaxes(2, 3) - (dout * out).sum(-1, keepdims=True))
+    for got, want in ((dq, 0.5 * ds @ k), (dk, 0.5 * ds.swapaxes(2, 3) @ q), (dv, p.T @ dout)):
+        near(got, want, dtype)
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 1, 2, 70, 8, 8), (2, 2, 2, 20, 300, 16, 16), (1, 2, 2, 7, 5, 8, 8)])
 @pytest.mark.parametrize("p", [0.3, 1.0])
 def test_dropout(isa, shape, p, dtype):
@@ -153,8 +170,8 @@ def test_dropout(isa, shape, p, dtype):
 def test_any_strides(isa, shape, dtype):
     """Views of (B, T, N, D), reversed and padded memory give the bits of dense arrays; results lie as (B, T, N, D)."""
     q, k, v, dout = arrays(shape, dtype)
-    out, lse = kernels.attention(q, k, v, causal=True)
-    want = (out, lse, *kernels.attention_backward(dout, q, k, v, out, lse, causal=True))
+    out, stats = kernels.attention(q, k, v, causal=True)
+    want = (out, stats, *kernels.attention_backward(dout, q, k, v, out, stats, causal=True))
     assert out.transpose(0, 2, 1, 3).flags.c_contiguous
     assert want[3].transpose(0, 2, 1, 3).flags.c_contiguous
     rows = lambda x: np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)  # noqa: E731
@@ -163,8 +180,8 @@ def test_any_strides(isa, shape, dtype):
     apart = lambda x: np.repeat(x, 2, -1)[..., ::2]  # noqa: E731
     for view in (rows, back, padded, apart, np.asfortranarray):
         a, b, c, d = (view(x) for x in (q, k, v, dout))
-        got_out, got_lse = kernels.attention(a, b, c, causal=True)
-        got = (got_out, got_lse, *kernels.attention_backward(d, a, b, c, view(out), lse, causal=True))
+        got_out, got_stats = kernels.attention(a, b, c, causal=True)
+        got = (got_out, got_stats, *kernels.attention_backward(d, a, b, c, view(out), stats, causal=True))
         for x, y in zip(got, want, strict=True):
             np.testing.assert_array_equal(x, y)
 
@@ -185,9 +202,9 @@ def test_no_depth_is_a_mean(isa, dtype):
 @pytest.mark.parametrize("queries", [1, 9])
 def test_large_scores_and_special_values(isa, queries, dtype):
     q, k, v, _ = arrays((1, 1, 1, queries, 40, 8, 8), dtype)
-    out, lse = kernels.attention(100 * q, 100 * k, v, scale=1.0)
+    out, stats = kernels.attention(100 * q, 100 * k, v, scale=1.0)
     assert np.isfinite(out).all()
-    assert np.isfinite(lse).all()
+    assert np.isfinite(stats).all()
     assert np.abs(out).max() <= np.abs(v).max() * (1 + 1e-6)
     bad = q.copy()
     bad[0, 0, 0, 3] = np.nan
@@ -207,15 +224,15 @@ def test_memory_grows_with_the_length(isa):
     q = np.random.default_rng(0).normal(size=(1, 1, 16384, 16)).astype(np.float32)
     kernels.empty_cache()
     before = kernels.memory_stats()["peak"]
-    out, lse = kernels.attention(q, q, q, causal=True)
-    kernels.attention_backward(q, q, q, q, out, lse, causal=True)
+    out, stats = kernels.attention(q, q, q, causal=True)
+    kernels.attention_backward(q, q, q, q, out, stats, causal=True)
     assert kernels.memory_stats()["peak"] - before < 100e6
     near(out[:, :, :50], oracle(q[:, :, :50], q[:, :, :50], q[:, :, :50], q[:, :, :50], causal=True)[0], np.float32)
 
 
 Q = np.zeros((2, 4, 3, 8), np.float32)
 K = np.zeros((2, 2, 5, 8), np.float32)
-L = np.zeros((2, 4, 3), np.float32)
+L = np.zeros((2, 4, 3, 2), np.float32)
 BAD = [
     (lambda: kernels.attention([[1.0]], K, K), TypeError, "NumPy array"),
     (lambda: kernels.attention(Q[0], K, K), ValueError, r"q is \(4, 3, 8\); expected \(B, N, T, D\)"),
@@ -236,7 +253,8 @@ BAD = [
     (lambda: kernels.attention(Q, K, K, dropout=float("nan")), ValueError, "dropout is nan"),
     (lambda: kernels.attention_backward(Q[:1], Q, K, K, Q, L), ValueError, "dout is"),
     (lambda: kernels.attention_backward(Q, Q, K, K, Q[..., :3], L), ValueError, "out is"),
-    (lambda: kernels.attention_backward(Q, Q, K, K, Q, L[0]), ValueError, "lse is"),
+    (lambda: kernels.attention_backward(Q, Q, K, K, Q, L[0]), ValueError, r"stats is \(4, 3, 2\); expected \(2, "),
+    (lambda: kernels.attention_backward(Q, Q, K, K, Q, L[..., 0]), ValueError, "stats is"),
 ]
 
 
@@ -249,6 +267,6 @@ def test_refused(case):
 
 def test_diagonals_beyond_everything(isa):
     for diagonal in (-(2**62), 2**62):
-        out, lse = kernels.attention(Q + 1, K + 1, K + 1, causal=True, diagonal=diagonal)
-        assert np.isneginf(lse).all() == (diagonal < 0)
+        out, stats = kernels.attention(Q + 1, K + 1, K + 1, causal=True, diagonal=diagonal)
+        assert np.isneginf(stats[..., 0]).all() == (diagonal < 0)
         np.testing.assert_allclose(out, 0 if diagonal < 0 else 1, rtol=1e-6)

@@ -141,19 +141,18 @@ template <class T> struct AttentionForward {
     void finish(i64 g, i64 t) const {
         const i64 head = shared * job.group + g, row = q0 + tiles.begin(t), state = (g * tiles.parts + t) * STATES;
         const int rows = tiles.width(t);
-        T totals[STATES] = {}, inverse[STATES], lse[STATES];
+        T totals[STATES] = {}, inverse[STATES];
         for (int i = 0; i < rows; i++) totals[i] = sum_lanes<T>(load(slot.total + ((g * tiles.parts + t) * TILE_ROWS + i) * L));
         for (int i = 0; i < STATES; i += L) {
             const Vec<T> total = load(totals + i);
             store(inverse + i, select<T>(total == Vec<T>{}, Vec<T>{}, splat<T>(1) / total));
-            if (job.lse) store(lse + i, fma<T>(load(slot.peak + state + i), splat<T>(T(LN_2)), log(total)));
         }
         for (int i = 0; i < rows; i++) {
             T* out = at<T>(job.out, job.out_at, b, head, row + i);
             const T* sums = sums_of(g, tiles.begin(t) + i);
             const Vec<T> scale = splat<T>(inverse[i]);
             for_vectors<T>(job.width, [&](i64 j, int n) { store_n(out + j, load(sums + j) * scale, n); });
-            if (job.lse) static_cast<T*>(job.lse)[(b * job.heads + head) * job.queries + row + i] = lse[i];
+            if (job.stats) keep_stats<T>(job, (b * job.heads + head) * job.queries + row + i, slot.peak[state + i], totals[i]);
         }
     }
 };

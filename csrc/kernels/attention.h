@@ -11,7 +11,7 @@
 namespace fastnn {
 namespace FASTNN_ISA {
 
-constexpr double LOG2_E = 1.44269504088896340736, LN_2 = 0.69314718055994530942;
+constexpr double LOG2_E = 1.44269504088896340736;
 constexpr i64 FEW_QUERIES = 4;  // of all heads of a group: k and v are read in place, packing would cost more than it saves
 
 template <class T> constexpr int ROW_STATES = LANES<T> > TILE_ROWS ? LANES<T> : 8;  // a number for each row of a tile, padded
@@ -65,6 +65,13 @@ INLINE i64 heads_together(const Attention& job) {
 // How many keys query i sees, the mask aside.
 INLINE i64 visible(const Attention& job, i64 i) {
     return job.causal ? most(0, least(job.keys, i + job.diagonal + 1)) : job.keys;
+}
+
+// The greatest score of a row and the sum beside it, which the backward makes the probabilities from. Two numbers, not their
+// logarithm: where a mask of -1e9 covers the whole row, max + log(sum) has no digit left for the sum (an ulp is 128).
+template <class T> INLINE void keep_stats(const Attention& job, i64 row, T peak, T sum) {
+    T* stats = static_cast<T*>(job.stats) + 2 * row;
+    stats[0] = peak, stats[1] = sum;
 }
 
 // ---- packing ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-// Attention, backward: blocks of keys outside, blocks of queries inside. The probabilities are made again from the log-sum-exp.
+// Attention, backward: blocks of keys outside, blocks of queries inside. The probabilities are made again from each
+// row's greatest score and sum.
 //
-//   for a tile of 6 queries:  p = 2^(s - lse), s = q k^T;  dp = dout v^T;  ds = p (dp - sum(dout out));  dq += ds k
+//   for a tile of 6 queries:  p = 2^(s - peak) / sum, s = q k^T;  dp = dout v^T;  ds = p (dp - sum(dout out));  dq += ds k
 //   for the block of 96:      dv += p^T dout, dk += ds^T q     (p and ds: 100 KB, in L2)
 //
 // Five products on the tile of tile.h, two and a half times the forward's. An item is a part of the keys of one head of k
@@ -15,7 +16,7 @@ constexpr i64 BACKWARD_KEYS = 128, BACKWARD_QUERIES = 96, BACKWARD_PART = 256, B
 
 template <class T> struct BackwardSlot {
     T *keys, *values, *key_rows, *dk, *dv, *p, *ds, *bias, *dropped;  // of a block of keys
-    T *q, *dout, *dq, *lse, *delta;                                   // of all queries of the group
+    T *q, *dout, *dq, *peak, *inverse, *delta;                        // of all queries of the group
     i64 p_row, size;
     BackwardSlot(const Attention& job, T* base) {
         Places<T> places = {base};
@@ -34,7 +35,8 @@ template <class T> struct BackwardSlot {
         q = places.take(rows * depth);
         dout = places.take(rows * width);
         dq = places.take(job.parts > 1 ? 0 : rows * depth);
-        lse = places.take(rows);
+        peak = places.take(rows);
+        inverse = places.take(rows);
         delta = places.take(rows);
         size = places.at;
     }
@@ -96,7 +98,7 @@ template <class T> struct AttentionBackward {
                 scale_row<T>(at<T>(job.dq, job.dq_at, b, head_of(g), i), dq_of(g) + i * depth, job.depth, T(job.scale));
     }
 
-    // q and dout as slivers, sum(dout * out), and the log-sum-exp to the base 2: 0 where no key is seen, for s is -inf there.
+    // q and dout as slivers, sum(dout * out), and what p is made from: a peak of 0 where no key is seen, for s is -inf there.
     void prepare(i64 g) const {
         const i64 head = head_of(g);
         const T *q = at<T>(job.q, job.q_at, b, head, 0), *douts = at<T>(job.dout, job.dout_at, b, head, 0);
@@ -107,9 +109,10 @@ template <class T> struct AttentionBackward {
             const T *out = at<T>(job.out, job.out_at, b, head, i), *dout = douts + i * job.dout_at.row;
             Vec<T> sum = {};
             for_vectors<T>(job.width, [&](i64 j, int n) { sum = fma<T>(load_n(out + j, n), load_n(dout + j, n), sum); });
-            const T lse = static_cast<const T*>(job.lse)[(b * job.heads + head) * job.queries + i];
+            const T* stats = static_cast<const T*>(job.stats) + 2 * ((b * job.heads + head) * job.queries + i);
             slot.delta[g * job.queries + i] = sum_lanes<T>(sum);
-            slot.lse[g * job.queries + i] = lse == minus_infinity<T>() ? T(0) : lse * T(LOG2_E);
+            slot.peak[g * job.queries + i] = stats[0] == minus_infinity<T>() ? T(0) : stats[0];
+            slot.inverse[g * job.queries + i] = stats[1] == 0 ? T(0) : 1 / stats[1];
         }
     }
 
@@ -180,12 +183,12 @@ template <class T> struct AttentionBackward {
 
     // A row's s and dp to p * m and ds; both 0 where the row sees nothing.
     INLINE void differentiate(T* p, T* ds, i64 row, i64 valid) const {
-        const Vec<T> reference = splat<T>(slot.lse[row]), delta = splat<T>(slot.delta[row]);
+        const Vec<T> peak = splat<T>(slot.peak[row]), inverse = splat<T>(slot.inverse[row]), delta = splat<T>(slot.delta[row]);
         const auto pass = [&](auto masked, auto dropping) __attribute__((always_inline)) {
             for (i64 j = 0; j < valid; j += L) {
                 Vec<T> s = load(p + j), d = load(ds + j);
                 if (masked) s += load(slot.bias + j);
-                Vec<T> e = exp2_negative(s - reference);
+                const Vec<T> e = exp2_negative(s - peak) * inverse;
                 if (dropping) d *= load(slot.dropped + j);
                 store(ds + j, e * (d - delta));
                 store(p + j, dropping ? e * load(slot.dropped + j) : e);

@@ -109,7 +109,7 @@ template <class T> void attention_combine(const Attention& job, i64 begin, i64 e
         }
         const Vec<T> inverse = splat<T>(total == 0 ? T(0) : 1 / total);
         for_vectors<T>(job.width, [&](i64 j, int n) { store_n(out + j, load(sums + j) * inverse, n); });
-        if (job.lse) static_cast<T*>(job.lse)[row] = peak * T(LN_2) + log(splat<T>(total))[0];
+        if (job.stats) keep_stats<T>(job, row, peak, total);
     }
 }
 
