@@ -7,6 +7,7 @@ namespace FASTNN_ISA {
 
 enum Way { IN_PLACE, AHEAD, PACKED, DOT, STREAM };  // matmul.cpp says what they are
 constexpr i64 IN_PLACE_BYTES = NARROW ? 1 << 19 : 3 << 19;  // of b
+constexpr i64 FEW_ROWS = 32;  // AVX-512: below that packing ahead does not pay
 
 // How the columns are cut. Of one block of rows and a few vectors in pairs, which two threads share evenly (8 vectors in threes
 // are six and two): 128^3 takes 0.86 to 0.96 of the time there, 32 x 144 x 512 0.89, with one thread 1.0 to 1.03; not one tile of

@@ -14,10 +14,10 @@ template <class T> struct Finish {
     const T* bias;
 };
 
-// How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while the next sliver is fetched, as a
-// few tiles pass too quickly over weights that come from memory for the machine's own prefetcher; or while it packs some rows of
-// the next one; or while what it reads a little later is fetched, the next sliver's as its own (across).
-enum Reading { WHOLE, SHORT, FETCHING, PACKING, STREAMING };
+// How a tile reads its sliver of b: in whole vectors; the last one short; in whole ones while it fetches what comes later, as
+// tiles pass too quickly over weights from L3 or memory for the machine's own prefetcher; or while it packs some rows of the
+// next sliver. Narrow vectors fetch a line for each step of k, others all they will read.
+enum Reading { WHOLE, SHORT, FETCHING, PACKING };
 constexpr i64 FETCHING_TILES = 6;  // 16 rows x 384 x 1536, cold weights: 273 us, not 312; 32 rows: 434, not 461. Warm: 3 % lost
 
 template <class T, int MR, int NV, Reading READING>
@@ -32,10 +32,9 @@ INLINE void tile(T* c, i64 c_row, const T* a, i64 a_row, i64 a_col, const T* b, 
         for (int i = 0; i < MR; i++) acc[i][j] = start;
     }
     const auto fetch = [fetched](const T* at) __attribute__((always_inline)) {
-        if (READING == FETCHING) __builtin_prefetch(at + fetched, 0, 2);
-        if (READING == STREAMING)
+        if (READING == FETCHING)
 #pragma GCC unroll 4
-            for (int j = 0; j < NV; j++) __builtin_prefetch(at + fetched + j * L);
+            for (int j = 0; j < (NARROW ? 1 : NV); j++) __builtin_prefetch(at + fetched + j * L, 0, NARROW ? 2 : 3);
     };
     if constexpr (READING == PACKING) {
         for (i64 p = 0, step = ahead.step; p < kc; p += step) {
@@ -90,7 +89,7 @@ static void across(i64 count, T* c, i64 c_row, const T* a, i64 a_row, i64 a_col,
     Ahead<T> none = {};
     for (; count > 0; count--, c += WIDTH, b += WIDTH * kc) {
         const int last = count == 1 ? tail : LANES<T>;
-        tile<T, MR, NV, STREAMING>(c, c_row, a, a_row, a_col, b, WIDTH, kc, last, FETCHED, none, finish);
+        tile<T, MR, NV, FETCHING>(c, c_row, a, a_row, a_col, b, WIDTH, kc, last, FETCHED, none, finish);
         if (finish.bias) finish.bias += WIDTH;
     }
 }
@@ -108,7 +107,7 @@ template <class T, int MR> struct ColumnsOf {
     template <int NV> struct Wide {
         // Masked loads are free with AVX-512: for doubles no second kernel.
         static constexpr Reading CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT;
-        static constexpr Reading FETCH = NARROW && sizeof(T) == 4 && MR > 2 && NV == TILE_VECS ? FETCHING : CORE;
+        static constexpr Reading FETCH = sizeof(T) == 4 && MR > 2 && NV == TILE_VECS ? FETCHING : CORE;
         // Of the 64 rows and more for which AVX-512 packs ahead tiles are 7 or 8 high; of AVX2's 8 and more, 4 to 6.
         static constexpr Reading PACK = MR > (NARROW ? 3 : 6) && NV == TILE_VECS ? PACKING : CORE;
         static constexpr Column<T> by_reading[4] = {column<T, MR, NV, CORE>, column<T, MR, NV, SHORT>,

@@ -59,10 +59,10 @@ template <class T> Way choose_way(const Matmul& job) {
         const i64 least = job.b_row * sizeof(T) % 4096 ? CROWDED_ROWS : PAGES_APART_ROWS;
         if (b_bytes >= IN_PLACE_BYTES && job.m >= least) return packing;
     }
-    // AVX-512: rows several whole pages apart are slow in place. 128 x 2048 x 512 takes 0.92 of the time packed, 64 x 3072 x 768
-    // 0.96; 48 rows on two threads 1.19, rows of one page 1.01, of 6 or 10 KB 1.01 to 1.05.
-    const i64 pages = job.b_row * i64(sizeof(T)) / 4096, rest = job.b_row * i64(sizeof(T)) % 4096;
-    if (!NARROW && packing == AHEAD && job.m >= 64 && b_bytes > IN_PLACE_BYTES && pages > 1 && rest == 0) return AHEAD;
+    // AVX-512: rows whole pages apart are slow in place. Zen 5: 128 x 2048 x 512 takes 0.92 of the time packed, 64 x 3072 x 768
+    // 0.96, rows of one page 1.01, of 6 or 10 KB 1.01 to 1.05. Emerald Rapids: 32 x 1024 x 1024 0.64, 64 rows 0.50, 128 0.58.
+    const bool pages_apart = job.b_row * i64(sizeof(T)) % 4096 == 0;
+    if (!NARROW && packing == AHEAD && job.m >= FEW_ROWS && b_bytes > IN_PLACE_BYTES && pages_apart) return AHEAD;
     // Packing pays from where b leaves L2 and is read by more than one block of rows: at 1024^3 240 GFLOP/s against
     // 234, at 2048^3 230 against 196, but at 192 x 1024 x 1024 222 against 240. AVX2: 128 x 1000 x 1000 83 against 79, 64 rows
     // 74 against 88.
