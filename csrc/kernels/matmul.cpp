@@ -66,10 +66,10 @@ constexpr i64 ACTIVATED_SLIVERS = 16;
 static bool activated(const Matmul& job) { return job.activation != COPY && !limits(job.activation) && !job.accumulate; }
 
 // How far from what the first tile of a strip reads lies what it fetches meanwhile, in elements; 0: it fetches nothing. With
-// AVX-512 weights of half of L2 and more come from L3 or memory, in a network, and there hardly anything waits for them then
-// (Emerald Rapids): BERT's layers, 16 rows, take 0.7 of the time, 32 0.84, 64 0.88, 128 0.93; where a product alone
-// keeps its weights in L2 1.00 to 1.02. 2 KB ahead 0.9, 8 KB as 4.
-constexpr i64 FETCHED_BYTES = 1 << 19, FETCH_AHEAD = 4096, FETCH_ROWS = 8;
+// AVX-512 weights that L1 does not hold come from L3 or memory, in a network, and hardly anything waits for them then (Emerald
+// Rapids): BERT's layers, 16 rows, take 0.7 of the time, 32 0.84, 64 0.88, 128 0.93, generation of eight sequences 0.92; a product
+// that is alone and keeps its weights in L2 1.00 to 1.02. 2 KB ahead 0.9, 8 KB as 4.
+constexpr i64 FETCHED_BYTES = 3 << 16, FETCH_AHEAD = 4096, FETCH_ROWS = 8;
 template <class T> static i64 fetch_distance(const Matmul& job, Way way, i64 tiles, i64 width) {
     constexpr i64 item = sizeof(T);
     if (few_in_place(job, way)) return FETCH_ROWS * job.b_row;
