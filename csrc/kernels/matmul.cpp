@@ -67,15 +67,16 @@ static bool activated(const Matmul& job) { return job.activation != COPY && !lim
 
 // How far from what the first tile of a strip reads lies what it fetches meanwhile, in elements; 0: it fetches nothing. With
 // AVX-512 weights that L1 does not hold come from L3 or memory, in a network, and hardly anything waits for them then (Emerald
-// Rapids): BERT's layers, 16 rows, take 0.7 of the time, 32 0.84, 64 0.88, 128 0.93, generation of eight sequences 0.92; a product
-// that is alone and keeps its weights in L2 1.00 to 1.02. 2 KB ahead 0.9, 8 KB as 4.
+// Rapids): BERT's layers, 16 rows, take 0.7 of the time, 32 0.84, 64 0.88, 128 0.93, generation of eight sequences 0.92; a
+// product that is alone and keeps its weights in L2 1.00 to 1.02. 2 KB ahead 0.9, 8 KB as 4.
 constexpr i64 FETCHED_BYTES = 3 << 16, FETCH_AHEAD = 4096, FETCH_ROWS = 8;
 template <class T> static i64 fetch_distance(const Matmul& job, Way way, i64 tiles, i64 width) {
     constexpr i64 item = sizeof(T);
     if (few_in_place(job, way)) return FETCH_ROWS * job.b_row;
     if (way != PACKED) return 0;
-    if (NARROW) return job.packed_size * item > IN_PLACE_BYTES && tiles <= FETCHING_TILES ? job.k * width : 0;
-    return job.packed_size * item > FETCHED_BYTES ? FETCH_AHEAD / item : 0;
+    const i64 bytes = packed_b_size<T>(job, way) * item;
+    if (NARROW) return bytes > IN_PLACE_BYTES && tiles <= FETCHING_TILES ? job.k * width : 0;
+    return bytes > FETCHED_BYTES ? FETCH_AHEAD / item : 0;
 }
 
 // Rows of a block whose slivers are packed ahead: many, as each block packs all of b again, but a's part of k stays in L3, and

@@ -65,7 +65,7 @@ template <class T> void matmul_pack(const Matmul& job, i64 begin, i64 end) {
             const i64 row = tiles.begin(t), rows = tiles.width(t);
             T* out = packed_a<T>(job, way) + (product * job.m + row) * job.k;
             const T* a = static_cast<const T*>(job.a) + batch_offsets(job, product).a + row * job.a_row;
-            if (NARROW && TILE_ROWS <= LANES<T> && job.a_row == 1) {
+            if (TILE_ROWS <= LANES<T> && job.a_row == 1) {
                 const i64 most = end - item < PANELS_ABREAST ? end - item : PANELS_ABREAST;
                 item += pack_panels(out, a, job.a_col, job.k, tiles, t, most) - 1;
                 continue;

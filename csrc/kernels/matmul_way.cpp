@@ -13,9 +13,12 @@ constexpr i64 CROWDED_ROWS = 32, PAGES_APART_ROWS = 8;  // of c, from which on a
 constexpr i64 LARGE = 12500000;  // multiplications: on two threads less gains nothing by packing
 
 // Rows 512 bytes apart, or a multiple of that, fall on few sets of L1. A tile of narrow vectors uses 24 bytes of each line of a
-// transposed a (a gradient of weights), and 64 of b's.
+// transposed a (a gradient of weights), and 64 of b's. With AVX-512 it uses 32 of a's, and from 1 KB on they leave L2 before the
+// next tile comes for the rest.
 template <class T> static bool crowded(i64 row) { return NARROW && row * sizeof(T) % 512 == 0; }
-template <class T> static bool crowded_a(const Matmul& job) { return !job.kept && job.a_row == 1 && crowded<T>(job.a_col); }
+template <class T> static bool crowded_a(const Matmul& job) {
+    return !job.kept && job.a_row == 1 && job.a_col * sizeof(T) % (NARROW ? 512 : 1024) == 0;
+}
 
 // Narrow vectors: each line of b is two, half of each, where rows do not begin as lines do (NumPy's arrays seldom do).
 template <class T> static bool astray(const Matmul& job) {
@@ -48,7 +51,8 @@ template <class T> Way choose_way(const Matmul& job) {
     // What packing first costs (b from L3 and back) hides behind multiplications where threads pack ahead: 1024^3 takes 0.97 of
     // the time, 512 x 1024 x 2048 0.92 (AVX2: 128 x 1024 x 1024 0.91).
     const Way packing = !job.kept && job.b_col == 1 ? AHEAD : PACKED;
-    // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9.
+    // With panels of such an a 128 x 128 x 1024 takes 0.86 of the time, 512 x 128 x 1024 0.78, on two threads 0.9. AVX-512
+    // (Emerald Rapids): 1024^3 0.59, 1024 x 256 x 512 0.62, 512^3 0.78, 768^2 x 512 0.85, 256^2 x 1024 0.87.
     if (crowded_a<T>(job) && job.m >= 128 && job.n >= 128 && work > LARGE) return packing;
     if (job.b_col != 1 && job.n != 1) return PACKED;
     if (!job.kept && crowded<T>(job.b_row)) {
@@ -70,8 +74,8 @@ template <class T> Way choose_way(const Matmul& job) {
     return job.m <= IN_PLACE_ROWS || b_bytes <= IN_PLACE_BYTES ? IN_PLACE : packing;
 }
 
-// An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one. Others are read where they are, with
-// AVX-512 even if rows are a multiple of 4 KiB apart (1024^3: 228 GFLOP/s, with panels 219; AVX2: 70, 110).
+// An a that is scattered both ways is copied to panels [tile][k][rows], and a crowded one (1024^3: AVX2 110 GFLOP/s, else 70;
+// Emerald Rapids 125, else 75; Zen 5 219, else 228). Others are read where they are.
 template <class T> bool packs_a(const Matmul& job, Way way) {
     return (way == PACKED || way == AHEAD) && !job.kept && job.a_col != 1 && (job.a_row != 1 || crowded_a<T>(job));
 }
