@@ -108,7 +108,7 @@ template <class T, int MR> struct ColumnsOf {
         // Masked loads are free with AVX-512: for doubles no second kernel.
         static constexpr Reading CORE = NARROW || sizeof(T) == 4 ? WHOLE : SHORT;
         static constexpr Reading FETCH = sizeof(T) == 4 && MR > 2 && NV > 1 ? FETCHING : CORE;
-        // Of the 64 rows and more for which AVX-512 packs ahead tiles are 7 or 8 high; of AVX2's 8 and more, 4 to 6.
+        // Of the 32 rows and more for which AVX-512 packs ahead tiles are 7 or 8 high, seldom 6; of AVX2's 8 and more, 4 to 6.
         static constexpr Reading PACK = MR > (NARROW ? 3 : 6) && NV == TILE_VECS ? PACKING : CORE;
         static constexpr Column<T> by_reading[4] = {column<T, MR, NV, CORE>, column<T, MR, NV, SHORT>,
                                                   column<T, MR, NV, FETCH>, column<T, MR, NV, PACK>};
