@@ -67,16 +67,24 @@ template <class T> static Attention job_of(const Heads& s, const Options& o, con
     return job;
 }
 
+// log(sum(exp(scores))) of each row, from its peak to the base 2 and its sum.
+template <class T> static Values<T> log_sum_exp(const Values<T>& stats) {
+    Values<T> lse(stats.size() / 2);
+    for (size_t row = 0; row < lse.size(); row++)
+        lse[row] = T((double(stats[2 * row]) + log2(double(stats[2 * row + 1]))) * M_LN2);
+    return lse;
+}
+
 template <class T> static Outputs<T> there_and_back(const Heads& s, const Options& o, const HeadArrays<T>& from) {
     Attention job = job_of(s, o, from);
     const auto like = [](const Values<T>& x) { return unwritten<T>(i64(x.size())); };
-    Values<T> out = like(from.dout), lse = unwritten<T>(s.rows()), dq = like(from.q), dk = like(from.k), dv = like(from.v);
-    job.out = out.data(), job.lse = lse.data();
+    Values<T> out = like(from.dout), stats = unwritten<T>(2 * s.rows()), dq = like(from.q), dk = like(from.k), dv = like(from.v);
+    job.out = out.data(), job.stats = stats.data();
     expect(run_attention(DTYPE<T>, job), "attention");
     job.dout = from.dout.data();
     job.dq = dq.data(), job.dk = dk.data(), job.dv = dv.data();
     expect(run_attention_backward(DTYPE<T>, job), "attention_backward");
-    return {{"out", out, 128}, {"lse", lse, 64}, {"dq", dq, 256, 1}, {"dk", dk, 256, 1}, {"dv", dv, 256}};
+    return {{"out", out, 128}, {"log-sum-exp", log_sum_exp(stats), 64}, {"dq", dq, 256, 1}, {"dk", dk, 256, 1}, {"dv", dv, 256}};
 }
 
 static const Heads HEADS[] = {
