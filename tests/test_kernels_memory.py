@@ -115,8 +115,9 @@ def test_attention_stays_inside(isa, guarded, queries, size, dtype):
         q, k, v = (guarded(rng.normal(size=(1, 2, t, depth)).astype(dtype)) for t in (queries, keys, keys))
         masks = [None, guarded(rng.random((queries, keys)) < 0.5), guarded(rng.normal(size=(1, keys)).astype(dtype))]
         for mask, causal in itertools.product(masks, (False, True)):
-            out, lse = kernels.attention(q, k, v, mask, causal=causal, dropout=0.1)
-            grads = kernels.attention_backward(q, q, k, v, guarded(out), guarded(lse), mask, causal=causal, dropout=0.1)
+            out, stats = kernels.attention(q, k, v, mask, causal=causal, dropout=0.1)
+            out, stats = guarded(out), guarded(stats)
+            grads = kernels.attention_backward(q, q, k, v, out, stats, mask, causal=causal, dropout=0.1)
             assert all(np.isfinite(g).all() for g in (out, *grads))
 
 
@@ -269,9 +270,9 @@ def attentions(rng, dtype):
     """Shared out by heads, by parts of the queries, by parts of the keys."""
     for name, batch, queries, keys in [("heads", 5, 70, 70), ("parts", 1, 530, 600), ("few", 1, 1, 3000)]:
         q, k, v, dout = (rng.normal(size=(batch, 2, t, 24)).astype(dtype) for t in (queries, keys, keys, queries))
-        out, lse = kernels.attention(q, k, v, dropout=0.1)
-        yield from ((f"{name} out", out), (f"{name} lse", lse))
-        gradients = kernels.attention_backward(dout, q, k, v, out, lse, dropout=0.1)
+        out, stats = kernels.attention(q, k, v, dropout=0.1)
+        yield from ((f"{name} out", out), (f"{name} stats", stats))
+        gradients = kernels.attention_backward(dout, q, k, v, out, stats, dropout=0.1)
         yield from zip([f"{name} dq", f"{name} dk", f"{name} dv"], gradients, strict=True)
 
 
