@@ -28,7 +28,7 @@ cdef class AttentionNode(Node):
     cdef Tensor value, mask_tensor
     cdef long value_version, mask_version
     cdef ndarray q, k, v, mask, stats  # what the kernel read and gave; q, k, v with neighbours along D
-    cdef AttentionJob job            # sizes and options; `use` sets the pointers
+    cdef AttentionJob job              # sizes and options; `use` sets the pointers
 
     cdef void use(self, AttentionJob* job):
         job[0] = self.job
