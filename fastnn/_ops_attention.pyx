@@ -390,10 +390,17 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
     shape = q.shape[:-1] + v.shape[-1:]
     lead = q.shape[:-2]
     mask = mask_tensor(name, attn_mask, type_num)
+    want = lead + (q.shape[nd - 2], k.shape[nd - 2])
+    if mask is not None and not broadcasts(mask.shape, want):
+        raise ValueError(f"{name}: attn_mask is {mask.shape}; expected what broadcasts to {want}")
     if mask is not None and cnp.PyArray_NDIM(mask.array) > 2:
         mask = in_four(name, as_tensor(mask).broadcast_to(lead + mask.shape[-2:]))
     q, k, v = in_four(name, q), in_four(name, k), in_four(name, v)
     return reshape(attended(name, q, k, v, mask, scale, dropout_p, is_causal, 0), shape)
+
+
+cdef bint broadcasts(tuple shape, tuple to):
+    return len(shape) <= len(to) and all([n in (1, m) for n, m in zip(reversed(shape), reversed(to))])
 
 
 cdef Tensor in_four(str name, Tensor x):

@@ -43,8 +43,8 @@ cdef class SoftmaxNode(Node):
         return (mul(y, sub(dy, sum(mul(dy, y), d, True))),)
 
 
-cpdef Tensor softmax(x, dim=-1):
-    """exp(x) / sum(exp(x)) along dim, without overflow. A row of -inf gives NaN.
+cpdef Tensor softmax(x, dim=-1, dtype=None):
+    """exp(x) / sum(exp(x)) along dim, without overflow, of x converted to dtype if there is one. A row of -inf gives NaN.
 
     Examples
     --------
@@ -52,11 +52,11 @@ cpdef Tensor softmax(x, dim=-1):
     >>> fnn.softmax(fnn.zeros(2))
     tensor([0.5, 0.5])
     """
-    cdef Tensor t = floating(x), out
+    cdef Tensor t = floating(x if dtype is None else as_tensor(x).to(dtype)), out
     cdef SoftmaxNode node
     cdef int d
     if cnp.PyArray_NDIM(t.array) == 0:
-        return reshape(softmax(reshape(t, (1,))), ())
+        return reshape(softmax(reshape(t, (1,)), 0, dtype), ())
     d = axis_of("softmax", dim, cnp.PyArray_NDIM(t.array))
     out = wrap(along_rows(0, t.array, d, None))
     if recorded(t):
@@ -75,8 +75,8 @@ cdef class LogSoftmaxNode(Node):
         return (sub(dy, mul(exp(output_of(self)), sum(dy, d, True))),)
 
 
-cpdef Tensor log_softmax(x, dim=-1):
-    """log(softmax(x)) along dim, exact where softmax is tiny.
+cpdef Tensor log_softmax(x, dim=-1, dtype=None):
+    """log(softmax(x)) along dim, exact where softmax is tiny, of x converted to dtype if there is one.
 
     Examples
     --------
@@ -84,11 +84,11 @@ cpdef Tensor log_softmax(x, dim=-1):
     >>> fnn.log_softmax(fnn.zeros(2))
     tensor([-0.6931472, -0.6931472])
     """
-    cdef Tensor t = floating(x), out
+    cdef Tensor t = floating(x if dtype is None else as_tensor(x).to(dtype)), out
     cdef LogSoftmaxNode node
     cdef int d
     if cnp.PyArray_NDIM(t.array) == 0:
-        return reshape(log_softmax(reshape(t, (1,))), ())
+        return reshape(log_softmax(reshape(t, (1,)), 0, dtype), ())
     d = axis_of("log_softmax", dim, cnp.PyArray_NDIM(t.array))
     out = wrap(along_rows(1, t.array, d, None))
     if recorded(t):

@@ -922,13 +922,13 @@ cdef class Tensor(Value):
         """See `fastnn.norm`."""
         return norm(self, p, dim, keepdim)
 
-    def softmax(self, dim=-1):
+    def softmax(self, dim=-1, dtype=None):
         """See `fastnn.softmax`."""
-        return softmax(self, dim)
+        return softmax(self, dim, dtype)
 
-    def log_softmax(self, dim=-1):
+    def log_softmax(self, dim=-1, dtype=None):
         """See `fastnn.log_softmax`."""
-        return log_softmax(self, dim)
+        return log_softmax(self, dim, dtype)
 
     def cumsum(self, dim=0):
         """See `fastnn.cumsum`."""

@@ -5,6 +5,7 @@ import sys
 from types import TracebackType
 
 from . import _kernels
+from ._checks import integer
 
 
 class threads:  # a context manager, named like the function it reads as
@@ -31,11 +32,7 @@ class threads:  # a context manager, named like the function it reads as
     """
 
     def __init__(self, n: int) -> None:
-        if isinstance(n, bool) or not hasattr(n, "__index__"):
-            raise TypeError(f"threads: n must be an integer, got {type(n).__name__}")
-        if n.__index__() < 1:
-            raise ValueError(f"threads: n must be at least 1, got {n}")
-        self._n = n.__index__()
+        self._n = integer("threads", "n", n)
         self._before: list[int] = []
 
     def __enter__(self) -> "threads":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _random
+from ._checks import integer
 from ._ops import Tensor, as_tensor, from_numpy
 
 __all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "random_split"]
@@ -268,16 +269,13 @@ class DataLoader:
             dataset = TensorDataset(dataset)
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise TypeError(f"DataLoader: a data set needs len() and indexing, got {type(dataset).__name__}")
-        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-            raise TypeError(f"DataLoader: batch_size must be an integer, got {type(batch_size).__name__}")
-        if batch_size < 1:
-            raise ValueError(f"DataLoader: batch_size must be at least 1, got {batch_size}")
+        batch_size = integer("DataLoader", "batch_size", batch_size)
         if len(dataset) == 0:
             raise ValueError("DataLoader: the data set is empty")
         if drop_last and len(dataset) < batch_size:
             raise ValueError(f"DataLoader: drop_last leaves nothing of {len(dataset)} rows in batches of {batch_size}")
         self.dataset = dataset
-        self.batch_size = batch_size.__index__()
+        self.batch_size = batch_size
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
         self.collate_fn = collate_fn

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import integer, number
 from ._ops import Tensor
 
 Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
@@ -52,8 +53,7 @@ def _start(name: str, tokens, length: int) -> np.ndarray:
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
         raise ValueError(f"{name}: tokens is {tokens.shape} of {tokens.dtype}; expected integers (B, t), 1 or more")
-    if length < 0:
-        raise ValueError(f"{name}: length must be at least 0, got {length}")
+    integer(name, "length", length, 0)
     return tokens.astype(np.int64, copy=False)  # bytes have no room for what a larger vocabulary answers
 
 
@@ -171,11 +171,13 @@ def sample(
     array([[0, 0, 0, 0, 0, 0]])
     """
     tokens = _start("sample", tokens, length)
-    if not 0 <= temperature < np.inf or (top_k is not None and top_k < 1) or not 0 < top_p <= 1:
-        raise ValueError(
-            f"sample: temperature is {temperature}, top_k {top_k}, top_p {top_p}; expected at least 0 and "
-            f"finite, at least 1 or None, above 0 and at most 1"
-        )
+    number("sample", "temperature", temperature)
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"sample: temperature is {temperature}; expected at least 0 and finite")
+    if not 0 < number("sample", "top_p", top_p) <= 1:
+        raise ValueError(f"sample: top_p is {top_p}; expected above 0 and at most 1")
+    if top_k is not None:
+        top_k = integer("sample", "top_k", top_k)
     if temperature == 0:
         return greedy(step, tokens, length, end, state)
     if rng is None:
@@ -237,8 +239,8 @@ def beam_search(
     array([[0, 1, 2, 3, 4]])
     """
     tokens = _start("beam_search", tokens, length)
-    if beams < 1:
-        raise ValueError(f"beam_search: beams must be at least 1, got {beams}")
+    beams = integer("beam_search", "beams", beams)
+    number("beam_search", "length_penalty", length_penalty)
     batch, first = len(tokens), np.arange(len(tokens))
     best = [(-np.inf, np.full(1, end, tokens.dtype))] * batch  # the best that ended: score, new tokens
     grown = np.zeros((batch, 1, 0), tokens.dtype)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ._checks import number
 from ._random import generator
 from ._tape import no_grad
 
@@ -49,9 +50,7 @@ def _checked(function: str, tensor):
 
 def _finite(function: str, **numbers: float) -> None:
     for name, value in numbers.items():
-        if not isinstance(value, int | float | np.number):
-            raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
-        if not math.isfinite(value):
+        if not math.isfinite(number(function, name, value)):
             raise ValueError(f"{function}: {name} must be finite, got {value}")
 
 

@@ -170,6 +170,7 @@ LAYERS = {
             "log_softmax",
         )
     },
+    "softmax in float64": rows(lambda: nn.Lambda(lambda x: fnn.softmax(x, -1, dtype=np.float64).to(np.float32))),
     "Identity": rows(nn.Identity),
     "Flatten": fixed_image(nn.Flatten),
     "Unflatten": rows(lambda: nn.Unflatten(-1, (2, -1))),

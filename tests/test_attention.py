@@ -119,6 +119,7 @@ BAD = [
     (lambda: F.scaled_dot_product_attention(X, X[:, :1], X[:, :1]), ValueError, "enable_gqa"),
     (lambda: F.scaled_dot_product_attention(X, X[:, :2], X[:, :2], enable_gqa=True), ValueError, "multiple"),
     (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((4, 5), bool)), ValueError, r"attn_mask is \(4, 5\)"),
+    (lambda: F.scaled_dot_product_attention(*[X[0]] * 3, np.ones((2, 4, 4))), ValueError, r"is \(2, 4.*to \(3, 4"),
     (lambda: F.scaled_dot_product_attention(X, X, X, np.ones((4, 4), int)), TypeError, "attn_mask is int"),
     (lambda: F.scaled_dot_product_attention(X, X, X, dropout_p=2), ValueError, "dropout_p"),
     (lambda: F.scaled_dot_product_attention(X[:, :0], X, X, enable_gqa=True), ValueError, "0 heads.*multiple"),
@@ -135,7 +136,7 @@ BAD = [
     (lambda: nn.MultiheadAttention(8, 2)(X[0], X[0], X[0], attn_mask=np.eye(4, dtype=int)), TypeError, "attn_mask is"),
     (lambda: nn.TransformerEncoderLayer(8, 2, 0), ValueError, "dim_feedforward"),
     (lambda: nn.SinusoidalPositionalEncoding(4)(X), ValueError, "expected"),
-    (lambda: nn.SinusoidalPositionalEncoding(4)(fnn.zeros(1, 2, 4), -1), ValueError, "offset -1; expected"),
+    (lambda: nn.SinusoidalPositionalEncoding(4)(fnn.zeros(1, 2, 4), -1), ValueError, "offset must be at least 0"),
     (lambda: nn.SinusoidalPositionalEncoding(4)(np.zeros((1, 2, 4), np.int64)), ValueError, "x is of int64"),
     (lambda: F.rotary_embedding(X[..., :7]), ValueError, "even D"),
     (lambda: F.rotary_embedding(np.ones((2, 4), int)), TypeError, "x is of int64; expected floats"),  # 1 turned to 0
@@ -143,7 +144,9 @@ BAD = [
     (lambda: F.sinusoidal_positions(-1, 4), ValueError, "length is -1"),
     (lambda: F.sinusoidal_positions(2, 0), ValueError, "dim 0"),
     (lambda: F.sinusoidal_positions(2, 4, base=0.0), ValueError, "base 0.0"),
+    (lambda: nn.SinusoidalPositionalEncoding(4)(fnn.zeros(1, 2, 4), 0.5), TypeError, "offset must be an integer"),
     (lambda: nn.KeyValues(0), ValueError, "room"),
+    (lambda: nn.KeyValues().tensors(), ValueError, "nothing was appended"),
 ]
 
 

@@ -131,8 +131,8 @@ BAD = [
     (lambda: generation.greedy(table_model(0), [[0.5]], 3), "float64"),
     (lambda: generation.greedy(table_model(0), np.zeros((1, 0), int), 3), "expected integers"),
     (lambda: generation.greedy(table_model(0), [[1]], -1), "length"),
-    (lambda: generation.sample(table_model(0), [[1]], 1, top_p=0.0), "top_p 0.0"),
-    (lambda: generation.sample(table_model(0), [[1]], 1, top_k=0), "top_k 0"),
+    (lambda: generation.sample(table_model(0), [[1]], 1, top_p=0.0), "top_p is 0.0"),
+    (lambda: generation.sample(table_model(0), [[1]], 1, top_k=0), "top_k must be at least 1, got 0"),
     (lambda: generation.sample(table_model(0), [[1]], 1, temperature=-1.0), "temperature is -1"),
     (lambda: generation.sample(table_model(0), [[1]], 1, temperature=np.inf), "temperature is inf"),
     (lambda: generation.beam_search(table_model(0), [[1]], 1, 4, beams=0), "beams"),
@@ -157,6 +157,16 @@ def test_refused(case):
     call, text = BAD[case]
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_arguments_of_other_types_are_refused():
+    for name, value, wanted in [("top_k", 2.0, "an integer"), *[(n, "a", "a number") for n in ("top_p", "temperature")]]:
+        with pytest.raises(TypeError, match=f"{name} must be {wanted}, got {type(value).__name__}"):
+            generation.sample(table_model(0), [[1]], 1, **{name: value})
+    with pytest.raises(TypeError, match="greedy: length must be an integer, got float"):
+        generation.greedy(table_model(0), [[1]], 2.0)
+    with pytest.raises(TypeError, match="beams must be an integer"):
+        generation.beam_search(table_model(0), [[1]], 1, 4, beams=2.0)
 
 
 # ---- models

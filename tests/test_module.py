@@ -187,6 +187,17 @@ def test_double_and_float_keep_identity():
             net.to(wrong)
 
 
+def test_double_leaves_a_frozen_module_frozen():
+    net = Net().freeze()
+    net.double()
+    assert net.out.weight.dtype == np.float64
+    with pytest.raises(RuntimeError, match="frozen"):
+        net.out.weight.requires_grad = True
+    with pytest.raises(ValueError, match="read-only"):
+        net.out.weight.data[0] = 1
+    net(fnn.zeros(1, 3, dtype=np.float64))
+
+
 def test_repr_is_pytorchs():
     torch = pytest.importorskip("torch")
 

@@ -32,6 +32,18 @@ def test_softmax_of_extremes():
     assert fnn.softmax(fnn.tensor([1, 1])).dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_in_another_dtype(name):
+    x = fnn.tensor(RNG.standard_normal((3, 4)).astype(np.float32), requires_grad=True)
+    wide = fnn.tensor(x.data, dtype=np.float64, requires_grad=True)
+    y, want = getattr(x, name)(0, dtype=np.float64), getattr(fnn, name)(wide, 0)
+    np.testing.assert_array_equal(y.data, want.data, strict=True)
+    (y * y).sum().backward()
+    (want * want).sum().backward()
+    np.testing.assert_array_equal(x.grad.data, wide.grad.data.astype(np.float32), strict=True)
+    assert getattr(fnn, name)(fnn.tensor([1, 2]), dtype="float64").dtype == np.float64
+
+
 def reference_cross_entropy(x, target, weight, ignore, smoothing, reduction):
     x = x - x.max(1, keepdims=True)
     log_p = x - np.log(np.exp(x).sum(1, keepdims=True))

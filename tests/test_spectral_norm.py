@@ -117,8 +117,8 @@ def test_errors():
         spectral_norm(spectral_norm(nn.Linear(2, 2)))
     with pytest.raises(ValueError, match="no parameter"):
         spectral_norm(nn.Linear(2, 2, bias=False), "bias")
-    for wrong in (0, 1.5, True):
-        with pytest.raises(ValueError, match="n_power_iterations"):
+    for wrong, error in ((0, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="n_power_iterations"):
             spectral_norm(nn.Linear(2, 2), n_power_iterations=wrong)
     with pytest.raises(ValueError, match="dim is 2"):
         spectral_norm(nn.Linear(2, 2), dim=2)

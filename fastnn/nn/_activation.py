@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import _ops
+from .._checks import integer
 from . import functional as F
 from ._module import Module
 from ._parameter import Parameter
@@ -84,11 +85,7 @@ class PReLU(Module):
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype=np.float32) -> None:
-        if isinstance(num_parameters, bool) or not isinstance(num_parameters, int):
-            raise TypeError(f"PReLU: num_parameters must be an integer, got {type(num_parameters).__name__}")
-        if num_parameters < 1:
-            raise ValueError(f"PReLU: num_parameters must be at least 1, got {num_parameters}")
-        self.num_parameters = num_parameters
+        self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
         self.weight = Parameter(np.full(num_parameters, init, dtype))
 
     def forward(self, x):

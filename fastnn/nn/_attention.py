@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from .. import _ops, _ops_attention, init
+from .._checks import integer, probability
 from .._tape import no_grad
 from ._key_values import KeyValues, begun
-from ._linear import Linear, _size
+from ._linear import Linear
 from ._module import Module
 from ._parameter import Parameter
 
@@ -87,15 +88,13 @@ class MultiheadAttention(Module):
         dtype=np.float32,
     ) -> None:
         name = "MultiheadAttention"
-        self.embed_dim = _size(name, "embed_dim", embed_dim)
-        self.num_heads = _size(name, "num_heads", num_heads)
-        self.kdim = self.embed_dim if kdim is None else _size(name, "kdim", kdim)
-        self.vdim = self.embed_dim if vdim is None else _size(name, "vdim", vdim)
+        self.embed_dim = integer(name, "embed_dim", embed_dim)
+        self.num_heads = integer(name, "num_heads", num_heads)
+        self.kdim = self.embed_dim if kdim is None else integer(name, "kdim", kdim)
+        self.vdim = self.embed_dim if vdim is None else integer(name, "vdim", vdim)
         if self.embed_dim % self.num_heads:
             raise ValueError(f"{name}: embed_dim is {embed_dim}; expected a multiple of num_heads, {num_heads}")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"{name}: dropout must be between 0 and 1, got {dropout}")
-        self.dropout = float(dropout)
+        self.dropout = probability(name, "dropout", dropout)
         self.head_dim = self.embed_dim // self.num_heads
         self.add_zero_attn = bool(add_zero_attn)
         self.batch_first = bool(batch_first)

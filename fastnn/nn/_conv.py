@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import _ops_images, init
-from ._linear import _activation, _size
+from .._checks import integer
+from ._linear import _activation
 from ._module import Module
 from ._parameter import Parameter
 
@@ -18,7 +19,7 @@ def _sizes(function: str, name: str, value: Sizes, axes: int, least: int) -> tup
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * axes
     if len(values) != axes:
         raise ValueError(f"{function}: {name} must be an integer or {axes} of them, got {value!r}")
-    return tuple(_size(function, name, v, least) for v in values)
+    return tuple(integer(function, name, v, least) for v in values)
 
 
 class _Conv(Module):
@@ -44,12 +45,12 @@ class _Conv(Module):
         dtype=np.float32,
     ) -> None:
         name, axes = type(self).__name__, self.AXES
-        self.in_channels = _size(name, "in_channels", in_channels)
-        self.out_channels = _size(name, "out_channels", out_channels)
+        self.in_channels = integer(name, "in_channels", in_channels)
+        self.out_channels = integer(name, "out_channels", out_channels)
         self.kernel_size = _sizes(name, "kernel_size", kernel_size, axes, 1)
         self.stride = _sizes(name, "stride", stride, axes, 1)
         self.dilation = _sizes(name, "dilation", dilation, axes, 1)
-        self.groups = _size(name, "groups", groups)
+        self.groups = integer(name, "groups", groups)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(f"{name}: channels {in_channels}, {out_channels} must be multiples of groups={groups}")
         modes = ("zeros",) if self.TRANSPOSED else ("zeros", "reflect", "replicate", "circular")

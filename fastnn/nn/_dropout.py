@@ -1,6 +1,7 @@
 """Dropout: noise while training, nothing while evaluating."""
 
 from .. import _ops
+from .._checks import probability
 from . import functional as F
 from ._module import Module
 
@@ -40,11 +41,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        if isinstance(p, bool) or not isinstance(p, int | float):
-            raise TypeError(f"{type(self).__name__}: p must be a number, got {type(p).__name__}")
-        if not 0 <= p <= 1:
-            raise ValueError(f"{type(self).__name__}: p must be between 0 and 1, got {p}")
-        self.p = p
+        self.p = probability(type(self).__name__, "p", p)
 
     def forward(self, x):
         """x: any shape -> the same shape."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import init
+from .._checks import integer
 from .._ops import Tensor, as_tensor, empty
 from .._ops_embedding import embedding
 from .._tape import no_grad
@@ -14,8 +15,7 @@ def _row(function: str, padding_idx: int | None, rows: int) -> int | None:
     """Return the row that `padding_idx` names, counted from the start."""
     if padding_idx is None:
         return None
-    if isinstance(padding_idx, bool) or not hasattr(padding_idx, "__index__"):
-        raise TypeError(f"{function}: padding_idx must be an integer or None, got {type(padding_idx).__name__}")
+    padding_idx = integer(function, "padding_idx", padding_idx, None)
     if not -rows <= padding_idx < rows:
         raise ValueError(f"{function}: padding_idx is {padding_idx}; expected one of {rows} rows")
     return padding_idx % rows
@@ -69,12 +69,8 @@ class Embedding(Module):
         *,
         dtype=None,
     ) -> None:
-        for name, n in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
-            if isinstance(n, bool) or not hasattr(n, "__index__"):
-                raise TypeError(f"Embedding: {name} must be an integer, got {type(n).__name__}")
-            if n < 0:
-                raise ValueError(f"Embedding: {name} must not be negative, got {n}")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, 0)
+        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, 0)
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
         if not (max_norm is None or max_norm > 0) or not norm_type > 0:
             raise ValueError(f"Embedding: max_norm is {max_norm}, norm_type {norm_type}; expected numbers above 0")

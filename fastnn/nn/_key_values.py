@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import _ops, _ops_attention
-from ._linear import _size
+from .._checks import integer
 
 
 class KeyValues:
@@ -30,7 +30,7 @@ class KeyValues:
     """
 
     def __init__(self, room: int = 16) -> None:
-        self._room = _size("KeyValues", "room", room)
+        self._room = integer("KeyValues", "room", room)
         self._arrays: list[np.ndarray] = []
         self._length = 0
 
@@ -113,7 +113,15 @@ class KeyValues:
         self._arrays = larger
 
     def tensors(self) -> tuple[_ops.Tensor, _ops.Tensor]:
-        """Keys and values as views, (B, N, T, D)."""
+        """Keys and values as views, (B, N, T, D).
+
+        Raises
+        ------
+        ValueError
+            If nothing is kept yet, so that there are no sizes.
+        """
+        if not self._arrays:
+            raise ValueError("KeyValues.tensors: nothing was appended yet")
         keys, values = (_ops.as_tensor(array[:, :, : self._length]) for array in self._arrays)
         return keys, values
 

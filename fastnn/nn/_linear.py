@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import _ops, init
+from .._checks import integer
 from . import functional
 from ._module import Module
 from ._parameter import Parameter
@@ -27,16 +28,6 @@ def _activation(activation: str | Callable | None) -> str | Callable | None:
             f"Linear: unknown activation {activation!r}; expected one of {', '.join(_BY_NAME)} or a callable"
         )
     return activation if activation in FUSED else getattr(functional, activation)
-
-
-def _size(function: str, name: str, value: int, least: int = 1) -> int:
-    """Check that `value` is an integer of at least `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{function}: {name} must be an integer, got {type(value).__name__}")
-    value = value.__index__()
-    if value < least:
-        raise ValueError(f"{function}: {name} must be at least {least}, got {value}")
-    return value
 
 
 class Linear(Module):
@@ -89,8 +80,8 @@ class Linear(Module):
         *,
         dtype=np.float32,
     ) -> None:
-        self.in_features = _size("Linear", "in_features", in_features)
-        self.out_features = _size("Linear", "out_features", out_features)
+        self.in_features = integer("Linear", "in_features", in_features)
+        self.out_features = integer("Linear", "out_features", out_features)
         self.activation = _activation(activation)
         self.weight = Parameter(np.empty((self.out_features, self.in_features), dtype))
         self.bias = Parameter(np.empty(self.out_features, dtype)) if bias else None

@@ -387,7 +387,10 @@ class Module:
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.data.dtype.kind == "f" and tensor.data.dtype != dtype:
                 tensor.grad = None
+                frozen = not tensor.data.flags.writeable
                 Tensor.__init__(tensor, tensor.data.astype(dtype), requires_grad=tensor.requires_grad)
+                if frozen:
+                    tensor.freeze_()
         return self
 
     def float(self) -> "Module":

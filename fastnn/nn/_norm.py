@@ -3,18 +3,9 @@
 import numpy as np
 
 from .. import _ops, _ops_norm, init
-from ._linear import _size
+from .._checks import integer, number
 from ._module import Module
 from ._parameter import Parameter
-
-
-def _number(layer: str, name: str, value: float) -> float:
-    """Check that `value` is a number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{layer}: {name} must be a number, got {type(value).__name__}")
-    if not value >= 0:
-        raise ValueError(f"{layer}: {name} must be at least 0, got {value}")
-    return value
 
 
 def _reset(layer: Module) -> None:
@@ -34,9 +25,9 @@ class _ByChannel(Module):
 
     def __init__(self, num_features, eps, momentum, affine, track_running_stats, bias, dtype) -> None:
         layer = type(self).__name__
-        self.num_features = _size(layer, "num_features", num_features)
-        self.eps = _number(layer, "eps", eps)
-        self.momentum = None if momentum is None else _number(layer, "momentum", momentum)
+        self.num_features = integer(layer, "num_features", num_features)
+        self.eps = number(layer, "eps", eps, least=0)
+        self.momentum = None if momentum is None else number(layer, "momentum", momentum, least=0)
         self.affine = bool(affine)
         self.track_running_stats = bool(track_running_stats)
         self.weight = Parameter(np.ones(self.num_features, dtype)) if affine else None
@@ -340,13 +331,13 @@ class GroupNorm(Module):
         bias: bool = True,
         dtype=np.float32,
     ) -> None:
-        self.num_groups = _size("GroupNorm", "num_groups", num_groups)
-        self.num_channels = _size("GroupNorm", "num_channels", num_channels)
+        self.num_groups = integer("GroupNorm", "num_groups", num_groups)
+        self.num_channels = integer("GroupNorm", "num_channels", num_channels)
         if self.num_channels % self.num_groups:
             raise ValueError(
                 f"GroupNorm: num_channels must be divisible by num_groups, got {num_channels} and {num_groups}"
             )
-        self.eps = _number("GroupNorm", "eps", eps)
+        self.eps = number("GroupNorm", "eps", eps, least=0)
         self.affine = bool(affine)
         self.weight = Parameter(np.ones(self.num_channels, dtype)) if affine else None
         self.bias = Parameter(np.zeros(self.num_channels, dtype)) if affine and bias else None

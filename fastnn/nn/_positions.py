@@ -1,8 +1,8 @@
 """Layers that tell positions apart: sinusoids that are added, rotations of queries and keys."""
 
 from .. import _ops
+from .._checks import integer
 from ._dropout import Dropout
-from ._linear import _size
 from ._module import Module
 from ._position_tables import rotary_embedding, sinusoidal_positions
 
@@ -36,7 +36,7 @@ class SinusoidalPositionalEncoding(Module):
     """
 
     def __init__(self, d_model: int, dropout: float = 0.0, batch_first: bool = False) -> None:
-        self.d_model = _size("SinusoidalPositionalEncoding", "d_model", d_model)
+        self.d_model = integer("SinusoidalPositionalEncoding", "d_model", d_model)
         self.dropout = Dropout(dropout)
         self.batch_first = bool(batch_first)
         self._table = _ops.empty(0, self.d_model)
@@ -47,10 +47,9 @@ class SinusoidalPositionalEncoding(Module):
         shape = x.shape
         if len(shape) < 2 or shape[-1] != self.d_model:
             raise ValueError(f"SinusoidalPositionalEncoding: x is {shape}; expected (..., {self.d_model})")
-        if x.dtype.kind != "f" or offset < 0:
-            raise ValueError(
-                f"SinusoidalPositionalEncoding: x is of {x.dtype}, offset {offset}; expected floats, from 0 on"
-            )
+        if x.dtype.kind != "f":
+            raise ValueError(f"SinusoidalPositionalEncoding: x is of {x.dtype}; expected floats")
+        offset = integer("SinusoidalPositionalEncoding", "offset", offset, 0)
         second = self.batch_first or len(shape) == 2
         end = offset + (shape[-2] if second else shape[-3])
         table = self._table  # which another thread may replace

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from .. import _ops, _ops_recurrent, init
+from .._checks import flag, integer, probability
 from .._ops import Tensor
-from ._linear import _size
 from ._module import Module
 from ._parameter import Parameter
 from .utils.rnn import PackedSequence, checked_lengths, checked_packed, gathered, orders, packing, padded
@@ -20,13 +20,6 @@ def nonlinear(function: str, nonlinearity: str) -> str:
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"{function}: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     return f"rnn_{nonlinearity}"
-
-
-def flag(function: str, name: str, value: bool) -> bool:
-    """Check that `value` is a bool."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{function}: {name} must be a bool, got {type(value).__name__}")
-    return value
 
 
 class Recurrent(Module):
@@ -50,18 +43,14 @@ class Recurrent(Module):
     ) -> None:
         name = type(self).__name__
         self._cell = cell
-        self.input_size = _size(name, "input_size", input_size)
-        self.hidden_size = _size(name, "hidden_size", hidden_size)
-        self.num_layers = _size(name, "num_layers", num_layers)
+        self.input_size = integer(name, "input_size", input_size)
+        self.hidden_size = integer(name, "hidden_size", hidden_size)
+        self.num_layers = integer(name, "num_layers", num_layers)
         self.bias = flag(name, "bias", bias)
         self.batch_first = flag(name, "batch_first", batch_first)
-        if isinstance(dropout, bool) or not isinstance(dropout, int | float):
-            raise TypeError(f"{name}: dropout must be a number, got {type(dropout).__name__}")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"{name}: dropout must be between 0 and 1, got {dropout}")
-        self.dropout = float(dropout)
+        self.dropout = probability(name, "dropout", dropout)
         self.bidirectional = flag(name, "bidirectional", bidirectional)
-        self.proj_size = _size(name, "proj_size", proj_size, 0)
+        self.proj_size = integer(name, "proj_size", proj_size, 0)
         if self.proj_size >= self.hidden_size:
             raise ValueError(f"{name}: proj_size must be smaller than hidden_size {hidden_size}, got {proj_size}")
         self._names = [self._make_layer(layer, dtype) for layer in range(self.num_layers)]

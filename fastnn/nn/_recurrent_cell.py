@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from .. import _ops, _ops_recurrent, init
+from .._checks import flag, integer
 from .._ops import Tensor
-from ._linear import _size
 from ._module import Module
 from ._parameter import Parameter
-from ._recurrent import GATES, flag, nonlinear
+from ._recurrent import GATES, nonlinear
 
 PAIR = (tuple, list)  # `tuple | list` makes a new type at each call
 
@@ -21,8 +21,8 @@ class RecurrentCell(Module):
     def __init__(self, cell: str, input_size: int, hidden_size: int, bias: bool, dtype: Any) -> None:
         name = type(self).__name__
         self._cell = cell
-        self.input_size = _size(name, "input_size", input_size)
-        self.hidden_size = _size(name, "hidden_size", hidden_size)
+        self.input_size = integer(name, "input_size", input_size)
+        self.hidden_size = integer(name, "hidden_size", hidden_size)
         rows = GATES[cell] * self.hidden_size
         self.weight_ih = Parameter(np.empty((rows, self.input_size), dtype))
         self.weight_hh = Parameter(np.empty((rows, self.hidden_size), dtype))

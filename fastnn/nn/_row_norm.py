@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .. import _ops_norm
-from ._linear import _size
+from .._checks import integer, number
 from ._module import Module
-from ._norm import _number, _reset
+from ._norm import _reset
 from ._parameter import Parameter
 
 
@@ -15,7 +15,7 @@ def _shape(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]
     shape = tuple(normalized_shape) if isinstance(normalized_shape, Iterable) else (normalized_shape,)
     if not shape:
         raise ValueError(f"{layer}: normalized_shape must name at least one dimension")
-    return tuple(_size(layer, "normalized_shape", n) for n in shape)
+    return tuple(integer(layer, "normalized_shape", n) for n in shape)
 
 
 class LayerNorm(Module):
@@ -69,7 +69,7 @@ class LayerNorm(Module):
         dtype=np.float32,
     ) -> None:
         self.normalized_shape = _shape("LayerNorm", normalized_shape)
-        self.eps = _number("LayerNorm", "eps", eps)
+        self.eps = number("LayerNorm", "eps", eps, least=0)
         self.elementwise_affine = bool(elementwise_affine)
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(self.normalized_shape, dtype)) if elementwise_affine and bias else None
@@ -130,7 +130,7 @@ class RMSNorm(Module):
         dtype=np.float32,
     ) -> None:
         self.normalized_shape = _shape("RMSNorm", normalized_shape)
-        self.eps = None if eps is None else _number("RMSNorm", "eps", eps)
+        self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
         self.elementwise_affine = bool(elementwise_affine)
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import _ops, _ops_attention, init
+from .._checks import integer
 from .._tape import no_grad
 from . import _module
 from ._container import ModuleList
 from ._key_values import begun, listed
-from ._linear import _size
 from ._module import Module, plain
 from ._row_norm import LayerNorm
 from ._transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
@@ -19,7 +19,7 @@ from ._transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
 
 class _Stack(Module):
     def __init__(self, layer: Module, num_layers: int, norm: Module | None = None) -> None:
-        self.num_layers = _size(type(self).__name__, "num_layers", num_layers)
+        self.num_layers = integer(type(self).__name__, "num_layers", num_layers)
         self.layers = ModuleList([copy.deepcopy(layer) for _ in range(num_layers)])
         self.norm = norm
 

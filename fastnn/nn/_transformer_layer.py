@@ -9,12 +9,13 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import _ops, _ops_attention, _ops_norm
+from .._checks import integer
 from .._tape import no_grad
 from . import functional
 from ._attention import MultiheadAttention
 from ._dropout import Dropout
 from ._key_values import begun, listed
-from ._linear import FUSED, Linear, _activation, _size
+from ._linear import FUSED, Linear, _activation
 from ._module import Module, plain
 from ._row_norm import LayerNorm
 
@@ -55,7 +56,7 @@ class _Layer(Module):
             self.multihead_attn = MultiheadAttention(
                 d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype
             )
-        width = _size(name, "dim_feedforward", dim_feedforward)
+        width = integer(name, "dim_feedforward", dim_feedforward)
         self.linear1 = Linear(d_model, width, bias, dtype=dtype)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(width, d_model, bias, dtype=dtype)

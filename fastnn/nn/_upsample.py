@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from .._checks import integer
 from . import functional as F
 from ._module import Module
 
@@ -70,10 +71,7 @@ class _Pad(Module):
         widths: tuple = tuple(padding) if isinstance(padding, tuple | list) else (padding,) * (2 * self.dims)
         if len(widths) != 2 * self.dims:
             raise ValueError(f"{type(self).__name__}: padding is {padding!r}; expected one number or {2 * self.dims}")
-        for n in widths:
-            if isinstance(n, bool) or not hasattr(n, "__index__"):
-                raise TypeError(f"{type(self).__name__}: padding must be integers, got {padding!r}")
-        self.padding = widths
+        self.padding = tuple(integer(type(self).__name__, "padding", n, None) for n in widths)
 
     def forward(self, x):
         """x: (..., H, W) -> (..., top + H + bottom, left + W + right); 1d: (..., L) -> (..., left + L + right)."""

@@ -256,7 +256,9 @@ def _dropout(g: Graph, x: Any, p: float = 0.5, training: bool = True) -> Any:
 
 
 for _name, _node in {"softmax": "Softmax", "log_softmax": "LogSoftmax"}.items():
-    writes(_name)(lambda g, x, dim=-1, node=_node: getattr(g, node)(x, axis=int(dim)))
+    writes(_name)(
+        lambda g, x, dim=-1, dtype=None, node=_node: getattr(g, node)(operand(g, x, g.result.dtype), axis=int(dim))
+    )
 
 
 def reduced(g: Graph, node: str, x: Value, axes: Any, keepdim: bool) -> str:

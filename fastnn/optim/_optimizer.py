@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import number
 from .._ops import OptimizerStep, Tensor, from_numpy, zero_grads
 from .._tape import enable_grad
 
@@ -28,8 +29,7 @@ class _Cohort:
 
 def check_number(optimizer: str, name: str, value: Any, below: float = math.inf, positive: bool = False) -> None:
     """Raise unless `value` is a finite number from 0 up to, but without, `below`."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{optimizer}: {name} must be a number, got {type(value).__name__}")
+    number(optimizer, name, value)
     if not 0 <= value < below or (positive and value == 0):
         bounds = "positive" if positive else "not negative" if below == math.inf else f"in [0, {below})"
         raise ValueError(f"{optimizer}: {name} must be {bounds}, got {value}")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ... import _ops, _random
+from ..._checks import integer
 from ..._ops import Tensor, from_numpy
 from ..._tape import no_grad
 from .._conv import ConvTranspose1d, ConvTranspose2d
@@ -143,8 +144,7 @@ def spectral_norm(
     if not isinstance(weight, Parameter):
         kind = type(module).__name__
         raise ValueError(f"spectral_norm: {kind} has no parameter {name!r}, or it is normalised already")
-    if isinstance(n_power_iterations, bool) or not isinstance(n_power_iterations, int) or n_power_iterations < 1:
-        raise ValueError(f"spectral_norm: n_power_iterations must be at least 1, got {n_power_iterations!r}")
+    integer("spectral_norm", "n_power_iterations", n_power_iterations)
     if dim is None:
         dim = 1 if isinstance(module, ConvTranspose1d | ConvTranspose2d) else 0
     if not -weight.ndim <= dim < weight.ndim:

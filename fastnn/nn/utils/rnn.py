@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import _ops, _ops_recurrent
+from ..._checks import integer, number
 from ..._ops import Tensor
 
 __all__ = [
@@ -177,11 +178,6 @@ def orders(function: str, sequence: PackedSequence, batch: int) -> tuple[np.ndar
     return (_inverse(back) if order is None else order), (_inverse(order) if back is None else back)
 
 
-def _number(function: str, name: str, value: Any) -> None:
-    if not isinstance(value, int | float | np.number):
-        raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
-
-
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -216,13 +212,11 @@ def pad_packed_sequence(
     name = "pad_packed_sequence"
     if not isinstance(sequence, PackedSequence):
         raise TypeError(f"{name}: expected a PackedSequence, got {type(sequence).__name__}")
-    _number(name, "padding_value", padding_value)
+    number(name, "padding_value", padding_value)
     sizes, batch = checked_packed(name, sequence)
     steps = len(sizes)
     if total_length is not None:
-        if isinstance(total_length, bool) or not hasattr(total_length, "__index__") or total_length < steps:
-            raise ValueError(f"{name}: total_length is {total_length}; expected an integer of at least {steps}")
-        steps = total_length.__index__()
+        steps = integer(name, "total_length", total_length, steps)
     order, back = orders(name, sequence, batch) or (np.arange(batch), np.arange(batch))
     lengths = (np.arange(batch)[:, None] < sizes).sum(1)[back]
     plan = packing(lengths, steps, batch_first, order)
@@ -267,7 +261,7 @@ def pad_sequence(
     tensor([[1., 2.],
             [3., 0.]])
     """
-    _number("pad_sequence", "padding_value", padding_value)
+    number("pad_sequence", "padding_value", padding_value)
     tensors = _checked_sequences("pad_sequence", sequences)
     if padding_side not in ("right", "left"):
         raise ValueError(f"pad_sequence: padding_side must be 'right' or 'left', got {padding_side!r}")
