@@ -14,6 +14,7 @@ from fastnn import metrics, nn
 from fastnn._evaluate import evaluate
 from fastnn._random import get_state
 from fastnn.data import DataLoader, TensorDataset
+from fastnn.nn._evaluating import evaluating
 from fastnn.optim import lr_scheduler
 
 
@@ -136,6 +137,18 @@ def test_metrics_and_validation(data):
 def test_evaluate_wants_a_module(data):
     with pytest.raises(TypeError, match="evaluate: model must be a Module, got function"):
         evaluate(lambda x: x, nn.MSELoss(), data)
+
+
+def test_evaluations_at_once_end_with_the_last():
+    """The first to leave put the module back into training mode under the others' hands."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5).eval())
+    first, second = evaluating(model), evaluating(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(part.training for part in model.modules())
+    second.__exit__(None, None, None)
+    assert [part.training for part in model.modules()] == [True, True, False]
 
 
 def test_evaluate_leaves_every_module_in_its_mode(data):
