@@ -8,6 +8,8 @@
 
 #include <atomic>
 
+#include "pause.h"
+
 namespace fastnn {
 
 // Four classes per power of two, from 64 bytes to 2^46: at most 25 % of a block is unused. A header of one cache line
@@ -38,7 +40,7 @@ static ArenaStats stats;
 static std::atomic_flag lock = ATOMIC_FLAG_INIT;
 
 static void acquire() {
-    while (lock.test_and_set(std::memory_order_acquire)) {}
+    while (lock.test_and_set(std::memory_order_acquire)) pause();
 }
 static void let_go() { lock.clear(std::memory_order_release); }
 
@@ -93,8 +95,34 @@ static Block* fresh_block(size_t bytes) {
     }
     *fresh = {HEADER, 0, 0, nullptr};
     acquire();
-    span = fresh;
-    Block* block = cut(bytes);
+    Block* block = cut(bytes);  // where another thread has brought a span meanwhile
+    if (!block) {
+        span = fresh;
+        fresh = nullptr;
+        block = cut(bytes);
+    }
+    let_go();
+    free(fresh);
+    return block;
+}
+
+// The lock is held.
+static void hand_out(size_t size, bool again) {
+    stats.allocations++;
+    stats.from_system += !again;
+    stats.in_use += size;
+    if (stats.in_use > stats.peak) stats.peak = stats.in_use;
+}
+
+static Block* block_from_system(size_t size, bool kept) {
+    Block* block = fresh_block(HEADER + size);
+    if (!block && kept) {  // perhaps what we keep is what is missing
+        arena_trim();
+        block = fresh_block(HEADER + size);
+    }
+    if (!block) return nullptr;
+    acquire();
+    hand_out(size, false);
     let_go();
     return block;
 }
@@ -104,31 +132,20 @@ void* allocate(size_t bytes) {
     const int c = class_of(bytes);
     const size_t size = class_size(c);
     acquire();
+    const bool kept = stats.cached != 0;
     Block* block = free_list[c];
-    const bool kept = block, others = stats.cached != 0;
-    if (kept) {
+    const bool again = block;
+    if (again) {
         free_list[c] = block->next;
         if (!block->given_back) stats.cached -= size;
     } else if (in_spans(HEADER + size)) {
         block = cut(HEADER + size);
     }
-    stats.allocations++;
-    stats.in_use += size;
-    if (stats.in_use > stats.peak) stats.peak = stats.in_use;
+    if (block) hand_out(size, again);
     let_go();
-    if (!kept) {
-        if (!block) block = fresh_block(HEADER + size);
-        if (!block && others) {  // perhaps what we keep is what is missing
-            arena_trim();
-            block = fresh_block(HEADER + size);
-        }
-        acquire();
-        stats.from_system++;
-        if (!block) stats.in_use -= size;
-        let_go();
-        if (!block) return nullptr;
-        block->size_class = c;
-    }
+    if (!block) block = block_from_system(size, kept);
+    if (!block) return nullptr;
+    block->size_class = c;
     return reinterpret_cast<char*>(block) + HEADER;
 }
 
@@ -152,57 +169,70 @@ ArenaStats arena_stats() {
     return s;
 }
 
-// Whether a block that is kept can go, alone or with its span.
-static bool goes(const Block* block) { return !block->span || block->span->kept == block->span->cut; }
+// Whether all of its span is kept, which can go then.
+static bool goes(const Block* block) { return block->span->kept == block->span->cut; }
 
 // What a block that stays has of whole pages beyond its header: they come again as zeros when they are written.
-static void give_pages_back(Block* block) {
-    const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+static void give_pages_back(Block* block, uintptr_t page) {
     const uintptr_t begin = reinterpret_cast<uintptr_t>(block) + HEADER, end = begin + class_size(block->size_class);
     const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
     if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
     block->given_back = true;
 }
 
-void arena_trim() {
-    Block* blocks = nullptr;
-    Span* spans = nullptr;
-    acquire();
+// The lists of what arena_trim takes out.
+struct Trimmed {
+    Block *going, *staying;
+    Span* spans;
+};
+
+static void push(Block*& list, Block* block) { block->next = list, list = block; }
+
+// Takes out all that is kept, but for blocks whose pages were given back before and whose span is in use. The lock is held.
+static Trimmed take_out() {
+    Trimmed out = {};
     for (Block* list : free_list)
         for (; list; list = list->next)
             if (list->span) list->span->kept++;
+    Block* of_whole_spans = nullptr;
     for (Block*& list : free_list) {
         Block* all = list;
         list = nullptr;
         for (Block* next; all; all = next) {
             next = all->next;
-            Block*& to = goes(all) ? blocks : list;
-            all->next = to;
-            to = all;
+            push(!all->span ? out.going : goes(all) ? of_whole_spans : all->given_back ? list : out.staying, all);
         }
     }
-    Block* alone = nullptr;
-    for (Block* next; blocks; blocks = next) {
-        next = blocks->next;
-        Span* const whole = blocks->span;
-        if (!whole) {
-            blocks->next = alone;
-            alone = blocks;
-        } else if (--whole->cut == 0) {
-            if (whole == span) span = nullptr;
-            whole->next = spans;
-            spans = whole;
-        }
+    const auto clear = [](Block* list) {
+        for (; list; list = list->next) list->span->kept = 0;
+    };
+    clear(out.staying);
+    for (Block* list : free_list) clear(list);
+    for (; of_whole_spans; of_whole_spans = of_whole_spans->next) {
+        Span* const whole = of_whole_spans->span;
+        if (--whole->cut) continue;
+        if (whole == span) span = nullptr;
+        whole->next = out.spans;
+        out.spans = whole;
     }
-    for (Block* list : free_list)
-        for (; list; list = list->next) {
-            list->span->kept = 0;
-            if (!list->given_back) give_pages_back(list);
-        }
     stats.cached = 0;
+    return out;
+}
+
+void arena_trim() {
+    acquire();
+    Trimmed out = take_out();
     let_go();
-    for (Block* next; alone; alone = next) next = alone->next, free(alone);
-    for (Span* next; spans; spans = next) next = spans->next, free(spans);
+    const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+    for (Block* next; out.going; out.going = next) next = out.going->next, free(out.going);
+    for (Span* next; out.spans; out.spans = next) next = out.spans->next, free(out.spans);
+    for (Block* block = out.staying; block; block = block->next) give_pages_back(block, page);
+    acquire();
+    for (Block* next; out.staying; out.staying = next) {
+        next = out.staying->next;
+        push(free_list[out.staying->size_class], out.staying);
+    }
+    let_go();
 }
 
 }  // namespace fastnn

@@ -7,7 +7,7 @@ namespace fastnn {
 
 struct ArenaStats {
     size_t in_use, cached, peak;      // bytes handed out now, kept in free lists, the most ever handed out
-    size_t allocations, from_system;  // calls of allocate, and how many of them had to ask the system
+    size_t allocations, from_system;  // blocks handed out, and how many of them were new: none that had been released
 };
 
 void* allocate(size_t bytes);  // null when the system has no more; 0 bytes is a valid request

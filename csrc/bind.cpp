@@ -1,5 +1,6 @@
-// The module fastnn._kernels: which instruction set runs, threads, memory, and (in bind_*.cpp) every raw kernel as a
-// checked function, NumPy in, NumPy out. Private: people use fastnn.kernels.
+// The module fastnn._kernels: which instruction set runs, threads, memory, and (in bind_*.cpp) raw kernels as checked
+// functions, NumPy in, NumPy out. Private: people use fastnn.kernels. Convolutions are not here, as many steps stand before a
+// kernel of theirs: fastnn.kernels has them by way of the op. Embeddings and PReLU are ops only.
 #define FASTNN_IMPORTS_NUMPY
 #include "bind.h"
 
@@ -73,7 +74,9 @@ Array dense_input(const char* who, const char* name, py::handle x, const Array* 
 
 Array integers(const char* who, const char* name, py::handle x) {
     if (!PyArray_Check(x.ptr()) || !PyArray_ISINTEGER(reinterpret_cast<PyArrayObject*>(x.ptr())))
-        refuse(PyExc_TypeError, "%s: %s is %R; expected a NumPy array of integers", who, name, Py_TYPE(x.ptr()));
+        refuse(PyExc_TypeError, "%s: %s is %S; expected a NumPy array of integers", who, name,
+               PyArray_Check(x.ptr()) ? reinterpret_cast<PyObject*>(PyArray_DESCR(reinterpret_cast<PyArrayObject*>(x.ptr())))
+                                      : reinterpret_cast<PyObject*>(Py_TYPE(x.ptr())));
     PyObject* dense = PyArray_FromArray(reinterpret_cast<PyArrayObject*>(x.ptr()), PyArray_DescrFromType(NPY_INT64),
                                         NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
     if (!dense) throw py::error_already_set();
@@ -278,7 +281,7 @@ True
           R"(memory_stats()
 
 What the memory of tensors has done: bytes `in_use`, `cached` for the next ones and at the `peak`, the number of
-`allocations` and how many of them came `from_system`.
+`allocations` and how many of them were new memory `from_system`, none that had served before.
 
 Examples
 --------

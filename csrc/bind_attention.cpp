@@ -67,6 +67,16 @@ static void set_mask(const char* who, CheckedHeads& of, py::handle given) {
     of.mask = mask.object();
 }
 
+static double scale_of(const char* who, py::handle scale, i64 depth) {
+    if (scale.is_none()) return 1 / sqrt(double(depth ? depth : 1));
+    const double given = PyFloat_AsDouble(scale.ptr());
+    if (given == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        refuse(PyExc_TypeError, "%s: scale is %R; expected a number or None", who, scale.ptr());
+    }
+    return given;
+}
+
 static CheckedHeads checked_heads(const char* who, py::handle q, py::handle k, py::handle v, const AttentionOptions& options) {
     CheckedHeads of;
     of.q = heads_input(who, "q", q, nullptr);
@@ -87,7 +97,7 @@ static CheckedHeads checked_heads(const char* who, py::handle q, py::handle k, p
     job.batch = batch, job.heads = heads, job.group = shared ? heads / shared : 1;
     job.queries = of.q.shape(2), job.keys = of.k.shape(2), job.depth = depth, job.width = of.v.shape(3);
     job.causal = options.causal, job.diagonal = std::clamp<i64>(options.diagonal, -job.queries, job.keys);
-    job.scale = options.scale.is_none() ? 1 / sqrt(double(depth ? depth : 1)) : py::cast<double>(options.scale);
+    job.scale = scale_of(who, options.scale, depth);
     job.dropout = options.dropout, job.seed = options.seed, job.offset = options.offset;
     set_mask(who, of, options.mask);
     return of;

@@ -79,9 +79,25 @@ const Isa* best_isa() {
 }
 
 Runtime& runtime() {
-    static Runtime r = {{nullptr, nullptr}, launch, run_matmul, run_reduce, allocate, release, run_matmul_keeping, run_conv,
-                        run_group_norm, run_group_norm_backward, run_row_norm_backward, run_recurrent, run_recurrent_backward,
-                        run_attention, run_attention_backward, run_step_attention, run_encoder_step};
+    static Runtime r = {
+        .table = {nullptr, nullptr},
+        .launch = launch,
+        .matmul = run_matmul,
+        .reduce = run_reduce,
+        .allocate = allocate,
+        .release = release,
+        .matmul_keeping = run_matmul_keeping,
+        .conv = run_conv,
+        .group_norm = run_group_norm,
+        .group_norm_backward = run_group_norm_backward,
+        .row_norm_backward = run_row_norm_backward,
+        .recurrent = run_recurrent,
+        .recurrent_backward = run_recurrent_backward,
+        .attention = run_attention,
+        .attention_backward = run_attention_backward,
+        .step_attention = run_step_attention,
+        .encoder_step = run_encoder_step,
+    };
     if (current == nullptr) {
         current = best_isa();
         r.table[F32] = current->table[F32];

@@ -419,9 +419,12 @@ def __getattr__(name: str) -> Any:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version("fastnn")
+    try:
+        return version("fastnn")
+    except PackageNotFoundError:  # copied without its metadata, as into a frozen program
+        return "unknown"
 
 
 def __dir__() -> list[str]:

@@ -6,6 +6,9 @@ the batches that were done are passed over, and the training goes on bit for bit
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -98,6 +101,23 @@ def _restore(run: Any, path: str | os.PathLike) -> None:
         raise ValueError(f"fit: {os.fspath(path)!r} is of a training on other data")
     if (saved["schedule"] is None) is not (run.schedule is None):
         raise ValueError(f"fit: {os.fspath(path)!r} was saved {'without' if run.schedule else 'with'} a schedule")
+    with _as_before_on_error(*(part for part in (run.model, run.optimizer, run.schedule) if part is not None)):
+        _take_over(run, saved)
+
+
+@contextmanager
+def _as_before_on_error(*parts: Any) -> Iterator[None]:
+    """Give models, optimizers and schedules back the state they had if what is done meanwhile fails."""
+    before = [deepcopy(part.state_dict()) for part in parts]
+    try:
+        yield
+    except BaseException:
+        for part, state in zip(parts, before):
+            part.load_state_dict(state)
+        raise
+
+
+def _take_over(run: Any, saved: dict[str, Any]) -> None:
     saved["now"], saved["start"] = _arrays(saved["now"]), _arrays(saved["start"])
     run.model.load_state_dict(saved["model"])
     run.optimizer.load_state_dict(saved["optimizer"])

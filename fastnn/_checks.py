@@ -54,7 +54,7 @@ def probability(function: str, name: str, value: Any) -> float:
 
 
 def flag(function: str, name: str, value: Any) -> bool:
-    """Return `value`, if it is a bool.
+    """Return `value` as a bool, if it is one, of NumPy too.
 
     Examples
     --------
@@ -62,6 +62,6 @@ def flag(function: str, name: str, value: Any) -> bool:
     Traceback (most recent call last):
     TypeError: f: bias must be a bool, got int
     """
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{function}: {name} must be a bool, got {type(value).__name__}")
-    return value
+    return bool(value)

@@ -59,7 +59,7 @@ def evaluate(
                 total += float(loss(prediction, *targets)) * n
             rows += n
             if metrics:
-                kept.append((detached(prediction), *targets))
+                kept.append((detached("evaluate", prediction), *targets))
     if rows == 0:
         raise ValueError("evaluate: there are no data")
     return ({} if loss is None else {"loss": total / rows}) | measure(metrics or {}, kept)
@@ -81,7 +81,7 @@ def _joined(batches: Sequence[Any]) -> Any:
     return cat([part.reshape(1) if part.ndim == 0 else part for part in batches])
 
 
-def detached(prediction: Any) -> Any:
+def detached(function: str, prediction: Any) -> Any:
     """Return a prediction without its history: a Tensor, or a tuple of them.
 
     Raises
@@ -90,7 +90,8 @@ def detached(prediction: Any) -> Any:
         If it is something else.
     """
     if isinstance(prediction, tuple | list):
-        return tuple(detached(part) for part in prediction)
+        return tuple(detached(function, part) for part in prediction)
     if not isinstance(prediction, Tensor):
-        raise TypeError(f"fit: metrics need predictions that are Tensors or tuples, got {type(prediction).__name__}")
+        kind = type(prediction).__name__
+        raise TypeError(f"{function}: metrics need predictions that are Tensors or tuples, got {kind}")
     return prediction.detach()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._ops import Tensor, tensor
 from ._random import from_seed
-from ._tape import grad, no_grad
+from ._tape import enable_grad, grad, no_grad
 
 
 def gradcheck(
@@ -168,8 +168,6 @@ def _check_second(
     weights = [tensor(rng.standard_normal(s)) for s in shapes]
 
     def gradients(leaves: Sequence[Any]) -> tuple[Tensor, ...]:
-        from ._tape import enable_grad
-
         with enable_grad():
             arguments = [
                 x if isinstance(x, Tensor) and x.requires_grad else Tensor(x, requires_grad=True) for x in leaves

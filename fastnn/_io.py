@@ -158,8 +158,8 @@ def _write(content: bytes, path: str) -> None:
 def load(path: str | os.PathLike, model: Any = None, strict: bool = True) -> Any:
     """Read a safetensors file: what `save` was given, or a flat dict of the Tensors in somebody else's file.
 
-    Nothing in the file is executed, and the memory taken is in proportion to the file's length. A .pt, .pth
-    or .bin file, and a zip archive of any name, may also be one of PyTorch with a state dict in it (see `load_torch`,
+    Nothing in the file is executed, and the memory taken is in proportion to the file's length. A .pt, .pth, .bin
+    or .ckpt file, and a zip archive of any name, may also be one of PyTorch with a state dict in it (see `load_torch`,
     which gives arrays in the place of Tensors).
 
     Parameters

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import _kernels
+from fastnn._kernel_steps import Floats
 
-Floats = npt.NDArray[np.floating]
 Taps = npt.NDArray[np.integer]
 Size = int | Sequence[int]
 

@@ -108,6 +108,12 @@ def _backward(
     return RecurrentGradients(*made)
 
 
+def _cell(function: str, nonlinearity: str) -> str:
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"{function}: nonlinearity is {nonlinearity!r}; expected 'tanh' or 'relu'")
+    return f"rnn_{nonlinearity}"
+
+
 def rnn(
     x: Floats,
     weight_ih: Floats,
@@ -121,7 +127,7 @@ def rnn(
     keep: bool = False,
 ) -> RecurrentForward:
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, None)
-    return _forward(f"rnn_{nonlinearity}", x, weights, h0, None, batch_sizes, keep)
+    return _forward(_cell("rnn", nonlinearity), x, weights, h0, None, batch_sizes, keep)
 
 
 def gru(
@@ -169,7 +175,7 @@ def rnn_backward(
     batch_sizes: npt.NDArray[np.integer] | None = None,
 ) -> RecurrentGradients:
     weights = (weight_ih, weight_hh, bias_ih, bias_hh, None)
-    return _backward(f"rnn_{nonlinearity}", forward, (dy, dh_n, None), x, weights, h0, None, batch_sizes)
+    return _backward(_cell("rnn_backward", nonlinearity), forward, (dy, dh_n, None), x, weights, h0, None, batch_sizes)
 
 
 def gru_backward(

@@ -51,27 +51,22 @@ cdef bint dense(ndarray a) noexcept
 cdef bint same_shape(ndarray a, ndarray b) noexcept
 cdef tuple shape_of(ndarray a)
 cdef ndarray new_array(int nd, const npy_intp* dims, int type_num, const npy_intp* strides=*)
-cdef ndarray new_like(ndarray like, int type_num)
 cdef ndarray contiguous(ndarray a)
 cdef ndarray copy_of(ndarray a)
 cdef ndarray new_images(int nd, const npy_intp* dims, int type_num)
 cdef ndarray channels_last(ndarray a)
 cdef void run(RangeFunction kernel, const void* job, i64 items, double cost) noexcept
 cdef ndarray unary_array(int op, ndarray a, double alpha=*)
-cdef ndarray binary_array(int op, ndarray a, ndarray b, double alpha=*, ndarray out=*)
 cdef ndarray spent(Value dy)
 
 # tensors
 cdef Tensor wrap(ndarray array)
-cdef Tensor alias(Tensor of, ndarray array)
 cdef bint recorded(Tensor a) noexcept
 cdef bint recorded_pair(Tensor a, Tensor b) noexcept
 cdef bint number(object x)
-cdef check_differentiable(ndarray array)
 cdef Tensor cast(Tensor x, int type_num)
 cdef Tensor floating(object x)
 cdef Tensor contiguous_tensor(Tensor x)
-cdef Tensor view_of(Tensor x, ndarray array)
 cdef Tensor scaled_sum(Tensor x, unsigned long long mask, bint keepdim, double scale)
 cdef Tensor with_number(int op, Tensor x, double s, bint reverse)
 cdef Tensor fused(int op, Value dy, ndarray saved, double alpha=*)
@@ -85,18 +80,13 @@ cdef int slope_kernel(int activation) noexcept
 cdef object whole(str name, object n)
 cdef tuple sizes(object shape)
 cdef object either(object dim, object axis)
-cdef int axis_of(str name, object axis, int nd) except -1
-cdef int type_number(str name, object dtype) except -1
 cdef int common_type(ndarray a, ndarray b) noexcept
 cdef object shapes(Tensor a, Tensor b)
 cdef int activation_of(str name, object activation) except -1
-cdef ndarray index_array(str name, object index)
 cdef i64 count_of(ndarray x, unsigned long long mask) noexcept
 
 # products
 cdef ndarray product(ndarray a, bint at, ndarray b, bint bt)
-cdef ndarray linear_array(ndarray x, ndarray w, ndarray bias, int activation, PackedWeight packed=*)
-cdef int multiply(MatmulJob& job, int dtype) except -1
 cdef PackedWeight usable_packed(Tensor w)
 
 # ops
@@ -120,10 +110,7 @@ cpdef Tensor permute(x, dims)
 cpdef Tensor transpose(x, int dim0, int dim1)
 cpdef Tensor squeeze(x, dim=*)
 cpdef Tensor unsqueeze(x, int dim)
-cpdef Tensor flip(x, dims)
-cpdef Tensor cat(tensors, int dim=*)
 cpdef Tensor stack(tensors, int dim=*)
-cpdef tuple split(x, split_size, int dim=*)
 cpdef tuple unbind(x, int dim=*)
 
 # random numbers

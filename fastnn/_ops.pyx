@@ -12,13 +12,12 @@ in any order of its dimensions is as good as a C-contiguous one: element-wise op
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport PyObject_GetBuffer
-from cpython.float cimport PyFloat_FromDouble
 from cpython.number cimport PyNumber_AsSsize_t as as_size
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from cpython.ref cimport Py_DECREF, PyObject
 from libc.math cimport INFINITY, sqrt as c_sqrt
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from fastnn._runtime cimport *
 from fastnn._tape cimport (

@@ -78,11 +78,10 @@ cdef class AttentionNode(Node):
 
     cdef tuple recorded_backward(self, Tensor dy, Tensor q, Tensor k, Tensor v):
         """The same in ops: p = softmax(s), ds = p * (dp - sum(p * dp))."""
-        cdef Tensor p, m, dp, pdp, ds, dq, dk, dv, spread
+        cdef Tensor p, m, dp, pdp, ds, dq, dk, dv
         if self.packed:
             q, k, v = unbind(permute(q, (2, 0, 3, 1, 4)), 0)
         cdef i64 group = self.job.group
-        cdef tuple weights
         k, v = repeated(k, group), repeated(v, group)
         p, m = self.probabilities(q, k)
         dp = matmul(dy, transpose(v, 2, 3))
@@ -394,8 +393,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
     if mask is not None and not broadcasts(mask.shape, want):
         raise ValueError(f"{name}: attn_mask is {mask.shape}; expected what broadcasts to {want}")
     if mask is not None and cnp.PyArray_NDIM(mask.array) > 2:
-        mask = in_four(name, as_tensor(mask).broadcast_to(lead + mask.shape[-2:]))
-    q, k, v = in_four(name, q), in_four(name, k), in_four(name, v)
+        mask = in_four(as_tensor(mask).broadcast_to(lead + mask.shape[-2:]))
+    q, k, v = in_four(q), in_four(k), in_four(v)
     return reshape(attended(name, q, k, v, mask, scale, dropout_p, is_causal, 0), shape)
 
 
@@ -403,7 +402,7 @@ cdef bint broadcasts(tuple shape, tuple to):
     return len(shape) <= len(to) and all([n in (1, m) for n, m in zip(reversed(shape), reversed(to))])
 
 
-cdef Tensor in_four(str name, Tensor x):
+cdef Tensor in_four(Tensor x):
     """(..., N, T, D) of any number of dimensions as (B, N, T, D)."""
     cdef tuple shape = x.shape
     cdef int nd = <int>len(shape)

@@ -64,7 +64,7 @@ def apply_function(function, ctx, args):
     cdef bint before = set_grad_enabled(False)
     cdef FunctionNode node
     cdef PickNode pick
-    cdef Tensor bundle, out
+    cdef Tensor bundle
     try:
         result = function.forward(ctx, *args)
     finally:

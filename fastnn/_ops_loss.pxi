@@ -244,7 +244,7 @@ cpdef Tensor cross_entropy(input, target, weight=None, ignore_index=-100, str re
 cdef Tensor cross_entropy_rows(Tensor x, object target, Tensor w, i64 ignore_index, str reduction, double smoothing):
     """input (rows, C), target one class per row."""
     cdef npy_intp rows = cnp.PyArray_DIM(x.array, 0), cols = cnp.PyArray_DIM(x.array, 1), i
-    cdef ndarray weight = None if w is None else w.array, scores, loss, lse, classes, total
+    cdef ndarray weight = None if w is None else w.array, scores, loss, lse, classes
     cdef CrossEntropyJob job
     cdef CrossEntropyNode node
     cdef double scale = 1, counted = 0

@@ -187,10 +187,10 @@ cdef object apply_array_function(object function, tuple args, dict kwargs):
     if op is not None:
         try:
             return op(*args, **kwargs)
-        except TypeError:  # an option that only NumPy has
+        except TypeError as error:  # an option that only NumPy has
             if recorded:
                 raise TypeError(f"np.{function.__name__} is not differentiated with these arguments; use a fastnn "
-                                f"function, or t.detach()") from None
+                                f"function, or t.detach() ({error})") from error
     elif recorded:
         raise TypeError(f"np.{function.__name__} is not differentiated on a tensor that requires grad; use a fastnn "
                         f"function, or t.detach()")

@@ -231,7 +231,8 @@ cdef Tensor masked(Tensor x, double p, uint64_t seed, uint64_t offset):
 cpdef Tensor dropout(x, double p=0.5, bint training=True):
     """x with each element 0 with probability p, the others divided by 1 - p; x itself when not training.
 
-    The mask depends on the seed of `manual_seed` and on the number of calls before this one, on nothing else.
+    The mask depends on the seed of `manual_seed`, on the number of calls before this one, and on the order in which the
+    elements lie in memory, on nothing else.
 
     Examples
     --------

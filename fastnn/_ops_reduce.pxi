@@ -164,7 +164,7 @@ cpdef Tensor amax(x, dim=None, keepdim=False, axis=None, keepdims=None):
     """
     if isinstance(dim, Tensor):
         return maximum(x, dim)
-    return extreme(MAX, "max", x, either(dim, axis), keepdim if keepdims is None else keepdims)
+    return extreme(MAX, "amax", x, either(dim, axis), keepdim if keepdims is None else keepdims)
 
 
 cpdef Tensor amin(x, dim=None, keepdim=False, axis=None, keepdims=None):
@@ -181,7 +181,7 @@ cpdef Tensor amin(x, dim=None, keepdim=False, axis=None, keepdims=None):
     """
     if isinstance(dim, Tensor):
         return minimum(x, dim)
-    return extreme(MIN, "min", x, either(dim, axis), keepdim if keepdims is None else keepdims)
+    return extreme(MIN, "amin", x, either(dim, axis), keepdim if keepdims is None else keepdims)
 
 
 max = amax

@@ -794,13 +794,13 @@ cdef class Tensor(Value):
         """See `fastnn.clamp`."""
         return clamp(self, min, max)
 
-    def add(self, other):
-        """See `fastnn.add`."""
-        return add(self, other)
+    def add(self, other, *, alpha=1):
+        """`fastnn.add` with alpha * other."""
+        return add(self, scaled(other, alpha))
 
-    def sub(self, other):
-        """See `fastnn.sub`."""
-        return sub(self, other)
+    def sub(self, other, *, alpha=1):
+        """`fastnn.sub` with alpha * other."""
+        return sub(self, scaled(other, alpha))
 
     def mul(self, other):
         """See `fastnn.mul`."""

@@ -389,7 +389,12 @@ cdef class ClampNode(Node):
 
 
 cpdef Tensor clamp(x, min=None, max=None):
-    """x limited to [min, max] (numbers or Tensors, None for no limit); the gradient is 0 outside.
+    """x limited to [min, max] (numbers or Tensors, None for no limit); outside, the gradient is the limit's.
+
+    Raises
+    ------
+    ValueError
+        If there is no limit at all.
 
     Examples
     --------
@@ -402,6 +407,9 @@ cpdef Tensor clamp(x, min=None, max=None):
     if min is None and max is None:
         raise ValueError("clamp: min or max must be given")
     if not (min is None or number(min)) or not (max is None or number(max)):
+        if needs_grad((t, min, max)):  # maximum and minimum share the gradient where both are equal
+            out = t if min is None else where(logical_or(t < min, isnan(min)), min, t)
+            return out if max is None else where(logical_or(out > max, isnan(max)), max, out)
         out = t if min is None else maximum(t, min)
         return out if max is None else minimum(out, max)
     min, max = python_number(min), python_number(max)

@@ -14,6 +14,7 @@ import numpy as np
 from . import _widen
 from ._errors import FormatError
 
+TORCH = (".pt", ".pth", ".bin", ".ckpt")  # the endings of PyTorch's files
 _LONGEST = 100_000_000  # bytes of a header, as in the library
 _MOST_AXES = 32
 _STORED = {"BOOL": "u1", "F32": "f4", "F64": "f8"} | _widen.STORED
@@ -59,7 +60,7 @@ def looks_like_torch(path: str | os.PathLike) -> bool:
         return False
     with open(path, "rb") as file:
         start = file.read(9)
-    named = os.fsdecode(path).lower().endswith((".pt", ".pth", ".bin"))
+    named = os.fsdecode(path).lower().endswith(TORCH)
     return (named or start.startswith(b"PK\x03\x04")) and start[8:] != b"{"
 
 

@@ -205,7 +205,7 @@ class Training:
             state.step += 1
             state.loss = numbers["loss"]
             if keep:
-                self.kept.append((detached(prediction), *targets))
+                self.kept.append((detached("fit", prediction), *targets))
             if bar is not None:
                 bar.tick(state.step, state.loss)
             for act in per_step:

@@ -10,8 +10,8 @@ import numpy as np
 from . import _io
 from ._errors import FormatError
 from ._ops import Tensor
+from ._safetensors import TORCH
 
-TORCH = (".pt", ".pth", ".bin")
 READ = (".safetensors", *TORCH, ".npz", ".onnx")
 WRITTEN = (".safetensors", ".npz")
 

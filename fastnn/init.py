@@ -31,8 +31,8 @@ _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.
 _GAINS |= {f"conv{kind}{axes}d": 1.0 for kind in ("", "_transpose") for axes in (1, 2, 3)}
 
 
-def _fill(function: str, tensor, values):
-    """Copy `values` into `tensor`, which must be a floating-point Tensor; returns it."""
+def _fill(tensor, values):
+    """Copy `values` into `tensor`; returns it."""
     with no_grad():
         tensor.copy_(values)
     return tensor
@@ -95,7 +95,7 @@ def uniform_(tensor, a: float = 0.0, b: float = 1.0):
     values = generator().random(data.shape, dtype=data.dtype)
     values *= b - a
     values += a
-    return _fill("uniform_", tensor, values)
+    return _fill(tensor, values)
 
 
 def normal_(tensor, mean: float = 0.0, std: float = 1.0):
@@ -119,7 +119,7 @@ def normal_(tensor, mean: float = 0.0, std: float = 1.0):
     values = generator().standard_normal(data.shape, dtype=data.dtype)
     values *= std
     values += mean
-    return _fill("normal_", tensor, values)
+    return _fill(tensor, values)
 
 
 def constant_(tensor, val: float):
@@ -132,7 +132,7 @@ def constant_(tensor, val: float):
     [0.5, 0.5]
     """
     data = _checked("constant_", tensor)
-    return _fill("constant_", tensor, np.full(data.shape, val, data.dtype))
+    return _fill(tensor, np.full(data.shape, val, data.dtype))
 
 
 def zeros_(tensor):
@@ -176,7 +176,7 @@ def eye_(tensor):
     data = _checked("eye_", tensor)
     if data.ndim != 2:
         raise ValueError(f"eye_: a matrix expected, got shape {data.shape}")
-    return _fill("eye_", tensor, np.eye(*data.shape, dtype=data.dtype))
+    return _fill(tensor, np.eye(*data.shape, dtype=data.dtype))
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -329,7 +329,7 @@ def orthogonal_(tensor, gain: float = 1.0):
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)  # makes the draw uniform over all orthogonal matrices
     if rows < columns:
         q = q.T
-    return _fill("orthogonal_", tensor, (gain * q).reshape(data.shape).astype(data.dtype))
+    return _fill(tensor, (gain * q).reshape(data.shape).astype(data.dtype))
 
 
 def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0):
@@ -354,7 +354,7 @@ def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, 
     values = _truncated((a - mean) / std, (b - mean) / std, data.size)
     values = (values * std + mean).reshape(data.shape).astype(data.dtype)
     # Rounding to float32 may step over a bound.
-    return _fill("trunc_normal_", tensor, np.clip(values, data.dtype.type(a), data.dtype.type(b)))
+    return _fill(tensor, np.clip(values, data.dtype.type(a), data.dtype.type(b)))
 
 
 def _truncated(low: float, high: float, n: int) -> np.ndarray:

@@ -155,8 +155,22 @@ def test_a_damaged_checkpoint_says_so(name, instead, data, tmp_path):
     else:
         pytest.skip("a number there is no damage")
     fnn.save(saved, path)
+    refused_without_a_trace(path, data)
+
+
+def refused_without_a_trace(path, data, **options):
+    """The weights are what they were, though in the file they stand before what does not fit."""
+    model = net()
+    before = values(model)
     with pytest.raises((fnn.FormatError, ValueError)):
-        fnn.fit(net(), nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True)
+        fnn.fit(model, nn.MSELoss(), data, epochs=2, checkpoint=path, resume=True, **options)
+    assert_equal(values(model), before)
+
+
+def test_a_checkpoint_of_another_optimizer_changes_nothing(data, tmp_path):
+    path = tmp_path / "checkpoint"
+    fnn.fit(net(), nn.MSELoss(), data, epochs=1, checkpoint=path)
+    refused_without_a_trace(path, data, optimizer=lambda p: fnn.optim.SGD(p, lr=0.1, momentum=0.9))
 
 
 class Rows(list):

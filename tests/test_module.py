@@ -158,6 +158,7 @@ def test_modes_reach_everything():
     assert all(m.training for m in net.modules())
     with pytest.raises(TypeError):
         net.train("yes")
+    assert net.train(np.False_).training is False
     net.requires_grad_(False)
     net = Net().requires_grad_(False)
     assert not any(p.requires_grad for p in net.parameters())

@@ -312,6 +312,26 @@ def test_clamp_as_in_numpy(dtype):
         np.testing.assert_array_equal(apart.clamp(low, high).data, got.data)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_gradient_of_clamp_at_its_limits(swapped):
+    """As PyTorch has it: x keeps it where it is at a limit, the upper limit gets it where the limits are crossed."""
+    low, high = fnn.tensor([0.0] * 5, requires_grad=True), fnn.tensor([2.0] * 5, requires_grad=True)
+    if swapped:
+        low, high = high, low
+    x = fnn.tensor([-1.0, 0.0, 1.0, 2.0, 3.0], requires_grad=True)
+    grads = [g.tolist() for g in fnn.grad(x.clamp(low, high).sum(), [x, low, high])]
+    inside = [[0, 1, 1, 1, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1]]
+    assert grads == ([[0] * 5, [0] * 5, [1] * 5] if swapped else inside)
+    assert fnn.grad(x.clamp(0, 2).sum(), x)[0].tolist() == inside[0]
+
+
+def test_add_and_sub_of_a_multiple():
+    x = fnn.tensor([1.0, 2.0], requires_grad=True)
+    assert x.add(x, alpha=3).tolist() == [4, 8]
+    assert x.sub([1, 2], alpha=2).tolist() == [-1, -2]
+    assert fnn.grad(x.sub(x, alpha=3).sum(), x)[0].tolist() == [-2, -2]
+
+
 def test_clamp_where_masked_fill():
     x = away_from_zero(4, 5)
     assert fnn.gradcheck(lambda x: x.clamp(-1, 1), x, order=2)

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from fastnn import kernels
+from fastnn import empty, kernels
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -543,6 +543,13 @@ def test_a_steady_loop_asks_the_system_for_nothing():
     assert after["from_system"] == before["from_system"]
     assert after["in_use"] == before["in_use"]
     assert after["peak"] >= after["in_use"]
+
+
+def test_what_could_not_be_had_is_not_counted():
+    before = kernels.memory_stats()
+    with pytest.raises(MemoryError):
+        empty(1 << 43)
+    assert kernels.memory_stats() == before
 
 
 def test_empty_cache_gives_blocks_back():

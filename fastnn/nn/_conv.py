@@ -88,7 +88,7 @@ class _Conv(Module):
         return self.convolve(x, activation)
 
     def convolve(self, x, activation: str | None):
-        """The layer with another of the activations that the kernels know; `folded`: other weights, and a bias."""
+        """The layer with another of the activations that the kernels know."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -182,6 +182,7 @@ class Conv2d(_Forward):
     """
 
     def convolve(self, x, activation, max_pool=False, folded=None, residual=None):
+        """The layer with what follows it: another activation, a normalisation `folded` into weight and bias, ..."""
         x, padding = self._padded(x)
         weight, bias = folded or (self.weight, self.bias)
         return _ops_images.conv2d(

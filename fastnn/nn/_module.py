@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._checks import flag
 from .._ops import Tensor, call_module
 from ._hooks import Hooks, RemovableHandle
 from ._parameter import Parameter
@@ -300,8 +301,7 @@ class Module:
 
     def train(self, mode: bool = True) -> "Module":
         """Switch this module and all inside to training behaviour (Dropout drops); returns the module."""
-        if not isinstance(mode, bool):
-            raise TypeError(f"train: mode must be a bool, got {type(mode).__name__}")
+        mode = flag("train", "mode", mode)
         for module in self.modules():
             if module.training is not mode:
                 module.training = mode

@@ -17,7 +17,7 @@ class Upsample(Module):
     scale_factor : float or (float, float), optional
         The new size over the old one, in the place of `size`.
     mode : str
-        "nearest", "nearest-exact", "linear" for sequences, "bilinear" for images.
+        "nearest", "nearest-exact", "area", "linear" for sequences, "bilinear" for images.
     align_corners : bool, optional
         For the linear modes, whether the centres of the corner pixels stay in the corners.
     recompute_scale_factor : bool, optional
