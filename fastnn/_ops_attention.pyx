@@ -30,6 +30,11 @@ cdef class AttentionNode(Node):
     cdef ndarray q, k, v, mask, stats  # what the kernel read and gave; q, k, v with neighbours along D
     cdef AttentionJob job              # sizes and options; `use` sets the pointers
 
+    cdef void let_go(self):
+        Node.let_go(self)
+        self.value = self.mask_tensor = None
+        self.q = self.k = self.v = self.mask = self.stats = None
+
     cdef void use(self, AttentionJob* job):
         job[0] = self.job
         job.q, job.k, job.v = cnp.PyArray_DATA(self.q), cnp.PyArray_DATA(self.k), cnp.PyArray_DATA(self.v)
@@ -152,14 +157,14 @@ cdef Tensor repeated(Tensor x, i64 group):
     """(B, N, T, D) with each head `group` times."""
     if group == 1:
         return x
-    return reshape(stack([x] * group, 2), (x.shape[0], -1, x.shape[2], x.shape[3]))
+    return reshape(stack([x] * group, 2), (x.shape[0], group * x.shape[1], x.shape[2], x.shape[3]))
 
 
 cdef Tensor gathered(Tensor x, i64 group):
     """The adjoint of `repeated`."""
     if group == 1:
         return x
-    return scaled_sum(reshape(x, (x.shape[0], -1, group, x.shape[2], x.shape[3])), 4, False, 1)
+    return scaled_sum(reshape(x, (x.shape[0], x.shape[1] // group, group, x.shape[2], x.shape[3])), 4, False, 1)
 
 
 cdef Tensor scores(Tensor q, Tensor k, double scale, Tensor bias):
@@ -294,9 +299,12 @@ cdef Tensor attended(str name, Tensor q, Tensor k, Tensor v, object attn_mask, o
                      bint causal, i64 diagonal):
     """Of (B, N, T, D) tensors; of one (B, T, 3, N, D) where k is None."""
     cdef AttentionNode node = AttentionNode.__new__(AttentionNode)
-    cdef Tensor out, mask = mask_tensor(name, attn_mask, cnp.PyArray_TYPE(q.array))
+    cdef Tensor out, mask
     cdef bint record
     node.packed = k is None
+    if not node.packed:
+        q, k, v = of_one_type(q, k, v)
+    mask = mask_tensor(name, attn_mask, cnp.PyArray_TYPE(q.array))
     if node.packed:
         q = contiguous_tensor(q)
         node.q, node.k, node.v = heads_of(q.array, 0), heads_of(q.array, 1), heads_of(q.array, 2)
@@ -322,6 +330,12 @@ cdef Tensor attended(str name, Tensor q, Tensor k, Tensor v, object attn_mask, o
         node.keep(out, out.array)
         attach(out, node, (edge(q),) if node.packed else (edge(q), edge(k), edge(v)))
     return out
+
+
+cdef tuple of_one_type(Tensor q, Tensor k, Tensor v):
+    """All three as float64 where one of them is, else as float32."""
+    cdef int type_num = cnp.NPY_DOUBLE if F64 in (kind(q.array), kind(k.array), kind(v.array)) else cnp.NPY_FLOAT
+    return cast(q, type_num), cast(k, type_num), cast(v, type_num)
 
 
 def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropout_p=0.0, bint is_causal=False,
@@ -373,12 +387,10 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
     """
     cdef str name = "scaled_dot_product_attention"
     cdef Tensor q = floating(query), k = floating(key), v = floating(value), mask
-    cdef int nd = cnp.PyArray_NDIM(q.array), type_num = cnp.NPY_FLOAT
+    cdef int nd = cnp.PyArray_NDIM(q.array)
     if nd < 2 or cnp.PyArray_NDIM(k.array) != nd or cnp.PyArray_NDIM(v.array) != nd:
         raise ValueError(f"{name}: query is {q.shape}, key {k.shape}, value {v.shape}; expected (..., N, T, D) each")
-    if F64 in (kind(q.array), kind(k.array), kind(v.array)):
-        type_num = cnp.NPY_DOUBLE
-    q, k, v = cast(q, type_num), cast(k, type_num), cast(v, type_num)
+    q, k, v = of_one_type(q, k, v)
     if not enable_gqa and nd > 2 and cnp.PyArray_DIM(q.array, nd - 3) != cnp.PyArray_DIM(k.array, nd - 3):
         raise ValueError(f"{name}: query has {q.shape[nd - 3]} heads, key has {k.shape[nd - 3]}; expected equal numbers, "
                          f"or enable_gqa=True")
@@ -388,7 +400,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, double dropo
         return attended(name, q, k, v, attn_mask, scale, dropout_p, is_causal, 0)
     shape = q.shape[:-1] + v.shape[-1:]
     lead = q.shape[:-2]
-    mask = mask_tensor(name, attn_mask, type_num)
+    mask = mask_tensor(name, attn_mask, cnp.PyArray_TYPE(q.array))
     want = lead + (q.shape[nd - 2], k.shape[nd - 2])
     if mask is not None and not broadcasts(mask.shape, want):
         raise ValueError(f"{name}: attn_mask is {mask.shape}; expected what broadcasts to {want}")

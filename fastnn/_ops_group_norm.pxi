@@ -44,6 +44,11 @@ cdef class GroupNormNode(Node):
     cdef i64 groups             # 0: batch norm
     cdef bint relu, constant    # constant: mean and rstd were given
 
+    cdef void let_go(self):
+        Node.let_go(self)
+        self.x = self.mean = self.rstd = None
+        self.bias = None
+
     cdef ndarray weight_array(self):
         return None if self.b is None else (<Tensor>self.second()).array
 

@@ -302,6 +302,10 @@ cdef class LinearNode(Node):
     cdef Tensor output_bias  # for gelu and silu, whose recorded backward needs the sum again
     cdef long bias_version
 
+    cdef void let_go(self):
+        Node.let_go(self)
+        self.output_bias = None
+
     cdef tuple backward(self, Value dy):
         cdef Tensor x = <Tensor>self.first(), w = <Tensor>self.second()
         cdef ndarray dz, x2, dx = None

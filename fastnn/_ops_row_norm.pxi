@@ -6,6 +6,10 @@ cdef class RowNormNode(Node):
     cdef ndarray x, mean, rstd  # x (..., cols), dense; mean None for rms
     cdef int dims               # of normalized_shape
 
+    cdef void let_go(self):
+        Node.let_go(self)
+        self.x = self.mean = self.rstd = None
+
     cdef RowNormJob job(self, ndarray weight):
         cdef RowNormJob job
         memset(&job, 0, sizeof(RowNormJob))

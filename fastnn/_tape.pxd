@@ -40,6 +40,7 @@ cdef class Node:
     cdef Value second(self)
     cdef keep(self, Value out, object saved)
     cdef object kept(self)
+    cdef void let_go(self)
 
 
 cdef bint grad_enabled() noexcept nogil

@@ -113,6 +113,12 @@ cdef class Node:
             raise changed(self)
         return self.saved
 
+    cdef void let_go(self):
+        """Forgets what was saved, as the graph is freed; a subclass with attributes of its own adds them."""
+        self.edges = None
+        self.a = self.b = None
+        self.saved = None
+
     @property
     def name(self):
         """The op's name, as in error messages."""
@@ -260,9 +266,7 @@ cdef class Pass:
         gradients = node.backward(dy)
         dy = None
         if not self.retain:
-            node.edges = None
-            node.a = node.b = None
-            node.saved = None
+            node.let_go()
         for i in range(len(gradients)):
             if gradients[i] is not None and edges[i] is not None:
                 self.give(edges[i], <Value?>gradients[i])

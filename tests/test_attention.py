@@ -360,3 +360,76 @@ def test_a_table_of_positions_grows_with_the_positions_only():
     for i in range(12):
         layer(fnn.zeros(1, 10, 6, dtype=(np.float32, np.float64)[i % 2]))
     assert len(layer._table) == 10
+
+
+@pytest.mark.parametrize("wide", ["query", "memory"])
+def test_inputs_of_two_types_become_one(wide):
+    """The kernel once took them all for the query's."""
+    net = nn.MultiheadAttention(8, 2, batch_first=True)
+    q, k = RNG.normal(size=(2, 5, 8)), RNG.normal(size=(2, 6, 8))
+    q, k = (q, k.astype(np.float32)) if wide == "query" else (q.astype(np.float32), k)
+    want, got = net(q, k, k)[0], net(q, k, k, need_weights=False)[0]
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(net.step_across(fnn.tensor(q), k)[0].numpy(), want.detach().numpy(), atol=1e-6)
+    _, state = net.step_across(fnn.tensor(q[:, :1]), k)
+    np.testing.assert_allclose(
+        net.step_across(fnn.tensor(q.astype(k.dtype)), k, state)[0].numpy(), want.detach().numpy(), atol=1e-6
+    )
+    x = fnn.tensor(q, requires_grad=True)
+    net(x, k, k, need_weights=False)[0].sum().backward()
+    assert x.grad.dtype == q.dtype
+    layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True).eval()
+    want = layer(q.astype(np.float64), k.astype(np.float64)).detach().numpy()
+    np.testing.assert_allclose(layer(q, k).detach().numpy(), want, atol=1e-6)
+
+
+def test_grouped_heads_of_nothing_twice():
+    for batch, keys in ((0, 3), (2, 0)):
+        q, k = fnn.ones(batch, 4, 3, 2, requires_grad=True), fnn.ones(batch, 2, keys, 2)
+        y = F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+        assert fnn.grad(y.sum(), q, create_graph=True)[0].shape == q.shape
+
+
+class Own(nn.Module):
+    """Takes what it is called with by name, as PyTorch's callers give it."""
+
+    def __init__(self, *names):
+        self.names, self.seen = names, []
+
+    def forward(self, x, *others, **options):
+        assert set(options) == set(self.names)
+        self.seen.append(options)
+        return x if "need_weights" not in options else (x, None)
+
+
+def test_modules_of_ones_own_are_called_by_name():
+    x, padding = fnn.zeros(2, 3, 8), np.zeros((2, 3), bool)
+    in_stack = ("tgt_mask", "memory_mask", "tgt_key_padding_mask", "memory_key_padding_mask", "tgt_is_causal",
+                "memory_is_causal")  # fmt: skip
+    encoder, decoder = Own("mask", "src_key_padding_mask", "is_causal"), Own(*in_stack)
+    net = nn.Transformer(8, 2, custom_encoder=encoder, custom_decoder=decoder, batch_first=True)
+    net(x, x, src_key_padding_mask=padding)
+    assert encoder.seen[0]["src_key_padding_mask"] is padding
+    layer = Own("src_mask", "src_key_padding_mask", "is_causal")
+    nn.TransformerEncoder(layer, 1)(x, src_key_padding_mask=padding)
+    nn.TransformerDecoder(decoder, 1)(x, x)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    layer.self_attn = Own("attn_mask", "key_padding_mask", "need_weights", "is_causal")
+    layer(x, src_key_padding_mask=padding)
+    assert layer.self_attn.seen[0]["key_padding_mask"] is padding
+    empty = nn.ModuleList()
+    assert nn.Transformer(8, 2, custom_encoder=empty, num_decoder_layers=1).encoder is empty
+
+
+def test_the_mask_of_the_future():
+    mask = nn.Transformer.generate_square_subsequent_mask
+    assert mask(sz=2).tolist() == [[0, -np.inf], [0, 0]]
+    assert mask(2).dtype == np.float32
+    assert mask(2, "cpu", np.float64).dtype == np.float64
+    with pytest.raises(TypeError, match="sz must be an integer"):
+        mask(3.5)
+    with pytest.raises(ValueError, match="sz must be at least 0, got -3"):
+        mask(-3)
+    with pytest.raises(ValueError, match="device is 'cuda'"):
+        mask(2, "cuda")

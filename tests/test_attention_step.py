@@ -381,3 +381,31 @@ def test_a_step_says_which_shapes_it_takes():
         layer.step_across(x, fnn.zeros(3, 5, 8))
     with pytest.raises(ValueError, match=r"expected \(t, B, 8\)"):
         nn.MultiheadAttention(8, 2).step(fnn.zeros(1, 8))
+
+
+def test_a_refused_step_leaves_the_state_where_it_was():
+    """A decoder attended to itself first, and the corrected call saw the piece twice."""
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 2).eval()
+    x, memory = normal(1, 3, 8, dtype=np.float32), normal(1, 4, 8, dtype=np.float32)
+    hidden = np.array([[False, False, False, True]])
+    for module in (decoder, decoder.layers[1]):
+        _, state = module.step(x[:, :2], memory, None, hidden)
+        want, _ = module.step(x[:, 2:], memory, copy.deepcopy(state), hidden)
+        with pytest.raises(ValueError, match="key_padding_mask"):
+            module.step(x[:, 2:], memory, state, hidden[:, 1:])
+        np.testing.assert_array_equal(module.step(x[:, 2:], memory, state, hidden)[0].numpy(), want.numpy())
+
+
+class Twice(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+@pytest.mark.parametrize("name", ["dropout1", "dropout2", "dropout"])
+def test_a_step_passes_what_stands_in_the_place_of_a_dropout(name):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    setattr(layer, name, Twice())
+    x = normal(1, 3, 8, dtype=np.float32)
+    want = layer(x, is_causal=True).detach().numpy()
+    np.testing.assert_allclose(layer.step(x)[0].numpy(), want, atol=1e-6)
+    np.testing.assert_allclose(nn.TransformerEncoder(layer, 1).eval().step(x)[0].numpy(), want, atol=1e-6)

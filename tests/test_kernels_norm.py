@@ -160,6 +160,23 @@ def test_large_mean_costs_no_digits_of_the_variance(isa, dtype):
     )
 
 
+# Plain loops round their double mean once to a float.
+@pytest.mark.parametrize("cols", [1, 8, 100, 257, 5000])
+@pytest.mark.parametrize("value", [100.1, 12345.678, 1e6 + 0.3, 1e8])
+def test_a_constant_row_becomes_nothing(isa, cols, value):
+    x = np.full((2, cols), value, np.float32)
+    y = kernels.layer_norm(x)[0]
+    assert abs(y).max() <= (0 if isa != "reference" else 2e-4)
+
+
+@pytest.mark.parametrize("mean", [1e3, 1e5])
+def test_a_large_mean_costs_no_digits_of_a_row(isa, rng, mean):
+    x = (rng.standard_normal((4, 300)) + mean).astype(np.float32)
+    wide = x.astype(np.float64)
+    want = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(kernels.layer_norm(x)[0], want, atol=2e-6)
+
+
 def test_memory_order_does_not_matter(isa, dtype):
     x, _, weight, bias = arrays((3, 12, 5, 4), dtype)
     last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)

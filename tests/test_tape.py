@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn.nn import functional as F
 
 
 def leaf(*values):
@@ -425,6 +426,33 @@ def test_copies(requires_grad):
     n.name = "n"
     assert copy.deepcopy(n).name == "n"
     assert type(copy.deepcopy(n)) is Named
+
+
+@pytest.mark.parametrize("op", ["attention", "layer_norm", "batch_norm"])
+def test_a_freed_graph_holds_nothing(op):
+    """Who keeps the result of 50 ops keeps one array after the backward, not what each of them saved."""
+    x = fnn.ones(1, 4, 64, 64)
+    run = {
+        "attention": lambda y: F.scaled_dot_product_attention(x, x, y),
+        "layer_norm": lambda y: F.layer_norm(y, 64),
+        "batch_norm": lambda y: F.batch_norm(y, None, None, training=True),
+    }[op]
+    start = fnn.ones(1, 4, 64, 64, requires_grad=True)
+    before = fnn.memory_stats()["in_use"]
+    y = start
+    for _ in range(50):
+        y = run(y)
+    y.sum().backward()
+    start.grad = None
+    assert fnn.memory_stats()["in_use"] - before < 4 * start.data.nbytes
+
+
+def test_a_freed_chain_of_attention_is_no_deep_recursion():
+    x, y = fnn.ones(1, 1, 1, 2), fnn.ones(1, 1, 1, 2, requires_grad=True)
+    for _ in range(200_000):
+        y = F.scaled_dot_product_attention(x, x, y)
+    y.sum().backward()
+    del y
 
 
 def test_a_fresh_gradient_is_not_copied():

@@ -28,17 +28,24 @@ template <class T, class Body> INLINE double row_total(i64 cols, Body body) {
     return total;
 }
 
-// y = x * a + b, times weight, plus bias.
-template <class T, bool WEIGHT, bool BIAS> INLINE void write_row(const RowNorm& job, T* y, const T* x, T a, T b) {
+// y = (x - middle - beyond) * rstd, times weight, plus bias. Not x * rstd - mean * rstd, which rounds what cancels: a row of
+// 12345.678 became -0.07, not 0.
+template <class T, bool WEIGHT, bool BIAS>
+INLINE void write_row(const RowNorm& job, T* y, const T* x, Vec<T> middle, Vec<T> beyond, Vec<T> rstd) {
     const T *weight = static_cast<const T*>(job.weight), *bias = static_cast<const T*>(job.bias);
-    const Vec<T> scale = splat<T>(a), shift = splat<T>(b);
     for_vectors<T>(job.cols, [&](i64 i, int n) __attribute__((always_inline)) {
-        Vec<T> v = fma<T>(load_n(x + i, n), scale, shift);
+        Vec<T> v = ((load_n(x + i, n) - middle) - beyond) * rstd;
         if constexpr (WEIGHT && BIAS) v = fma<T>(v, load_n(weight + i, n), load_n(bias + i, n));
         if constexpr (WEIGHT && !BIAS) v *= load_n(weight + i, n);
         if constexpr (!WEIGHT && BIAS) v += load_n(bias + i, n);
         store_n(y + i, v, n);
     });
+}
+
+// What the mean of a row is beyond `middle`, its sum rounded in T: asked where the row's width is small beside its mean.
+constexpr double FAR_OFF = 1e4;  // mean^2 over the variance
+template <class T> static double mean_beyond(i64 cols, const T* x, Vec<T> middle) {
+    return row_total<T>(cols, [&](i64 i, int n) __attribute__((always_inline)) { return load_n(x + i, n) - middle; }) / double(cols);
 }
 
 template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end) {
@@ -66,14 +73,16 @@ template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end) {
             const Vec<T> d = load_n(x + i, n) - middle;
             return d * d;
         });
-        const T rstd = T(1 / __builtin_sqrt(squares * share + job.eps)), b = T(-mean * double(rstd));
-        if (job.mean) static_cast<T*>(job.mean)[r] = T(mean);
+        const bool far = mean * mean > FAR_OFF * squares * share;
+        const double beyond = far ? mean_beyond<T>(job.cols, x, middle) : 0;
+        const double variance = squares * share - beyond * beyond;
+        const T rstd = T(1 / __builtin_sqrt((variance > 0 ? variance : 0) + job.eps));
+        if (job.mean) static_cast<T*>(job.mean)[r] = T(double(T(mean)) + beyond);
         static_cast<T*>(job.rstd)[r] = rstd;
         T* y = static_cast<T*>(job.y) + r * job.cols;
-        if (job.weight)
-            job.bias ? write_row<T, true, true>(job, y, x, rstd, b) : write_row<T, true, false>(job, y, x, rstd, b);
-        else
-            job.bias ? write_row<T, false, true>(job, y, x, rstd, b) : write_row<T, false, false>(job, y, x, rstd, b);
+        const auto write = job.weight ? (job.bias ? write_row<T, true, true> : write_row<T, true, false>)
+                                      : (job.bias ? write_row<T, false, true> : write_row<T, false, false>);
+        write(job, y, x, middle, splat<T>(T(beyond)), splat<T>(rstd));
     }
 }
 
@@ -83,13 +92,11 @@ INLINE void backward_rows(const RowNorm& job, i64 row, T* dweight, T* dbias) {
     const i64 cols = job.cols;
     const T *x = static_cast<const T*>(job.x) + row * cols, *dy = static_cast<const T*>(job.dy) + row * cols;
     const T* weight = static_cast<const T*>(job.weight);
-    Vec<T> scale[ROWS], shift[ROWS];  // xhat = x * scale + shift
+    Vec<T> scale[ROWS], middle[ROWS];  // xhat = (x - middle) * scale
     double g_total[ROWS] = {}, gx_total[ROWS] = {};
     for (int r = 0; r < ROWS; r++) {
-        const T rstd = static_cast<const T*>(job.rstd)[row + r];
-        const double mean = job.mean ? double(static_cast<const T*>(job.mean)[row + r]) : 0.0;
-        scale[r] = splat<T>(rstd);
-        shift[r] = splat<T>(T(-mean * double(rstd)));
+        scale[r] = splat<T>(static_cast<const T*>(job.rstd)[row + r]);
+        middle[r] = splat<T>(job.mean ? static_cast<const T*>(job.mean)[row + r] : T(0));
     }
     for (i64 c = 0; c < cols; c += CHUNK) {
         Vec<T> g[ROWS] = {}, gx[ROWS] = {};
@@ -101,7 +108,7 @@ INLINE void backward_rows(const RowNorm& job, i64 row, T* dweight, T* dbias) {
 #pragma GCC unroll 4
             for (int r = 0; r < ROWS; r++) {
                 const Vec<T> d = load_n(dy + r * cols + at, n), dw = d * w;
-                const Vec<T> xhat = fma<T>(load_n(x + r * cols + at, n), scale[r], shift[r]);
+                const Vec<T> xhat = (load_n(x + r * cols + at, n) - middle[r]) * scale[r];
                 g[r] += dw;
                 gx[r] = fma<T>(dw, xhat, gx[r]);
                 sum += d;
@@ -126,7 +133,7 @@ INLINE void backward_rows(const RowNorm& job, i64 row, T* dweight, T* dbias) {
         const Vec<T> slope = splat<T>(T(-gx_total[r] / double(cols)));
         for_vectors<T>(cols, [&](i64 i, int n) __attribute__((always_inline)) {
             const Vec<T> d = load_n(dy + r * cols + i, n);
-            const Vec<T> xhat = fma<T>(load_n(x + r * cols + i, n), scale[r], shift[r]);
+            const Vec<T> xhat = (load_n(x + r * cols + i, n) - middle[r]) * scale[r];
             const Vec<T> dw = (weight ? d * load_n(weight + i, n) : d) - mean;
             const Vec<T> v = fma<T>(xhat, slope, dw);
             store_n(dx + i, dsum ? fma<T>(v, scale[r], load_n(dsum + start + i, n)) : v * scale[r], n);

@@ -38,7 +38,7 @@ class KeyValues:
         return self._length
 
     def append(self, keys: _ops.Tensor, values: _ops.Tensor) -> tuple[_ops.Tensor, _ops.Tensor]:
-        """Keep (B, N, t, D) more of both; return all there are.
+        """Keep (B, N, t, D) more of both; return all there are. Values only: no gradient goes through what is kept.
 
         Raises
         ------
@@ -144,6 +144,19 @@ def begun(function: str, state: Any) -> KeyValues:
     if not isinstance(state, KeyValues):
         raise TypeError(f"{function}: the state must be None or what a step returned, got {type(state).__name__}")
     return state
+
+
+def marks(states: Any) -> list[tuple[KeyValues, int]]:
+    """Where the KeyValues in nested lists of states stand, for `rewind`."""
+    if isinstance(states, KeyValues):
+        return [(states, len(states))]
+    return [mark for state in states for mark in marks(state)] if isinstance(states, list | tuple) else []
+
+
+def rewind(marked: list[tuple[KeyValues, int]]) -> None:
+    """Go back to where the states stood: after a step that failed half way, the next one is no repetition."""
+    for state, length in marked:
+        state._length = length
 
 
 def listed(function: str, state: Any, count: int, what: str) -> list:

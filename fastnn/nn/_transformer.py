@@ -11,7 +11,7 @@ from .._checks import integer
 from .._tape import no_grad
 from . import _module
 from ._container import ModuleList
-from ._key_values import begun, listed
+from ._key_values import begun, listed, marks, rewind
 from ._module import Module, plain
 from ._row_norm import LayerNorm
 from ._transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
@@ -62,11 +62,22 @@ class TransformerEncoder(_Stack):
     def forward(self, src, mask=None, src_key_padding_mask=None, is_causal: bool = False):
         """(B, T, E) -> (B, T, E)."""
         for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask, is_causal)
+            src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=is_causal)
         return self._finish(src)
 
     def step(self, src, state=None):
-        """The next positions, each of which sees what was before it -> the result and the next state."""
+        """The next positions, each of which sees what was before it -> the result and the next state.
+
+        The state given goes on and is the next one: copy it first (`copy.deepcopy`) to go on from it twice.
+        """
+        before = marks(state)
+        try:
+            return self._step(src, state)
+        except BaseException:
+            rewind(before)
+            raise
+
+    def _step(self, src, state):
         with no_grad():
             plan = self._plan
             _, layers, parts, norm = plan if plan and plan[0] == _module.changes else self._make_plan()
@@ -131,18 +142,29 @@ class TransformerDecoder(_Stack):
         """Target (B, T, E), memory (B, S, E) -> (B, T, E)."""
         for layer in self.layers:
             tgt = layer(
-                tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal,
-                memory_is_causal,
-            )  # fmt: skip
+                tgt,
+                memory,
+                tgt_mask=tgt_mask,
+                memory_mask=memory_mask,
+                tgt_key_padding_mask=tgt_key_padding_mask,
+                memory_key_padding_mask=memory_key_padding_mask,
+                tgt_is_causal=tgt_is_causal,
+                memory_is_causal=memory_is_causal,
+            )
         return self._finish(tgt)
 
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
-        """The next positions -> the result and the next state."""
-        with no_grad():
-            states = listed("TransformerDecoder.step", state, len(self.layers), "one a layer")
-            for i, layer in enumerate(self.layers):
-                tgt, states[i] = layer.step(tgt, memory, states[i], memory_key_padding_mask)
-            return self._finish(tgt), states
+        """The next positions -> the result and the next state; the one given goes on, as in an encoder's step."""
+        states = listed("TransformerDecoder.step", state, len(self.layers), "one a layer")
+        before = marks(states)
+        try:
+            with no_grad():
+                for i, layer in enumerate(self.layers):
+                    tgt, states[i] = layer.step(tgt, memory, states[i], memory_key_padding_mask)
+                return self._finish(tgt), states
+        except BaseException:
+            rewind(before)
+            raise
 
 
 class Transformer(Module):
@@ -198,12 +220,13 @@ class Transformer(Module):
         def norm():
             return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
-        self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*options, dtype=dtype), num_encoder_layers, norm()
-        )
-        self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*options, dtype=dtype), num_decoder_layers, norm()
-        )
+        if custom_encoder is None:
+            layer = TransformerEncoderLayer(*options, dtype=dtype)
+            custom_encoder = TransformerEncoder(layer, num_encoder_layers, norm())
+        if custom_decoder is None:
+            layer = TransformerDecoderLayer(*options, dtype=dtype)
+            custom_decoder = TransformerDecoder(layer, num_decoder_layers, norm())
+        self.encoder, self.decoder = custom_encoder, custom_decoder
         self.d_model, self.nhead, self.batch_first = d_model, nhead, bool(batch_first)
         for p in self.parameters():
             if p.ndim > 1:
@@ -224,15 +247,28 @@ class Transformer(Module):
         memory_is_causal: bool = False,
     ):
         """Source (B, S, E), target (B, T, E) -> (B, T, E)."""
-        memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
+        memory = self.encoder(
+            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
+        )
         return self.decoder(
-            tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal,
-            memory_is_causal,
-        )  # fmt: skip
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+            tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal,
+        )
 
     @staticmethod
-    def generate_square_subsequent_mask(size: int, *, dtype=np.float32):
-        """(size, size): 0 on and below the diagonal, -inf above. `tgt_is_causal=True` does the same for less.
+    def generate_square_subsequent_mask(sz: int, device=None, dtype=None):
+        """(sz, sz): 0 on and below the diagonal, -inf above. `tgt_is_causal=True` does the same for less.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `sz` is no integer, or negative, or `device` another one than "cpu".
 
         Examples
         --------
@@ -240,4 +276,7 @@ class Transformer(Module):
         >>> fnn.nn.Transformer.generate_square_subsequent_mask(2).tolist()
         [[0.0, -inf], [0.0, 0.0]]
         """
-        return _ops.as_tensor(np.where(np.tri(size, dtype=bool), 0, -np.inf).astype(dtype))
+        sz = integer("generate_square_subsequent_mask", "sz", sz, 0)
+        if device not in (None, "cpu"):
+            raise ValueError(f"generate_square_subsequent_mask: device is {device!r}; there is 'cpu' only")
+        return _ops.full((sz, sz), -np.inf, dtype=dtype).triu(1)

@@ -14,13 +14,13 @@ from .._tape import no_grad
 from . import functional
 from ._attention import MultiheadAttention
 from ._dropout import Dropout
-from ._key_values import begun, listed
+from ._key_values import begun, listed, marks, rewind
 from ._linear import FUSED, Linear, _activation
 from ._module import Module, plain
 from ._row_norm import LayerNorm
 
 # The kinds of what a step in one call goes through; see _parts_at_once.
-_PARTS = (MultiheadAttention, Linear, Linear, Linear, LayerNorm, LayerNorm, Dropout, Dropout)
+_PARTS = (MultiheadAttention, Linear, Linear, Linear, LayerNorm, LayerNorm, Dropout, Dropout, Dropout)
 
 
 def _added(norm: Module, x, residual):
@@ -143,10 +143,10 @@ class TransformerEncoderLayer(_Layer):
         """(B, T, E) -> (B, T, E); masks as in `MultiheadAttention`."""
 
         def attend(x):
-            y = self.self_attn(x, x, x, src_key_padding_mask, False, src_mask, is_causal=is_causal)[0]
-            return self.dropout1(y)
+            masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask}
+            return self.dropout1(self.self_attn(x, x, x, **masks, need_weights=False, is_causal=is_causal)[0])
 
-        return self._run(src, [(attend, self.norm1), (lambda x: self._feedforward(x, self.dropout2), self.norm2)])
+        return self._run(src, self._parts(attend))
 
     def step(self, src, state=None):
         """The next positions (B, t, E), each of which sees what was before it -> the result and the next state."""
@@ -156,26 +156,31 @@ class TransformerEncoderLayer(_Layer):
             x, done = _ops_attention.encoder_steps(_ops.as_tensor(src), (parts,), (kept,))
             if done:
                 return x, kept
-        with no_grad():
-            states = [state]
+        states, before = [state], marks(state)
 
-            def attend(x):
-                y, states[0] = self.self_attn.step(x, states[0])
-                return y
+        def attend(x):
+            y, states[0] = self.self_attn.step(x, states[0])
+            return self.dropout1(y)
 
-            y = self._run(src, [(attend, self.norm1), (lambda x: self._feedforward(x, self.dropout2), self.norm2)])
-            return y, states[0]
+        try:
+            with no_grad():
+                return self._run(src, self._parts(attend)), states[0]
+        except BaseException:
+            rewind(before)
+            raise
+
+    def _parts(self, attend):
+        return [(attend, self.norm1), (lambda x: self._feedforward(x, self.dropout2), self.norm2)]
 
     def _parts_at_once(self) -> tuple | None:
         """What `encoder_steps` takes; None where a part is of another kind, watched, or adds something."""
         attn, first, second, norm1, norm2 = self.self_attn, self.linear1, self.linear2, self.norm1, self.norm2
         if type(attn) is not MultiheadAttention:
             return None
-        out, drop, drop2 = attn.out_proj, self.dropout, self.dropout2
-        parts = (attn, out, first, second, norm1, norm2, drop, drop2)
-        if not plain(parts, _PARTS):
+        out, drops = attn.out_proj, (self.dropout, self.dropout1, self.dropout2)
+        if not plain((attn, out, first, second, norm1, norm2, *drops), _PARTS):
             return None
-        adds = drop.training or drop2.training or callable(self.activation) or out.activation or second.activation
+        adds = any(drop.training for drop in drops) or callable(self.activation) or out.activation or second.activation
         along = norm1.normalized_shape == norm2.normalized_shape == (attn.embed_dim,)
         if adds or attn._extends or not (along and attn.batch_first and attn._packed):
             return None
@@ -224,31 +229,35 @@ class TransformerDecoderLayer(_Layer):
         """Target (B, T, E), memory (B, S, E) -> (B, T, E); masks as in `MultiheadAttention`."""
 
         def attend(x):
-            y = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal)[0]
-            return self.dropout1(y)
+            masks = {"attn_mask": tgt_mask, "key_padding_mask": tgt_key_padding_mask}
+            return self.dropout1(self.self_attn(x, x, x, **masks, need_weights=False, is_causal=tgt_is_causal)[0])
 
         def look_up(x):
-            y = self.multihead_attn(
-                x, memory, memory, memory_key_padding_mask, False, memory_mask, is_causal=memory_is_causal
-            )[0]
+            masks = {"attn_mask": memory_mask, "key_padding_mask": memory_key_padding_mask}
+            y = self.multihead_attn(x, memory, memory, **masks, need_weights=False, is_causal=memory_is_causal)[0]
             return self.dropout2(y)
 
         return self._run(tgt, self._parts(attend, look_up))
 
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
         """The next positions (B, t, E) -> the result and the next state, which keeps the projected memory."""
-        with no_grad():
-            states = listed("TransformerDecoderLayer.step", state, 2, "of itself and the memory")
+        states = listed("TransformerDecoderLayer.step", state, 2, "of itself and the memory")
+        before = marks(states)
 
-            def attend(x):
-                y, states[0] = self.self_attn.step(x, states[0])
-                return y
+        def attend(x):
+            y, states[0] = self.self_attn.step(x, states[0])
+            return self.dropout1(y)
 
-            def look_up(x):
-                y, states[1] = self.multihead_attn.step_across(x, memory, states[1], memory_key_padding_mask)
-                return y
+        def look_up(x):
+            y, states[1] = self.multihead_attn.step_across(x, memory, states[1], memory_key_padding_mask)
+            return self.dropout2(y)
 
-            return self._run(tgt, self._parts(attend, look_up)), tuple(states)
+        try:
+            with no_grad():
+                return self._run(tgt, self._parts(attend, look_up)), tuple(states)
+        except BaseException:
+            rewind(before)
+            raise
 
     def _parts(self, attend, look_up):
         feed = lambda x: self._feedforward(x, self.dropout3)  # noqa: E731
