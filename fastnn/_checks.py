@@ -10,7 +10,8 @@ def integer(function: str, name: str, value: Any, least: int | None = 1) -> int:
 
     Examples
     --------
-    >>> integer("f", "n", np.int64(3))
+    >>> from fastnn._checks import integer
+    >>> integer("f", "n", 3)
     3
     >>> integer("f", "n", 2.0)
     Traceback (most recent call last):
@@ -29,6 +30,7 @@ def number(function: str, name: str, value: Any, least: float | None = None) -> 
 
     Examples
     --------
+    >>> from fastnn._checks import number
     >>> number("f", "eps", -1.0, least=0)
     Traceback (most recent call last):
     ValueError: f: eps must be at least 0, got -1.0
@@ -45,6 +47,7 @@ def probability(function: str, name: str, value: Any) -> float:
 
     Examples
     --------
+    >>> from fastnn._checks import probability
     >>> probability("f", "p", 1)
     1.0
     """
@@ -58,6 +61,7 @@ def flag(function: str, name: str, value: Any) -> bool:
 
     Examples
     --------
+    >>> from fastnn._checks import flag
     >>> flag("f", "bias", 1)
     Traceback (most recent call last):
     TypeError: f: bias must be a bool, got int

@@ -20,6 +20,8 @@ class Context:
         self._name = name
         self._saved: tuple[Tensor | None, ...] = ()
         self._versions: list[int] = []
+        self._outputs: list[tuple[int, int, Tensor]] = []  # what is saved that is an output: place, number, the tensor
+        self._recorded: dict[int, Tensor] = {}  # the same with their history, while a backward is recorded
         self.needs_input_grad: tuple[bool, ...] = ()
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -34,7 +36,7 @@ class Context:
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
         """What `save_for_backward` was given."""
         _ops.check_saved(self._versions, self._saved, self._name)
-        return self._saved
+        return tuple(self._recorded.get(at, t) for at, t in enumerate(self._saved))
 
 
 class Function:

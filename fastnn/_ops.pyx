@@ -26,6 +26,7 @@ from fastnn._tape cimport (
 )
 
 import builtins
+from weakref import ref
 
 import numpy as np
 

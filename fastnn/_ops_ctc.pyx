@@ -13,16 +13,22 @@ from fastnn import _kernels
 cnp.import_array()
 
 
+cdef class CtcGradientNode(Node):
+    """Stands where a recorded gradient would be differentiated."""
+    cdef tuple backward(self, Value dy):
+        raise RuntimeError("backward of ctc_loss: there is no second derivative of it")
+
+
 cdef class CtcNode(Node):
     """saved is (loss, alpha, targets, input lengths, target lengths, blank, zero_infinity)."""
     cdef tuple backward(self, Value dy):
         cdef ndarray dloss = contiguous((<Tensor>dy).array)
-        cdef Tensor x = <Tensor>self.first()
-        if grad_enabled():
-            raise RuntimeError("backward of ctc_loss: there is no second derivative of it")
+        cdef Tensor x = <Tensor>self.first(), dx
         loss, alpha, targets, lengths, letters, blank, zero_infinity = self.saved
-        return (wrap(_kernels.ctc_backward(dloss, loss, alpha, x.array, targets, lengths, letters, blank,
-                                           zero_infinity)),)
+        dx = wrap(_kernels.ctc_backward(dloss, loss, alpha, x.array, targets, lengths, letters, blank, zero_infinity))
+        if grad_enabled():
+            attach(dx, CtcGradientNode.__new__(CtcGradientNode), (edge(dy), edge(x)))
+        return (dx,)
 
 
 cdef ndarray whole_numbers(str name, object given):
@@ -92,12 +98,14 @@ cpdef Tensor ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0
     if texts.ndim == 2:
         texts = unpadded(texts, letters)
     x = contiguous_tensor(x)
+    if x.ndim == 3 and not 0 <= blank < x.shape[2]:
+        raise ValueError(f"ctc_loss: blank is {blank}; expected one of the {x.shape[2]} classes")
     loss, alpha = _kernels.ctc(x.array, texts, lengths, letters, blank)
     losses = wrap(np.where(np.isinf(loss), np.zeros_like(loss), loss) if zero_infinity else loss)
     if recorded(x):
         node = CtcNode.__new__(CtcNode)
         node.save(x, None)
-        node.saved = (loss, alpha, texts, lengths, letters, blank, bool(zero_infinity))
+        node.saved = (loss.copy(), alpha, texts, lengths, letters, blank, bool(zero_infinity))
         attach(losses, node, (edge(x),))
     if reduction == "none":
         return losses.reshape(()) if single else losses

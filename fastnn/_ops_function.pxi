@@ -29,7 +29,11 @@ cdef class FunctionNode(Node):
         cdef list dys = [zeros(s, dtype=t) if g is None else g for g, (s, t) in zip((<Bundle>dy).parts, outputs)]
         cdef list gradients = []
         ctx.needs_input_grad = tuple([self.needs(<int>i) for i in range(len(self.edges))])
-        result = function.backward(ctx, *dys)
+        ctx._recorded = {at: self.output(i, len(outputs), saved) for at, i, saved in ctx._outputs} if grad_enabled() else {}
+        try:
+            result = function.backward(ctx, *dys)
+        finally:
+            ctx._recorded = {}  # which hold this node
         result = result if isinstance(result, tuple) else (result,)
         if len(result) != len(inputs):
             raise ValueError(f"{function.__name__}.backward returned {len(result)} gradients; expected "
@@ -45,6 +49,12 @@ cdef class FunctionNode(Node):
                                  f"{inputs[i][0]}")
             gradients.append(cast(g, type_number("backward", inputs[i][1])))
         return tuple(gradients)
+
+    cdef Tensor output(self, Py_ssize_t i, Py_ssize_t count, Tensor saved):
+        """Output i with its history, from the tensor without one that the context keeps."""
+        cdef PickNode pick = PickNode.__new__(PickNode)
+        pick.alpha, pick.beta = i, count
+        return attach(alias(saved, saved.array), pick, (self,))
 
 
 def check_saved(versions, tensors, name):
@@ -76,6 +86,8 @@ def apply_function(function, ctx, args):
             raise TypeError(f"{function.__name__}.forward returned {type(r).__name__}; expected Tensors")
         # An input handed through must not become its own ancestor: the output is another tensor on the same memory.
         fresh.append(alias(r, (<Tensor>r).array))
+    ctx._outputs = [(at, i, saved) for at, saved in enumerate(ctx._saved) for i, r in enumerate(outputs) if saved is r
+                    and kind((<Tensor>r).array) >= 0 and (<Tensor>r).node is None and not builtins.any([r is a for a in args])]
     if before and builtins.any([isinstance(a, Tensor) and (<Tensor>a).needs_grad for a in args]):
         node = FunctionNode.__new__(FunctionNode)
         node.saved = (function, ctx, [(t.shape, t.dtype) for t in fresh],

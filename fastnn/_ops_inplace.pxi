@@ -36,16 +36,17 @@ class Handle:
 
 
 class GradKeeper:
-    """The hook of retain_grad."""
+    """The hook of retain_grad, which the tensor's node holds: by a strong reference they would wait for the collector."""
 
     __slots__ = ("owner",)
 
     def __init__(self, owner):
-        self.owner = owner
+        self.owner = ref(owner)
 
     def __call__(self, gradient):
-        grad = self.owner.grad
-        self.owner.grad = gradient.clone() if grad is None else grad + gradient
+        owner = self.owner()
+        if owner is not None:
+            owner.grad = gradient.clone() if owner.grad is None else owner.grad + gradient
 
 
 cdef inline Tensor wrap(ndarray array):
@@ -129,6 +130,13 @@ cdef Tensor in_place(Tensor t, object ufunc, str name, object other):
         ufunc(t.array, (<Tensor>other).array if isinstance(other, Tensor) else other, out=t.array, casting="same_kind")
     bump_version(t)
     return t
+
+
+cdef object in_place_or_anew(Tensor t, object ufunc, str name, object other, object op):
+    """Where it is recorded, a new tensor for the name on the left."""
+    if grad_enabled() and (t.needs_grad or (isinstance(other, Tensor) and (<Tensor>other).needs_grad)):
+        return op(t, other)
+    return in_place(t, ufunc, name, other)
 
 
 cdef object scaled(object other, object alpha):

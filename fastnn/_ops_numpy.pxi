@@ -4,13 +4,19 @@ def remainder_of(a, b):
     return remainder(a, b)
 
 
+def floor_divided_of(a, b):
+    return floor_divided(a, b)
+
+
 cdef dict UFUNCS = {
     np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.maximum: maximum, np.minimum: minimum,
     np.power: pow, np.float_power: lambda a, b: pow(floating(a), b), np.negative: neg, np.positive: as_tensor,
     np.absolute: abs, np.fabs: abs, np.sign: sign, np.square: square, np.sqrt: sqrt, np.reciprocal: reciprocal,
     np.exp: exp, np.log: log, np.log1p: log1p,
     np.expm1: expm1, np.sin: sin, np.cos: cos, np.tanh: tanh, np.matmul: matmul, np.floor: floor, np.ceil: ceil,
-    np.rint: round, np.remainder: remainder_of,
+    np.rint: round, np.remainder: remainder_of, np.floor_divide: floor_divided_of,
+    np.logical_not: logical_not, np.logical_and: logical_and, np.logical_or: logical_or,
+    np.equal: eq, np.not_equal: ne, np.less: lt, np.less_equal: le, np.greater: gt, np.greater_equal: ge,
 }
 
 

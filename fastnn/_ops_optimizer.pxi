@@ -220,6 +220,8 @@ def zero_grads(params, bint set_to_none=True):
     for p in as_tensors("zero_grads", params):
         if set_to_none or p._grad is None:
             p._grad = None
+        elif (<Tensor>p._grad).needs_grad:  # of a recorded backward
+            p._grad = zeros_like(p._grad)
         else:
             g = <Tensor>p._grad
             g.array.fill(0)

@@ -3,6 +3,7 @@
 cdef ndarray NOTHING = np.empty(0, np.float32)
 
 
+@cython.trashcan(True)  # of its own: CPython 3.11 defers no type whose deallocation is another function than the base's
 cdef class Tensor(Value):
     """An array that remembers how it was computed, so that gradients can flow back through it.
 
@@ -272,7 +273,7 @@ cdef class Tensor(Value):
         if self.node is None:
             return
         for hook in self.node.hooks or ():
-            if isinstance(hook, GradKeeper) and hook.owner is self:
+            if isinstance(hook, GradKeeper) and hook.owner() is self:
                 return
         self.register_hook(GradKeeper(self))
 
@@ -357,10 +358,14 @@ cdef class Tensor(Value):
         return new_view(self.array, NULL, NULL)
 
     def __array__(self, dtype=None, *, copy=None):
+        cdef ndarray view
         if copy:
             return np.array(self.array, dtype=dtype)
         if dtype is None or self.array.dtype == dtype:
-            return new_view(self.array, NULL, NULL)
+            view = new_view(self.array, NULL, NULL)
+            if self.needs_grad:
+                view.flags.writeable = False  # no tape would notice what NumPy wrote
+            return view
         if copy is False:
             raise ValueError(f"__array__: {self.array.dtype} as {np.dtype(dtype)} needs a copy")
         return self.array.astype(dtype)
@@ -515,6 +520,24 @@ cdef class Tensor(Value):
     def __itruediv__(self, other):
         return in_place(self, np.true_divide, "t /= v", other)
 
+    def __ifloordiv__(self, other):
+        return in_place_or_anew(self, np.floor_divide, "t //= v", other, floor_divided_of)
+
+    def __imod__(self, other):
+        return in_place_or_anew(self, np.remainder, "t %= v", other, remainder_of)
+
+    def __ipow__(self, other):
+        return in_place_or_anew(self, np.power, "t **= v", other, pow)
+
+    def __iand__(self, other):
+        return in_place(self, np.bitwise_and, "t &= v", other)
+
+    def __ior__(self, other):
+        return in_place(self, np.bitwise_or, "t |= v", other)
+
+    def __ixor__(self, other):
+        return in_place(self, np.bitwise_xor, "t ^= v", other)
+
     # ----- operators -----
 
     def __add__(self, other):
@@ -633,6 +656,34 @@ cdef class Tensor(Value):
         """
         dtype = wanted_dtype("to", target + (dtype, device))
         return self if dtype is None else cast(self, type_number("to", dtype))
+
+    def type_as(self, other):
+        """The tensor in the dtype of another."""
+        return self.to(as_tensor(other).dtype)
+
+    def is_floating_point(self):
+        """Whether the dtype is float32 or float64."""
+        return kind(self.array) >= 0
+
+    def new_empty(self, *size, dtype=None, bint requires_grad=False):
+        """`fastnn.empty` in this tensor's dtype."""
+        return empty(*size, dtype=self.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+    def new_zeros(self, *size, dtype=None, bint requires_grad=False):
+        """`fastnn.zeros` in this tensor's dtype."""
+        return zeros(*size, dtype=self.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+    def new_ones(self, *size, dtype=None, bint requires_grad=False):
+        """`fastnn.ones` in this tensor's dtype."""
+        return ones(*size, dtype=self.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+    def new_full(self, size, fill_value, dtype=None, bint requires_grad=False):
+        """`fastnn.full` in this tensor's dtype."""
+        return full(size, fill_value, self.dtype if dtype is None else dtype, requires_grad)
+
+    def new_tensor(self, data, dtype=None, bint requires_grad=False):
+        """`fastnn.tensor` in this tensor's dtype."""
+        return tensor(data, self.dtype if dtype is None else dtype, requires_grad)
 
     def cpu(self):
         """The tensor itself: there is no other device."""

@@ -17,6 +17,7 @@ from .nn._conv import _Conv
 from .nn._evaluating import evaluating
 from .nn._recurrent import Recurrent
 from .nn._recurrent_cell import RecurrentCell
+from .nn.utils.rnn import PackedSequence
 
 
 @dataclass
@@ -163,6 +164,7 @@ def _shapes(output: Any) -> str:
 
 
 def _rows(x: Any) -> int:
+    x = x.data if isinstance(x, PackedSequence) else x
     return math.prod(x.shape[:-1])
 
 

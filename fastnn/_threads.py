@@ -82,9 +82,9 @@ def register_threadpoolctl() -> None:
             _kernels.set_num_threads(num_threads)
 
         def get_version(self) -> str | None:
-            from importlib.metadata import version
+            import fastnn
 
-            return version("fastnn")
+            return fastnn.__version__
 
         def set_additional_attributes(self) -> None:
             pass

@@ -14,12 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from ._checks import integer, number
+
 __all__ = ["LogMel", "mel_filters", "read_wav", "resample"]
 
 MOST_SECONDS = 3600  # of a file that is read at once
 PCM, IEEE_FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-UNKNOWN = 2**32 - 1  # bytes of samples: all there are
+UNKNOWN = {2**32 - 1, 2**31, 2**31 - 1, 2**31 - 4096}  # bytes of samples, as written into pipes: all there are
 ZEROS = 16  # crossings of zero on each side of the resampling filter
+PHASES = 256  # of that filter, made at a time
+TALLEST = float(np.i0(8.0))  # what its Kaiser window is divided by
 
 
 def read_wav(file: str | os.PathLike) -> tuple[np.ndarray, int]:
@@ -91,7 +95,7 @@ def _chunks(name: Path, data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
         elif tag == b"data":
             if format_ is None:
                 raise ValueError(f"read_wav: {name} does not say what its samples are (no fmt before data)")
-            if size == UNKNOWN:  # written into a pipe, whose writer could not come back to say how much it was
+            if size in UNKNOWN and start + size > len(data):  # its writer could not come back to say how much it was
                 size = len(data) - start
             if start + size > len(data):
                 raise ValueError(
@@ -134,6 +138,15 @@ def _numbers(body: bytes, kind: int, width: int) -> np.ndarray:
     return (np.frombuffer(body, f"<i{width}") / 2.0 ** (8 * width - 1)).astype(np.float32)
 
 
+def _samples(function: str, samples: Any) -> np.ndarray:
+    """Return (n,) as float32."""
+    x = np.asarray(samples)
+    if x.ndim != 1 or x.dtype.kind not in "fiu":
+        raise ValueError(f"{function}: samples are {x.dtype} of shape {x.shape}; expected numbers (n,)")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
+        return x.astype(np.float32, copy=False)
+
+
 def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     """Bring sound to another number of samples a second.
 
@@ -152,6 +165,8 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If a rate is no whole number.
     ValueError
         If the samples have not one dimension, or a rate is not positive.
 
@@ -163,9 +178,8 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     >>> audio.resample(tone, 44100, 16000).shape
     (16000,)
     """
-    x = np.asarray(samples, np.float32)
-    if x.ndim != 1 or rate < 1 or to < 1:
-        raise ValueError(f"resample: samples are {x.shape}, from {rate} to {to}; expected (n,) and positive rates")
+    x = _samples("resample", samples)
+    rate, to = integer("resample", "rate", rate), integer("resample", "to", to)
     if rate == to or len(x) == 0:
         return x.copy()
     common = math.gcd(rate, to)
@@ -178,12 +192,14 @@ def resample(samples: np.ndarray, rate: int, to: int) -> np.ndarray:
     padded = np.pad(x, (reach, reach + 1))
     offsets = np.arange(-reach, reach + 1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
-    for phase in range(min(up, count)):  # new samples phase, phase + up, ... lie alike between old ones
-        first, fraction = divmod(phase * down, up)
-        distance = offsets - fraction / up
-        taper = np.i0(8.0 * np.sqrt(np.maximum(0, 1 - (distance / (half + 1)) ** 2))) / np.i0(8.0)
+    for start in range(0, min(up, count), PHASES):
+        phases = np.arange(start, min(start + PHASES, up, count))
+        firsts, fractions = np.divmod(phases * down, up)
+        distance = offsets - fractions[:, None] / up
+        taper = np.i0(8.0 * np.sqrt(np.maximum(0, 1 - (distance / (half + 1)) ** 2))) / TALLEST
         taps = (cut * np.sinc(cut * distance) * taper).astype(np.float32)
-        y[phase::up] = windows[first::down][: len(y[phase::up])] @ taps
+        for phase, first, tap in zip(phases, firsts, taps):  # phase, phase + up, ... lie alike between old samples
+            y[phase::up] = windows[first::down][: len(y[phase::up])] @ tap
     return y
 
 
@@ -259,8 +275,9 @@ class LogMel:
 
     Notes
     -----
-    Frame i is made of the samples from i * hop * rate on, by a Hann window and a Fourier transform of the next power
-    of two; n samples give (n - window) // hop + 1 frames, none if there are fewer than a window's. A recording that is
+    Samples are numbers from -1 to 1, as `read_wav` gives them: who has 16-bit numbers divides them by 32768. Frame i is
+    made of the samples from i * round(hop * rate) on, by a Hann window and a Fourier transform of the next power of
+    two; n samples give (n - window) // hop + 1 frames, none if there are fewer than a window's. A recording that is
     shorter than a window is padded with silence when it is given as a whole.
 
     Examples
@@ -284,10 +301,12 @@ class LogMel:
         high: float | None = None,
         floor: float = 1e-6,
     ) -> None:
-        self.rate, self.bands, self.floor = rate, bands, floor
-        finite = window < math.inf and hop < math.inf  # and numbers
+        for name, value in (("rate", rate), ("window", window), ("hop", hop), ("floor", floor)):
+            number("LogMel", name, value)
+        self.rate, self.bands, self.floor = rate, integer("LogMel", "bands", bands), floor
+        finite = window < math.inf and hop < math.inf and rate < math.inf  # and no NaN
         self.length, self.step = (round(window * rate), round(hop * rate)) if finite else (0, 0)
-        if rate < 1 or self.length < 2 or not 1 <= self.step <= self.length or not 0 < floor < math.inf:
+        if not 1 <= rate < math.inf or self.length < 2 or not 1 <= self.step <= self.length or not 0 < floor < math.inf:
             raise ValueError(
                 f"LogMel: windows of {window} s every {hop} s at {rate} samples a second, floor {floor}; expected at "
                 f"least two samples a window, 0 < hop <= window and a positive floor, all finite"
@@ -306,7 +325,7 @@ class LogMel:
         """chunk: (n,), the next samples -> (frames, bands), those that are now complete."""
         x = np.concatenate([self.waiting, self._checked(chunk)])
         count = max(0, (len(x) - self.length) // self.step + 1)
-        self.waiting = x[count * self.step :]
+        self.waiting = x[count * self.step :].copy()  # not a view that keeps all of the chunk
         return self._frames(x) if count else np.zeros((0, self.bands), np.float32)
 
     def reset(self) -> None:
@@ -314,11 +333,7 @@ class LogMel:
         self.waiting = np.zeros(0, np.float32)
 
     def _checked(self, samples: Any) -> np.ndarray:
-        x = np.asarray(samples)
-        if x.ndim != 1 or x.dtype.kind not in "fiu":
-            raise ValueError(f"LogMel: samples are {x.dtype} of shape {x.shape}; expected numbers (n,)")
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite
-            x = x.astype(np.float32, copy=False)
+        x = _samples("LogMel", samples)
         if not np.isfinite(x).all():
             raise ValueError("LogMel: samples are infinite or not a number")
         return x

@@ -133,7 +133,8 @@ def ctc_beam_search(
             _extend(grown, text, paths, frame, wanted, blank, language, told)
         best = sorted(grown.items(), key=lambda item: item[1].total(), reverse=True)[:width]
         beam = dict(best)
-    found = [Reading(text, paths.total() + (ending(text) if ending else 0.0)) for text, paths in beam.items()]
+    end = (lambda text: _score("ending", ending(text))) if ending else (lambda text: 0.0)
+    found = [Reading(text, paths.total() + end(text)) for text, paths in beam.items()]
     return sorted(found, key=lambda reading: reading.score, reverse=True)
 
 
@@ -175,10 +176,16 @@ def _extend(grown, text, paths, frame, wanted, blank, language, told) -> None:
             share = 0.0
             if language is not None:
                 if longer not in told:
-                    told[longer] = language(text, c)
+                    told[longer] = _score("language", language(text, c))
                 share = told[longer]
             there = grown[longer] = _Paths(-math.inf, -math.inf, paths.language + share)
         there.letter = _log_add(there.letter, (paths.blank if c == last else both) + frame[c])
+
+
+def _score(name: str, value: float) -> float:
+    if math.isnan(value):
+        raise ValueError(f"ctc_beam_search: {name} gave NaN")
+    return value
 
 
 def edit_distance(read: Any, true: Any) -> int:

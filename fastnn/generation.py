@@ -178,6 +178,8 @@ def sample(
         raise ValueError(f"sample: top_p is {top_p}; expected above 0 and at most 1")
     if top_k is not None:
         top_k = integer("sample", "top_k", top_k)
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"sample: rng must be a numpy.random.Generator or None, got {type(rng).__name__}")
     if temperature == 0:
         return greedy(step, tokens, length, end, state)
     if rng is None:
@@ -240,7 +242,9 @@ def beam_search(
     """
     tokens = _start("beam_search", tokens, length)
     beams = integer("beam_search", "beams", beams)
-    number("beam_search", "length_penalty", length_penalty)
+    end = integer("beam_search", "end", end, None)
+    if not math.isfinite(number("beam_search", "length_penalty", length_penalty)):
+        raise ValueError(f"beam_search: length_penalty is {length_penalty}; expected a finite number")
     batch, first = len(tokens), np.arange(len(tokens))
     best = [(-np.inf, np.full(1, end, tokens.dtype))] * batch  # the best that ended: score, new tokens
     grown = np.zeros((batch, 1, 0), tokens.dtype)

@@ -36,6 +36,8 @@ def _numbers(function: str, pred: Any, target: Any) -> tuple[np.ndarray, np.ndar
 def _classes(function: str, pred: Any, target: Any, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return both as integer classes of shape (n,)."""
     p, t = (_array(function, name, value) for name, value in (("pred", pred), ("target", target)))
+    if p.dtype.kind == "f" and np.isnan(p).any():  # it would count as the largest score, or as none above a threshold
+        raise ValueError(f"{function}: pred has NaN")
     if p.ndim == t.ndim + 1 > 1 and p.shape[1] > 1 and p.shape[:1] + p.shape[2:] == t.shape:
         p = p.argmax(1)
     elif p.shape == t.shape and t.ndim == 2 and t.shape[1] > 1 and (t.dtype.kind == "f" or _one_hot(p, t)):

@@ -91,6 +91,9 @@ def test_what_was_written_into_a_pipe_goes_on_to_its_end(saved):
     np.testing.assert_allclose(samples, TONE, atol=4e-5)
     with pytest.raises(ValueError, match="has no samples"):
         audio.read_wav(saved(bytes(data[:44])))
+    for size in (0x7FFFF000, 0x7FFFFFFF, 0x80000000):  # what other writers put there
+        data[40:44] = size.to_bytes(4, "little")
+        np.testing.assert_allclose(audio.read_wav(saved(bytes(data)))[0], TONE, atol=4e-5)
 
 
 GOOD = wav(TONE)
@@ -158,6 +161,15 @@ def test_tones_stay_and_what_would_fold_over_goes(rate, to):
     np.testing.assert_allclose(tone[200:-200], np.sin(2 * np.pi * low * new)[200:-200], atol=2e-3)
     if high < rate / 2:
         assert np.abs(audio.resample(np.sin(2 * np.pi * high * time), rate, to)[200:-200]).max() < 1e-3
+
+
+def test_rates_without_a_common_divisor():
+    """44,100 phases of one filter; each is the same sum as where they are few."""
+    x = np.sin(np.arange(3000) / 7)
+    y = audio.resample(x, 44100, 44101)
+    np.testing.assert_allclose(y[:2500], np.sin(np.arange(2500) * 44100 / 44101 / 7), atol=2e-2)
+    with pytest.raises(TypeError, match="resample: rate must be an integer, got float"):
+        audio.resample(x, 8000.0, 16000)
 
 
 def test_resample_edges():
@@ -240,6 +252,14 @@ def test_short_silent_and_integer_sound():
 def test_features_refuse(wrong):
     with pytest.raises(ValueError, match="LogMel: samples"):
         audio.LogMel(16000)(wrong)
+
+
+def test_settings_of_other_types():
+    for wrong, says in (({"rate": "8000"}, "rate must be a number"), ({"bands": 1.5}, "bands must be an integer")):
+        with pytest.raises(TypeError, match=f"LogMel: {says}"):
+            audio.LogMel(**{"rate": 8000, **wrong})
+    with pytest.raises(ValueError, match="LogMel: "):
+        audio.LogMel(np.nan)
 
 
 @pytest.mark.parametrize(

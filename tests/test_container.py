@@ -96,6 +96,10 @@ def test_sequential_of_a_dict_and_slices():
     assert net(fnn.zeros(4, 2)).shape == (4, 1)
     assert net[:2](fnn.zeros(4, 2)).shape == (4, 3)
     assert [n for n, _ in net.named_children()] == ["1", "act", "2"]
+    assert list(net[1:].state_dict()) == ["2.weight", "2.bias"]  # names stay, so that weights fit
+    layers = nn.ModuleList([nn.ReLU(), nn.Tanh()])
+    assert isinstance(layers.pop(0), nn.ReLU)
+    assert [n for n, _ in layers.named_children()] == ["0"]
 
 
 def test_module_dict():

@@ -200,8 +200,20 @@ def test_the_layer_zeroes_what_is_infinite():
 
 def test_no_second_derivative():
     x = fnn.tensor(log_softmax(np.zeros((3, 1, 3))), requires_grad=True)
+    once = fnn.grad(F.ctc_loss(x, [[1]], [3], [1]), x)[0]
+    twice = fnn.grad(F.ctc_loss(x, [[1]], [3], [1]), x, create_graph=True)[0]  # beside it, others may have one
+    np.testing.assert_array_equal(twice.data, once.data)
     with pytest.raises(RuntimeError, match="ctc_loss: there is no second derivative"):
-        F.ctc_loss(x, [[1]], [3], [1]).backward(create_graph=True)
+        twice.sum().backward()
+
+
+def test_losses_may_be_changed_behind_the_backward():
+    x = fnn.tensor(log_softmax(np.zeros((3, 2, 4))), requires_grad=True)
+    losses = F.ctc_loss(x, [[1, 2], [1, 2]], [3, 3], [2, 2], reduction="none")
+    want = fnn.grad(losses.sum(), x, retain_graph=True)[0].data
+    with fnn.no_grad():
+        losses[1] = np.inf
+    np.testing.assert_array_equal(fnn.grad(losses.sum(), x)[0].data, want)
 
 
 def test_torch_agrees():
@@ -280,6 +292,14 @@ def test_a_narrow_beam_and_greedy_read_what_is_clear():
     assert decoding.ctc_beam_search(frames, width=1)[0].classes == (1, 1, 2, 3)
     assert decoding.ctc_greedy(frames[:0]) == ()
     assert decoding.ctc_beam_search(frames[:0]) == [((), 0.0)]
+
+
+def test_a_language_that_gives_nan_is_refused():
+    frames = np.log([[0.1, 0.9], [0.1, 0.9]])
+    with pytest.raises(ValueError, match="language gave NaN"):
+        decoding.ctc_beam_search(frames, language=lambda text, c: np.nan)
+    with pytest.raises(ValueError, match="ending gave NaN"):
+        decoding.ctc_beam_search(frames, ending=lambda text: np.nan)
 
 
 def test_a_language_decides_between_what_sounds_alike():

@@ -257,3 +257,10 @@ def test_importing_does_not_pay_for_random_numbers(tmp_path):
 def test_workers_are_taken_and_not_needed():
     loader = DataLoader(fnn.arange(5), batch_size=2, num_workers=4, pin_memory=True)
     assert [rows.tolist() for (rows,) in loader] == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "f1", "precision", "recall", "confusion_matrix"])
+def test_scores_that_are_nan_are_no_answer(measure):
+    for pred, target in ((np.full((4, 3), np.nan), [0, 0, 0, 1]), (np.array([np.nan, 0.9]), [0, 1])):
+        with pytest.raises(ValueError, match="pred has NaN"):
+            getattr(metrics, measure)(pred, target)

@@ -1,5 +1,7 @@
 """Custom functions with a backward of their own, and gradcheck, which finds a wrong one."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,26 @@ def test_gradcheck_of_a_list():
     assert fnn.gradcheck(lambda x: [x * x, x + 1], leaf(1.0), order=2)
     with pytest.raises(AssertionError, match="input 0"):
         fnn.gradcheck(lambda x: [x.detach() * x], leaf(1.0))
+
+
+class Squashed(fnn.Function):
+    """Saves its own output, whose history a second derivative needs."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y, z = x.sigmoid(), x * 2
+        ctx.save_for_backward(z, y)
+        return y, z
+
+    @staticmethod
+    def backward(ctx, dy, dz):
+        z, y = ctx.saved_tensors
+        return dy * y * (1 - y) + 2 * dz + 0 * z
+
+
+def test_an_output_that_was_saved_has_its_history():
+    x = fnn.tensor([0.3, -0.2], dtype=np.float64)
+    assert fnn.gradcheck(lambda x: Squashed.apply(x)[0], x, order=2)
+    assert fnn.gradcheck(lambda x: Squashed.apply(x)[0] * Squashed.apply(x)[1], x, order=2)
+    y = weakref.ref(Squashed.apply(fnn.ones(2, requires_grad=True))[0])
+    assert y() is None  # no cycle waits for the collector

@@ -131,3 +131,24 @@ def test_an_element_takes_a_tensor_of_one():
         x[0, 0] = fnn.tensor([1.0, 2.0])
     with pytest.raises(ValueError, match="broadcast"):
         x[0] = fnn.ones(3)
+
+
+def test_every_augmented_assignment_changes_the_tensor_itself():
+    x = fnn.tensor([7.0, 8.0])
+    same = x
+    x **= 2
+    x //= 3
+    x %= 9
+    assert same.tolist() == [7, 3]
+    assert x is same
+    flags = fnn.tensor([True, False, True])
+    same = flags
+    flags &= fnn.tensor([False, False, True])
+    flags |= [True, False, False]
+    flags ^= True
+    assert same.tolist() == [False, True, False]
+    y = fnn.ones(2, requires_grad=True) * 3
+    before = y
+    y **= 2  # recorded: a new tensor
+    assert (before.tolist(), y.tolist()) == ([3, 3], [9, 9])
+    assert y.requires_grad

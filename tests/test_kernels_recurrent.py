@@ -69,7 +69,7 @@ def test_hostile_input():
             kernels.lstm(rows, w_ih, w_hh, batch_sizes=np.array(sizes))
     with pytest.raises(TypeError, match="batch_sizes"):
         kernels.lstm(rows, w_ih, w_hh, batch_sizes=np.array([3.0, 3.0]))
-    with pytest.raises(ValueError, match="rnn_gelu"):
+    with pytest.raises(ValueError, match="rnn: nonlinearity is 'gelu'"):
         kernels.rnn(x, w_ih[:, :5], w_hh[:, :5], nonlinearity="gelu")
     forward = kernels.lstm(x, w_ih, w_hh)
     with pytest.raises(TypeError, match="kept"):

@@ -188,6 +188,26 @@ def test_double_and_float_keep_identity():
             net.to(wrong)
 
 
+def test_double_takes_the_gradients_along():
+    net = nn.Linear(1, 1)
+    net(fnn.ones(1, 1)).sum().backward()
+    net.double()
+    assert net.weight.grad.tolist() == [[1]]
+    assert net.weight.grad.dtype == np.float64
+
+
+@pytest.mark.parametrize("make", [
+    lambda d: nn.Linear(3, 5, dtype=d), lambda d: nn.GRU(3, 5, dtype=d), lambda d: nn.LSTMCell(3, 5, dtype=d),
+    lambda d: nn.Conv1d(3, 5, 2, dtype=d), lambda d: nn.LayerNorm(3, dtype=d), lambda d: nn.BatchNorm1d(3, dtype=d),
+    lambda d: nn.GroupNorm(1, 3, dtype=d), lambda d: nn.MultiheadAttention(4, 2, dtype=d), lambda d: nn.PReLU(dtype=d),
+    lambda d: nn.Embedding(3, 5, dtype=d),
+])  # fmt: skip
+def test_no_dtype_is_float32(make):
+    for dtype, wanted in ((None, np.float32), (np.float64, np.float64)):
+        layer = make(dtype)
+        assert {t.dtype for t in (*layer.parameters(), *layer.buffers()) if t.dtype.kind == "f"} == {np.dtype(wanted)}
+
+
 def test_double_leaves_a_frozen_module_frozen():
     net = Net().freeze()
     net.double()

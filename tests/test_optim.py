@@ -356,3 +356,65 @@ def test_parameters_in_any_order_of_memory(name, order, shape):
     np.testing.assert_array_equal(p.data, q.data)
     for key, state in one.state_dict()["state"][0].items():
         np.testing.assert_array_equal(np.asarray(state), np.asarray(other.state_dict()["state"][0][key]))
+
+
+class Momentum(fnn.optim.Optimizer):
+    """One of somebody's own: heavy-ball momentum in plain operations."""
+
+    def __init__(self, params, lr=0.1, momentum=0.9):
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    def step(self):
+        with fnn.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    state = self.state[p]
+                    state["v"] = p.grad + group["momentum"] * state.get("v", 0 * p.grad)
+                    p -= group["lr"] * state["v"]
+
+
+def test_an_optimizer_of_ones_own():
+    def run(make, steps, optimizer=None, p=None):
+        p = fnn.ones(3, requires_grad=True) if p is None else p
+        optimizer = make([p]) if optimizer is None else optimizer
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (p**3).sum().backward()
+            optimizer.step()
+        return p, optimizer
+
+    want, _ = run(lambda params: fnn.optim.SGD(params, 0.1, momentum=0.9), 6)
+    p, optimizer = run(Momentum, 3)
+    other, twin = run(Momentum, 1)
+    other.data[:] = p.data
+    twin.load_state_dict(optimizer.state_dict())
+    for parameter, own in ((p, optimizer), (other, twin)):
+        run(None, 3, own, parameter)
+        np.testing.assert_allclose(parameter.data, want.data, rtol=1e-6)
+    copied = pickle.loads(pickle.dumps(optimizer))
+    assert len(copied.state) == 1
+    fnn.optim.lr_scheduler.ExponentialLR(optimizer, 0.5).step()
+    assert optimizer.param_groups[0]["lr"] == 0.05
+
+
+def test_an_optimizer_without_a_step():
+    class Nothing(fnn.optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {})
+
+    with pytest.raises(NotImplementedError, match="needs a method step"):
+        Nothing([fnn.ones(1, requires_grad=True)]).step()
+
+
+def test_groups_may_have_names():
+    p = fnn.ones(1, requires_grad=True)
+    assert fnn.optim.SGD([{"params": [p], "name": "encoder"}], 0.1).param_groups[0]["name"] == "encoder"
+
+
+@pytest.mark.parametrize("zero", [lambda net, o: net.zero_grad(set_to_none=False), lambda net, o: o.zero_grad(False)])
+def test_gradients_of_a_recorded_backward_become_zeros(zero):
+    net = fnn.nn.Linear(1, 1)
+    (net(fnn.ones(1, 1)) ** 2).sum().backward(create_graph=True)
+    zero(net, fnn.optim.SGD(net.parameters(), 0.1))
+    assert net.weight.grad.tolist() == [[0]]
+    assert not net.weight.grad.requires_grad

@@ -221,3 +221,32 @@ def test_changes_in_place_are_noticed():
         y.mul_(2)
     with pytest.raises(RuntimeError, match="changed in place"):
         y.sum().backward()
+
+
+def test_a_summary_of_packed_sequences():
+    class Net(nn.Module):
+        def __init__(self):
+            self.gru = nn.GRU(3, 5, batch_first=True)
+
+        def forward(self, x, lengths):
+            pack = nn.utils.rnn.pack_padded_sequence
+            return self.gru(pack(x, lengths, batch_first=True, enforce_sorted=False))[1]
+
+    found = fnn.summary(Net(), fnn.ones(2, 4, 3), [4, 2])
+    assert found.flops == 2 * 6 * 15 * 8  # six rows, not the eight with padding
+
+
+def test_packed_sequences_change_their_type():
+    packed = nn.utils.rnn.pack_sequence([fnn.ones(2, 3)])
+    assert packed.double().data.dtype == np.float64
+    assert packed.double().float().to("cpu").cpu().data.dtype == np.float32
+
+
+def test_new_tensors_like_a_parameter():
+    weight = nn.GRU(3, 5, dtype=np.float64).weight_ih_l0
+    for new, value in ((weight.new_zeros(1, 2), 0), (weight.new_ones((1, 2)), 1), (weight.new_full((1, 2), 7), 7)):
+        assert (new.tolist(), new.dtype, new.requires_grad) == ([[value] * 2], np.float64, False)
+    assert weight.new_empty(2, dtype=np.float32).dtype == fnn.ones(1).type_as(weight.float()).dtype == np.float32
+    assert weight.new_tensor([1]).dtype == np.float64
+    assert weight.is_floating_point()
+    assert not fnn.arange(2).is_floating_point()

@@ -549,7 +549,8 @@ def test_what_could_not_be_had_is_not_counted():
     before = kernels.memory_stats()
     with pytest.raises(MemoryError):
         empty(1 << 43)
-    assert kernels.memory_stats() == before
+    after = kernels.memory_stats()
+    assert all(after[name] == before[name] for name in ("in_use", "peak", "allocations", "from_system"))
 
 
 def test_empty_cache_gives_blocks_back():

@@ -532,3 +532,27 @@ def test_a_gradient_two_nodes_share_is_not_written_over(pictures):
     x, rest = pictures.detach().numpy(), 1 / (1 + np.exp(-pictures.detach().numpy()))
     slope = 1 - np.tanh(x) ** 2 + (x > 0) + rest * (1 + x * (1 - rest))
     np.testing.assert_allclose(pictures.grad.numpy(), 2 * slope + 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("op", [lambda h, x: h * x, lambda h, x: h.square(), lambda h, x: F.layer_norm(h, 1)])
+def test_a_long_graph_that_nobody_went_through_is_dropped(op):
+    """Tensor, node, its input, ...: 130,000 of them were more than a stack of 8 MB."""
+    x = h = fnn.ones(1, requires_grad=True)
+    for _ in range(300_000):
+        h = op(h, x)
+    del h
+
+
+def test_retain_grad_leaves_nothing_to_the_collector():
+    x = fnn.ones(3, requires_grad=True)
+    gc.disable()
+    try:
+        h = x * 2
+        h.retain_grad()
+        h.sum().backward()
+        assert h.grad.tolist() == [1, 1, 1]
+        gone = weakref.ref(h)
+        del h
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -105,7 +105,10 @@ class Generator(Module):
         if size % 2**doublings:
             raise ValueError(f"Generator: size must be a multiple of {2**doublings}, got {size}")
         self.latent, self.start = latent, (channels[0], size >> doublings, size >> doublings)
-        self.kind = None if classes is None else Embedding(*positive("Generator", classes=(classes, latent)))
+        self.kind = None
+        if classes is not None:
+            rows, columns = positive("Generator", classes=(classes, latent))
+            self.kind = Embedding(rows, columns)
         width = channels[0] * self.start[1] ** 2
         self.root = Sequential(
             Linear(latent if classes is None else 2 * latent, width, bias=False), BatchNorm1d(width), ReLU()
@@ -239,7 +242,8 @@ class Discriminator(Module):
         self.head = wrap(Linear(width, 1))
         self.kind = None
         if classes is not None:
-            self.kind = wrap(Embedding(*positive("Discriminator", classes=(classes, width))))
+            rows, columns = positive("Discriminator", classes=(classes, width))
+            self.kind = wrap(Embedding(rows, columns))
 
     def forward(self, x: Any, labels: Any = None) -> Any:
         """x: (N, image_channels, size, size), labels: (N,) -> (N, 1)."""

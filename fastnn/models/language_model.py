@@ -12,6 +12,7 @@ from ..nn import Dropout, Embedding, KeyValues, LayerNorm, Linear, Module, Sinus
 from ..nn import TransformerEncoder as Layers
 from ..nn import TransformerEncoderLayer as Layer
 from ..nn._evaluating import evaluating
+from ..nn._key_values import begun
 
 MOST_ROOM = 1024  # positions that a generation makes room for at first: it may end long before its length
 GONE_ON = "of {} tokens has gone on to {}; copy.deepcopy one to go on from it twice"
@@ -79,9 +80,11 @@ class LanguageModel(Module):
         tokens = tokens if isinstance(tokens, Tensor) else np.asarray(tokens)
         if len(tokens.shape) != 2 or tokens.shape[1] < 1:
             raise ValueError(f"LanguageModel.step: tokens are {tokens.shape}; expected (B, t), t at least 1")
+        if state is not None and not (isinstance(state, tuple) and len(state) == 2):
+            raise TypeError(f"LanguageModel.step: state is {type(state).__name__}; expected None or what a step gave")
         with no_grad():
             seen, state = state or (0, None)
-            if state is not None and len(state[0]) != seen:
+            if state is not None and len(begun("LanguageModel.step", state[0])) != seen:
                 raise ValueError(f"LanguageModel.step: the state {GONE_ON.format(seen, len(state[0]))}")
             x, state = self.layers.step(self._embedded(tokens, seen), state)
             return self.head(x[:, -1]), (seen + tokens.shape[1], state)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import integer
 from .._errors import FormatError
 from .._extras import require
 from .._io import load
@@ -135,8 +136,8 @@ class SentenceEncoder(Module):
         """
         tokenizers = require("tokenizers", "demo", "SentenceEncoder.from_folder")
         path = Path(folder)
-        text = (path / "tokenizer.json").read_text("utf-8")
         try:
+            text = (path / "tokenizer.json").read_text("utf-8")
             config = json.loads((path / "config.json").read_text("utf-8"))
             sizes = {ours: int(config[theirs]) for ours, theirs in SIZES.items()}
             if config["hidden_act"] != "gelu" or config.get("position_embedding_type", "absolute") != "absolute":
@@ -147,10 +148,10 @@ class SentenceEncoder(Module):
             raise FormatError(f"SentenceEncoder.from_folder: {path} is no such network: {error}") from None
         try:
             net._pieces = tokenizers.Tokenizer.from_str(text)
+            net._pieces.enable_truncation(min(LONGEST, sizes["positions"]))
+            net._pieces.enable_padding(pad_id=int(config.get("pad_token_id") or 0))
         except Exception as error:  # the library raises no narrower one
             raise FormatError(f"SentenceEncoder.from_folder: {path}/tokenizer.json: {error}") from None
-        net._pieces.enable_truncation(min(LONGEST, sizes["positions"]))
-        net._pieces.enable_padding(pad_id=int(config.get("pad_token_id", 0)))
         net.eval()
         return net
 
@@ -176,10 +177,18 @@ class SentenceEncoder(Module):
         """Sentences -> (n, d_model), of length 1: the product of two says how near they are, at most 1.
 
         Sentences of about one length go through together, `batch` at a time.
+
+        Raises
+        ------
+        TypeError
+            If `sentences` is no list of texts, or `batch` no integer.
+        ValueError
+            If `batch` is below 1.
         """
-        if isinstance(sentences, str):
-            raise TypeError("SentenceEncoder.embed: sentences is a str; expected a list of sentences")
-        out = np.zeros((len(sentences), self.words.weight.shape[1]), np.float32)
+        if isinstance(sentences, str) or not all(isinstance(sentence, str) for sentence in sentences):
+            raise TypeError("SentenceEncoder.embed: expected a list of sentences, each of them a str")
+        batch = integer("SentenceEncoder.embed", "batch", batch)
+        out = np.zeros((len(sentences), self.words.weight.shape[1]), self.words.weight.dtype)
         order = np.argsort([len(sentence) for sentence in sentences], kind="stable")
         with evaluating(self), no_grad():
             for at in range(0, len(order), batch):

@@ -7,6 +7,7 @@ target ---> [ embedding + position ] ---> decoder: past, then memory <--+ ---> [
 import numpy as np
 
 from .. import generation
+from .._ops import Tensor
 from .._tape import no_grad
 from ..nn import Dropout, Embedding, Linear, Module, SinusoidalPositionalEncoding, Transformer, init
 from ..nn._evaluating import evaluating
@@ -119,6 +120,9 @@ class Translator(Module):
 
         The first state is ``begin(source)``. To go on from one in two ways, copy it before (`copy.deepcopy`).
         """
+        tokens = tokens if isinstance(tokens, Tensor) else np.asarray(tokens)
+        if not isinstance(state, tuple) or len(state) != 4:
+            raise TypeError(f"Translator.step: state is {type(state).__name__}; expected that of begin or a step")
         with no_grad():
             seen, memory, hidden, layers = state
             if layers is not None and len(layers[0][0]) != seen:

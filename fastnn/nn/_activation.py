@@ -86,7 +86,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype=np.float32) -> None:
         self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
-        self.weight = Parameter(np.full(num_parameters, init, dtype))
+        self.weight = Parameter(_ops.full(num_parameters, init, dtype=dtype))
 
     def forward(self, x):
         """x: (N, C, ...) -> the same shape."""

@@ -71,6 +71,13 @@ class ModuleList(Module):
         self._replace_all(layers)
         return self
 
+    def pop(self, index: int = -1) -> Module:
+        """Take a module out and return it."""
+        layers = self._layers()
+        module = layers.pop(index)
+        self._replace_all(layers)
+        return module
+
     def __len__(self) -> int:
         return len(self._repr_children())
 
@@ -230,7 +237,7 @@ class Sequential(ModuleList):
         if isinstance(index, str):
             raise TypeError(f"{type(self).__name__}: an index must be an int or a slice, got {index!r}")
         if isinstance(index, slice):
-            return Sequential(*self._layers()[index])
+            return Sequential(dict(self._repr_children()[index]))
         return super().__getitem__(index)
 
     def _make_plan(self) -> list[Run]:

@@ -33,6 +33,8 @@ class Embedding(Module):
     max_norm, norm_type : float
         When called, rows that are read and longer than `max_norm` are scaled down to it, in the table itself; lengths
         are norms of order `norm_type`.
+    scale_grad_by_freq, sparse : bool
+        PyTorch's; the first has to be False, the second changes nothing: a gradient is an array as large as the table.
     dtype : data type, optional
 
     Attributes
@@ -66,9 +68,13 @@ class Embedding(Module):
         padding_idx: int | None = None,
         max_norm: float | None = None,
         norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
         *,
         dtype=None,
     ) -> None:
+        if scale_grad_by_freq:
+            raise ValueError("Embedding: scale_grad_by_freq is not there; gradients are those of what was read")
         self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, 0)
         self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, 0)
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)

@@ -89,7 +89,8 @@ class KeyValues:
         if len(shape) != 5 or shape[2] != 3:
             raise ValueError(f"KeyValues.attend: qkv is {shape}; expected (B, t, 3, N, D)")
         batch, length, _, heads, size = shape
-        if not self._arrays or self._length + length > self._arrays[0].shape[2]:
+        kept = self._arrays[0].shape if self._arrays else None
+        if kept is None or self._length + length > kept[2] or (batch, heads, size) != (*kept[:2], kept[3]):
             self._make_room([(batch, heads, length, size)] * 2, qkv.dtype)
         keys, values = self._arrays
         y = _ops_attention.attend_next(qkv, keys, values, self._length)

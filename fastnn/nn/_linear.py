@@ -83,8 +83,8 @@ class Linear(Module):
         self.in_features = integer("Linear", "in_features", in_features)
         self.out_features = integer("Linear", "out_features", out_features)
         self.activation = _activation(activation)
-        self.weight = Parameter(np.empty((self.out_features, self.in_features), dtype))
-        self.bias = Parameter(np.empty(self.out_features, dtype)) if bias else None
+        self.weight = Parameter(_ops.empty((self.out_features, self.in_features), dtype=dtype))
+        self.bias = Parameter(_ops.empty(self.out_features, dtype=dtype)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import flag
-from .._ops import Tensor, call_module
+from .._ops import Tensor, call_module, zero_grads
 from ._hooks import Hooks, RemovableHandle
 from ._parameter import Parameter
 from ._state import LoadResult, load
@@ -340,11 +340,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients of all parameters, or fill them with zeros."""
-        for parameter in self.parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
+        zero_grads(list(self.parameters()), set_to_none)
 
     def apply(self, fn: Callable[["Module"], Any]) -> "Module":
         """Call `fn` on every module inside, then on this one; returns the module.
@@ -386,11 +382,12 @@ class Module:
         dtype = np.dtype(dtype)
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.data.dtype.kind == "f" and tensor.data.dtype != dtype:
-                tensor.grad = None
+                grad = None if tensor.grad is None else tensor.grad.detach().to(dtype)
                 frozen = not tensor.data.flags.writeable
                 Tensor.__init__(tensor, tensor.data.astype(dtype), requires_grad=tensor.requires_grad)
                 if frozen:
                     tensor.freeze_()
+                tensor.grad = grad
         return self
 
     def float(self) -> "Module":

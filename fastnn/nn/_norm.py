@@ -30,8 +30,8 @@ class _ByChannel(Module):
         self.momentum = None if momentum is None else number(layer, "momentum", momentum, least=0)
         self.affine = bool(affine)
         self.track_running_stats = bool(track_running_stats)
-        self.weight = Parameter(np.ones(self.num_features, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(self.num_features, dtype)) if affine and bias else None
+        self.weight = Parameter(_ops.ones(self.num_features, dtype=dtype)) if affine else None
+        self.bias = Parameter(_ops.zeros(self.num_features, dtype=dtype)) if affine and bias else None
         tracked = self.track_running_stats
         self.register_buffer("running_mean", _ops.zeros(self.num_features, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", _ops.ones(self.num_features, dtype=dtype) if tracked else None)
@@ -339,8 +339,8 @@ class GroupNorm(Module):
             )
         self.eps = number("GroupNorm", "eps", eps, least=0)
         self.affine = bool(affine)
-        self.weight = Parameter(np.ones(self.num_channels, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(self.num_channels, dtype)) if affine and bias else None
+        self.weight = Parameter(_ops.ones(self.num_channels, dtype=dtype)) if affine else None
+        self.bias = Parameter(_ops.zeros(self.num_channels, dtype=dtype)) if affine and bias else None
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .. import _ops
+from .._checks import integer
 
 
 def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 10000.0, dtype=np.float32):
@@ -18,6 +19,8 @@ def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 1
     ------
     ValueError
         If the length is negative, dim less than 1, or base not above 0.
+    TypeError
+        If offset is no integer, or dtype no type of floats.
 
     References
     ----------
@@ -33,6 +36,9 @@ def sinusoidal_positions(length: int, dim: int, offset: int = 0, base: float = 1
         raise ValueError(
             f"sinusoidal_positions: length is {length}, dim {dim}, base {base}; expected from 0, from 1, above 0"
         )
+    offset, dtype = integer("sinusoidal_positions", "offset", offset, None), np.dtype(dtype)
+    if dtype.kind != "f":
+        raise TypeError(f"sinusoidal_positions: dtype is {dtype}; expected float32 or float64")
     angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange((dim + 1) // 2) / dim)
     table = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, -1)[:, :dim]
     return _ops.as_tensor(table.astype(dtype))
@@ -61,7 +67,7 @@ def rotary_embedding(x, offset: int = 0, base: float = 10000.0, interleaved: boo
     ValueError
         If D is odd, or base not above 0.
     TypeError
-        If x is not of floats.
+        If x is not of floats, or offset no integer.
 
     References
     ----------
@@ -81,6 +87,7 @@ def rotary_embedding(x, offset: int = 0, base: float = 10000.0, interleaved: boo
     if not base > 0:
         raise ValueError(f"rotary_embedding: base must be above 0, got {base}")
     length, dim = x.shape[-2:]
+    offset = integer("rotary_embedding", "offset", offset, None)
     angle = np.arange(offset, offset + length)[:, None] * base ** (-2.0 * np.arange(dim // 2) / dim)
     cos, sin = (_ops.as_tensor(f(angle).astype(x.dtype)) for f in (np.cos, np.sin))
     if interleaved:

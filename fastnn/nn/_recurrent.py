@@ -79,7 +79,7 @@ class Recurrent(Module):
         for suffix in ("", "_reverse")[: self._directions]:
             for kind, shape in shapes.items():
                 if shape is not None:
-                    setattr(self, f"{kind}_l{layer}{suffix}", Parameter(np.empty(shape, dtype)))
+                    setattr(self, f"{kind}_l{layer}{suffix}", Parameter(_ops.empty(shape, dtype=dtype)))
                 names.append(None if shape is None else f"{kind}_l{layer}{suffix}")
         return names
 

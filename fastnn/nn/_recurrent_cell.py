@@ -24,10 +24,10 @@ class RecurrentCell(Module):
         self.input_size = integer(name, "input_size", input_size)
         self.hidden_size = integer(name, "hidden_size", hidden_size)
         rows = GATES[cell] * self.hidden_size
-        self.weight_ih = Parameter(np.empty((rows, self.input_size), dtype))
-        self.weight_hh = Parameter(np.empty((rows, self.hidden_size), dtype))
-        self.bias_ih = Parameter(np.empty(rows, dtype)) if flag(name, "bias", bias) else None
-        self.bias_hh = Parameter(np.empty(rows, dtype)) if bias else None
+        self.weight_ih = Parameter(_ops.empty((rows, self.input_size), dtype=dtype))
+        self.weight_hh = Parameter(_ops.empty((rows, self.hidden_size), dtype=dtype))
+        self.bias_ih = Parameter(_ops.empty(rows, dtype=dtype)) if flag(name, "bias", bias) else None
+        self.bias_hh = Parameter(_ops.empty(rows, dtype=dtype)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .. import _ops_norm
+from .. import _ops, _ops_norm
 from .._checks import integer, number
 from ._module import Module
 from ._norm import _reset
@@ -71,8 +71,8 @@ class LayerNorm(Module):
         self.normalized_shape = _shape("LayerNorm", normalized_shape)
         self.eps = number("LayerNorm", "eps", eps, least=0)
         self.elementwise_affine = bool(elementwise_affine)
-        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
-        self.bias = Parameter(np.zeros(self.normalized_shape, dtype)) if elementwise_affine and bias else None
+        self.weight = Parameter(_ops.ones(self.normalized_shape, dtype=dtype)) if elementwise_affine else None
+        self.bias = Parameter(_ops.zeros(self.normalized_shape, dtype=dtype)) if elementwise_affine and bias else None
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
@@ -132,7 +132,7 @@ class RMSNorm(Module):
         self.normalized_shape = _shape("RMSNorm", normalized_shape)
         self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
         self.elementwise_affine = bool(elementwise_affine)
-        self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
+        self.weight = Parameter(_ops.ones(self.normalized_shape, dtype=dtype)) if elementwise_affine else None
 
     def reset_parameters(self) -> None:
         """Set the weight to 1."""

@@ -20,6 +20,8 @@ from ._transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
 class _Stack(Module):
     def __init__(self, layer: Module, num_layers: int, norm: Module | None = None) -> None:
         self.num_layers = integer(type(self).__name__, "num_layers", num_layers)
+        if norm is not None and not isinstance(norm, Module):
+            raise TypeError(f"{type(self).__name__}: norm must be a Module or None, got {type(norm).__name__}")
         self.layers = ModuleList([copy.deepcopy(layer) for _ in range(num_layers)])
         self.norm = norm
 
@@ -221,11 +223,13 @@ class Transformer(Module):
             return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype)
 
         if custom_encoder is None:
-            layer = TransformerEncoderLayer(*options, dtype=dtype)
-            custom_encoder = TransformerEncoder(layer, num_encoder_layers, norm())
+            custom_encoder = TransformerEncoder(
+                TransformerEncoderLayer(*options, dtype=dtype), num_encoder_layers, norm()
+            )
         if custom_decoder is None:
-            layer = TransformerDecoderLayer(*options, dtype=dtype)
-            custom_decoder = TransformerDecoder(layer, num_decoder_layers, norm())
+            custom_decoder = TransformerDecoder(
+                TransformerDecoderLayer(*options, dtype=dtype), num_decoder_layers, norm()
+            )
         self.encoder, self.decoder = custom_encoder, custom_decoder
         self.d_model, self.nhead, self.batch_first = d_model, nhead, bool(batch_first)
         for p in self.parameters():

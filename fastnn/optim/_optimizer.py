@@ -6,7 +6,9 @@ so that its step count, and with it Adam's bias correction, stays its own, as in
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -44,16 +46,35 @@ def _complete(params: list[Tensor]) -> bool:
 
 
 class Optimizer:
-    """Base class of the optimizers.
+    """Base class of the optimizers, and of your own: write ``step`` and keep what it needs in ``state[p]``.
 
     Attributes
     ----------
     param_groups : list of dict
         Each holds "params" and the hyperparameters, which may be changed between steps.
+    state : dict
+        Of an optimizer of your own: a dict for each parameter, empty at first. The others keep theirs out of sight.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> class Sign(fnn.optim.Optimizer):
+    ...     def __init__(self, params, lr=0.5):
+    ...         super().__init__(params, {"lr": lr})
+    ...     def step(self):
+    ...         with fnn.no_grad():
+    ...             for group in self.param_groups:
+    ...                 for p in group["params"]:
+    ...                     p -= group["lr"] * p.grad.sign()
+    >>> p = fnn.ones(2, requires_grad=True)
+    >>> (p * fnn.tensor([3.0, -3.0])).sum().backward()
+    >>> Sign([p]).step()
+    >>> p.tolist()
+    [0.5, 1.5]
     """
 
-    _kind: str
-    _names: Mapping[str, str]  # PyTorch's names for the kernel's arrays m, v, mean, most
+    _kind = ""  # of the kernel; none in an optimizer of somebody else's
+    _names: Mapping[str, str] = {}  # PyTorch's names for the kernel's arrays m, v, mean, most
 
     def __init__(self, params: Iterable, defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -65,6 +86,7 @@ class Optimizer:
         if not isinstance(groups[0], Mapping):
             groups = [{"params": groups}]
         self.defaults = defaults
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         self._cohorts: list[list[_Cohort]] = []
         for group in groups:
@@ -72,7 +94,6 @@ class Optimizer:
 
     def _check(self, group: Mapping[str, Any]) -> None:
         """Raise if a hyperparameter of the group is out of bounds."""
-        raise NotImplementedError
 
     def _run(self, kernel, step: int, group: Mapping[str, Any]) -> None:
         """Move the kernel's parameters by their gradients; `step` counts from 1."""
@@ -80,7 +101,7 @@ class Optimizer:
 
     def _keeps(self, group: Mapping[str, Any]) -> tuple[str, ...]:
         """Return which of the kernel's arrays (m, v, mean, most) are in use under these hyperparameters."""
-        raise NotImplementedError
+        return ()
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with hyperparameters of their own.
@@ -111,7 +132,7 @@ class Optimizer:
             if id(p) in seen:
                 raise ValueError(f"{name}: a parameter of shape {p.shape} is given twice")
             seen.add(id(p))
-        extra = [key for key in group if key not in self.defaults and key not in ("params", "initial_lr")]
+        extra = [key for key in group if key not in self.defaults and key not in ("params", "initial_lr", "name")]
         if extra:
             raise TypeError(f"{name}: unknown hyperparameters {', '.join(extra)}; expected {', '.join(self.defaults)}")
         full = {**self.defaults, **group, "params": params}
@@ -120,7 +141,9 @@ class Optimizer:
         self._cohorts.append(self._gather([(p, 0) for p in params]))
 
     def _gather(self, steps: list[tuple[Tensor, int]]) -> list[_Cohort]:
-        """Make cohorts of parameters with their step counts; their state is zero."""
+        """Make cohorts of parameters with their step counts; their state is zero. None without a kernel."""
+        if not self._kind:
+            return []
         cohorts: dict[int, list[Tensor]] = {}
         for p, step in steps:
             cohorts.setdefault(step, []).append(p)
@@ -139,6 +162,8 @@ class Optimizer:
         object
             What the closure returned, else None.
         """
+        if not self._kind:
+            raise NotImplementedError(f"{type(self).__name__}: an optimizer of your own needs a method step()")
         loss = None
         if closure is not None:
             with enable_grad():
@@ -194,6 +219,7 @@ class Optimizer:
             numbers = {id(p): first + i for i, p in enumerate(group["params"])}
             first += len(numbers)
             groups.append({**group, "params": list(numbers.values())})
+            state |= {numbers[id(p)]: self.state[p] for p in group["params"] if p in self.state}
             keeps = self._keeps(group)
             for cohort in cohorts:
                 for i, p in enumerate(cohort.params if cohort.step else ()):
@@ -225,6 +251,11 @@ class Optimizer:
         if sizes != own_sizes:
             raise ValueError(f"{name}.load_state_dict: groups of {sizes} parameters; expected {own_sizes}")
         groups = [self._loaded_group(own, new) for own, new in zip(self.param_groups, saved)]
+        if not self._kind:
+            numbers = [number for group in saved for number in group["params"]]
+            params = [p for group in groups for p in group["params"]]
+            self.state = defaultdict(dict, {p: deepcopy(state[n]) for p, n in zip(params, numbers) if n in state})
+            state = {}
         checked = [
             [
                 self._loaded_state(p, state.get(number, {}), number, group)
@@ -256,7 +287,7 @@ class Optimizer:
                 for i, p in enumerate(cohort.params):
                     arrays = {key: kept[i] for key, kept in cohort.kernel.state.items()}
                     found[id(p)] = (cohort.step, arrays)
-            entries.append([found[id(p)] for p in group["params"]])
+            entries.append([found[id(p)] for p in group["params"] if id(p) in found])
         return {**self.__dict__, "_cohorts": entries}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

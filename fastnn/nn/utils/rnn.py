@@ -35,6 +35,22 @@ class PackedSequence(NamedTuple):
     sorted_indices: Tensor | None = None
     unsorted_indices: Tensor | None = None
 
+    def to(self, dtype: Any) -> "PackedSequence":
+        """Return the same sequences with `data` in another dtype; "cpu", the only device, changes nothing."""
+        return self._replace(data=self.data.to(dtype))
+
+    def float(self) -> "PackedSequence":
+        """Return it in float32; see `to`."""
+        return self.to(np.float32)
+
+    def double(self) -> "PackedSequence":
+        """Return it in float64; see `to`."""
+        return self.to(np.float64)
+
+    def cpu(self) -> "PackedSequence":
+        """Return it as it is."""
+        return self
+
 
 class Packing(NamedTuple):
     """Where the elements of padded sequences lie: what packing and padding need."""
