@@ -51,8 +51,9 @@ def load_torch(path: str | os.PathLike) -> dict:
     """Read a file of tensors written by `torch.save`, such as a state dict (.pt, .pth, .bin), without PyTorch.
 
     Both layouts are read, the zip archive and the older row of pickles. Nothing in the file is executed or imported:
-    it may name tensors, their storages and OrderedDict, and anything else is refused by its name. The memory taken is
-    in proportion to the file's length.
+    it may name tensors, their storages, OrderedDict, and what stands beside them in checkpoints of schedules (Counter,
+    torch.Size, torch.device); anything else is refused by its name. The memory taken is in proportion to the file's
+    length.
 
     Parameters
     ----------
@@ -195,7 +196,23 @@ def _functions(tensor: Callable, view: Callable) -> dict[str, Callable | None]:
         "torch._utils._rebuild_tensor_v2": tensor,
         "torch._utils._rebuild_tensor_v3": tensor_of,
         "torch._utils._rebuild_parameter": lambda data, requires_grad=True, hooks=None: data,
+        "torch.Size": _size,
+        "torch.device": lambda kind, index=None: kind if index is None else f"{kind}:{index}",
+        "collections.Counter": _counts,
     }
+
+
+def _size(sizes: Any) -> tuple:
+    if type(sizes) not in (tuple, list) or not all(type(n) is int for n in sizes) or len(sizes) > _MOST_AXES:
+        raise FormatError("has a damaged pickle: a torch.Size of what is no list of sizes")
+    return tuple(sizes)
+
+
+def _counts(counts: Any) -> dict:
+    """What a MultiStepLR keeps: the dict itself, whose keys were checked as it was read."""
+    if type(counts) is not dict:
+        raise FormatError("has a damaged pickle: a Counter of what is no dict")
+    return counts
 
 
 def _storage_id(name: Any) -> tuple[str, str, int]:

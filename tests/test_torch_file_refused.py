@@ -366,3 +366,13 @@ def test_missing_files(tmp_path):
         fnn.load_torch(tmp_path / "nothing.pt")
     with pytest.raises(IsADirectoryError):
         fnn.load_torch(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [("torch.Size", "abc"), ("torch.Size", [1.5]), ("collections.Counter", [1]), ("torch.device", {})]
+)
+def test_what_stands_beside_weights_may_be_damaged(name, argument, tmp_path):
+    path = tmp_path / "net.pt"
+    path.write_bytes(Zip().write(Code(call(name, argument))))
+    with pytest.raises(fnn.FormatError):
+        fnn.load_torch(path)

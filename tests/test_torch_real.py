@@ -50,3 +50,18 @@ def test_real_files_of_the_older_layout(name, parameters):
     state = fnn.load_torch(wheel.locate_file(f"facenet_pytorch/data/{name}.pt"))
     assert sum(array.size for array in state.values()) == parameters
     assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in state.values())
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_what_stands_beside_weights_in_a_checkpoint(old, tmp_path):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 5]).state_dict()
+    beside = {"schedule": schedule, "shape": net.weight.shape, "device": torch.device("cpu")}
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"model": net.state_dict(), **beside}, path, _use_new_zipfile_serialization=not old)
+    found = fnn.load_torch(path)
+    np.testing.assert_array_equal(found["model"]["weight"], net.weight.detach().numpy())
+    assert found["schedule"]["milestones"] == {2: 1, 5: 1}
+    assert (found["shape"], found["device"]) == ((3, 2), "cpu")

@@ -80,9 +80,14 @@ template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end) {
         if (job.mean) static_cast<T*>(job.mean)[r] = T(double(T(mean)) + beyond);
         static_cast<T*>(job.rstd)[r] = rstd;
         T* y = static_cast<T*>(job.y) + r * job.cols;
-        const auto write = job.weight ? (job.bias ? write_row<T, true, true> : write_row<T, true, false>)
-                                      : (job.bias ? write_row<T, false, true> : write_row<T, false, false>);
-        write(job, y, x, middle, splat<T>(T(beyond)), splat<T>(rstd));
+        const Vec<T> off = splat<T>(T(beyond)), scale = splat<T>(rstd);
+        // Inlined: by a pointer, who called would come back to registers whose upper parts are in use, 0.4 us a call (AVX-512).
+        if (job.weight)
+            job.bias ? write_row<T, true, true>(job, y, x, middle, off, scale)
+                     : write_row<T, true, false>(job, y, x, middle, off, scale);
+        else
+            job.bias ? write_row<T, false, true>(job, y, x, middle, off, scale)
+                     : write_row<T, false, false>(job, y, x, middle, off, scale);
     }
 }
 

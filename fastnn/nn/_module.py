@@ -320,8 +320,9 @@ class Module:
     def freeze(self) -> "Module":
         """Make the module final, for serving: evaluation mode, read-only parameters and buffers, weights packed once.
 
-        Writing into a frozen parameter and asking it for a gradient are refused. Returns the module. Results may differ
-        from those before in the last bits: packed weights are multiplied by few rows, and by images, in another order.
+        Writing into a frozen parameter and asking it for a gradient are refused. Copies (`copy.deepcopy`, pickle) are
+        not frozen: who sends a network to other processes freezes it there. Returns the module. Results may differ from
+        those before in the last bits: packed weights are multiplied by few rows, and by images, in another order.
 
         Examples
         --------
