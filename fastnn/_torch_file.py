@@ -197,7 +197,7 @@ def _functions(tensor: Callable, view: Callable) -> dict[str, Callable | None]:
         "torch._utils._rebuild_tensor_v3": tensor_of,
         "torch._utils._rebuild_parameter": lambda data, requires_grad=True, hooks=None: data,
         "torch.Size": _size,
-        "torch.device": lambda kind, index=None: kind if index is None else f"{kind}:{index}",
+        "torch.device": _device,
         "collections.Counter": _counts,
     }
 
@@ -206,6 +206,12 @@ def _size(sizes: Any) -> tuple:
     if type(sizes) not in (tuple, list) or not all(type(n) is int for n in sizes) or len(sizes) > _MOST_AXES:
         raise FormatError("has a damaged pickle: a torch.Size of what is no list of sizes")
     return tuple(sizes)
+
+
+def _device(kind: Any, index: Any = None) -> str:
+    if type(kind) is not str or type(index) not in (int, type(None)):
+        raise FormatError("has a damaged pickle: a torch.device of what is no name")
+    return kind if index is None else f"{kind}:{index}"
 
 
 def _counts(counts: Any) -> dict:

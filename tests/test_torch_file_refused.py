@@ -369,7 +369,8 @@ def test_missing_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "argument"), [("torch.Size", "abc"), ("torch.Size", [1.5]), ("collections.Counter", [1]), ("torch.device", {})]
+    ("name", "argument"),
+    [("torch.Size", "abc"), ("torch.Size", [1.5]), ("collections.Counter", [1]), ("torch.device", {})],
 )
 def test_what_stands_beside_weights_may_be_damaged(name, argument, tmp_path):
     path = tmp_path / "net.pt"
