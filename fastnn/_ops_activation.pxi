@@ -163,6 +163,11 @@ cpdef Tensor gelu(x, str approximate="none"):
     approximate : {"none", "tanh"}
         "tanh" takes the formula 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
 
+    Raises
+    ------
+    ValueError
+        If `approximate` is another word.
+
     Examples
     --------
     >>> import fastnn as fnn

@@ -166,6 +166,13 @@ cdef Tensor beside_number(Tensor x, object s):
 cpdef Tensor where(condition, a, b):
     """a where condition is true, b elsewhere; broadcasts. Gradients go to what was chosen.
 
+    Raises
+    ------
+    TypeError
+        If the condition is not of bools.
+    ValueError
+        If the shapes do not broadcast.
+
     Examples
     --------
     >>> import fastnn as fnn

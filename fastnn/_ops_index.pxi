@@ -118,6 +118,15 @@ cdef ndarray index_array(str name, object index):
 cpdef Tensor index_select(x, int dim, index):
     """The slices of x along dim that a 1-D index names.
 
+    Raises
+    ------
+    TypeError
+        If index is not of integers.
+    ValueError
+        If it is not 1-D.
+    IndexError
+        If it names no slice, or dim is out of range.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -192,6 +201,13 @@ cpdef Tensor scatter_add(x, int dim, index, src):
 cpdef Tensor one_hot(index, num_classes=None):
     """int64 zeros with a 1 at each index, along a new last dimension; num_classes is the largest index + 1 by default (or
     where it is -1, as PyTorch says it).
+
+    Raises
+    ------
+    TypeError
+        If index is not of integers.
+    IndexError
+        If an index is negative, or not below num_classes.
 
     Examples
     --------
@@ -353,6 +369,15 @@ def repeat_interleave(x, repeats, dim=None):
     x : Tensor
     repeats : int or 1-D integer Tensor
         How often, for all or one by one.
+
+    Raises
+    ------
+    TypeError
+        If repeats are no integers.
+    ValueError
+        If they are negative, more than 2**40 in all, or another number than there are slices.
+    IndexError
+        If dim is out of range.
 
     Examples
     --------

@@ -25,6 +25,13 @@ cdef class CatNode(Node):
 cpdef Tensor cat(tensors, int dim=0):
     """Tensors joined along a dimension that exists.
 
+    Raises
+    ------
+    ValueError
+        If there is nothing to join, or shapes differ in another dimension.
+    IndexError
+        If dim is out of range.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -56,6 +63,13 @@ concatenate = cat
 cpdef Tensor stack(tensors, int dim=0):
     """Tensors of one shape joined along a new dimension.
 
+    Raises
+    ------
+    ValueError
+        If there is nothing to join, or shapes differ.
+    IndexError
+        If dim is out of range.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -71,6 +85,15 @@ cpdef Tensor stack(tensors, int dim=0):
 
 cpdef tuple split(x, split_size, int dim=0):
     """x cut along dim into pieces of split_size (the last may be smaller), or of the sizes in a list. Views.
+
+    Raises
+    ------
+    TypeError
+        If a size is no integer.
+    ValueError
+        If it is not positive, or sizes do not add up.
+    IndexError
+        If dim is out of range.
 
     Examples
     --------
@@ -100,6 +123,13 @@ cpdef tuple split(x, split_size, int dim=0):
 
 cpdef tuple chunk(x, int chunks, int dim=0):
     """x cut along dim into that many pieces of equal size, the last smaller (or fewer pieces). Views.
+
+    Raises
+    ------
+    ValueError
+        If `chunks` is not positive.
+    IndexError
+        If dim is out of range.
 
     Examples
     --------

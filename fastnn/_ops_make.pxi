@@ -135,6 +135,11 @@ cpdef Tensor as_tensor(data, dtype=None):
 def from_numpy(array):
     """A tensor that shares the memory of a NumPy array (which must be aligned and native, else it is copied).
 
+    Raises
+    ------
+    TypeError
+        If it is no array, or of a dtype that tensors do not have.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -168,6 +173,8 @@ def from_dlpack(source, *, device=None, copy=None):
         If ``source`` has no ``__dlpack__`` or a dtype that tensors do not have.
     BufferError
         If it cannot be exported: it requires a gradient, lies on another device, has another byte order.
+    ValueError
+        If `device` is another one than "cpu".
 
     Examples
     --------
@@ -280,6 +287,11 @@ def empty(*shape, dtype=None, bint requires_grad=False):
 
 def arange(start, end=None, step=1, dtype=None, bint requires_grad=False):
     """Numbers from start (0 if only one is given) up to, not including, end.
+
+    Raises
+    ------
+    ValueError
+        If step is 0, or a number is not finite.
 
     Examples
     --------

@@ -134,6 +134,8 @@ def pad(x, pad, str mode="constant", value=None):
     ------
     ValueError
         For an odd number of sizes, one that the mode does not allow, or an unknown mode.
+    TypeError
+        If `value` is no number.
 
     Examples
     --------

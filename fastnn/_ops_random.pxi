@@ -234,6 +234,11 @@ cpdef Tensor dropout(x, double p=0.5, bint training=True):
     The mask depends on the seed of `manual_seed`, on the number of calls before this one, and on the order in which the
     elements lie in memory, on nothing else.
 
+    Raises
+    ------
+    ValueError
+        If p is not from 0 to 1.
+
     Examples
     --------
     >>> import fastnn as fnn

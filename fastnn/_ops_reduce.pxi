@@ -260,6 +260,13 @@ cpdef Tensor norm(x, p=2, dim=None, keepdim=False):
     """The p-norm over dim (all by default): (sum |x|^p)^(1/p); p may be infinity, and "fro", PyTorch's default, is 2. A
     zero vector has the gradient 0.
 
+    Raises
+    ------
+    ValueError
+        If p is not positive, and not "fro".
+    IndexError
+        If dim is out of range.
+
     Examples
     --------
     >>> import fastnn as fnn

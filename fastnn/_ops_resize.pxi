@@ -90,6 +90,8 @@ cpdef Tensor interpolate(x, size=None, scale_factor=None, str mode="nearest", al
     ------
     ValueError
         For an unknown mode, both or none of size and scale_factor, or a size that is not 1 to 2**31 - 1.
+    MemoryError
+        If the result is more than there is memory for.
 
     Examples
     --------
@@ -153,6 +155,11 @@ cdef int shuffle_factor(str name, Tensor t, object factor) except -1:
 cpdef Tensor pixel_shuffle(x, upscale_factor):
     """Moves channels into space: (..., C r^2, H, W) -> (..., C, H r, W r), r = upscale_factor (Shi et al., 2016).
 
+    Raises
+    ------
+    ValueError
+        If x is not (..., C, H, W) with a multiple of r^2 channels, or the factor below 1.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -175,6 +182,11 @@ cpdef Tensor pixel_shuffle(x, upscale_factor):
 
 cpdef Tensor pixel_unshuffle(x, downscale_factor):
     """Moves space into channels: (..., C, H r, W r) -> (..., C r^2, H, W), r = downscale_factor.
+
+    Raises
+    ------
+    ValueError
+        If x is not (..., C, H, W) with multiples of r as height and width, or the factor below 1.
 
     Examples
     --------

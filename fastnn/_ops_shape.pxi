@@ -94,6 +94,13 @@ cdef bint flattens_images(ndarray a, tuple shape) noexcept:
 cpdef Tensor flatten(x, int start_dim=0, int end_dim=-1):
     """x with the dimensions from start_dim to end_dim merged into one.
 
+    Raises
+    ------
+    ValueError
+        If `start_dim` comes after `end_dim`.
+    IndexError
+        If one is out of range.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -124,6 +131,13 @@ cdef class PermuteNode(Node):
 
 cpdef Tensor permute(x, dims):
     """A view of x with its dimensions in the order dims; None reverses them.
+
+    Raises
+    ------
+    ValueError
+        If dims do not name every dimension once.
+    IndexError
+        If one is out of range.
 
     Examples
     --------
@@ -270,6 +284,11 @@ def tile(x, dims):
     dims : int or tuple of int
         Counted from the last dimension; where there are more than x has, x gets leading dimensions.
 
+    Raises
+    ------
+    ValueError
+        If a number is negative, or there are more than 32 dimensions.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -298,6 +317,13 @@ cdef class FlipNode(Node):
 cpdef Tensor flip(x, dims):
     """x with the order along the given dimensions reversed, a copy.
 
+    Raises
+    ------
+    ValueError
+        If a dimension is named twice.
+    IndexError
+        If one is out of range.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -325,6 +351,13 @@ cdef class RollNode(Node):
 
 cpdef Tensor roll(x, shifts, dims=None):
     """x shifted along dims, what falls off coming back at the other end; without dims over the flattened tensor.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many shifts as dims.
+    IndexError
+        If a dimension is out of range.
 
     Examples
     --------
