@@ -1,6 +1,7 @@
 """The normalisation kernels: batch and group norm over channels-last images, layer and RMS norm along rows."""
 
 from fastnn import _kernels
+from fastnn._checks import integer, number
 from fastnn._kernel_steps import Floats
 
 
@@ -55,7 +56,7 @@ def batch_norm(
     >>> y.ravel(), mean, var
     (array([-1.,  1.]), array([2.]), array([1.]))
     """
-    return _kernels.batch_norm(x, weight, bias, mean, var, eps, relu)
+    return _kernels.batch_norm(x, weight, bias, mean, var, number("batch_norm", "eps", eps), relu)
 
 
 def batch_norm_backward(
@@ -106,6 +107,7 @@ def group_norm(
     >>> group_norm(np.array([[1.0, 3.0, 4.0, 8.0]]), 2, eps=0.0)[0]
     array([[-1.,  1., -1.,  1.]])
     """
+    groups, eps = integer("group_norm", "groups", groups, None), number("group_norm", "eps", eps)
     return _kernels.group_norm(x, groups, weight, bias, eps, relu)
 
 
@@ -130,6 +132,7 @@ def group_norm_backward(
     >>> group_norm_backward(np.ones((1, 2)), x, mean, rstd, 1)[2]
     array([1., 1.])
     """
+    groups = integer("group_norm_backward", "groups", groups, None)
     return _kernels.group_norm_backward(dy, x, mean, rstd, groups, weight, bias, relu)
 
 
@@ -172,7 +175,7 @@ def layer_norm(
     >>> layer_norm(np.array([1.0, 3.0]), eps=0.0)
     (array([-1.,  1.]), array(2.), array(1.))
     """
-    return _kernels.layer_norm(x, weight, bias, residual, eps)
+    return _kernels.layer_norm(x, weight, bias, residual, number("layer_norm", "eps", eps))
 
 
 def layer_norm_backward(
@@ -209,7 +212,7 @@ def rms_norm(
     >>> rms_norm(np.array([3.0, 4.0, 0.0, 0.0]), eps=0.0)[0]
     array([1.2, 1.6, 0. , 0. ])
     """
-    return _kernels.rms_norm(x, weight, residual, eps)
+    return _kernels.rms_norm(x, weight, residual, number("rms_norm", "eps", eps))
 
 
 def rms_norm_backward(

@@ -228,6 +228,12 @@ def adaptive_avg_pool2d_backward(dy: Floats, size: Size) -> Floats:
     return _kernels.adaptive_avg_pool2d_backward(dy, _pair("adaptive_avg_pool2d_backward", "size", size))
 
 
+def _mode(function: str, mode: str) -> str:
+    if not isinstance(mode, str):
+        raise TypeError(f"{function}: mode must be a text, got {type(mode).__name__}")
+    return mode
+
+
 def resize(x: Floats, size: Size, mode: str = "bilinear", align_corners: bool = False) -> Floats:
     """Images (N, C, H, W) in another size, as ``torch.nn.functional.interpolate`` computes them.
 
@@ -252,7 +258,7 @@ def resize(x: Floats, size: Size, mode: str = "bilinear", align_corners: bool = 
     >>> resize(np.array([[[[1.0, 3.0]]]]), (1, 3), align_corners=True)
     array([[[[1., 2., 3.]]]])
     """
-    return _kernels.resize(x, _pair("resize", "size", size), mode, bool(align_corners))
+    return _kernels.resize(x, _pair("resize", "size", size), _mode("resize", mode), bool(align_corners))
 
 
 def resize_backward(dy: Floats, size: Size, mode: str = "bilinear", align_corners: bool = False) -> Floats:
@@ -263,4 +269,5 @@ def resize_backward(dy: Floats, size: Size, mode: str = "bilinear", align_corner
     >>> resize_backward(np.ones((1, 1, 1, 3)), (1, 2), align_corners=True)
     array([[[[1.5, 1.5]]]])
     """
-    return _kernels.resize_backward(dy, _pair("resize_backward", "size", size), mode, bool(align_corners))
+    name = "resize_backward"
+    return _kernels.resize_backward(dy, _pair(name, "size", size), _mode(name, mode), bool(align_corners))

@@ -26,8 +26,8 @@ cdef Tensor limited(int act, Tensor x):
     return keep_output(out, node, x)
 
 
-cpdef Tensor relu(x):
-    """max(x, 0); the gradient at 0 is 0.
+cpdef Tensor relu(x, inplace=False):
+    """max(x, 0); the gradient at 0 is 0. `inplace` has no effect.
 
     Examples
     --------
@@ -41,8 +41,8 @@ cpdef Tensor relu(x):
     return limited(RELU, t)
 
 
-def relu6(x):
-    """min(max(x, 0), 6); the gradient at 0 and 6 is 0.
+def relu6(x, inplace=False):
+    """min(max(x, 0), 6); the gradient at 0 and 6 is 0. `inplace` has no effect.
 
     References
     ----------
@@ -68,8 +68,8 @@ cdef class LeakyReluNode(Node):
         return (fused(LEAKY_RELU_GRAD, dy, x, self.alpha),)
 
 
-cpdef Tensor leaky_relu(x, double negative_slope=0.01):
-    """x where x > 0, negative_slope * x elsewhere.
+cpdef Tensor leaky_relu(x, double negative_slope=0.01, inplace=False):
+    """x where x > 0, negative_slope * x elsewhere. `inplace` has no effect.
 
     Examples
     --------
@@ -94,8 +94,8 @@ cdef class EluNode(Node):
         return (fused(ELU_GRAD, dy, x.array, self.alpha),)
 
 
-cpdef Tensor elu(x, double alpha=1.0):
-    """x where x > 0, alpha * (exp(x) - 1) elsewhere.
+cpdef Tensor elu(x, double alpha=1.0, inplace=False):
+    """x where x > 0, alpha * (exp(x) - 1) elsewhere. `inplace` has no effect.
 
     Examples
     --------
@@ -195,8 +195,8 @@ cdef class SiluNode(Node):
         return (fused(SILU_GRAD, dy, x.array),)
 
 
-cpdef Tensor silu(x):
-    """x * sigmoid(x), also called swish.
+cpdef Tensor silu(x, inplace=False):
+    """x * sigmoid(x), also called swish. `inplace` has no effect.
 
     Examples
     --------
@@ -217,8 +217,8 @@ cdef class HardswishNode(Node):
         return (fused(HARDSWISH_GRAD, dy, x.array),)
 
 
-def hardswish(x):
-    """x * relu6(x + 3) / 6, which is close to `silu`.
+def hardswish(x, inplace=False):
+    """x * relu6(x + 3) / 6, which is close to `silu`. `inplace` has no effect.
 
     References
     ----------

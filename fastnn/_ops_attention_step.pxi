@@ -45,10 +45,10 @@ cdef int set_kept(StepAttention& job, ndarray x, ndarray keys, ndarray values) e
         if (cnp.PyArray_NDIM(kept) != 4 or not cnp.PyArray_IS_C_CONTIGUOUS(kept) or not cnp.PyArray_ISWRITEABLE(kept)
                 or cnp.PyArray_TYPE(kept) != cnp.PyArray_TYPE(x) or dims[0] != job.batch or dims[1] != job.heads
                 or job.seen < 0 or job.seen > dims[2] - job.length or dims[3] != job.depth):
-            raise ValueError(f"attend_next: {shape_of(kept)} of {kept.dtype} cannot take {shape_of(x)} of {x.dtype} after "
+            raise ValueError(f"KeyValues: {shape_of(kept)} of {kept.dtype} cannot take {shape_of(x)} of {x.dtype} after "
                              f"{job.seen}; expected a dense (B, N, room, D) with room for them")
     if cnp.PyArray_DIM(keys, 2) != cnp.PyArray_DIM(values, 2):
-        raise ValueError(f"attend_next: keys are {shape_of(keys)}, values {shape_of(values)}; expected as much room")
+        raise ValueError(f"KeyValues: keys are {shape_of(keys)}, values {shape_of(values)}; expected as much room")
     job.room = cnp.PyArray_DIM(keys, 2)
     job.keys, job.values = cnp.PyArray_DATA(keys), cnp.PyArray_DATA(values)
     return 0

@@ -85,8 +85,7 @@ cpdef Tensor ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0
     cdef CtcNode node
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"ctc_loss: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-    if isinstance(blank, bool) or not hasattr(blank, "__index__"):
-        raise TypeError(f"ctc_loss: blank must be an integer, got {type(blank).__name__}")
+    blank = whole("ctc_loss: blank", blank)
     cdef ndarray lengths = whole_numbers("input_lengths", input_lengths)
     cdef ndarray letters = whole_numbers("target_lengths", target_lengths)
     cdef ndarray texts = whole_numbers("targets", targets)

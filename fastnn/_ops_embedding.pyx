@@ -155,14 +155,8 @@ cpdef Tensor embedding(input, weight, padding_idx=None):
         if p[i] < 0 or p[i] >= rows:
             raise IndexError(f"embedding: input holds {p[i]}; expected 0 to {rows - 1}, the rows of weight")
     if padding_idx is not None:
-        padding = whole_number(padding_idx)
+        padding = whole("embedding: padding_idx", padding_idx)
         if not -rows <= padding < rows:
             raise ValueError(f"embedding: padding_idx is {padding}; expected a row of weight {shape_of(table.array)}")
         padding += rows if padding < 0 else 0
     return rows_of(table, index, padding)
-
-
-cdef i64 whole_number(object n) except? -1:
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"embedding: padding_idx must be an integer, got {type(n).__name__}")
-    return n.__index__()

@@ -69,6 +69,16 @@ def version_of(Tensor t not None):
     return version(t)
 
 
+cdef list saved_outputs(tuple saved, tuple outputs, tuple args):
+    """(place among what was saved, number of the output, tensor) of each output that was saved and is no input."""
+    cdef list found = []
+    for at, t in enumerate(saved):
+        for i, r in enumerate(outputs):
+            if t is r and kind((<Tensor>r).array) >= 0 and not builtins.any([r is a for a in args]):
+                found.append((at, i, t))
+    return found
+
+
 def apply_function(function, ctx, args):
     """Runs function.forward(ctx, *args) outside the tape and puts its backward on it."""
     cdef bint before = set_grad_enabled(False)
@@ -86,8 +96,7 @@ def apply_function(function, ctx, args):
             raise TypeError(f"{function.__name__}.forward returned {type(r).__name__}; expected Tensors")
         # An input handed through must not become its own ancestor: the output is another tensor on the same memory.
         fresh.append(alias(r, (<Tensor>r).array))
-    ctx._outputs = [(at, i, saved) for at, saved in enumerate(ctx._saved) for i, r in enumerate(outputs) if saved is r
-                    and kind((<Tensor>r).array) >= 0 and (<Tensor>r).node is None and not builtins.any([r is a for a in args])]
+    ctx._outputs = saved_outputs(ctx._saved, outputs, args)
     if before and builtins.any([isinstance(a, Tensor) and (<Tensor>a).needs_grad for a in args]):
         node = FunctionNode.__new__(FunctionNode)
         node.saved = (function, ctx, [(t.shape, t.dtype) for t in fresh],

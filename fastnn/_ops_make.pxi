@@ -192,10 +192,9 @@ def from_dlpack(source, *, device=None, copy=None):
 
 cdef object whole(str name, object n):
     """n as a Python int."""
-    try:
-        return n.__index__()
-    except AttributeError:
-        raise TypeError(f"{name} must be an integer, got {type(n).__name__}") from None
+    if isinstance(n, builtins.bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {type(n).__name__}")
+    return n.__index__()
 
 
 cdef tuple sizes(object shape):

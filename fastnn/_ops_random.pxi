@@ -228,8 +228,9 @@ cdef Tensor masked(Tensor x, double p, uint64_t seed, uint64_t offset):
     return out
 
 
-cpdef Tensor dropout(x, double p=0.5, bint training=True):
-    """x with each element 0 with probability p, the others divided by 1 - p; x itself when not training.
+cpdef Tensor dropout(x, double p=0.5, bint training=True, inplace=False):
+    """x with each element 0 with probability p, the others divided by 1 - p; x itself when not training. `inplace`
+    has no effect.
 
     The mask depends on the seed of `manual_seed`, on the number of calls before this one, and on the order in which the
     elements lie in memory, on nothing else.

@@ -11,6 +11,8 @@ from _thread import allocate_lock  # threading itself would cost a millisecond o
 
 import numpy as np
 
+from ._checks import integer
+
 _WORD = (1 << 64) - 1
 
 _lock = allocate_lock()
@@ -74,9 +76,7 @@ def from_seed(function: str, seed: int) -> np.random.Generator:
     >>> from_seed("here", -1).uniform() == from_seed("here", 2**64 - 1).uniform()
     True
     """
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"{function}: seed must be an integer, got {type(seed).__name__}")
-    return np.random.default_rng(seed.__index__() & _WORD)
+    return np.random.default_rng(integer(function, "seed", seed, None) & _WORD)
 
 
 def generator() -> np.random.Generator:

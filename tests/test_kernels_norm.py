@@ -251,3 +251,17 @@ def test_refused(case):
     call, error, text = BAD[case]
     with pytest.raises(error, match=text):
         call()
+
+
+def test_numbers_of_other_types_are_named():
+    x = np.ones((2, 4), np.float32)
+    for call, text in (
+        (lambda: kernels.group_norm(x, 1.5), "group_norm: groups must be an integer, got float"),
+        (lambda: kernels.batch_norm(x, eps="a"), "batch_norm: eps must be a number, got str"),
+        (lambda: kernels.layer_norm(x, eps=None), "layer_norm: eps must be a number, got NoneType"),
+        (lambda: kernels.rms_norm(x, eps="a"), "rms_norm: eps must be a number, got str"),
+        (lambda: kernels.resize(x[None, None], 3, 3), "resize: mode must be a text, got int"),
+        (lambda: kernels.attention(*[x[None, None]] * 3, scale="x"), "attention: scale is 'x'; expected a number"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            call()

@@ -214,3 +214,12 @@ def test_gradient_helpers():
     assert p.grad.tolist() == [0, 0, 0]
     zero_grads([p, q, r])
     assert p.grad is q.grad is r.grad is None
+
+
+@pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu", "elu", "silu", "hardswish", "dropout"])
+def test_inplace_is_taken_and_changes_nothing(name):
+    f, x = getattr(fnn.nn.functional, name), normal(5)
+    options = {"training": False} if name == "dropout" else {}
+    before = x.data.copy()
+    np.testing.assert_array_equal(f(x, inplace=True, **options).data, f(x, **options).data)
+    np.testing.assert_array_equal(x.data, before)

@@ -8,7 +8,7 @@ from .. import _ops
 from .._checks import integer
 from . import functional as F
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 
 
 class _InPlace(Module):
@@ -86,7 +86,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, dtype=np.float32) -> None:
         self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
-        self.weight = Parameter(_ops.full(num_parameters, init, dtype=dtype))
+        self.weight = fresh(num_parameters, dtype, init)
 
     def forward(self, x):
         """x: (N, C, ...) -> the same shape."""

@@ -10,7 +10,7 @@ from .._tape import no_grad
 from ._key_values import KeyValues, begun
 from ._linear import Linear
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 
 
 def _added(mask: _ops.Tensor, dtype) -> _ops.Tensor:
@@ -100,14 +100,14 @@ class MultiheadAttention(Module):
         self.batch_first = bool(batch_first)
         e = self.embed_dim
         self._packed = self.kdim == e and self.vdim == e
-        self.in_proj_weight: Any = Parameter(_ops.empty((3 * e, e), dtype=dtype)) if self._packed else None
-        self.q_proj_weight = None if self._packed else Parameter(_ops.empty((e, e), dtype=dtype))
-        self.k_proj_weight = None if self._packed else Parameter(_ops.empty((e, self.kdim), dtype=dtype))
-        self.v_proj_weight = None if self._packed else Parameter(_ops.empty((e, self.vdim), dtype=dtype))
-        self.in_proj_bias = Parameter(_ops.empty(3 * e, dtype=dtype)) if bias else None
+        self.in_proj_weight: Any = fresh((3 * e, e), dtype) if self._packed else None
+        self.q_proj_weight = None if self._packed else fresh((e, e), dtype)
+        self.k_proj_weight = None if self._packed else fresh((e, self.kdim), dtype)
+        self.v_proj_weight = None if self._packed else fresh((e, self.vdim), dtype)
+        self.in_proj_bias = fresh(3 * e, dtype) if bias else None
         self.out_proj = Linear(e, e, bias, dtype=dtype)
-        self.bias_k: Any = Parameter(_ops.empty((1, 1, e), dtype=dtype)) if add_bias_kv else None
-        self.bias_v: Any = Parameter(_ops.empty((1, 1, e), dtype=dtype)) if add_bias_kv else None
+        self.bias_k: Any = fresh((1, 1, e), dtype) if add_bias_kv else None
+        self.bias_v: Any = fresh((1, 1, e), dtype) if add_bias_kv else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

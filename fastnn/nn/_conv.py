@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import _ops, _ops_images, init
+from .. import _ops_images, init
 from .._checks import integer
 from ._linear import _activation
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 
 Sizes = int | tuple[int, ...] | list[int]
 
@@ -69,8 +69,8 @@ class _Conv(Module):
         self.activation = _activation(activation)
         self.precision = precision
         channels = (self.in_channels, self.out_channels) if self.TRANSPOSED else (self.out_channels, self.in_channels)
-        self.weight = Parameter(_ops.empty((channels[0], channels[1] // self.groups, *self.kernel_size), dtype=dtype))
-        self.bias = Parameter(_ops.empty(self.out_channels, dtype=dtype)) if bias else None
+        self.weight = fresh((channels[0], channels[1] // self.groups, *self.kernel_size), dtype)
+        self.bias = fresh(self.out_channels, dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

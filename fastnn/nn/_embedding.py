@@ -4,11 +4,11 @@ import numpy as np
 
 from .. import init
 from .._checks import integer
-from .._ops import Tensor, as_tensor, empty
+from .._ops import Tensor, as_tensor
 from .._ops_embedding import embedding
 from .._tape import no_grad
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import Parameter, fresh
 
 
 def _row(function: str, padding_idx: int | None, rows: int) -> int | None:
@@ -81,7 +81,7 @@ class Embedding(Module):
         if not (max_norm is None or max_norm > 0) or not norm_type > 0:
             raise ValueError(f"Embedding: max_norm is {max_norm}, norm_type {norm_type}; expected numbers above 0")
         self.max_norm, self.norm_type = max_norm, float(norm_type)
-        self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype))
+        self.weight = fresh((num_embeddings, embedding_dim), dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

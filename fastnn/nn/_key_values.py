@@ -147,17 +147,32 @@ def begun(function: str, state: Any) -> KeyValues:
     return state
 
 
-def marks(states: Any) -> list[tuple[KeyValues, int]]:
-    """Where the KeyValues in nested lists of states stand, for `rewind`."""
-    if isinstance(states, KeyValues):
-        return [(states, len(states))]
-    return [mark for state in states for mark in marks(state)] if isinstance(states, list | tuple) else []
+class Undone:
+    """``with Undone(state):``, in which a step that fails leaves the state where it was, for the next one to go on.
 
+    What `KeyValues` keep stands behind what was there, and is forgotten with their length.
+    """
 
-def rewind(marked: list[tuple[KeyValues, int]]) -> None:
-    """Go back to where the states stood: after a step that failed half way, the next one is no repetition."""
-    for state, length in marked:
-        state._length = length
+    __slots__ = ("_before",)
+
+    def __init__(self, state: Any) -> None:
+        self._before: list[tuple[KeyValues, int]] = []
+        self._note(state)
+
+    def _note(self, state: Any) -> None:
+        if isinstance(state, KeyValues):
+            self._before.append((state, len(state)))
+        elif isinstance(state, list | tuple):
+            for part in state:
+                self._note(part)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None:
+            for state, length in self._before:
+                state._length = length
 
 
 def listed(function: str, state: Any, count: int, what: str) -> list:

@@ -9,7 +9,7 @@ from .. import _ops, init
 from .._checks import integer
 from . import functional
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 
 FUSED = ("relu", "relu6", "gelu", "tanh", "sigmoid", "silu", "hardswish")  # done in the matmul's epilogue
 _BY_NAME = (*FUSED, "leaky_relu", "elu", "softplus", "softmax", "log_softmax")
@@ -83,8 +83,8 @@ class Linear(Module):
         self.in_features = integer("Linear", "in_features", in_features)
         self.out_features = integer("Linear", "out_features", out_features)
         self.activation = _activation(activation)
-        self.weight = Parameter(_ops.empty((self.out_features, self.in_features), dtype=dtype))
-        self.bias = Parameter(_ops.empty(self.out_features, dtype=dtype)) if bias else None
+        self.weight = fresh((self.out_features, self.in_features), dtype)
+        self.bias = fresh(self.out_features, dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from .. import _ops, _ops_norm, init
 from .._checks import integer, number
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 
 
 def _reset(layer: Module) -> None:
@@ -30,8 +30,8 @@ class _ByChannel(Module):
         self.momentum = None if momentum is None else number(layer, "momentum", momentum, least=0)
         self.affine = bool(affine)
         self.track_running_stats = bool(track_running_stats)
-        self.weight = Parameter(_ops.ones(self.num_features, dtype=dtype)) if affine else None
-        self.bias = Parameter(_ops.zeros(self.num_features, dtype=dtype)) if affine and bias else None
+        self.weight = fresh(self.num_features, dtype, 1) if affine else None
+        self.bias = fresh(self.num_features, dtype, 0) if affine and bias else None
         tracked = self.track_running_stats
         self.register_buffer("running_mean", _ops.zeros(self.num_features, dtype=dtype) if tracked else None)
         self.register_buffer("running_var", _ops.ones(self.num_features, dtype=dtype) if tracked else None)
@@ -339,8 +339,8 @@ class GroupNorm(Module):
             )
         self.eps = number("GroupNorm", "eps", eps, least=0)
         self.affine = bool(affine)
-        self.weight = Parameter(_ops.ones(self.num_channels, dtype=dtype)) if affine else None
-        self.bias = Parameter(_ops.zeros(self.num_channels, dtype=dtype)) if affine and bias else None
+        self.weight = fresh(self.num_channels, dtype, 1) if affine else None
+        self.bias = fresh(self.num_channels, dtype, 0) if affine and bias else None
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""

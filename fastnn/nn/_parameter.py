@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from .._ops import Tensor
 
 
@@ -24,3 +26,12 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad=requires_grad)
+
+
+def fresh(shape: int | tuple[int, ...], dtype: Any, value: float | None = None) -> Parameter:
+    """A Parameter of this shape, float32 where `dtype` is None: full of `value`, or of what was in the memory.
+
+    Of NumPy's own memory: an op would be a constant in a graph that is exported while a layer is made.
+    """
+    dtype = np.float32 if dtype is None else dtype
+    return Parameter(np.empty(shape, dtype) if value is None else np.full(shape, value, dtype))

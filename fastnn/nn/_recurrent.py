@@ -9,7 +9,7 @@ from .. import _ops, _ops_recurrent, init
 from .._checks import flag, integer, probability
 from .._ops import Tensor
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 from .utils.rnn import PackedSequence, checked_lengths, checked_packed, gathered, orders, packing, padded
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
@@ -79,7 +79,7 @@ class Recurrent(Module):
         for suffix in ("", "_reverse")[: self._directions]:
             for kind, shape in shapes.items():
                 if shape is not None:
-                    setattr(self, f"{kind}_l{layer}{suffix}", Parameter(_ops.empty(shape, dtype=dtype)))
+                    setattr(self, f"{kind}_l{layer}{suffix}", fresh(shape, dtype))
                 names.append(None if shape is None else f"{kind}_l{layer}{suffix}")
         return names
 

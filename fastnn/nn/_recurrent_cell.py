@@ -9,7 +9,7 @@ from .. import _ops, _ops_recurrent, init
 from .._checks import flag, integer
 from .._ops import Tensor
 from ._module import Module
-from ._parameter import Parameter
+from ._parameter import fresh
 from ._recurrent import GATES, nonlinear
 
 PAIR = (tuple, list)  # `tuple | list` makes a new type at each call
@@ -24,10 +24,10 @@ class RecurrentCell(Module):
         self.input_size = integer(name, "input_size", input_size)
         self.hidden_size = integer(name, "hidden_size", hidden_size)
         rows = GATES[cell] * self.hidden_size
-        self.weight_ih = Parameter(_ops.empty((rows, self.input_size), dtype=dtype))
-        self.weight_hh = Parameter(_ops.empty((rows, self.hidden_size), dtype=dtype))
-        self.bias_ih = Parameter(_ops.empty(rows, dtype=dtype)) if flag(name, "bias", bias) else None
-        self.bias_hh = Parameter(_ops.empty(rows, dtype=dtype)) if bias else None
+        self.weight_ih = fresh((rows, self.input_size), dtype)
+        self.weight_hh = fresh((rows, self.hidden_size), dtype)
+        self.bias_ih = fresh(rows, dtype) if flag(name, "bias", bias) else None
+        self.bias_hh = fresh(rows, dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .. import _ops, _ops_norm
+from .. import _ops_norm
 from .._checks import integer, number
 from ._module import Module
 from ._norm import _reset
-from ._parameter import Parameter
+from ._parameter import fresh
 
 
 def _shape(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -71,8 +71,8 @@ class LayerNorm(Module):
         self.normalized_shape = _shape("LayerNorm", normalized_shape)
         self.eps = number("LayerNorm", "eps", eps, least=0)
         self.elementwise_affine = bool(elementwise_affine)
-        self.weight = Parameter(_ops.ones(self.normalized_shape, dtype=dtype)) if elementwise_affine else None
-        self.bias = Parameter(_ops.zeros(self.normalized_shape, dtype=dtype)) if elementwise_affine and bias else None
+        self.weight = fresh(self.normalized_shape, dtype, 1) if elementwise_affine else None
+        self.bias = fresh(self.normalized_shape, dtype, 0) if elementwise_affine and bias else None
 
     def reset_parameters(self) -> None:
         """Set weight to 1 and bias to 0."""
@@ -132,7 +132,7 @@ class RMSNorm(Module):
         self.normalized_shape = _shape("RMSNorm", normalized_shape)
         self.eps = None if eps is None else number("RMSNorm", "eps", eps, least=0)
         self.elementwise_affine = bool(elementwise_affine)
-        self.weight = Parameter(_ops.ones(self.normalized_shape, dtype=dtype)) if elementwise_affine else None
+        self.weight = fresh(self.normalized_shape, dtype, 1) if elementwise_affine else None
 
     def reset_parameters(self) -> None:
         """Set the weight to 1."""

@@ -11,7 +11,7 @@ from .._checks import integer
 from .._tape import no_grad
 from . import _module
 from ._container import ModuleList
-from ._key_values import begun, listed, marks, rewind
+from ._key_values import Undone, begun, listed
 from ._module import Module, plain
 from ._row_norm import LayerNorm
 from ._transformer_layer import TransformerDecoderLayer, TransformerEncoderLayer
@@ -70,17 +70,10 @@ class TransformerEncoder(_Stack):
     def step(self, src, state=None):
         """The next positions, each of which sees what was before it -> the result and the next state.
 
-        The state given goes on and is the next one: copy it first (`copy.deepcopy`) to go on from it twice.
+        The state given goes on and is the next one: copy it first (`copy.deepcopy`) to go on from it twice. Forward
+        hooks of layers and of their attention watch `forward`, not steps.
         """
-        before = marks(state)
-        try:
-            return self._step(src, state)
-        except BaseException:
-            rewind(before)
-            raise
-
-    def _step(self, src, state):
-        with no_grad():
+        with Undone(state), no_grad():
             plan = self._plan
             _, layers, parts, norm = plan if plan and plan[0] == _module.changes else self._make_plan()
             states = listed("TransformerEncoder.step", state, len(layers), "one a layer")
@@ -157,16 +150,11 @@ class TransformerDecoder(_Stack):
 
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
         """The next positions -> the result and the next state; the one given goes on, as in an encoder's step."""
-        states = listed("TransformerDecoder.step", state, len(self.layers), "one a layer")
-        before = marks(states)
-        try:
-            with no_grad():
-                for i, layer in enumerate(self.layers):
-                    tgt, states[i] = layer.step(tgt, memory, states[i], memory_key_padding_mask)
-                return self._finish(tgt), states
-        except BaseException:
-            rewind(before)
-            raise
+        with Undone(state), no_grad():
+            states = listed("TransformerDecoder.step", state, len(self.layers), "one a layer")
+            for i, layer in enumerate(self.layers):
+                tgt, states[i] = layer.step(tgt, memory, states[i], memory_key_padding_mask)
+            return self._finish(tgt), states
 
 
 class Transformer(Module):

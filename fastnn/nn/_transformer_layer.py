@@ -14,7 +14,7 @@ from .._tape import no_grad
 from . import functional
 from ._attention import MultiheadAttention
 from ._dropout import Dropout
-from ._key_values import begun, listed, marks, rewind
+from ._key_values import Undone, begun, listed
 from ._linear import FUSED, Linear, _activation
 from ._module import Module, plain
 from ._row_norm import LayerNorm
@@ -156,18 +156,14 @@ class TransformerEncoderLayer(_Layer):
             x, done = _ops_attention.encoder_steps(_ops.as_tensor(src), (parts,), (kept,))
             if done:
                 return x, kept
-        states, before = [state], marks(state)
+        states = [state]
 
         def attend(x):
             y, states[0] = self.self_attn.step(x, states[0])
             return self.dropout1(y)
 
-        try:
-            with no_grad():
-                return self._run(src, self._parts(attend)), states[0]
-        except BaseException:
-            rewind(before)
-            raise
+        with Undone(state), no_grad():
+            return self._run(src, self._parts(attend)), states[0]
 
     def _parts(self, attend):
         return [(attend, self.norm1), (lambda x: self._feedforward(x, self.dropout2), self.norm2)]
@@ -242,7 +238,6 @@ class TransformerDecoderLayer(_Layer):
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
         """The next positions (B, t, E) -> the result and the next state, which keeps the projected memory."""
         states = listed("TransformerDecoderLayer.step", state, 2, "of itself and the memory")
-        before = marks(states)
 
         def attend(x):
             y, states[0] = self.self_attn.step(x, states[0])
@@ -252,12 +247,8 @@ class TransformerDecoderLayer(_Layer):
             y, states[1] = self.multihead_attn.step_across(x, memory, states[1], memory_key_padding_mask)
             return self.dropout2(y)
 
-        try:
-            with no_grad():
-                return self._run(tgt, self._parts(attend, look_up)), tuple(states)
-        except BaseException:
-            rewind(before)
-            raise
+        with Undone(state), no_grad():
+            return self._run(tgt, self._parts(attend, look_up)), tuple(states)
 
     def _parts(self, attend, look_up):
         feed = lambda x: self._feedforward(x, self.dropout3)  # noqa: E731

@@ -120,7 +120,7 @@ def _masked_fill(g: Graph, x: Any, mask: Any, value: Any) -> str:
 
 
 def _unary(node: str) -> Callable:
-    def write(g: Graph, x: Any) -> Any:
+    def write(g: Graph, x: Any, inplace: bool = False) -> Any:
         if node in ("Floor", "Ceil", "Round") and g.result.dtype.kind != "f":  # which take no integers
             return x
         return getattr(g, node)(operand(g, x, g.result.dtype))
@@ -180,27 +180,27 @@ def _clamp(g: Graph, x: Any, min: Any = None, max: Any = None) -> str:
 
 
 @writes("relu6")
-def _relu6(g: Graph, x: Any) -> str:
+def _relu6(g: Graph, x: Any, inplace: bool = False) -> str:
     return g.Clip(x, g.scalar(0, x), g.scalar(6, x))
 
 
 @writes("hardswish")
-def _hardswish(g: Graph, x: Any) -> str:
+def _hardswish(g: Graph, x: Any, inplace: bool = False) -> str:
     return g.HardSwish(operand(g, x, g.result.dtype))
 
 
 @writes("leaky_relu")
-def _leaky_relu(g: Graph, x: Any, negative_slope: float = 0.01) -> str:
+def _leaky_relu(g: Graph, x: Any, negative_slope: float = 0.01, inplace: bool = False) -> str:
     return g.LeakyRelu(x, alpha=float(negative_slope))
 
 
 @writes("elu")
-def _elu(g: Graph, x: Any, alpha: float = 1.0) -> str:
+def _elu(g: Graph, x: Any, alpha: float = 1.0, inplace: bool = False) -> str:
     return g.Elu(x, alpha=float(alpha))
 
 
 @writes("silu")
-def _silu(g: Graph, x: Any) -> str:
+def _silu(g: Graph, x: Any, inplace: bool = False) -> str:
     return g.Mul(x, g.Sigmoid(x))
 
 
@@ -246,7 +246,7 @@ def _to(g: Graph, x: Any, *_: Any, **__: Any) -> Any:
 
 
 @writes("dropout")
-def _dropout(g: Graph, x: Any, p: float = 0.5, training: bool = True) -> Any:
+def _dropout(g: Graph, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     if training and p:
         raise ExportError("dropout that is always on cannot be exported: a graph draws no random numbers")
     return x
