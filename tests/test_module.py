@@ -188,6 +188,20 @@ def test_double_and_float_keep_identity():
             net.to(wrong)
 
 
+def test_parts_by_their_dotted_names():
+    shared = nn.Linear(2, 2)
+    net = nn.Sequential(nn.Sequential(shared, nn.ReLU()), shared)
+    assert net.get_submodule("") is net
+    assert net.get_submodule("1") is net.get_submodule("0.0") is shared
+    assert net.get_parameter("0.0.weight") is shared.weight
+    for wrong in ("2", "0.0.weight", "0..0"):
+        with pytest.raises(AttributeError, match="Sequential has no module"):
+            net.get_submodule(wrong)
+    for wrong in ("0", "weight", "1.training"):
+        with pytest.raises(AttributeError, match="Sequential has no parameter"):
+            net.get_parameter(wrong)
+
+
 def test_double_takes_the_gradients_along():
     net = nn.Linear(1, 1)
     net(fnn.ones(1, 1)).sum().backward()

@@ -188,6 +188,33 @@ class Module:
         """Yield `(dotted name, module)` of this module (named by `prefix`) and all modules inside, depth first."""
         return self._named_members(prefix, set() if remove_duplicate else None)
 
+    def get_submodule(self, target: str) -> "Module":
+        """Return the module of a dotted name, as `named_modules` gives them; "" is this one.
+
+        Raises
+        ------
+        AttributeError
+            If there is none of that name.
+        """
+        found = dict(self.named_modules(remove_duplicate=False)).get(target)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__} has no module {target!r}")
+        return found
+
+    def get_parameter(self, target: str) -> Parameter:
+        """Return the parameter of a dotted name, as `named_parameters` gives them.
+
+        Raises
+        ------
+        AttributeError
+            If there is none of that name.
+        """
+        path, _, name = target.rpartition(".")
+        found = self.get_submodule(path).__dict__.get(name)
+        if not isinstance(found, Parameter):
+            raise AttributeError(f"{type(self).__name__} has no parameter {target!r}")
+        return found
+
     def modules(self) -> Iterator["Module"]:
         """Yield this module and all modules inside, each once."""
         for _, module in self.named_modules():
