@@ -270,6 +270,8 @@ class LogMel:
 
     Raises
     ------
+    TypeError
+        If one is no number, or `bands` no integer.
     ValueError
         If the numbers make no sense; when called, if samples have not one dimension or are not finite.
 

@@ -97,6 +97,8 @@ def greedy(step: Step, tokens, length: int, end: int | None = None, state=None) 
 
     Raises
     ------
+    TypeError
+        If `length` is no integer.
     ValueError
         For tokens or logits of another shape, an `end` that is no token, and logits that are NaN, infinite or all -inf.
 
@@ -154,6 +156,8 @@ def sample(
 
     Raises
     ------
+    TypeError
+        As `greedy`; and for what is no number, or no generator.
     ValueError
         As `greedy`; and for numbers out of these bounds.
 
@@ -229,8 +233,10 @@ def beam_search(
 
     Raises
     ------
+    TypeError
+        As `greedy`; and for `beams` or `end` that are no integers, a `length_penalty` that is no number.
     ValueError
-        As `greedy`; and for less than one beam, and an `end` that is no token.
+        As `greedy`; and for less than one beam, an `end` that is no token, a `length_penalty` that is not finite.
 
     Examples
     --------

@@ -169,6 +169,15 @@ def test_a_constant_row_becomes_nothing(isa, cols, value):
     assert abs(y).max() <= (0 if isa != "reference" else 2e-4)
 
 
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_a_row_with_nan_is_nan(isa, norm, dtype):
+    x = np.ones((3, 40), dtype)
+    x[1, 7] = np.nan
+    y = getattr(kernels, norm)(x)[0]
+    assert np.isnan(y[1]).all()
+    assert np.isfinite(y[[0, 2]]).all()
+
+
 @pytest.mark.parametrize("mean", [1e3, 1e5])
 def test_a_large_mean_costs_no_digits_of_a_row(isa, rng, mean):
     x = (rng.standard_normal((4, 300)) + mean).astype(np.float32)

@@ -76,7 +76,7 @@ template <class T> void row_norm(const RowNorm& job, i64 begin, i64 end) {
         const bool far = mean * mean > FAR_OFF * squares * share;
         const double beyond = far ? mean_beyond<T>(job.cols, x, middle) : 0;
         const double variance = squares * share - beyond * beyond;
-        const T rstd = T(1 / __builtin_sqrt((variance > 0 ? variance : 0) + job.eps));
+        const T rstd = T(1 / __builtin_sqrt((variance < 0 ? 0 : variance) + job.eps));
         if (job.mean) static_cast<T*>(job.mean)[r] = T(double(T(mean)) + beyond);
         static_cast<T*>(job.rstd)[r] = rstd;
         T* y = static_cast<T*>(job.y) + r * job.cols;

@@ -102,6 +102,20 @@ class TransformerEncoder(_Stack):
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
 
+def _decoded(decoder, tgt, memory, mask, memory_mask, padding, memory_padding, is_causal, memory_is_causal):
+    """Call a decoder, or a layer of one, by name, as PyTorch does: somebody's own may have another order."""
+    return decoder(
+        tgt,
+        memory,
+        tgt_mask=mask,
+        memory_mask=memory_mask,
+        tgt_key_padding_mask=padding,
+        memory_key_padding_mask=memory_padding,
+        tgt_is_causal=is_causal,
+        memory_is_causal=memory_is_causal,
+    )
+
+
 class TransformerDecoder(_Stack):
     """`num_layers` copies of a decoder layer, one after the other, and a norm behind them if given.
 
@@ -136,16 +150,10 @@ class TransformerDecoder(_Stack):
     ):
         """Target (B, T, E), memory (B, S, E) -> (B, T, E)."""
         for layer in self.layers:
-            tgt = layer(
-                tgt,
-                memory,
-                tgt_mask=tgt_mask,
-                memory_mask=memory_mask,
-                tgt_key_padding_mask=tgt_key_padding_mask,
-                memory_key_padding_mask=memory_key_padding_mask,
-                tgt_is_causal=tgt_is_causal,
-                memory_is_causal=memory_is_causal,
-            )
+            tgt = _decoded(
+                layer, tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask, tgt_is_causal,
+                memory_is_causal,
+            )  # fmt: skip
         return self._finish(tgt)
 
     def step(self, tgt, memory, state=None, memory_key_padding_mask=None):
@@ -242,16 +250,10 @@ class Transformer(Module):
         memory = self.encoder(
             src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
         )
-        return self.decoder(
-            tgt,
-            memory,
-            tgt_mask=tgt_mask,
-            memory_mask=memory_mask,
-            tgt_key_padding_mask=tgt_key_padding_mask,
-            memory_key_padding_mask=memory_key_padding_mask,
-            tgt_is_causal=tgt_is_causal,
-            memory_is_causal=memory_is_causal,
-        )
+        return _decoded(
+            self.decoder, tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
+            tgt_is_causal, memory_is_causal,
+        )  # fmt: skip
 
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device=None, dtype=None):

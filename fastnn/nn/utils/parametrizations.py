@@ -118,6 +118,8 @@ def spectral_norm(
 
     Raises
     ------
+    TypeError
+        If `n_power_iterations` is no integer.
     ValueError
         If there is no such parameter (or it is normalised already), or a number makes no sense.
 
